@@ -1,0 +1,21 @@
+//! Generates the API from `twinlog/**.proto` with protox: no protoc is needed.
+
+use std::path::PathBuf;
+
+const FILES: &[&str] = &[
+    "twinlog/v1/cluster.proto",
+    "twinlog/v1/mirror.proto",
+    "twinlog/v1/offset.proto",
+    "twinlog/v1/fleet.proto",
+    "twinlog/v1/worker.proto",
+    "twinlog/storage/v1/storage.proto",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=twinlog");
+    let descriptors = protox::compile(FILES, ["."])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("twinlog.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}

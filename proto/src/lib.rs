@@ -1,0 +1,25 @@
+//! The Twinlog API as generated code, and what both sides must agree on: identities, the domain model parsed from the
+//! wire, topic selection and naming, stable error reasons, TLS settings and telemetry.
+
+/// The public API and the worker session, generated from `twinlog/v1/*.proto`.
+pub mod v1 {
+    #![allow(clippy::all, unreachable_pub, rust_2018_idioms)]
+    tonic::include_proto!("twinlog.v1");
+}
+
+/// What Twinlog keeps on target clusters, generated from `twinlog/storage/v1/storage.proto`.
+pub mod storage {
+    #![allow(clippy::all, unreachable_pub, rust_2018_idioms)]
+    tonic::include_proto!("twinlog.storage.v1");
+}
+
+/// Descriptors of every proto file, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/twinlog.bin"));
+
+pub mod filter;
+pub mod id;
+pub mod model;
+pub mod policy;
+pub mod reason;
+pub mod telemetry;
+pub mod tls;

@@ -1,0 +1,397 @@
+//! The domain's own types, parsed once from the wire. Inside, nothing is optional that can't be absent.
+//!
+//! `Cluster` and `Mirror` are what controller and worker reason about; `v1::Cluster` and `v1::Mirror` never leave the API
+//! and the session. Parsing collects every violation, not just the first.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::filter::Filter;
+use crate::id::{ClusterId, MirrorId};
+use crate::policy::{Naming, Policy};
+use crate::v1;
+
+/// Field path and what is wrong with it, as in `google.rpc.BadRequest`.
+pub type Violation = (String, String);
+
+/// A registered Kafka cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    pub id: ClusterId,
+    /// host:port, at least one.
+    pub bootstrap_servers: Vec<String>,
+    /// Client properties, values possibly with `${...}` references.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Where a partition starts that has no progress yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    Earliest,
+    Latest,
+    /// Milliseconds since 1970.
+    Timestamp(i64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guarantee {
+    ExactlyOnce,
+    AtLeastOnce,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapPolicy {
+    Halt,
+    Resume,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OffsetSyncLocation {
+    Target,
+    Source,
+    Disabled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+impl Compression {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// What `v1::Mirror` says, with every default filled in.
+#[derive(Debug, Clone)]
+pub struct Mirror {
+    pub id: MirrorId,
+    pub source: ClusterId,
+    pub target: ClusterId,
+    pub topics: Filter,
+    pub policy: Policy,
+    pub start: Start,
+    pub guarantee: Guarantee,
+    pub groups: Filter,
+    pub sync_group_offsets: bool,
+    pub heartbeats: bool,
+    pub heartbeat_interval: Duration,
+    pub create_topics: bool,
+    /// -1: the broker's default.
+    pub replication_factor: i16,
+    pub config_overrides: BTreeMap<String, String>,
+    pub config_exclude: Filter,
+    pub refresh_topics: Duration,
+    pub refresh_groups: Duration,
+    pub target_latency: Duration,
+    pub placement: BTreeMap<String, String>,
+    pub running: bool,
+    pub gap_policy: GapPolicy,
+    pub offset_syncs: OffsetSyncLocation,
+    pub block_size: u32,
+    pub compression: Compression,
+}
+
+/// Excluded where a mirror names no exclusion: MM2 4.3.0's list (KIP-1074), and Twinlog's own internal topics.
+pub const DEFAULT_TOPICS_EXCLUDE: &[&str] =
+    &[r"mm2.*\.internal", r".*\.replica", "__.*", r"twinlog\..*\.(progress|offsets)"];
+pub const DEFAULT_GROUPS_EXCLUDE: &[&str] = &["console-consumer-.*", "connect-.*", "__.*"];
+/// MM2 4.3.0's `config.properties.exclude`, both spellings of the timestamp limits (KAFKA-20163).
+pub const DEFAULT_CONFIG_EXCLUDE: &[&str] = &[
+    r"follower\.replication\.throttled\.replicas",
+    r"leader\.replication\.throttled\.replicas",
+    r"message\.timestamp\.difference\.max\.ms",
+    r"(log\.)?message\.timestamp\.before\.max\.ms",
+    r"(log\.)?message\.timestamp\.after\.max\.ms",
+    r"message\.timestamp\.type",
+    r"unclean\.leader\.election\.enable",
+    r"min\.insync\.replicas",
+];
+
+pub const DEFAULT_BLOCK_SIZE: u32 = 8;
+pub const MAX_BLOCK_SIZE: i32 = 256;
+pub const DEFAULT_TARGET_LATENCY: Duration = Duration::from_millis(200);
+pub const DEFAULT_REFRESH_TOPICS: Duration = Duration::from_secs(3);
+pub const DEFAULT_REFRESH_GROUPS: Duration = Duration::from_secs(5);
+pub const DEFAULT_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Cluster {
+    /// Parses and checks a cluster. Errors name fields relative to `cluster`.
+    pub fn parse(wire: &v1::Cluster) -> Result<Self, Vec<Violation>> {
+        let mut bad = Violations::default();
+        let id = bad.take("name", ClusterId::from_name(&wire.name));
+        if wire.bootstrap_servers.is_empty() {
+            bad.add("bootstrap_servers", "at least one host:port is needed");
+        }
+        for (i, server) in wire.bootstrap_servers.iter().enumerate() {
+            if !is_host_port(server) {
+                bad.add(&format!("bootstrap_servers[{i}]"), format!("{server:?} is not host:port"));
+            }
+        }
+        let properties: BTreeMap<_, _> = wire.properties.clone().into_iter().collect();
+        bad.done(())?;
+        Ok(Self {
+            id: id.expect("checked by done()"),
+            bootstrap_servers: wire.bootstrap_servers.clone(),
+            properties,
+        })
+    }
+}
+
+fn is_host_port(text: &str) -> bool {
+    let address = text.rsplit_once("://").map_or(text, |(_, address)| address);
+    match address.rsplit_once(':') {
+        Some((host, port)) => {
+            !host.is_empty()
+                && !host.contains(char::is_whitespace)
+                && port.parse::<u16>().is_ok_and(|p| p > 0)
+        }
+        None => false,
+    }
+}
+
+impl Mirror {
+    /// Parses and checks a mirror, filling in defaults. Errors name fields relative to `mirror`.
+    pub fn parse(wire: &v1::Mirror) -> Result<Self, Vec<Violation>> {
+        let mut bad = Violations::default();
+        let id = bad.take("name", MirrorId::from_name(&wire.name));
+        let source = bad.take("source", ClusterId::from_name(&wire.source));
+        let target = bad.take("target", ClusterId::from_name(&wire.target));
+        if source.is_some() && source == target {
+            bad.add("target", "source and target are the same cluster");
+        }
+        let topics = bad.filter("topics", &wire.topics, &wire.topics_exclude, DEFAULT_TOPICS_EXCLUDE);
+        let groups = bad.filter("groups", &wire.groups, &wire.groups_exclude, DEFAULT_GROUPS_EXCLUDE);
+        let creation = wire.topic_creation.clone().unwrap_or_default();
+        let exclude = or_default(&creation.config_exclude, DEFAULT_CONFIG_EXCLUDE);
+        let config_exclude =
+            bad.take_at("topic_creation.config_exclude", Filter::new(&exclude, &[] as &[&str]));
+        let naming = bad.naming(wire.naming.as_ref());
+        let heartbeats = wire.heartbeats.unwrap_or_default();
+        let refresh = wire.refresh.unwrap_or_default();
+        let second = Duration::from_secs(1);
+        let hour = Duration::from_secs(3600);
+        let heartbeat_interval = bad.duration(
+            "heartbeats.interval",
+            heartbeats.interval.as_ref(),
+            DEFAULT_HEARTBEAT_INTERVAL,
+            (second / 10, hour),
+        );
+        let refresh_topics = bad.duration(
+            "refresh.topics",
+            refresh.topics.as_ref(),
+            DEFAULT_REFRESH_TOPICS,
+            (second / 2, hour),
+        );
+        let refresh_groups = bad.duration(
+            "refresh.groups",
+            refresh.groups.as_ref(),
+            DEFAULT_REFRESH_GROUPS,
+            (second / 2, hour),
+        );
+        let target_latency = bad.duration(
+            "target_latency",
+            wire.target_latency.as_ref(),
+            DEFAULT_TARGET_LATENCY,
+            (Duration::from_millis(5), Duration::from_secs(60)),
+        );
+        let block_size = match wire.block_size {
+            0 => DEFAULT_BLOCK_SIZE,
+            n if (1..=MAX_BLOCK_SIZE).contains(&n) => n.unsigned_abs(),
+            n => {
+                bad.add("block_size", format!("{n} is not between 1 and {MAX_BLOCK_SIZE}"));
+                DEFAULT_BLOCK_SIZE
+            }
+        };
+        let replication_factor = match creation.replication_factor {
+            0 | -1 => -1,
+            n if (1..=i32::from(i16::MAX)).contains(&n) => n as i16,
+            n => {
+                bad.add(
+                    "topic_creation.replication_factor",
+                    format!("{n} is neither positive nor -1 (the broker's default)"),
+                );
+                -1
+            }
+        };
+        let compression = bad.compression(&wire.compression);
+        let start = bad.start(wire.start.as_ref());
+        bad.done(())?;
+        let (source, target) = (source.expect("checked by done()"), target.expect("checked by done()"));
+        Ok(Self {
+            id: id.expect("checked by done()"),
+            policy: Policy::new(naming.expect("checked by done()"), source.as_str(), target.as_str()),
+            source,
+            target,
+            topics: topics.expect("checked by done()"),
+            start,
+            guarantee: match wire.guarantee() {
+                v1::Guarantee::AtLeastOnce => Guarantee::AtLeastOnce,
+                _ => Guarantee::ExactlyOnce,
+            },
+            groups: groups.expect("checked by done()"),
+            sync_group_offsets: wire.sync_group_offsets,
+            heartbeats: heartbeats.enabled.unwrap_or(true),
+            heartbeat_interval,
+            create_topics: creation.enabled.unwrap_or(true),
+            replication_factor,
+            config_overrides: creation.config_overrides.into_iter().collect(),
+            config_exclude: config_exclude.expect("checked by done()"),
+            refresh_topics,
+            refresh_groups,
+            target_latency,
+            placement: wire.placement.clone().into_iter().collect(),
+            running: wire.desired_state() != v1::DesiredState::Paused,
+            gap_policy: match wire.gap_policy() {
+                v1::GapPolicy::Resume => GapPolicy::Resume,
+                _ => GapPolicy::Halt,
+            },
+            offset_syncs: match wire.offset_syncs.unwrap_or_default().location() {
+                v1::offset_syncs::Location::Source => OffsetSyncLocation::Source,
+                v1::offset_syncs::Location::Disabled => OffsetSyncLocation::Disabled,
+                _ => OffsetSyncLocation::Target,
+            },
+            block_size,
+            compression,
+        })
+    }
+
+    /// Whether a source topic is copied, ignoring what the target looks like: selected by the filter (or a heartbeats
+    /// topic), not internal, not a cycle.
+    pub fn selects(&self, topic: &str) -> bool {
+        (self.topics.matches(topic) || self.policy.is_heartbeats_topic(topic))
+            && !self.policy.is_internal_topic(topic)
+            && !self.policy.is_cycle(topic)
+    }
+}
+
+fn or_default(given: &[String], default: &[&str]) -> Vec<String> {
+    if given.is_empty() { default.iter().map(|s| (*s).to_owned()).collect() } else { given.to_vec() }
+}
+
+/// Collects violations while parsing goes on.
+#[derive(Default)]
+struct Violations(Vec<Violation>);
+
+impl Violations {
+    fn add(&mut self, field: &str, what: impl Into<String>) {
+        self.0.push((field.to_owned(), what.into()));
+    }
+
+    fn take<T, E: std::fmt::Display>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|e| self.add(field, e.to_string())).ok()
+    }
+
+    fn take_at<T>(&mut self, field: &str, result: Result<T, crate::filter::PatternError>) -> Option<T> {
+        result.map_err(|e| self.add(&format!("{field}[{}]", e.index), e.to_string())).ok()
+    }
+
+    fn filter(
+        &mut self,
+        field: &str,
+        include: &[String],
+        exclude: &[String],
+        default_exclude: &[&str],
+    ) -> Option<Filter> {
+        let exclude = or_default(exclude, default_exclude);
+        if let Err(e) = Filter::new(include, &[] as &[&str]) {
+            self.add(&format!("{field}[{}]", e.index), e.to_string());
+        }
+        self.take_at(&format!("{field}_exclude"), Filter::new(&[] as &[&str], &exclude))?;
+        Filter::new(include, &exclude).ok()
+    }
+
+    fn duration(
+        &mut self,
+        field: &str,
+        given: Option<&prost_types::Duration>,
+        default: Duration,
+        (min, max): (Duration, Duration),
+    ) -> Duration {
+        let Some(given) = given else { return default };
+        match Duration::try_from(*given) {
+            Ok(d) if d.is_zero() => default,
+            Ok(d) if d >= min && d <= max => d,
+            _ => {
+                self.add(
+                    field,
+                    format!(
+                        "must be between {} and {}",
+                        humantime::format_duration(min),
+                        humantime::format_duration(max)
+                    ),
+                );
+                default
+            }
+        }
+    }
+
+    fn naming(&mut self, wire: Option<&v1::Naming>) -> Option<Naming> {
+        let wire = wire.cloned().unwrap_or_default();
+        let separator = if wire.separator.is_empty() { ".".to_owned() } else { wire.separator.clone() };
+        if !separator.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+            self.add(
+                "naming.separator",
+                format!("{separator:?} holds characters that topic names can't have"),
+            );
+            return None;
+        }
+        Some(match wire.kind() {
+            v1::naming::Kind::Identity => Naming::Identity,
+            v1::naming::Kind::Map => {
+                if wire.map.is_empty() {
+                    self.add("naming.map", "naming MAP needs at least one source topic = target topic");
+                }
+                let map: BTreeMap<String, String> = wire.map.into_iter().collect();
+                let mut seen = BTreeMap::new();
+                for (source, target) in &map {
+                    if let Some(other) = seen.insert(target.clone(), source.clone()) {
+                        self.add("naming.map", format!("{other} and {source} both map to {target}"));
+                    }
+                }
+                Naming::Map(map)
+            }
+            _ => Naming::Prefix { separator },
+        })
+    }
+
+    fn compression(&mut self, text: &str) -> Compression {
+        match text {
+            "" | "lz4" => Compression::Lz4,
+            "none" => Compression::None,
+            "gzip" => Compression::Gzip,
+            "snappy" => Compression::Snappy,
+            "zstd" => Compression::Zstd,
+            other => {
+                self.add("compression", format!("{other:?} is none of none, gzip, snappy, lz4, zstd"));
+                Compression::Lz4
+            }
+        }
+    }
+
+    fn start(&mut self, wire: Option<&v1::StartPosition>) -> Start {
+        use v1::start_position::Position;
+        match wire.and_then(|s| s.position.as_ref()) {
+            Some(Position::Latest(true)) => Start::Latest,
+            Some(Position::Timestamp(t)) => Start::Timestamp(
+                t.seconds.saturating_mul(1000).saturating_add(i64::from(t.nanos) / 1_000_000),
+            ),
+            _ => Start::Earliest,
+        }
+    }
+
+    fn done<T>(self, value: T) -> Result<T, Vec<Violation>> {
+        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
+    }
+}

@@ -1,0 +1,1 @@
+//! TLS settings that both services share.
