@@ -1,1 +1,3 @@
+//! The Twinlog worker as a library.
 
+pub mod kafka;
