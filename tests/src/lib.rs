@@ -1,1 +1,6 @@
+//! What proves Twinlog on the real thing: real Kafka clusters, real etcd, the real binaries, and a reader and a producer
+//! that share no code with it.
+//!
+//! `sandbox` starts and stops the processes, `tools` drives the Java producer and reader, `verify` compares what they read.
 
+pub mod sandbox;
