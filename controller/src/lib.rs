@@ -1,1 +1,11 @@
+//! The Twinlog controller: owns mirrors in a store, plans which worker copies which partition ranges, and serves the API.
+//!
+//! `store` keeps what must survive, `state` is the view of it in memory, `planner` decides, `reconciler` makes it so through
+//! `fleet` and `session`, `relay` lets any replica answer for the leader, and `controller` ties them together.
 
+pub mod assignment;
+pub mod controller;
+pub mod fleet;
+pub mod keys;
+pub mod state;
+pub mod store;

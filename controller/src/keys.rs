@@ -1,0 +1,37 @@
+//! Keys in the store. All of Twinlog lies under `ROOT`; an etcd namespace may come before it.
+
+use twinlog_proto::id::{ClusterId, MirrorId, TaskName, WorkerId};
+
+pub const ROOT: &str = "/twinlog/v1/";
+pub const CLUSTERS: &str = "/twinlog/v1/clusters/";
+pub const MIRRORS: &str = "/twinlog/v1/mirrors/";
+pub const INVENTORY: &str = "/twinlog/v1/inventory/";
+pub const ASSIGNMENTS: &str = "/twinlog/v1/assignments/";
+pub const DRAINS: &str = "/twinlog/v1/drains/";
+/// One key: it exists while someone leads, and its create revision is the term.
+pub const LEADER: &str = "/twinlog/v1/leader";
+
+/// Value: `v1::Cluster`.
+pub fn cluster(id: &ClusterId) -> String {
+    format!("{CLUSTERS}{id}")
+}
+
+/// Value: `v1::Mirror`.
+pub fn mirror(id: &MirrorId) -> String {
+    format!("{MIRRORS}{id}")
+}
+
+/// Value: `v1::Inventory`, see `state::encode_inventory`.
+pub fn inventory(id: &MirrorId) -> String {
+    format!("{INVENTORY}{id}")
+}
+
+/// Value: `assignment::Record`.
+pub fn assignment(task: &TaskName) -> String {
+    format!("{ASSIGNMENTS}{task}")
+}
+
+/// Exists while a worker is to be drained; no value.
+pub fn drain(worker: &WorkerId) -> String {
+    format!("{DRAINS}{worker}")
+}

@@ -1,0 +1,256 @@
+//! The state of the world in memory: everything under `keys::ROOT`, parsed once, kept current by list and watch.
+//!
+//! API reads, the reconciler and sessions share it. A snapshot costs one reference count and never changes. The cache may
+//! lag behind the store; who needs his own write waits for its revision with `Cache::at_least`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use prost::Message;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use twinlog_proto::id::{ClusterId, MirrorId, TaskName, Term, WorkerId};
+use twinlog_proto::{model, v1};
+
+use crate::assignment::Assignment;
+use crate::keys;
+use crate::store::{Entry, Event, LeaderInfo, Snapshot, Store, StoreError};
+
+/// Pause before the store is asked again after an error.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// A stored cluster: as the API shows it (with etag), and as the domain sees it.
+#[derive(Debug)]
+pub struct ClusterState {
+    pub wire: v1::Cluster,
+    pub model: model::Cluster,
+    pub create_revision: i64,
+    pub mod_revision: i64,
+}
+
+/// A stored mirror: as the API shows it (with etag), and as the domain sees it.
+#[derive(Debug)]
+pub struct MirrorState {
+    pub wire: v1::Mirror,
+    pub model: Arc<model::Mirror>,
+    pub create_revision: i64,
+    pub mod_revision: i64,
+}
+
+/// What a survey found, as it was last written.
+#[derive(Debug)]
+pub struct InventoryState {
+    pub inventory: v1::Inventory,
+    pub mod_revision: i64,
+}
+
+/// One consistent view. The maps are shared between snapshots and copied only when they change.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// Everything written up to this revision is in here.
+    pub revision: i64,
+    pub clusters: Arc<BTreeMap<ClusterId, Arc<ClusterState>>>,
+    pub mirrors: Arc<BTreeMap<MirrorId, Arc<MirrorState>>>,
+    pub inventories: Arc<BTreeMap<MirrorId, Arc<InventoryState>>>,
+    pub assignments: Arc<BTreeMap<Arc<TaskName>, Arc<Assignment>>>,
+    pub drains: Arc<BTreeSet<WorkerId>>,
+    pub leader: Option<LeaderInfo>,
+}
+
+/// The etag that the API shows for a mod revision.
+pub fn etag(mod_revision: i64) -> String {
+    mod_revision.to_string()
+}
+
+/// The stored form of a leader key's value.
+#[derive(Clone, PartialEq, Message)]
+pub struct LeaderRecord {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(string, tag = "2")]
+    pub address: String,
+}
+
+impl LeaderRecord {
+    pub fn info(entry: &Entry) -> Result<LeaderInfo, prost::DecodeError> {
+        let record = Self::decode(entry.value.clone())?;
+        Ok(LeaderInfo { term: Term(entry.create_revision), id: record.id, address: record.address })
+    }
+}
+
+impl State {
+    fn from_snapshot(snapshot: Snapshot) -> Self {
+        let mut state = Self { revision: snapshot.revision, ..Self::default() };
+        for entry in &snapshot.entries {
+            state.put(entry);
+        }
+        state
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Put(entry) => self.put(entry),
+            Event::Deleted { key, .. } => self.delete(key),
+        }
+    }
+
+    /// What can't be parsed is logged and left out; it never stops the rest.
+    fn put(&mut self, entry: &Entry) {
+        if let Err(problem) = self.try_put(entry) {
+            warn!(key = entry.key, revision = entry.mod_revision, problem, "unreadable value in the store");
+            self.delete(&entry.key);
+        }
+    }
+
+    fn try_put(&mut self, entry: &Entry) -> Result<(), String> {
+        let key = entry.key.as_str();
+        if let Some(id) = key.strip_prefix(keys::CLUSTERS) {
+            let id = ClusterId::new(id).map_err(|e| e.to_string())?;
+            Arc::make_mut(&mut self.clusters).insert(id, Arc::new(decode_cluster(entry)?));
+        } else if let Some(id) = key.strip_prefix(keys::MIRRORS) {
+            let id = MirrorId::new(id).map_err(|e| e.to_string())?;
+            Arc::make_mut(&mut self.mirrors).insert(id, Arc::new(decode_mirror(entry)?));
+        } else if let Some(id) = key.strip_prefix(keys::INVENTORY) {
+            let id = MirrorId::new(id).map_err(|e| e.to_string())?;
+            let inventory = decode_inventory(&entry.value)?;
+            let state = InventoryState { inventory, mod_revision: entry.mod_revision };
+            Arc::make_mut(&mut self.inventories).insert(id, Arc::new(state));
+        } else if let Some(task) = key.strip_prefix(keys::ASSIGNMENTS) {
+            let task: TaskName = task.parse().map_err(|e| format!("{e}"))?;
+            let assignment = Assignment::decode(&entry.value, entry.mod_revision)?;
+            Arc::make_mut(&mut self.assignments).insert(Arc::new(task), Arc::new(assignment));
+        } else if let Some(worker) = key.strip_prefix(keys::DRAINS) {
+            let worker = WorkerId::new(worker).map_err(|e| e.to_string())?;
+            Arc::make_mut(&mut self.drains).insert(worker);
+        } else if key == keys::LEADER {
+            self.leader = Some(LeaderRecord::info(entry).map_err(|e| e.to_string())?);
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &str) {
+        if let Some(id) = key.strip_prefix(keys::CLUSTERS).and_then(|id| ClusterId::new(id).ok()) {
+            Arc::make_mut(&mut self.clusters).remove(&id);
+        } else if let Some(id) = key.strip_prefix(keys::MIRRORS).and_then(|id| MirrorId::new(id).ok()) {
+            Arc::make_mut(&mut self.mirrors).remove(&id);
+        } else if let Some(id) = key.strip_prefix(keys::INVENTORY).and_then(|id| MirrorId::new(id).ok()) {
+            Arc::make_mut(&mut self.inventories).remove(&id);
+        } else if let Some(task) = key.strip_prefix(keys::ASSIGNMENTS).and_then(|t| t.parse::<TaskName>().ok())
+        {
+            Arc::make_mut(&mut self.assignments).remove(&task);
+        } else if let Some(worker) = key.strip_prefix(keys::DRAINS).and_then(|w| WorkerId::new(w).ok()) {
+            Arc::make_mut(&mut self.drains).remove(&worker);
+        } else if key == keys::LEADER {
+            self.leader = None;
+        }
+    }
+}
+
+/// Parses a stored cluster, filling in name and etag.
+pub fn decode_cluster(entry: &Entry) -> Result<ClusterState, String> {
+    let mut wire = v1::Cluster::decode(entry.value.clone()).map_err(|e| e.to_string())?;
+    wire.etag = etag(entry.mod_revision);
+    let model = model::Cluster::parse(&wire).map_err(|violations| format!("{violations:?}"))?;
+    let (create_revision, mod_revision) = (entry.create_revision, entry.mod_revision);
+    Ok(ClusterState { wire, model, create_revision, mod_revision })
+}
+
+/// Parses a stored mirror, filling in the etag.
+pub fn decode_mirror(entry: &Entry) -> Result<MirrorState, String> {
+    let mut wire = v1::Mirror::decode(entry.value.clone()).map_err(|e| e.to_string())?;
+    wire.etag = etag(entry.mod_revision);
+    let model = model::Mirror::parse(&wire).map_err(|violations| format!("{violations:?}"))?;
+    let (create_revision, mod_revision) = (entry.create_revision, entry.mod_revision);
+    Ok(MirrorState { wire, model: Arc::new(model), create_revision, mod_revision })
+}
+
+/// Parses a stored inventory.
+pub fn decode_inventory(value: &[u8]) -> Result<v1::Inventory, String> {
+    v1::Inventory::decode(value).map_err(|e| e.to_string())
+}
+
+/// The value to store for an inventory.
+pub fn encode_inventory(inventory: &v1::Inventory) -> bytes::Bytes {
+    inventory.encode_to_vec().into()
+}
+
+/// Keeps a `State` current. Clone the `Arc`; it lives until its stop token is cancelled.
+pub struct Cache {
+    state: watch::Receiver<Arc<State>>,
+}
+
+impl Cache {
+    /// Loads the state and keeps it current until `stop`. Waits until the store could be read once.
+    pub async fn start(store: Arc<dyn Store>, stop: CancellationToken) -> Result<Arc<Self>, StoreError> {
+        let state = State::from_snapshot(store.list(keys::ROOT).await?);
+        let (sender, receiver) = watch::channel(Arc::new(state));
+        tokio::spawn(follow(store, sender, stop));
+        Ok(Arc::new(Self { state: receiver }))
+    }
+
+    pub fn snapshot(&self) -> Arc<State> {
+        self.state.borrow().clone()
+    }
+
+    /// Sees every new state, or the last of several.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<State>> {
+        self.state.clone()
+    }
+
+    /// Waits until everything written up to `revision` is in, and returns that state. `None` when the cache has stopped.
+    pub async fn at_least(&self, revision: i64) -> Option<Arc<State>> {
+        let mut receiver = self.state.clone();
+        let state = receiver.wait_for(|state| state.revision >= revision).await.ok()?;
+        Some(state.clone())
+    }
+}
+
+/// Watches from the state's revision on; lists again when that history is gone.
+async fn follow(store: Arc<dyn Store>, sender: watch::Sender<Arc<State>>, stop: CancellationToken) {
+    loop {
+        let problem = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            problem = watch_until_error(store.as_ref(), &sender) => problem,
+        };
+        if let StoreError::Compacted { asked, oldest } = problem {
+            info!(asked, oldest, "store history compacted, listing again");
+            match store.list(keys::ROOT).await {
+                Ok(snapshot) => {
+                    sender.send_replace(Arc::new(State::from_snapshot(snapshot)));
+                    continue;
+                }
+                Err(error) => warn!(%error, "can't list the store"),
+            }
+        } else {
+            warn!(error = %problem, "lost the watch on the store");
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+async fn watch_until_error(store: &dyn Store, sender: &watch::Sender<Arc<State>>) -> StoreError {
+    let after = sender.borrow().revision;
+    let mut watch = match store.watch(keys::ROOT, after).await {
+        Ok(watch) => watch,
+        Err(error) => return error,
+    };
+    loop {
+        match watch.next().await {
+            Some(Ok(batch)) => sender.send_modify(|shared| {
+                let state = Arc::make_mut(shared);
+                batch.events.iter().for_each(|event| state.apply(event));
+                state.revision = state.revision.max(batch.revision);
+            }),
+            Some(Err(error)) => return error,
+            None => return StoreError::Unavailable("the watch ended".to_owned()),
+        }
+    }
+}
