@@ -138,7 +138,8 @@ impl State {
             Arc::make_mut(&mut self.mirrors).remove(&id);
         } else if let Some(id) = key.strip_prefix(keys::INVENTORY).and_then(|id| MirrorId::new(id).ok()) {
             Arc::make_mut(&mut self.inventories).remove(&id);
-        } else if let Some(task) = key.strip_prefix(keys::ASSIGNMENTS).and_then(|t| t.parse::<TaskName>().ok())
+        } else if let Some(task) =
+            key.strip_prefix(keys::ASSIGNMENTS).and_then(|t| t.parse::<TaskName>().ok())
         {
             Arc::make_mut(&mut self.assignments).remove(&task);
         } else if let Some(worker) = key.strip_prefix(keys::DRAINS).and_then(|w| WorkerId::new(w).ok()) {
