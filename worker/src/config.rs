@@ -78,12 +78,18 @@ impl Default for WorkerConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read the configuration file {path}")]
-    Read { path: PathBuf, #[source] source: std::io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the configuration file {path} is not valid: {message}")]
     File { path: PathBuf, message: String },
     #[error("{setting} = {value:?} is not valid: {rule}")]
     Value { setting: &'static str, value: String, rule: String },
-    #[error("no controller is configured: give --controller http://host:port (or TWINLOG_CONTROLLERS, or `controllers` in the file)")]
+    #[error(
+        "no controller is configured: give --controller http://host:port (or TWINLOG_CONTROLLERS, or `controllers` in the file)"
+    )]
     NoController,
 }
 

@@ -10,7 +10,11 @@ pub enum RunError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("cannot serve metrics on {address}")]
-    Metrics { address: std::net::SocketAddr, #[source] source: std::io::Error },
+    Metrics {
+        address: std::net::SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// Runs until `stop` is cancelled, then drains (bounded by `leave_timeout` + `drain_timeout`) and returns.

@@ -2,7 +2,9 @@
 
 /// A size that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a size: write a whole number and one of B, KiB, MiB, GiB, TiB (K, M, G, T mean the same)")]
+#[error(
+    "{0:?} is not a size: write a whole number and one of B, KiB, MiB, GiB, TiB (K, M, G, T mean the same)"
+)]
 pub struct InvalidSize(pub String);
 
 /// Parses a size to bytes. Units are binary; without one the number is bytes.
