@@ -1,7 +1,16 @@
 //! Topic, group and config selection: Java patterns matched against the whole name, as MM2 does
-//! (mirrormaker2 reference 1.8), on fancy-regex. What Java means differently is refused by name, never silently different.
+//! (mirrormaker2 reference 1.8). What would mean something else here than in Java is refused by name, never silently
+//! different.
+//!
+//! Two things differ from MM2 on purpose: every pattern of a list is compiled by itself, so an inline flag such as `(?i)`
+//! does not leak into the patterns after it; and a pattern may hold a comma.
+
+mod java;
 
 use fancy_regex::Regex;
+
+/// Longest pattern that is accepted, in characters.
+pub const MAX_PATTERN_CHARS: usize = 10_000;
 
 /// A pattern that can't be used: which of the list, where in it, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,18 +38,14 @@ impl Filter {
     }
 
     pub fn matches(&self, name: &str) -> bool {
-        any(&self.include, name) && !any(&self.exclude, name)
+        // A match that gives up (backtracking limit) selects nothing: better a topic missing in the plan than a hang.
+        self.include.iter().any(|p| p.is_match(name).unwrap_or(false)) && !self.excludes(name)
     }
 
     /// Whether the exclude list names it (tells "not selected" from "excluded").
     pub fn excludes(&self, name: &str) -> bool {
-        any(&self.exclude, name)
+        self.exclude.iter().any(|p| p.is_match(name).unwrap_or(true))
     }
-}
-
-fn any(patterns: &[Regex], name: &str) -> bool {
-    // A match that gives up (backtracking limit) selects nothing: better a topic missing in the plan than a hang.
-    patterns.iter().any(|p| p.is_match(name).unwrap_or(false))
 }
 
 fn compile_all<S: AsRef<str>>(patterns: &[S]) -> Result<Vec<Regex>, PatternError> {
@@ -48,11 +53,21 @@ fn compile_all<S: AsRef<str>>(patterns: &[S]) -> Result<Vec<Regex>, PatternError
 }
 
 fn compile(index: usize, pattern: &str) -> Result<Regex, PatternError> {
+    let error = |position, reason| PatternError { index, pattern: pattern.to_owned(), position, reason };
+    if pattern.chars().count() > MAX_PATTERN_CHARS {
+        return Err(error(MAX_PATTERN_CHARS, format!("longer than {MAX_PATTERN_CHARS} characters")));
+    }
+    let translated = java::translate(pattern).map_err(|e| error(e.position, e.reason))?;
     // Anchored as a whole: `a|b` must not match "ax".
-    Regex::new(&format!("^(?:{pattern})$")).map_err(|e| PatternError {
-        index,
-        pattern: pattern.to_owned(),
-        position: 0,
-        reason: e.to_string(),
+    const PREFIX: &str = r"\A(?:";
+    Regex::new(&format!("{PREFIX}{})\\z", translated.text)).map_err(|e| {
+        let position = match &e {
+            fancy_regex::Error::ParseError(at, _) => translated.position(at.saturating_sub(PREFIX.len())),
+            _ => 0,
+        };
+        error(position, e.to_string())
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,26 +44,28 @@ impl Policy {
         }
     }
 
-    /// The alias before the first separator, where names carry one.
+    /// The alias before the first separator, where names carry one. May be empty (`.b`).
     pub fn topic_source<'a>(&'a self, topic: &'a str) -> Option<&'a str> {
         self.split(topic).map(|(source, _)| source)
     }
 
+    /// Alias and upstream name. As Java's `String.split`, which drops trailing empty parts: `a.` and `a..` carry no alias.
     fn split<'a>(&self, topic: &'a str) -> Option<(&'a str, &'a str)> {
         let carries_alias = matches!(self.naming, Naming::Prefix { .. }) || topic.ends_with("heartbeats");
         if !carries_alias {
             return None;
         }
-        topic.split_once(self.separator()).filter(|(_, rest)| !rest.is_empty())
+        let separator = self.separator();
+        topic.split_once(separator).filter(|(_, rest)| rest.split(separator).any(|part| !part.is_empty()))
     }
 
     /// `heartbeats`, also behind any number of aliases.
     pub fn is_heartbeats_topic(&self, topic: &str) -> bool {
-        let mut rest = topic;
-        while let Some((_, next)) = rest.split_once(self.separator()) {
-            rest = next;
+        let mut original = topic;
+        while let Some((_, upstream)) = self.split(original) {
+            original = upstream;
         }
-        rest == "heartbeats"
+        original == "heartbeats"
     }
 
     /// `mm2-offset-syncs.<alias>.internal`
@@ -83,12 +85,14 @@ impl Policy {
         topic.ends_with(&format!("{s}checkpoints{s}internal"))
     }
 
-    /// Kafka's, MM2's and Twinlog's own topics, which are never mirrored.
+    /// Kafka's, MM2's and Twinlog's own topics, which are never mirrored. KIP-1074's rule, and the spellings that MM2 4.3.0
+    /// gives its own topics: a user's topic that merely ends in `.internal` or `-internal` is an ordinary one.
     pub fn is_internal_topic(&self, topic: &str) -> bool {
-        let s = self.separator();
+        let internal_suffix = ["-internal", ".internal"].iter().any(|suffix| topic.ends_with(suffix))
+            || topic.ends_with(&format!("{}internal", self.separator()));
         topic.starts_with("__")
             || topic.starts_with('.')
-            || (topic.starts_with("mm2") && topic.ends_with(&format!("{s}internal")))
+            || (topic.starts_with("mm2") && internal_suffix)
             || self.is_checkpoints_topic(topic)
             || is_twinlog_topic(topic)
     }
@@ -125,4 +129,128 @@ pub fn offsets_topic(mirror: &crate::id::MirrorId) -> String {
 /// `twinlog.<mirror>.<target topic>.<block>`.
 pub fn transactional_id(mirror: &crate::id::MirrorId, target_topic: &str, block: u32) -> String {
     format!("twinlog.{mirror}.{target_topic}.{block}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(separator: &str) -> Policy {
+        Policy::new(Naming::Prefix { separator: separator.to_owned() }, "source", "target")
+    }
+
+    fn identity() -> Policy {
+        Policy::new(Naming::Identity, "source", "target")
+    }
+
+    #[test]
+    fn remote_names() {
+        assert_eq!(prefix(".").remote_topic("orders").unwrap(), "source.orders");
+        assert_eq!(prefix("__").remote_topic("orders").unwrap(), "source__orders");
+        assert_eq!(identity().remote_topic("orders").unwrap(), "orders");
+        assert_eq!(identity().remote_topic("heartbeats").unwrap(), "source.heartbeats");
+        assert_eq!(identity().remote_topic("my-heartbeats").unwrap(), "source.my-heartbeats");
+        let map = Naming::Map(BTreeMap::from([("a".to_owned(), "b".to_owned())]));
+        let policy = Policy::new(map, "source", "target");
+        assert_eq!(policy.remote_topic("a").unwrap(), "b");
+        assert_eq!(policy.remote_topic("other"), None);
+        assert_eq!(policy.remote_topic("heartbeats").unwrap(), "source.heartbeats");
+    }
+
+    #[test]
+    fn an_alias_is_what_java_split_leaves() {
+        for (topic, source) in [
+            ("a", None),
+            ("a.", None),
+            ("a..", None),
+            (".", None),
+            (".b", Some("")),
+            ("a..b", Some("a")),
+            ("a.b.c", Some("a")),
+        ] {
+            assert_eq!(prefix(".").topic_source(topic), source, "{topic}");
+            assert_eq!(identity().topic_source(topic), None, "{topic}");
+        }
+        assert_eq!(prefix("__").topic_source("a___"), Some("a"));
+        assert_eq!(identity().topic_source("a.heartbeats"), Some("a"));
+    }
+
+    #[test]
+    fn internal_topics() {
+        for topic in [
+            "__consumer_offsets",
+            ".hiddentopic",
+            "mm2-offsets.CLUSTER.internal",
+            "mm2-offsets-CLUSTER-internal",
+            "source.checkpoints.internal",
+            "twinlog.m1.progress",
+            "twinlog.m1.offsets",
+        ] {
+            assert!(prefix(".").is_internal_topic(topic), "{topic}");
+        }
+        for topic in
+            ["mm2-offsets_CLUSTER_internal", "orders.internal", "orders-internal", "twinlog.m1.other"]
+        {
+            assert!(!prefix(".").is_internal_topic(topic), "{topic}");
+        }
+        assert!(prefix("__").is_internal_topic("mm2-offset-syncs__CLUSTER__internal"));
+    }
+
+    #[test]
+    fn names_of_mm2s_own_topics() {
+        assert_eq!(prefix(".").offset_syncs_topic("backup"), "mm2-offset-syncs.backup.internal");
+        assert_eq!(prefix(".").checkpoints_topic(), "source.checkpoints.internal");
+        assert_eq!(prefix("__").offset_syncs_topic("CLUSTER"), "mm2-offset-syncs__CLUSTER__internal");
+        assert_eq!(prefix("__").checkpoints_topic(), "source__checkpoints__internal");
+        assert!(prefix(".").is_checkpoints_topic("source1.checkpoints.internal"));
+        for topic in [
+            "checkpoints.internal",
+            "checkpoints-internal",
+            "checkpoints.internal!",
+            "!checkpoints.internal",
+            "source1checkpointsinternal",
+        ] {
+            assert!(!prefix(".").is_checkpoints_topic(topic), "{topic}");
+        }
+    }
+
+    #[test]
+    fn heartbeats_topics() {
+        for topic in ["heartbeats", "source1.heartbeats", "source2.source1.heartbeats"] {
+            assert!(
+                prefix(".").is_heartbeats_topic(topic) && identity().is_heartbeats_topic(topic),
+                "{topic}"
+            );
+        }
+        for topic in ["heartbeats!", "!heartbeats", "source1heartbeats", "source1-heartbeats", "heartbeats."]
+        {
+            assert!(
+                !prefix(".").is_heartbeats_topic(topic) && !identity().is_heartbeats_topic(topic),
+                "{topic}"
+            );
+        }
+        assert!(!prefix("_").is_heartbeats_topic("us-west.heartbeats"));
+    }
+
+    #[test]
+    fn every_hop_is_looked_at_for_cycles() {
+        for topic in [
+            "target.topic1",
+            "target.source.topic1",
+            "source.target.topic1",
+            "target.source.target.topic1",
+            "source.target.source.topic1",
+        ] {
+            assert!(prefix(".").is_cycle(topic) && !identity().is_cycle(topic), "{topic}");
+        }
+        for topic in ["topic1", "source.topic1", "othersource.topic1", ".b", "target", "target."] {
+            assert!(!prefix(".").is_cycle(topic) && !identity().is_cycle(topic), "{topic}");
+        }
+        for topic in ["target.heartbeats", "source.target.heartbeats", "target.source.heartbeats"] {
+            assert!(prefix(".").is_cycle(topic) && identity().is_cycle(topic), "{topic}");
+        }
+        for topic in ["heartbeats", "othersource.heartbeats"] {
+            assert!(!prefix(".").is_cycle(topic) && !identity().is_cycle(topic), "{topic}");
+        }
+    }
 }
