@@ -1,0 +1,129 @@
+//! A lane: one partition range while it runs in this worker, from source reader to target writer to progress.
+//!
+//! It owns one source consumer, one target producer and one thread for the hot path, shares no lock with other lanes, and
+//! runs until it is drained, restarting itself with backoff on what heals.
+
+use std::sync::Arc;
+
+use twinlog_proto::id::{Epoch, TaskName, WorkerId};
+use twinlog_proto::{model, v1};
+use uuid::Uuid;
+
+use crate::budget::Budget;
+use crate::cause::Cause;
+use crate::cluster::ClusterHandle;
+
+pub use crate::offset_map::{Translation, Translator};
+
+/// Consecutive partitions of one topic: the unit of assignment, of fencing and of progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    pub source_topic: String,
+    pub target_topic: String,
+    pub block: u32,
+    pub first_partition: i32,
+    pub partition_count: i32,
+    /// `None` where the source broker has no topic ids.
+    pub source_topic_id: Option<Uuid>,
+    /// `max.message.bytes` of the target topic, if known.
+    pub target_max_message_bytes: Option<i32>,
+}
+
+/// Why a range from the wire can't be run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("partition range: {field} {value:?} is not valid: {rule}")]
+pub struct InvalidRange {
+    pub field: &'static str,
+    pub value: String,
+    pub rule: &'static str,
+}
+
+impl TryFrom<&v1::PartitionRange> for Range {
+    type Error = InvalidRange;
+
+    fn try_from(wire: &v1::PartitionRange) -> Result<Self, InvalidRange> {
+        let invalid =
+            |field, value: &dyn ToString, rule| InvalidRange { field, value: value.to_string(), rule };
+        for (field, value) in [("source_topic", &wire.source_topic), ("target_topic", &wire.target_topic)] {
+            if value.is_empty() {
+                return Err(invalid(field, value, "it must not be empty"));
+            }
+        }
+        if wire.first_partition < 0 {
+            return Err(invalid("first_partition", &wire.first_partition, "it must not be negative"));
+        }
+        if wire.partition_count < 1 || wire.partition_count > model::MAX_BLOCK_SIZE {
+            return Err(invalid("partition_count", &wire.partition_count, "it must be 1 to 256"));
+        }
+        let block = u32::try_from(wire.block)
+            .map_err(|_| invalid("block", &wire.block, "it must not be negative"))?;
+        let source_topic_id = match wire.source_topic_id.as_str() {
+            "" => None,
+            text => Some(
+                Uuid::parse_str(text).map_err(|_| invalid("source_topic_id", &text, "it must be a UUID"))?,
+            ),
+        };
+        Ok(Self {
+            source_topic: wire.source_topic.clone(),
+            target_topic: wire.target_topic.clone(),
+            block,
+            first_partition: wire.first_partition,
+            partition_count: wire.partition_count,
+            source_topic_id,
+            target_max_message_bytes: Some(wire.target_max_message_bytes).filter(|n| *n > 0),
+        })
+    }
+}
+
+/// Everything a lane needs to know.
+#[derive(Clone)]
+pub struct LaneSpec {
+    pub task: TaskName,
+    pub epoch: Epoch,
+    pub worker: WorkerId,
+    pub mirror: Arc<model::Mirror>,
+    pub range: Range,
+    pub source: Arc<ClusterHandle>,
+    pub target: Arc<ClusterHandle>,
+}
+
+/// How a lane is doing.
+#[derive(Debug, Clone)]
+pub struct LaneStatus {
+    pub state: v1::State,
+    pub cause: Option<Cause>,
+    pub partitions: Vec<v1::PartitionStatus>,
+}
+
+/// A running lane. Dropping the handle drains it without waiting.
+pub struct LaneHandle {
+    status: tokio::sync::watch::Receiver<LaneStatus>,
+}
+
+/// Starts a lane; it runs until drained, restarting itself with backoff on what heals. Must be called inside a tokio runtime.
+pub fn start(spec: LaneSpec, budget: Arc<Budget>) -> LaneHandle {
+    let _ = (spec, budget);
+    todo!()
+}
+
+impl LaneHandle {
+    pub fn status(&self) -> tokio::sync::watch::Receiver<LaneStatus> {
+        self.status.clone()
+    }
+
+    /// Stops fetching, commits what is in flight, and closes.
+    pub fn drain(&self) {
+        todo!()
+    }
+
+    /// Resolves when this lane will never write again.
+    pub async fn stopped(&mut self) {
+        todo!()
+    }
+
+    /// The range may grow (a topic gained partitions) and hints or the mirror's mutable settings may change without a new epoch.
+    pub fn update(&self, mirror: Arc<model::Mirror>, range: Range) {
+        let _ = (mirror, range);
+        todo!()
+    }
+}
