@@ -1,0 +1,218 @@
+//! Secrets in client properties: which keys hold one, and the references that stand for a value until a worker resolves it.
+//!
+//! `${env:NAME}` is an environment variable, `${file:/path}` a file's content without its last line break, and
+//! `${file:/path:key}` one key of a Java properties file (Kafka's `FileConfigProvider`). A value may mix text and references.
+//! Nothing here logs a value, and no error holds one.
+
+use std::path::PathBuf;
+
+use crate::properties;
+
+/// Largest file that a reference may name, bytes.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// A reference that can't be resolved. Names the reference, never a value.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    #[error("${{{0} is not closed: '}}' is missing")]
+    Unclosed(String),
+    #[error("${{{0}}} is none of ${{env:NAME}}, ${{file:/path}} and ${{file:/path:key}}")]
+    UnknownKind(String),
+    #[error("${{env:{0}}}: the worker's environment has no such variable")]
+    NoVariable(String),
+    #[error("${{file:{}}}: the worker can't read this file ({source})", path.display())]
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("${{file:{}}}: the file is larger than {MAX_FILE_BYTES} bytes", .0.display())]
+    TooLarge(PathBuf),
+    #[error("${{file:{}:{key}}}: the file has no such key", path.display())]
+    NoKey { path: PathBuf, key: String },
+}
+
+/// One piece of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Piece<'a> {
+    Text(&'a str),
+    /// Between `${` and `}`.
+    Reference(&'a str),
+}
+
+fn pieces(value: &str) -> Result<Vec<Piece<'_>>, SecretError> {
+    let mut found = Vec::new();
+    let mut rest = value;
+    while let Some(start) = rest.find("${") {
+        let (text, reference) = (&rest[..start], &rest[start + 2..]);
+        let Some(end) = reference.find('}') else {
+            return Err(SecretError::Unclosed(reference.chars().take_while(|c| *c != ':').collect()));
+        };
+        found.extend([Piece::Text(text), Piece::Reference(&reference[..end])]);
+        rest = &reference[end + 1..];
+    }
+    found.push(Piece::Text(rest));
+    found.retain(|piece| *piece != Piece::Text(""));
+    Ok(found)
+}
+
+/// Checks the references of a value without resolving them.
+pub fn check(value: &str) -> Result<(), SecretError> {
+    for piece in pieces(value)? {
+        if let Piece::Reference(reference) = piece {
+            parse(reference)?;
+        }
+    }
+    Ok(())
+}
+
+/// The value with every reference replaced by what it stands for. Reads files: call it where blocking is fine.
+pub fn resolve(value: &str) -> Result<String, SecretError> {
+    pieces(value)?
+        .into_iter()
+        .map(|piece| match piece {
+            Piece::Text(text) => Ok(text.to_owned()),
+            Piece::Reference(reference) => parse(reference)?.read(),
+        })
+        .collect()
+}
+
+enum Reference<'a> {
+    Env(&'a str),
+    File(PathBuf),
+    Key { path: PathBuf, key: &'a str },
+}
+
+fn parse(reference: &str) -> Result<Reference<'_>, SecretError> {
+    match reference.split_once(':') {
+        Some(("env", name)) if !name.is_empty() => Ok(Reference::Env(name)),
+        Some(("file", rest)) if !rest.is_empty() => Ok(match rest.rsplit_once(':') {
+            Some((path, key)) => Reference::Key { path: path.into(), key },
+            None => Reference::File(rest.into()),
+        }),
+        _ => Err(SecretError::UnknownKind(reference.to_owned())),
+    }
+}
+
+impl Reference<'_> {
+    fn read(self) -> Result<String, SecretError> {
+        match self {
+            Self::Env(name) => std::env::var(name).map_err(|_| SecretError::NoVariable(name.to_owned())),
+            Self::File(path) => {
+                let text = read(path)?;
+                Ok(text.strip_suffix('\n').map_or(&*text, |t| t.strip_suffix('\r').unwrap_or(t)).to_owned())
+            }
+            Self::Key { path, key } => match properties::parse(&read(path.clone())?).remove(key) {
+                Some(value) => Ok(value),
+                None => Err(SecretError::NoKey { path, key: key.to_owned() }),
+            },
+        }
+    }
+}
+
+fn read(path: PathBuf) -> Result<String, SecretError> {
+    match std::fs::metadata(&path).map(|m| m.len()) {
+        Ok(length) if length > MAX_FILE_BYTES => Err(SecretError::TooLarge(path)),
+        Ok(_) => std::fs::read_to_string(&path).map_err(|source| SecretError::Unreadable { path, source }),
+        Err(source) => Err(SecretError::Unreadable { path, source }),
+    }
+}
+
+/// Whether a client property holds a secret, by its key: in Java's or librdkafka's spelling, also behind `consumer.` and the like.
+pub fn is_secret_key(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    [
+        "password",
+        "secret",
+        "token.value",
+        "jaas.config",
+        "ssl.key.pem",
+        "keystore.key",
+        "oauthbearer.config",
+        "private.key",
+    ]
+    .iter()
+    .any(|part| key.contains(part))
+}
+
+/// Whether a value of a secret key holds a secret in clear, not only references.
+pub fn is_literal(key: &str, value: &str) -> bool {
+    if key.to_ascii_lowercase().ends_with("jaas.config") && !is_only_references(value) {
+        return jaas_options(value).any(|(name, value)| is_secret_key(name) && !is_only_references(value));
+    }
+    is_secret_key(key) && !is_only_references(value)
+}
+
+fn is_only_references(value: &str) -> bool {
+    pieces(value).is_ok_and(|pieces| pieces.iter().all(|piece| matches!(piece, Piece::Reference(_))))
+}
+
+/// `name="value"`, `name='value'` and `name=value` of a JAAS configuration.
+fn jaas_options(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (before, after) = rest.split_once('=')?;
+        let name =
+            before.trim_end().rsplit(|c: char| c.is_whitespace() || c == ';').next().unwrap_or_default();
+        let after = after.trim_start();
+        let (value, tail) = match after.chars().next() {
+            Some(quote @ ('"' | '\'')) => after[1..].split_once(quote).unwrap_or((&after[1..], "")),
+            _ => after.split_at(after.find(|c: char| c.is_whitespace() || c == ';').unwrap_or(after.len())),
+        };
+        rest = tail;
+        Some((name, value))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_resolved_within_text() {
+        let path = std::env::temp_dir().join(format!("twinlog-secret-{}", std::process::id()));
+        std::fs::write(&path, "user=ann\npass = x=y\n").unwrap();
+        let shown = path.display();
+        assert_eq!(
+            resolve(&format!("u=${{file:{shown}:user}};p=${{file:{shown}:pass}}")).unwrap(),
+            "u=ann;p=x=y"
+        );
+        assert_eq!(resolve(&format!("${{file:{shown}}}")).unwrap(), "user=ann\npass = x=y");
+        assert_eq!(resolve("plain $ {text}").unwrap(), "plain $ {text}");
+        assert!(resolve("${env:PATH}").is_ok());
+        let missing = resolve(&format!("${{file:{shown}:none}}")).unwrap_err().to_string();
+        assert!(missing.contains(":none}"), "{missing}");
+        std::fs::remove_file(path).unwrap();
+        assert!(matches!(resolve("${env:TWINLOG_NO_SUCH}"), Err(SecretError::NoVariable(_))));
+        assert!(matches!(check("${vault:a}"), Err(SecretError::UnknownKind(_))));
+        assert!(matches!(check("a${env:A"), Err(SecretError::Unclosed(_))));
+    }
+
+    #[test]
+    fn secrets_are_known_by_their_keys() {
+        for key in [
+            "sasl.password",
+            "sasl.jaas.config",
+            "ssl.key.password",
+            "ssl.keystore.key",
+            "ssl.key.pem",
+            "consumer.sasl.password",
+            "sasl.oauthbearer.client.credentials.client.secret",
+        ] {
+            assert!(is_secret_key(key) && is_literal(key, "hush password=x"), "{key}");
+            assert!(!is_literal(key, "${env:PASSWORD}"), "{key}");
+        }
+        assert!(!is_secret_key("sasl.mechanism") && !is_literal("sasl.username", "ann"));
+    }
+
+    #[test]
+    fn a_jaas_configuration_may_name_the_user_but_not_the_password() {
+        let jaas =
+            |password: &str| format!("x.PlainLoginModule required username=\"ann\" password={password};");
+        assert!(is_literal("sasl.jaas.config", &jaas("\"hush\"")));
+        assert!(is_literal("sasl.jaas.config", &jaas("hush")));
+        assert!(is_literal("sasl.jaas.config", &jaas("'pre${env:P}'")));
+        assert!(!is_literal("sasl.jaas.config", &jaas("\"${env:P}\"")));
+        assert!(!is_literal("sasl.jaas.config", "${file:/etc/kafka.properties:sasl.jaas.config}"));
+    }
+}
