@@ -4,3 +4,5 @@
 //! `sandbox` starts and stops the processes, `tools` drives the Java producer and reader, `verify` compares what they read.
 
 pub mod sandbox;
+pub mod tools;
+pub mod verify;

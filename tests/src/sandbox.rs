@@ -26,10 +26,12 @@ mod process;
 mod services;
 mod wait;
 
+pub(crate) use cache::classpath as java_classpath;
 pub use cache::{cache_root, ensure_java_tools, ensure_kafka};
 pub use etcd::Etcd;
 pub use kafka::{DEFAULT_KAFKA, Kafka, KafkaOptions, Listener, kafka_version};
 pub use ports::Port;
+pub(crate) use process::spawn_mortal;
 pub use process::{Process, Program};
 pub use services::{Controller, ControllerOptions, Single, Worker, WorkerOptions, binary};
 pub use wait::{wait_until, wait_until_async};
