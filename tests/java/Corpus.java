@@ -60,13 +60,13 @@ final class Corpus {
         create("empty", 3, Map.of());
         try {
             // First, so that the cleaner works while the others are produced.
-            compacted();
-            mixed();
-            transactions();
-            trimmed();
-            large();
-            plain("logappend", 2, 500);
-            awaitCompaction();
+            step("compacted", this::compacted);
+            step("mixed", this::mixed);
+            step("transactions", this::transactions);
+            step("trimmed", this::trimmed);
+            step("large", this::large);
+            step("logappend", () -> plain("logappend", 2, 500));
+            step("compaction", this::awaitCompaction);
             if (failure != null) {
                 throw failure;
             }
@@ -74,6 +74,16 @@ final class Corpus {
             producers.values().forEach(p -> p.close(Duration.ofSeconds(10)));
         }
         return made;
+    }
+
+    private interface Step {
+        void run() throws Exception;
+    }
+
+    private void step(String what, Step step) throws Exception {
+        long begin = System.currentTimeMillis();
+        step.run();
+        System.err.println("corpus: " + what + " took " + (System.currentTimeMillis() - begin) + " ms");
     }
 
     private String name(String topic) {

@@ -61,6 +61,8 @@ final class Dump {
         p.put("fetch.max.bytes", "16777216");
         p.put("max.partition.fetch.bytes", "8388608");
         p.put("max.poll.records", "5000");
+        // A fetch that waits at one partition's end would hold up the next partition.
+        p.put("fetch.max.wait.ms", "20");
         p.put("reconnect.backoff.max.ms", "500");
         return new KafkaConsumer<>(p, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }

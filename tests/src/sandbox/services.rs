@@ -124,7 +124,7 @@ impl Worker {
         let folder = sandbox.folder_of(&format!("worker-{name}"))?;
         let metrics = Port::take()?;
         let mut program = Program::new(binary("twinlog-worker")?);
-        program = program.arg("--controllers").arg(options.controllers.join(","));
+        program = program.arg("--controller").arg(options.controllers.join(","));
         program = program.arg("--metrics-listen").arg(metrics.address());
         if let Some(memory) = options.memory {
             program = program.arg("--memory").arg(memory);
