@@ -8,6 +8,8 @@ pub const MIRRORS: &str = "/twinlog/v1/mirrors/";
 pub const INVENTORY: &str = "/twinlog/v1/inventory/";
 pub const ASSIGNMENTS: &str = "/twinlog/v1/assignments/";
 pub const DRAINS: &str = "/twinlog/v1/drains/";
+/// One key, rewritten by everything that begins to use a cluster.
+pub const CREATIONS: &str = "/twinlog/v1/creations";
 /// One key: it exists while someone leads, and its create revision is the term.
 pub const LEADER: &str = "/twinlog/v1/leader";
 

@@ -3,7 +3,9 @@
 //! `store` keeps what must survive, `state` is the view of it in memory, `planner` decides, `reconciler` makes it so through
 //! `fleet` and `session`, `relay` lets any replica answer for the leader, and `controller` ties them together.
 
+pub mod api;
 pub mod assignment;
+pub mod catalog;
 pub mod controller;
 pub mod fleet;
 pub mod keys;

@@ -44,6 +44,19 @@ impl Policy {
         }
     }
 
+    /// The source topic that `remote_topic` gives this name to, if there is one.
+    pub fn source_topic(&self, remote: &str) -> Option<String> {
+        let candidate = match &self.naming {
+            Naming::Map(map) => {
+                map.iter().find(|(_, target)| *target == remote).map(|(source, _)| source.as_str())
+            }
+            _ => None,
+        };
+        let stripped = remote.strip_prefix(&self.source).and_then(|rest| rest.strip_prefix(self.separator()));
+        let named = |topic: &&str| self.remote_topic(topic).as_deref() == Some(remote);
+        candidate.into_iter().chain(stripped).chain([remote]).find(named).map(str::to_owned)
+    }
+
     /// The alias before the first separator, where names carry one. May be empty (`.b`).
     pub fn topic_source<'a>(&'a self, topic: &'a str) -> Option<&'a str> {
         self.split(topic).map(|(source, _)| source)
@@ -155,6 +168,18 @@ mod tests {
         assert_eq!(policy.remote_topic("a").unwrap(), "b");
         assert_eq!(policy.remote_topic("other"), None);
         assert_eq!(policy.remote_topic("heartbeats").unwrap(), "source.heartbeats");
+    }
+
+    #[test]
+    fn names_lead_back() {
+        let map = Naming::Map(BTreeMap::from([("a".to_owned(), "b".to_owned())]));
+        for policy in [prefix("."), prefix("__"), identity(), Policy::new(map, "source", "target")] {
+            for topic in ["a", "heartbeats", "x.heartbeats"] {
+                let Some(remote) = policy.remote_topic(topic) else { continue };
+                assert_eq!(policy.source_topic(&remote).as_deref(), Some(topic), "{policy:?}");
+            }
+        }
+        assert_eq!(prefix(".").source_topic("other.orders"), None);
     }
 
     #[test]

@@ -1,0 +1,91 @@
+//! The public gRPC API: checks requests, writes through the catalog, reads from the cache, and asks workers and the leader
+//! through the controller. Generated types stop here.
+
+mod cluster;
+mod fleet;
+mod mirror;
+mod offset;
+mod page;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tracing::error;
+use twinlog_proto::id::ClusterId;
+use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::v1;
+
+use crate::catalog::{Catalog, LiteralSecrets, cluster_not_found};
+use crate::controller::Controller;
+use crate::fleet::{Answered, Question};
+use crate::state::State;
+
+/// How long a worker may take for an answer about one cluster.
+const QUERY_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a worker may take for a plan or a translation: it reads from both clusters.
+const LONG_QUERY_DEADLINE: Duration = Duration::from_secs(45);
+/// How long an answer to a write waits for this replica's own view to have it, so that a read right after sees it.
+const READ_YOUR_WRITE: Duration = Duration::from_secs(1);
+/// `WatchMirrors` streams at the same time, per replica.
+const MAX_WATCHES: usize = 1_000;
+
+/// Every service of the public API. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    controller: Arc<Controller>,
+    catalog: Catalog,
+    watches: Arc<Semaphore>,
+    /// Ends streams, so that the server can.
+    stop: CancellationToken,
+}
+
+impl Api {
+    pub fn new(
+        controller: Arc<Controller>,
+        literal_secrets: LiteralSecrets,
+        stop: CancellationToken,
+    ) -> Self {
+        let catalog = Catalog::new(controller.store().clone(), literal_secrets);
+        Self { controller, catalog, watches: Arc::new(Semaphore::new(MAX_WATCHES)), stop }
+    }
+
+    fn state(&self) -> Arc<State> {
+        self.controller.cache().snapshot()
+    }
+
+    /// Waits, for a moment, until reads from this replica see a write.
+    async fn seen(&self, revision: Option<i64>) {
+        if let Some(revision) = revision {
+            // Not an error: the write is done, and the cache follows.
+            let _ = tokio::time::timeout(READ_YOUR_WRITE, self.controller.cache().at_least(revision)).await;
+        }
+    }
+
+    async fn ask(&self, question: Question) -> Result<Answered, Status> {
+        self.controller.query(question).await
+    }
+
+    /// The clusters as workers get them, secrets included.
+    fn clusters(&self, ids: &[&ClusterId]) -> Result<Vec<v1::Cluster>, Status> {
+        let state = self.state();
+        let find = |id: &&ClusterId| match state.clusters.get(*id) {
+            Some(cluster) => Ok(cluster.wire.clone()),
+            None => Err(cluster_not_found(id)),
+        };
+        ids.iter().map(find).collect()
+    }
+}
+
+/// A worker gave another kind of answer than it was asked for.
+fn wrong_answer(answered: &Answered) -> Status {
+    error!(worker = %answered.worker, answer = ?answered.answer, "answer of the wrong kind");
+    let message = format!(
+        "worker {} gave an answer that fits another question; is it of another version?",
+        answered.worker
+    );
+    reason::status(Reason::INTERNAL, message, &[("worker", answered.worker.as_str())])
+}

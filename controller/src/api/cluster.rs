@@ -1,0 +1,157 @@
+//! ClusterService.
+
+use tonic::{Request, Response, Status};
+use twinlog_proto::filter::Filter;
+use twinlog_proto::id::ClusterId;
+use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::v1;
+use twinlog_proto::v1::answer::Answer;
+use twinlog_proto::v1::cluster_service_server::ClusterService;
+use twinlog_proto::v1::query::Question as Ask;
+
+use super::page::Page;
+use super::{Api, QUERY_DEADLINE, wrong_answer};
+use crate::catalog::{cluster_id, cluster_not_found, hide_secrets, invalid};
+use crate::fleet::{Answered, Question};
+
+/// Name of a cluster that is tested before it is registered without one.
+const UNREGISTERED: &str = "clusters/unregistered";
+
+#[tonic::async_trait]
+impl ClusterService for Api {
+    async fn create_cluster(
+        &self,
+        request: Request<v1::CreateClusterRequest>,
+    ) -> Result<Response<v1::Cluster>, Status> {
+        let written = self.catalog.create_cluster(request.into_inner()).await?;
+        self.seen(written.revision).await;
+        Ok(Response::new(hide_secrets(written.resource)))
+    }
+
+    async fn get_cluster(
+        &self,
+        request: Request<v1::GetClusterRequest>,
+    ) -> Result<Response<v1::Cluster>, Status> {
+        let id = cluster_id("name", &request.get_ref().name)?;
+        match self.state().clusters.get(&id) {
+            Some(cluster) => Ok(Response::new(hide_secrets(cluster.wire.clone()))),
+            None => Err(cluster_not_found(&id)),
+        }
+    }
+
+    async fn list_clusters(
+        &self,
+        request: Request<v1::ListClustersRequest>,
+    ) -> Result<Response<v1::ListClustersResponse>, Status> {
+        let v1::ListClustersRequest { page_size, page_token } = request.into_inner();
+        let page = Page::new("clusters", page_size, &page_token)?;
+        let state = self.state();
+        let (clusters, next_page_token) = page.cut(state.clusters.iter(), |(id, _)| id.to_string());
+        let clusters = clusters.into_iter().map(|(_, cluster)| hide_secrets(cluster.wire.clone())).collect();
+        Ok(Response::new(v1::ListClustersResponse { clusters, next_page_token }))
+    }
+
+    async fn update_cluster(
+        &self,
+        request: Request<v1::UpdateClusterRequest>,
+    ) -> Result<Response<v1::Cluster>, Status> {
+        let written = self.catalog.update_cluster(request.into_inner()).await?;
+        self.seen(written.revision).await;
+        Ok(Response::new(hide_secrets(written.resource)))
+    }
+
+    async fn delete_cluster(
+        &self,
+        request: Request<v1::DeleteClusterRequest>,
+    ) -> Result<Response<()>, Status> {
+        let revision = self.catalog.delete_cluster(request.into_inner()).await?;
+        self.seen(Some(revision)).await;
+        Ok(Response::new(()))
+    }
+
+    async fn test_cluster(
+        &self,
+        request: Request<v1::TestClusterRequest>,
+    ) -> Result<Response<v1::TestClusterResponse>, Status> {
+        let cluster = match request.into_inner() {
+            v1::TestClusterRequest { name, cluster: None } => {
+                let id = cluster_id("name", &name)?;
+                self.clusters(&[&id])?.remove(0)
+            }
+            v1::TestClusterRequest { name, cluster: Some(mut cluster) } if name.is_empty() => {
+                if cluster.name.is_empty() {
+                    UNREGISTERED.clone_into(&mut cluster.name);
+                }
+                self.catalog.check_cluster(&cluster)?;
+                cluster
+            }
+            _ => {
+                return Err(invalid(
+                    "cluster",
+                    "give either the name of a registered cluster or a cluster, not both",
+                ));
+            }
+        };
+        let answered = self.ask_about(cluster, Ask::TestCluster(v1::TestClusterQuestion {})).await?;
+        match answered.answer {
+            Answer::TestCluster(response) => {
+                Ok(Response::new(v1::TestClusterResponse { worker: answered.worker.name(), ..response }))
+            }
+            _ => Err(wrong_answer(&answered)),
+        }
+    }
+
+    async fn list_topics(
+        &self,
+        request: Request<v1::ListTopicsRequest>,
+    ) -> Result<Response<v1::ListTopicsResponse>, Status> {
+        let v1::ListTopicsRequest { parent, page_size, page_token, patterns } = request.into_inner();
+        let id = cluster_id("parent", &parent)?;
+        let page = Page::new(format!("{parent}/topics {patterns:?}"), page_size, &page_token)?;
+        check_patterns(&patterns)?;
+        let question = Ask::ListTopics(v1::ListTopicsQuestion { patterns });
+        let answered = self.ask_about_registered(&id, question).await?;
+        let Answer::ListTopics(mut all) = answered.answer else { return Err(wrong_answer(&answered)) };
+        all.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
+        let (topics, next_page_token) = page.cut(all.topics, |topic| topic.topic.clone());
+        Ok(Response::new(v1::ListTopicsResponse { topics, next_page_token }))
+    }
+
+    async fn list_groups(
+        &self,
+        request: Request<v1::ListGroupsRequest>,
+    ) -> Result<Response<v1::ListGroupsResponse>, Status> {
+        let v1::ListGroupsRequest { parent, page_size, page_token, patterns } = request.into_inner();
+        let id = cluster_id("parent", &parent)?;
+        let page = Page::new(format!("{parent}/groups {patterns:?}"), page_size, &page_token)?;
+        check_patterns(&patterns)?;
+        let question = Ask::ListGroups(v1::ListGroupsQuestion { patterns });
+        let answered = self.ask_about_registered(&id, question).await?;
+        let Answer::ListGroups(mut all) = answered.answer else { return Err(wrong_answer(&answered)) };
+        all.groups.sort_by(|a, b| a.group.cmp(&b.group));
+        let (groups, next_page_token) = page.cut(all.groups, |group| group.group.clone());
+        Ok(Response::new(v1::ListGroupsResponse { groups, next_page_token }))
+    }
+}
+
+impl Api {
+    async fn ask_about(&self, cluster: v1::Cluster, question: Ask) -> Result<Answered, Status> {
+        let question = Question { question, clusters: vec![cluster], mirror: None, deadline: QUERY_DEADLINE };
+        self.ask(question).await
+    }
+
+    async fn ask_about_registered(&self, id: &ClusterId, question: Ask) -> Result<Answered, Status> {
+        let cluster = self.clusters(&[id])?.remove(0);
+        self.ask_about(cluster, question).await
+    }
+}
+
+fn check_patterns(patterns: &[String]) -> Result<(), Status> {
+    match Filter::new(patterns, &[] as &[&str]) {
+        Ok(_) => Ok(()),
+        Err(e) => {
+            let violation = (format!("patterns[{}]", e.index), e.to_string());
+            Err(reason::bad_request(Reason::INVALID_PATTERN, &[violation]))
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! MirrorService.
+
+use tonic::{Request, Response, Status};
+use twinlog_proto::id::MirrorId;
+use twinlog_proto::model;
+use twinlog_proto::v1;
+use twinlog_proto::v1::answer::Answer;
+use twinlog_proto::v1::mirror_service_server::MirrorService;
+use twinlog_proto::v1::query::Question as Ask;
+
+use super::page::Page;
+use super::watch::{self, MirrorStream};
+use super::{Api, LONG_QUERY_DEADLINE, wrong_answer};
+use crate::catalog::{Written, invalid, mirror_id, mirror_not_found, overlap};
+use crate::fleet::Question;
+
+#[tonic::async_trait]
+impl MirrorService for Api {
+    async fn create_mirror(
+        &self,
+        request: Request<v1::CreateMirrorRequest>,
+    ) -> Result<Response<v1::Mirror>, Status> {
+        let written = self.catalog.create_mirror(request.into_inner(), &self.state()).await?;
+        self.answer_write(written).await
+    }
+
+    async fn get_mirror(
+        &self,
+        request: Request<v1::GetMirrorRequest>,
+    ) -> Result<Response<v1::Mirror>, Status> {
+        Ok(Response::new(self.mirror(&mirror_id("name", &request.get_ref().name)?)?))
+    }
+
+    async fn list_mirrors(
+        &self,
+        request: Request<v1::ListMirrorsRequest>,
+    ) -> Result<Response<v1::ListMirrorsResponse>, Status> {
+        let v1::ListMirrorsRequest { page_size, page_token } = request.into_inner();
+        let page = Page::new("mirrors", page_size, &page_token)?;
+        let state = self.state();
+        let (mirrors, next_page_token) = page.cut(state.mirrors.iter(), |(id, _)| id.to_string());
+        let mirrors = mirrors.into_iter().map(|(_, mirror)| mirror.wire.clone()).collect();
+        let response = v1::ListMirrorsResponse { mirrors, next_page_token, revision: state.revision };
+        Ok(Response::new(response))
+    }
+
+    async fn update_mirror(
+        &self,
+        request: Request<v1::UpdateMirrorRequest>,
+    ) -> Result<Response<v1::Mirror>, Status> {
+        let written = self.catalog.update_mirror(request.into_inner()).await?;
+        self.answer_write(written).await
+    }
+
+    async fn delete_mirror(&self, request: Request<v1::DeleteMirrorRequest>) -> Result<Response<()>, Status> {
+        let revision = self.catalog.delete_mirror(request.into_inner()).await?;
+        self.seen(Some(revision)).await;
+        Ok(Response::new(()))
+    }
+
+    async fn pause_mirror(
+        &self,
+        request: Request<v1::PauseMirrorRequest>,
+    ) -> Result<Response<v1::Mirror>, Status> {
+        let v1::PauseMirrorRequest { name, etag } = request.into_inner();
+        let written = self.catalog.set_desired_state(&name, &etag, v1::DesiredState::Paused).await?;
+        self.answer_write(written).await
+    }
+
+    async fn resume_mirror(
+        &self,
+        request: Request<v1::ResumeMirrorRequest>,
+    ) -> Result<Response<v1::Mirror>, Status> {
+        let v1::ResumeMirrorRequest { name, etag } = request.into_inner();
+        let written = self.catalog.set_desired_state(&name, &etag, v1::DesiredState::Running).await?;
+        self.answer_write(written).await
+    }
+
+    async fn plan_mirror(
+        &self,
+        request: Request<v1::PlanMirrorRequest>,
+    ) -> Result<Response<v1::MirrorPlan>, Status> {
+        let mirror = self.mirror(&mirror_id("name", &request.get_ref().name)?)?;
+        Ok(Response::new(self.plan(&mirror).await?))
+    }
+
+    async fn get_mirror_status(
+        &self,
+        request: Request<v1::GetMirrorStatusRequest>,
+    ) -> Result<Response<v1::MirrorStatus>, Status> {
+        let id = mirror_id("name", &request.get_ref().name)?;
+        Ok(Response::new(self.controller.mirror_status(&id).await?))
+    }
+
+    async fn list_ranges(
+        &self,
+        request: Request<v1::ListRangesRequest>,
+    ) -> Result<Response<v1::ListRangesResponse>, Status> {
+        let v1::ListRangesRequest { parent, page_size, page_token } = request.into_inner();
+        let id = mirror_id("parent", &parent)?;
+        let page = Page::new(format!("{parent}/ranges"), page_size, &page_token)?;
+        let key = |range: &v1::RangeStatus| format!("{}/{:010}", range.target_topic, range.first_partition);
+        let mut ranges = self.controller.ranges(&id).await?;
+        ranges.sort_by_cached_key(key);
+        let (ranges, next_page_token) = page.cut(ranges, key);
+        Ok(Response::new(v1::ListRangesResponse { ranges, next_page_token }))
+    }
+
+    type WatchMirrorsStream = MirrorStream;
+
+    async fn watch_mirrors(
+        &self,
+        request: Request<v1::WatchMirrorsRequest>,
+    ) -> Result<Response<Self::WatchMirrorsStream>, Status> {
+        Ok(Response::new(watch::start(self, request.into_inner()).await?))
+    }
+}
+
+impl Api {
+    fn mirror(&self, id: &MirrorId) -> Result<v1::Mirror, Status> {
+        match self.state().mirrors.get(id) {
+            Some(mirror) => Ok(mirror.wire.clone()),
+            None => Err(mirror_not_found(id)),
+        }
+    }
+
+    /// The mirror as it was written; with its plan, where it was only validated.
+    async fn answer_write(&self, written: Written<v1::Mirror>) -> Result<Response<v1::Mirror>, Status> {
+        let mut mirror = written.resource;
+        match written.revision {
+            Some(_) => self.seen(written.revision).await,
+            None => mirror.plan = Some(self.plan(&mirror).await?),
+        }
+        Ok(Response::new(mirror))
+    }
+
+    /// What a worker finds that this mirror would do, and where it would write what other mirrors write.
+    async fn plan(&self, mirror: &v1::Mirror) -> Result<v1::MirrorPlan, Status> {
+        let parsed = model::Mirror::parse(mirror)
+            .map_err(|violations| invalid("mirror", format!("{violations:?}")))?;
+        let question = Question {
+            question: Ask::Plan(v1::PlanQuestion {}),
+            clusters: self.clusters(&[&parsed.source, &parsed.target])?,
+            mirror: Some(mirror.clone()),
+            deadline: LONG_QUERY_DEADLINE,
+        };
+        let answered = self.ask(question).await?;
+        let Answer::Plan(mut plan) = answered.answer else { return Err(wrong_answer(&answered)) };
+        let overlaps = overlap::find(&parsed, &self.state());
+        plan.warnings.extend(overlaps.iter().map(overlap::Overlap::warning));
+        plan.worker = answered.worker.name();
+        Ok(plan)
+    }
+}

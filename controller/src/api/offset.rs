@@ -1,0 +1,63 @@
+//! OffsetService.
+
+use tonic::{Request, Response, Status};
+use twinlog_proto::v1;
+use twinlog_proto::v1::answer::Answer;
+use twinlog_proto::v1::offset_service_server::OffsetService;
+use twinlog_proto::v1::query::Question as Ask;
+
+use super::{Api, LONG_QUERY_DEADLINE, wrong_answer};
+use crate::catalog::{invalid, mirror_id, mirror_not_found};
+use crate::fleet::Question;
+
+/// Explicit offsets in one call.
+const MAX_OFFSETS: usize = 10_000;
+
+#[tonic::async_trait]
+impl OffsetService for Api {
+    async fn translate_offsets(
+        &self,
+        request: Request<v1::TranslateOffsetsRequest>,
+    ) -> Result<Response<v1::TranslateOffsetsResponse>, Status> {
+        let v1::TranslateOffsetsRequest { mirror, group, offsets } = request.into_inner();
+        let id = mirror_id("mirror", &mirror)?;
+        check(&group, &offsets)?;
+        let state = self.state();
+        let mirror = state.mirrors.get(&id).ok_or_else(|| mirror_not_found(&id))?;
+        let question = Question {
+            question: Ask::Translate(v1::TranslateQuestion { group, offsets }),
+            clusters: self.clusters(&[&mirror.model.source, &mirror.model.target])?,
+            mirror: Some(mirror.wire.clone()),
+            deadline: LONG_QUERY_DEADLINE,
+        };
+        let answered = self.ask(question).await?;
+        match answered.answer {
+            Answer::Translate(response) => Ok(Response::new(response)),
+            _ => Err(wrong_answer(&answered)),
+        }
+    }
+}
+
+fn check(group: &str, offsets: &[v1::SourceOffset]) -> Result<(), Status> {
+    match (group.is_empty(), offsets.len()) {
+        (true, 0) => return Err(invalid("group", "give a consumer group, or offsets")),
+        (false, 1..) => return Err(invalid("offsets", "give a consumer group or offsets, not both")),
+        (_, count) if count > MAX_OFFSETS => {
+            return Err(invalid(
+                "offsets",
+                format!("{count} offsets, at most {MAX_OFFSETS} are allowed in one call"),
+            ));
+        }
+        _ => {}
+    }
+    for (i, offset) in offsets.iter().enumerate() {
+        let problem = match offset {
+            o if o.topic.is_empty() => "the topic is missing",
+            o if o.partition < 0 => "the partition is negative",
+            o if o.offset < 0 => "the offset is negative",
+            _ => continue,
+        };
+        return Err(invalid(&format!("offsets[{i}]"), problem));
+    }
+    Ok(())
+}

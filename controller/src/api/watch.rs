@@ -1,0 +1,182 @@
+//! WatchMirrors: mirrors as they change, from a revision on, and their status now and then.
+//!
+//! Changes come from the store's own history, so a client that comes back with the last revision it saw misses nothing,
+//! whatever replica it reaches. A stream that fails ends with a status; the client resumes.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Interval, MissedTickBehavior};
+use tonic::Status;
+use tracing::warn;
+use twinlog_proto::id::MirrorId;
+use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::v1;
+use twinlog_proto::v1::watch_mirrors_response::{Deleted, Event as Sent};
+
+use super::{Api, MAX_WATCHES};
+use crate::catalog::{invalid, mirror_id, mirror_not_found, store_status};
+use crate::keys;
+use crate::state::decode_mirror;
+use crate::store::{Entry, Event, Watch};
+
+pub(super) type MirrorStream = Pin<Box<dyn Stream<Item = Result<v1::WatchMirrorsResponse, Status>> + Send>>;
+
+/// A status costs work in the leader: no more often than this.
+const MIN_STATUS_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_STATUS_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// What a client watches.
+struct Watcher {
+    api: Api,
+    only: Option<MirrorId>,
+    statuses: Option<Interval>,
+    /// Counts against the limit of streams.
+    _permit: OwnedSemaphorePermit,
+}
+
+/// MIRROR_NOT_FOUND where one mirror is named that doesn't exist; REVISION_COMPACTED; TOO_MANY streams.
+pub(super) async fn start(api: &Api, request: v1::WatchMirrorsRequest) -> Result<MirrorStream, Status> {
+    let only = if request.name.is_empty() { None } else { Some(mirror_id("name", &request.name)?) };
+    let statuses = status_interval(request.status_interval)?;
+    if request.revision < 0 {
+        return Err(invalid("revision", "is negative"));
+    }
+    let Ok(permit) = api.watches.clone().try_acquire_owned() else {
+        let message =
+            format!("this controller serves {MAX_WATCHES} watches already: end some, or ask another replica");
+        return Err(reason::status(Reason::TOO_MANY, message, &[]));
+    };
+    let store = api.controller.store();
+    let (present, revision) = if request.revision == 0 {
+        let snapshot = store.list(keys::MIRRORS).await.map_err(store_status)?;
+        (Some(snapshot.entries), snapshot.revision)
+    } else {
+        (None, request.revision)
+    };
+    if let (Some(id), Some(entries)) = (&only, &present)
+        && !entries.iter().any(|entry| entry.key == keys::mirror(id))
+    {
+        return Err(mirror_not_found(id));
+    }
+    let changes = store.watch(keys::MIRRORS, revision).await.map_err(store_status)?;
+    let watcher = Watcher { api: api.clone(), only, statuses, _permit: permit };
+    Ok(Box::pin(watcher.run(present, revision, changes)))
+}
+
+fn status_interval(given: Option<prost_types::Duration>) -> Result<Option<Interval>, Status> {
+    let Some(given) = given else { return Ok(None) };
+    match Duration::try_from(given) {
+        Ok(every) if (MIN_STATUS_INTERVAL..=MAX_STATUS_INTERVAL).contains(&every) => {
+            let mut interval = tokio::time::interval(every);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            Ok(Some(interval))
+        }
+        _ => Err(invalid("status_interval", "must be between 100ms and 1h")),
+    }
+}
+
+impl Watcher {
+    fn run(
+        mut self,
+        present: Option<Vec<Entry>>,
+        mut revision: i64,
+        mut changes: Watch,
+    ) -> impl Stream<Item = Result<v1::WatchMirrorsResponse, Status>> {
+        async_stream::try_stream! {
+            if let Some(entries) = present {
+                for event in entries.iter().filter_map(|entry| self.put(entry)) {
+                    yield message(event, revision);
+                }
+                yield message(Sent::Synced(true), revision);
+            }
+            loop {
+                let messages = self.wait(&mut changes, &mut revision).await?;
+                for message in messages {
+                    yield message;
+                }
+            }
+        }
+    }
+
+    /// What is to be sent next; nothing is lost when it is dropped before it is ready.
+    async fn wait(
+        &mut self,
+        changes: &mut Watch,
+        revision: &mut i64,
+    ) -> Result<Vec<v1::WatchMirrorsResponse>, Status> {
+        tokio::select! {
+            biased;
+            () = self.api.stop.cancelled() => {
+                let message = "this controller stops: resume the watch at another replica";
+                Err(reason::status(Reason::STARTING, message, &[]))
+            }
+            batch = changes.next() => {
+                let ended = || reason::status(Reason::STORE_UNAVAILABLE, "the watch ended: resume it", &[]);
+                let batch = batch.transpose().map_err(store_status)?.ok_or_else(ended)?;
+                *revision = batch.revision.max(*revision);
+                let events = batch.events.iter().filter_map(|event| self.change(event));
+                Ok(events.map(|(event, at)| message(event, at)).collect())
+            }
+            () = tick(&mut self.statuses) => {
+                let statuses = self.current_statuses().await;
+                Ok(statuses.into_iter().map(|status| message(Sent::Status(status), *revision)).collect())
+            }
+        }
+    }
+
+    fn wants(&self, key: &str) -> bool {
+        self.only.as_ref().is_none_or(|id| key == keys::mirror(id))
+    }
+
+    fn put(&self, entry: &Entry) -> Option<Sent> {
+        if !self.wants(&entry.key) {
+            return None;
+        }
+        match decode_mirror(entry) {
+            Ok(mirror) => Some(Sent::Mirror(mirror.wire)),
+            Err(problem) => {
+                warn!(key = entry.key, problem, "unreadable mirror left out of a watch");
+                None
+            }
+        }
+    }
+
+    fn change(&self, event: &Event) -> Option<(Sent, i64)> {
+        match event {
+            Event::Put(entry) => Some((self.put(entry)?, entry.mod_revision)),
+            Event::Deleted { key, mod_revision } if self.wants(key) => {
+                let id = key.strip_prefix(keys::MIRRORS)?;
+                Some((Sent::Deleted(Deleted { name: format!("mirrors/{id}") }), *mod_revision))
+            }
+            Event::Deleted { .. } => None,
+        }
+    }
+
+    /// What can't be told now (no leader yet) comes with a later tick.
+    async fn current_statuses(&self) -> Vec<v1::MirrorStatus> {
+        let state = self.api.state();
+        let mut statuses = Vec::new();
+        for id in state.mirrors.keys().filter(|id| self.only.as_ref().is_none_or(|only| only == *id)) {
+            if let Ok(status) = self.api.controller.mirror_status(id).await {
+                statuses.push(status);
+            }
+        }
+        statuses
+    }
+}
+
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn message(event: Sent, revision: i64) -> v1::WatchMirrorsResponse {
+    v1::WatchMirrorsResponse { event: Some(event), revision }
+}

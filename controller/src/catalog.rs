@@ -1,0 +1,136 @@
+//! Clusters and mirrors as desired: validated writes on the store.
+//!
+//! Every write is one transaction on the mod revision that was read, so two callers never overwrite each other unseen. A
+//! `request_id` makes a retry safe: the answer is what the first call made. Nothing here talks to a worker.
+
+mod check;
+mod cluster;
+mod mask;
+mod mirror;
+pub mod overlap;
+mod request;
+mod stored;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tonic::Status;
+use tracing::error;
+use twinlog_proto::reason::{self, Reason};
+
+use crate::store::{CommitOutcome, Entry, Store, StoreError, Transaction};
+
+pub(crate) use cluster::{cluster_id, cluster_not_found};
+pub(crate) use mirror::{mirror_id, mirror_not_found};
+
+pub use check::{MAX_RESOURCE_BYTES, hide_secrets};
+
+/// Attempts at a write whose base changed meanwhile, before the caller is told.
+const MAX_ATTEMPTS: usize = 5;
+
+/// Whether client properties may hold secrets in clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiteralSecrets {
+    /// Only `${...}` references.
+    Refused,
+    /// The operator says that the store encrypts at rest.
+    Accepted,
+}
+
+/// What a write made, and the revision from which on readers see it. Validation alone has no revision.
+#[derive(Debug)]
+pub struct Written<T> {
+    pub resource: T,
+    pub revision: Option<i64>,
+}
+
+#[derive(Clone)]
+pub struct Catalog {
+    store: Arc<dyn Store>,
+    literal_secrets: LiteralSecrets,
+}
+
+impl Catalog {
+    pub fn new(store: Arc<dyn Store>, literal_secrets: LiteralSecrets) -> Self {
+        Self { store, literal_secrets }
+    }
+
+    /// One key, read from the store itself: a write is decided on what is there, not on what a cache last saw.
+    async fn read(&self, key: &str) -> Result<Option<Entry>, Status> {
+        let snapshot = self.store.list(key).await.map_err(store_status)?;
+        Ok(snapshot.entries.into_iter().find(|entry| entry.key == key))
+    }
+
+    /// The revision of the commit; `None` where a guard did not hold.
+    async fn commit(&self, txn: Transaction) -> Result<Option<i64>, Status> {
+        match self.store.commit(txn).await.map_err(store_status)? {
+            CommitOutcome::Committed { revision } => Ok(Some(revision)),
+            CommitOutcome::Conflict => Ok(None),
+        }
+    }
+}
+
+/// What a caller is told when the store fails.
+pub fn store_status(failure: StoreError) -> Status {
+    match failure {
+        StoreError::Unavailable(what) => {
+            let message =
+                format!("the controller's store can't be reached ({what}); nothing was changed, try again");
+            reason::status(Reason::STORE_UNAVAILABLE, message, &[])
+        }
+        StoreError::Unknown(what) => {
+            let message = format!(
+                "the store did not answer in time ({what}): the change may or may not have happened; look, or repeat the call with the same request_id"
+            );
+            reason::status(Reason::STORE_UNAVAILABLE, message, &[])
+        }
+        StoreError::Compacted { asked, oldest } => {
+            let message = format!(
+                "revision {asked} is gone, history begins at {oldest}: list again and watch from the revision of that answer"
+            );
+            reason::status(Reason::REVISION_COMPACTED, message, &[])
+        }
+        StoreError::TooLarge { bytes, .. } => {
+            let message = format!("{bytes} bytes are more than the store takes in one write");
+            reason::status(Reason::TOO_MANY, message, &[])
+        }
+        other @ (StoreError::Invalid(_) | StoreError::Denied(_) | StoreError::Unusable(_)) => {
+            error!(error = %other, "the store refuses to work");
+            let message = "the controller's store refuses to work; the controller's log says why";
+            reason::status(Reason::INTERNAL, message, &[])
+        }
+    }
+}
+
+fn write_conflict(name: &str) -> Status {
+    let message =
+        format!("{name} was changed by others {MAX_ATTEMPTS} times while it was being written; try again");
+    reason::status(Reason::WRITE_CONFLICT, message, &[("resource", name)])
+}
+
+fn already_exists(name: &str) -> Status {
+    let message = format!("{name} exists already: update it, or choose another id");
+    reason::status(Reason::ALREADY_EXISTS, message, &[("resource", name)])
+}
+
+pub(crate) fn invalid(field: &str, what: impl Into<String>) -> Status {
+    reason::bad_request(Reason::INVALID_FIELD, &[(field.to_owned(), what.into())])
+}
+
+/// An empty `given` means that the caller doesn't mind.
+fn check_etag(name: &str, given: &str, stored: &str) -> Result<(), Status> {
+    if given.is_empty() || given == stored {
+        return Ok(());
+    }
+    let message = format!(
+        "{name} has changed since you read it (etag {given:?}, now {stored:?}): read it again and repeat your change"
+    );
+    Err(reason::status(Reason::ETAG_MISMATCH, message, &[("resource", name), ("etag", stored)]))
+}
+
+fn now() -> prost_types::Timestamp {
+    SystemTime::now().into()
+}
+
+#[cfg(test)]
+mod tests {}

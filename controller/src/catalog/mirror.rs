@@ -1,0 +1,258 @@
+//! Writing mirrors.
+
+use tonic::Status;
+use twinlog_proto::id::{ClusterId, MirrorId};
+use twinlog_proto::model::DEFAULT_BLOCK_SIZE;
+use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::v1;
+use uuid::Uuid;
+
+use super::cluster::cluster_not_found;
+use super::request::{Fingerprint, Request};
+use super::stored::{Resource, Stored, encode_new};
+use super::{
+    Catalog, MAX_ATTEMPTS, Written, already_exists, check, check_etag, invalid, mask, now, overlap,
+    write_conflict,
+};
+use crate::keys;
+use crate::state::{State, etag};
+use crate::store::{Guard, Transaction, Write};
+
+impl Catalog {
+    /// Creates a mirror. INVALID_FIELD, INVALID_PATTERN, SOURCE_IS_TARGET, CLUSTER_NOT_FOUND, ALREADY_EXISTS,
+    /// REQUEST_ID_REUSED, TARGET_OVERLAP. `state` is what is known of the other mirrors.
+    pub async fn create_mirror(
+        &self,
+        request: v1::CreateMirrorRequest,
+        state: &State,
+    ) -> Result<Written<v1::Mirror>, Status> {
+        let id = MirrorId::new(&request.mirror_id).map_err(|e| invalid("mirror_id", e.to_string()))?;
+        let mut mirror = request.mirror.ok_or_else(|| invalid("mirror", "is missing"))?;
+        if !mirror.name.is_empty() && mirror.name != id.name() {
+            return Err(invalid(
+                "mirror.name",
+                format!("is {:?}, but mirror_id says {:?}", mirror.name, id.name()),
+            ));
+        }
+        mirror.name = id.name();
+        mirror.plan = None;
+        mirror.output().clear();
+        let request_id = Request::new(&request.request_id, Fingerprint::of(&mirror))?;
+        let model = check::mirror(&mirror)?;
+        pin_defaults(&mut mirror);
+
+        for _ in 0..MAX_ATTEMPTS {
+            let key = keys::mirror(&id);
+            if let Some(entry) = self.read(&key).await? {
+                let existing = Stored::<v1::Mirror>::decode(&entry)?;
+                if existing.is_repeat(request_id.as_ref())? {
+                    return Ok(Written { resource: existing.resource, revision: Some(entry.mod_revision) });
+                }
+                return Err(already_exists(&mirror.name));
+            }
+            let mut guards = vec![Guard::absent(&key)];
+            for cluster in [&model.source, &model.target] {
+                guards.push(self.cluster_guard(cluster).await?);
+            }
+            if request.validate_only {
+                return Ok(Written { resource: mirror, revision: None });
+            }
+            if let Some(double) = overlap::find(&model, state).iter().find(|overlap| overlap.same_source) {
+                return Err(reason::precondition(Reason::TARGET_OVERLAP, &mirror.name, double.message()));
+            }
+            mirror.uid = Uuid::now_v7().to_string();
+            mirror.create_time = Some(now());
+            mirror.update_time = mirror.create_time;
+            let value = encode_new(&mirror, request_id.as_ref());
+            // CREATIONS changes with every creation, so that no cluster is deleted under a mirror that it didn't see.
+            let writes = vec![Write::put(key, value), Write::put(keys::CREATIONS, mirror.uid.clone())];
+            if let Some(revision) = self.commit(Transaction { guards, writes }).await? {
+                mirror.etag = etag(revision);
+                return Ok(Written { resource: mirror, revision: Some(revision) });
+            }
+        }
+        Err(write_conflict(&mirror.name))
+    }
+
+    /// Changes a mirror. MIRROR_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD, IMMUTABLE_FIELD, and what creating refuses.
+    pub async fn update_mirror(
+        &self,
+        request: v1::UpdateMirrorRequest,
+    ) -> Result<Written<v1::Mirror>, Status> {
+        let given = request.mirror.ok_or_else(|| invalid("mirror", "is missing"))?;
+        let id = mirror_id("mirror.name", &given.name)?;
+        let whole = request.update_mask.as_ref().is_none_or(|m| m.paths.is_empty() || m.paths == ["*"]);
+        let paths = mask::paths(request.update_mask.as_ref(), mask::MIRROR_FIELDS)?;
+        let fingerprint = Fingerprint::of(&given).and(&format!("update {paths:?}"));
+        let request_id = Request::new(&request.request_id, fingerprint)?;
+        let change = |stored: &v1::Mirror| {
+            refuse_immutable(stored, &given, |field| whole || paths.contains(&field))?;
+            let mut next = stored.clone();
+            mask::apply_to_mirror(&mut next, &given, &paths);
+            if given.desired_state() == v1::DesiredState::Unspecified {
+                next.desired_state = stored.desired_state;
+            }
+            Ok(next)
+        };
+        self.change_mirror(&id, &given.etag, request_id, request.validate_only, change).await
+    }
+
+    /// Pauses or resumes a mirror; doing it twice is no error. MIRROR_NOT_FOUND, ETAG_MISMATCH.
+    pub async fn set_desired_state(
+        &self,
+        name: &str,
+        given_etag: &str,
+        state: v1::DesiredState,
+    ) -> Result<Written<v1::Mirror>, Status> {
+        let id = mirror_id("name", name)?;
+        let change = |stored: &v1::Mirror| Ok(v1::Mirror { desired_state: state.into(), ..stored.clone() });
+        self.change_mirror(&id, given_etag, None, false, change).await
+    }
+
+    async fn change_mirror(
+        &self,
+        id: &MirrorId,
+        given_etag: &str,
+        request_id: Option<Request>,
+        validate_only: bool,
+        change: impl Fn(&v1::Mirror) -> Result<v1::Mirror, Status>,
+    ) -> Result<Written<v1::Mirror>, Status> {
+        for _ in 0..MAX_ATTEMPTS {
+            let stored = self.stored_mirror(id).await?;
+            if stored.is_repeat(request_id.as_ref())? {
+                return Ok(Written { revision: Some(stored.mod_revision), resource: stored.resource });
+            }
+            check_etag(&id.name(), given_etag, &stored.resource.etag)?;
+            let mut next = change(&stored.resource)?;
+            check::mirror(&next)?;
+            if validate_only {
+                return Ok(Written { resource: next, revision: None });
+            }
+            if next == stored.resource {
+                return Ok(Written { resource: next, revision: Some(stored.mod_revision) });
+            }
+            next.update_time = Some(now());
+            let key = keys::mirror(id);
+            let txn = Transaction {
+                guards: vec![Guard::unchanged(&key, stored.mod_revision)],
+                writes: vec![Write::put(key, stored.replaced_by(&next, request_id.as_ref()))],
+            };
+            if let Some(revision) = self.commit(txn).await? {
+                next.etag = etag(revision);
+                return Ok(Written { resource: next, revision: Some(revision) });
+            }
+        }
+        Err(write_conflict(&id.name()))
+    }
+
+    /// Deletes a mirror; returns the revision of the deletion. MIRROR_NOT_FOUND, ETAG_MISMATCH.
+    pub async fn delete_mirror(&self, request: v1::DeleteMirrorRequest) -> Result<i64, Status> {
+        let id = mirror_id("name", &request.name)?;
+        for _ in 0..MAX_ATTEMPTS {
+            let stored = self.stored_mirror(&id).await?;
+            check_etag(&request.name, &request.etag, &stored.resource.etag)?;
+            let key = keys::mirror(&id);
+            let txn = Transaction {
+                guards: vec![Guard::unchanged(&key, stored.mod_revision)],
+                writes: vec![Write::delete(key)],
+            };
+            if let Some(revision) = self.commit(txn).await? {
+                return Ok(revision);
+            }
+        }
+        Err(write_conflict(&request.name))
+    }
+
+    async fn stored_mirror(&self, id: &MirrorId) -> Result<Stored<v1::Mirror>, Status> {
+        match self.read(&keys::mirror(id)).await? {
+            Some(entry) => Stored::decode(&entry),
+            None => Err(mirror_not_found(id)),
+        }
+    }
+
+    /// Holds as long as the cluster is there and unchanged.
+    async fn cluster_guard(&self, id: &ClusterId) -> Result<Guard, Status> {
+        let key = keys::cluster(id);
+        match self.read(&key).await? {
+            Some(entry) => Ok(Guard::unchanged(key, entry.mod_revision)),
+            None => Err(cluster_not_found(id)),
+        }
+    }
+}
+
+/// Writes down the defaults of what can't change later, so that another default in a later version changes nothing.
+fn pin_defaults(mirror: &mut v1::Mirror) {
+    mirror.naming = Some(pinned_naming(mirror.naming.take().unwrap_or_default()));
+    if mirror.guarantee() == v1::Guarantee::Unspecified {
+        mirror.set_guarantee(v1::Guarantee::ExactlyOnce);
+    }
+    if mirror.block_size == 0 {
+        mirror.block_size = DEFAULT_BLOCK_SIZE.cast_signed();
+    }
+    if mirror.desired_state() == v1::DesiredState::Unspecified {
+        mirror.set_desired_state(v1::DesiredState::Running);
+    }
+}
+
+fn pinned_naming(mut naming: v1::Naming) -> v1::Naming {
+    if naming.kind() == v1::naming::Kind::Unspecified {
+        naming.set_kind(v1::naming::Kind::Prefix);
+    }
+    if naming.separator.is_empty() {
+        ".".clone_into(&mut naming.separator);
+    }
+    naming
+}
+
+/// IMMUTABLE_FIELD names every field that is given, named by the mask, and different from what is stored.
+fn refuse_immutable(
+    stored: &v1::Mirror,
+    given: &v1::Mirror,
+    named: impl Fn(&str) -> bool,
+) -> Result<(), Status> {
+    let mut violations = Vec::new();
+    let mut check = |field: &str, changed: bool, now: String| {
+        if changed && named(field) {
+            let what = format!("can't change, it is {now}: create another mirror for that");
+            violations.push((format!("mirror.{field}"), what));
+        }
+    };
+    check("source", !given.source.is_empty() && given.source != stored.source, stored.source.clone());
+    check("target", !given.target.is_empty() && given.target != stored.target, stored.target.clone());
+    check(
+        "guarantee",
+        given.guarantee != 0 && given.guarantee != stored.guarantee,
+        stored.guarantee().as_str_name().to_owned(),
+    );
+    check(
+        "block_size",
+        given.block_size != 0 && given.block_size != stored.block_size,
+        stored.block_size.to_string(),
+    );
+    if let (Some(given), Some(stored)) = (given.naming.clone().map(pinned_naming), &stored.naming) {
+        let whole = |field: &str| if named("naming") { "naming".to_owned() } else { field.to_owned() };
+        let kind = stored.kind().as_str_name().to_owned();
+        check(&whole("naming.kind"), given.kind != stored.kind, kind);
+        check(
+            &whole("naming.separator"),
+            given.separator != stored.separator,
+            format!("{:?}", stored.separator),
+        );
+        check(&whole("naming.map"), given.map != stored.map, "another map".to_owned());
+    }
+    if violations.is_empty() {
+        Ok(())
+    } else {
+        Err(reason::bad_request(Reason::IMMUTABLE_FIELD, &violations))
+    }
+}
+
+/// Parses `mirrors/{id}` from a request's field.
+pub(crate) fn mirror_id(field: &str, name: &str) -> Result<MirrorId, Status> {
+    MirrorId::from_name(name).map_err(|e| invalid(field, e.to_string()))
+}
+
+pub(crate) fn mirror_not_found(id: &MirrorId) -> Status {
+    let message = format!("there is no mirror {id}: list the mirrors to see their ids");
+    reason::status(Reason::MIRROR_NOT_FOUND, message, &[("mirror", id.as_str())])
+}

@@ -1,0 +1,64 @@
+//! Two mirrors that write the same target topic: each would add the other's records once more, or mix two sources.
+
+use twinlog_proto::id::MirrorId;
+use twinlog_proto::model;
+use twinlog_proto::v1;
+
+use crate::state::State;
+
+/// Another mirror that writes a topic which the candidate would write too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlap {
+    pub mirror: MirrorId,
+    pub target_topic: String,
+    /// From the same source: every record would be there twice. Otherwise two sources would share the topic.
+    pub same_source: bool,
+}
+
+impl Overlap {
+    pub fn message(&self) -> String {
+        let Self { mirror, target_topic, same_source } = self;
+        let consequence = if *same_source {
+            "every record would arrive twice"
+        } else {
+            "the records of two sources would mix if this source has such a topic"
+        };
+        format!(
+            "mirror {mirror} already writes {target_topic} on the same target, so {consequence}; exclude the topic from one of them"
+        )
+    }
+
+    pub fn warning(&self) -> v1::PlanWarning {
+        v1::PlanWarning {
+            reason: twinlog_proto::reason::Reason::TARGET_OVERLAP.as_str().to_owned(),
+            message: self.message(),
+        }
+    }
+}
+
+/// Overlaps with what the other mirrors were found to copy; at most one for each of them.
+pub fn find(candidate: &model::Mirror, state: &State) -> Vec<Overlap> {
+    let others = state
+        .mirrors
+        .iter()
+        .filter(|(id, other)| **id != candidate.id && other.model.target == candidate.target);
+    others
+        .filter_map(|(id, other)| {
+            let topics = &state.inventories.get(id)?.inventory.topics;
+            let shared = topics
+                .iter()
+                .find(|topic| topic.blocked.is_none() && writes(candidate, &topic.target_topic))?;
+            Some(Overlap {
+                mirror: id.clone(),
+                target_topic: shared.target_topic.clone(),
+                same_source: other.model.source == candidate.source,
+            })
+        })
+        .collect()
+}
+
+/// Heartbeats are left out: every mirror of a flow carries them, and a reader wants only the latest.
+fn writes(mirror: &model::Mirror, target_topic: &str) -> bool {
+    let Some(source_topic) = mirror.policy.source_topic(target_topic) else { return false };
+    mirror.selects(&source_topic) && !mirror.policy.is_heartbeats_topic(&source_topic)
+}

@@ -1,0 +1,166 @@
+//! How clusters and mirrors lie in the store: the API's message without what is derived (etag, plan), followed by a field
+//! that the API doesn't have: the latest requests that made it what it is.
+
+use prost::Message;
+use tonic::Status;
+use tracing::error;
+use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::v1;
+
+use super::request::{Fingerprint, Request};
+use crate::state::etag;
+use crate::store::Entry;
+
+/// Requests remembered per resource: a retry after more other writes than this is not recognised.
+const REMEMBERED: usize = 8;
+
+/// Appended to the resource's bytes; its readers skip the field, as protobuf has it.
+#[derive(Clone, PartialEq, Message)]
+struct Requests {
+    #[prost(message, repeated, tag = "1000")]
+    latest: Vec<RequestRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RequestRecord {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(fixed64, tag = "2")]
+    fingerprint: u64,
+}
+
+/// What clusters and mirrors have in common.
+pub(super) trait Resource: Message + Default + Clone {
+    fn name(&self) -> &str;
+    fn output(&mut self) -> Output<'_>;
+    /// Takes every map field out, each with a name: maps have no order on the wire.
+    fn take_maps(&mut self) -> Vec<(&'static str, std::collections::HashMap<String, String>)>;
+}
+
+/// The fields that only the server sets.
+pub(super) struct Output<'a> {
+    pub(super) create_time: &'a mut Option<prost_types::Timestamp>,
+    pub(super) update_time: &'a mut Option<prost_types::Timestamp>,
+    pub(super) etag: &'a mut String,
+    pub(super) uid: &'a mut String,
+}
+
+impl Output<'_> {
+    pub(super) fn clear(self) {
+        (*self.create_time, *self.update_time) = (None, None);
+        self.etag.clear();
+        self.uid.clear();
+    }
+}
+
+impl Resource for v1::Cluster {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn output(&mut self) -> Output<'_> {
+        let Self { create_time, update_time, etag, uid, .. } = self;
+        Output { create_time, update_time, etag, uid }
+    }
+    fn take_maps(&mut self) -> Vec<(&'static str, std::collections::HashMap<String, String>)> {
+        vec![
+            ("properties", std::mem::take(&mut self.properties)),
+            ("labels", std::mem::take(&mut self.labels)),
+        ]
+    }
+}
+
+impl Resource for v1::Mirror {
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn output(&mut self) -> Output<'_> {
+        let Self { create_time, update_time, etag, uid, .. } = self;
+        Output { create_time, update_time, etag, uid }
+    }
+    fn take_maps(&mut self) -> Vec<(&'static str, std::collections::HashMap<String, String>)> {
+        let mut maps = vec![
+            ("placement", std::mem::take(&mut self.placement)),
+            ("labels", std::mem::take(&mut self.labels)),
+        ];
+        if let Some(naming) = &mut self.naming {
+            maps.push(("naming.map", std::mem::take(&mut naming.map)));
+        }
+        if let Some(creation) = &mut self.topic_creation {
+            maps.push(("config_overrides", std::mem::take(&mut creation.config_overrides)));
+        }
+        maps
+    }
+}
+
+/// A resource as it was read, ready to be changed.
+pub(super) struct Stored<T> {
+    /// With its etag.
+    pub(super) resource: T,
+    pub(super) mod_revision: i64,
+    requests: Requests,
+}
+
+impl<T: Resource> Stored<T> {
+    pub(super) fn decode(entry: &Entry) -> Result<Self, Status> {
+        let unreadable = |problem: prost::DecodeError| {
+            error!(key = entry.key, %problem, "unreadable value in the store");
+            reason::status(Reason::INTERNAL, format!("the stored {} can't be read", entry.key), &[])
+        };
+        let mut resource = T::decode(entry.value.clone()).map_err(unreadable)?;
+        *resource.output().etag = etag(entry.mod_revision);
+        let requests = Requests::decode(entry.value.clone()).map_err(unreadable)?;
+        Ok(Self { resource, mod_revision: entry.mod_revision, requests })
+    }
+
+    /// Whether `request` is one that was already done. REQUEST_ID_REUSED if its id stood for something else.
+    pub(super) fn is_repeat(&self, request: Option<&Request>) -> Result<bool, Status> {
+        let Some(request) = request else { return Ok(false) };
+        match self.requests.latest.iter().find(|known| known.id == request.id) {
+            None => Ok(false),
+            Some(known) if known.fingerprint == request.fingerprint.0 => Ok(true),
+            Some(_) => {
+                let message = format!(
+                    "request_id {} was used before for {} with other content: use a new UUID for a new request",
+                    request.id,
+                    self.resource.name()
+                );
+                Err(reason::status(Reason::REQUEST_ID_REUSED, message, &[("request_id", &request.id)]))
+            }
+        }
+    }
+
+    /// The bytes to write for `next`.
+    pub(super) fn replaced_by(&self, next: &T, request: Option<&Request>) -> Vec<u8> {
+        encode(next, self.requests.latest.clone(), request)
+    }
+}
+
+/// The bytes to write for a new resource.
+pub(super) fn encode_new<T: Resource>(resource: &T, request: Option<&Request>) -> Vec<u8> {
+    encode(resource, Vec::new(), request)
+}
+
+fn encode<T: Resource>(resource: &T, mut latest: Vec<RequestRecord>, request: Option<&Request>) -> Vec<u8> {
+    latest.extend(request.map(|r| RequestRecord { id: r.id.clone(), fingerprint: r.fingerprint.0 }));
+    latest.drain(..latest.len().saturating_sub(REMEMBERED));
+    let mut resource = resource.clone();
+    resource.output().etag.clear();
+    let mut bytes = resource.encode_to_vec();
+    bytes.extend(Requests { latest }.encode_to_vec());
+    bytes
+}
+
+impl Fingerprint {
+    /// The same for the same content, however its maps happen to be ordered. Output-only fields don't count.
+    pub(super) fn of<T: Resource>(resource: &T) -> Self {
+        let mut rest = resource.clone();
+        rest.output().clear();
+        let maps = rest.take_maps();
+        let mut bytes = rest.encode_to_vec();
+        for (field, map) in maps {
+            let sorted: std::collections::BTreeMap<_, _> = map.iter().collect();
+            bytes.extend(format!("{field}{sorted:?}").into_bytes());
+        }
+        Self::of_bytes(&bytes)
+    }
+}
