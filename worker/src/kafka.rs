@@ -7,14 +7,31 @@
 //! - a call ends within its deadline, having retried what may heal;
 //! - an error names the thing, the value and the remedy, and no error or log line holds a secret.
 
+mod acls;
+mod api;
+mod authenticate;
 mod batch;
 mod client;
+mod cluster;
+pub mod code;
+mod configs;
+mod connection;
+mod coordinators;
 mod error;
+mod fetch;
+mod group_offsets;
+mod groups;
+mod metadata;
+mod offsets;
+mod pool;
 mod properties;
+mod route;
+mod tls;
+mod topics;
 mod types;
 
 pub use batch::{BatchHeader, HEADER_LEN};
-pub use client::KafkaClient;
+pub use client::{DEFAULT_DEADLINE, KafkaClient, PerName, PerPartition};
 pub use error::KafkaError;
 pub use properties::{ClientProperties, Role};
 pub use types::*;

@@ -1,123 +1,56 @@
-//! The client: one handle per cluster.
+//! The handle: one per cluster, cheap to clone. The calls themselves are in the sibling modules, one per subject.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::*;
+use tokio::time::Instant;
 
-type PerPartition<T> = HashMap<(String, i32), Result<T, KafkaError>>;
-type PerName<T> = HashMap<String, Result<T, KafkaError>>;
+use super::route::Router;
+use super::{ClientProperties, KafkaError};
 
-/// Admin, group, offset and raw fetch calls to one cluster. Clones share connections and metadata.
+/// A call ends after this time unless the client says otherwise.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// One answer per topic and partition.
+pub type PerPartition<T> = HashMap<(String, i32), Result<T, KafkaError>>;
+/// One answer per topic or group.
+pub type PerName<T> = HashMap<String, Result<T, KafkaError>>;
+
+/// Admin, group, offset and raw fetch calls to one cluster. Clones share connections and what is known of the cluster.
+///
+/// It connects when first used. Every call retries what may heal by itself, until its deadline.
 #[derive(Clone)]
-pub struct KafkaClient {}
+pub struct KafkaClient {
+    pub(super) router: Arc<Router>,
+    deadline: Duration,
+}
 
 impl KafkaClient {
-    pub fn new(_properties: ClientProperties) -> Self {
-        todo!()
+    pub fn new(properties: ClientProperties) -> Self {
+        let deadline = properties.call_deadline();
+        Self { router: Arc::new(Router::new(properties)), deadline }
     }
+
+    /// The same client, whose calls end within `deadline`.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self { router: self.router.clone(), deadline }
+    }
+
     pub fn properties(&self) -> &ClientProperties {
-        todo!()
+        &self.router.properties
     }
-    pub async fn describe_cluster(&self) -> Result<ClusterInfo, KafkaError> {
-        todo!()
+
+    /// When a call that starts now has to end.
+    pub(super) fn until(&self) -> Instant {
+        Instant::now() + self.deadline
     }
-    pub async fn topics(&self, _names: Option<&[String]>) -> Result<Vec<TopicMetadata>, KafkaError> {
-        todo!()
-    }
-    pub async fn list_offsets(
-        &self,
-        _wanted: &[(String, i32, OffsetSpec)],
-        _isolation: Isolation,
-    ) -> Result<PerPartition<ListedOffset>, KafkaError> {
-        todo!()
-    }
-    pub async fn offset_for_leader_epoch(
-        &self,
-        _wanted: &[(String, i32, i32)],
-    ) -> Result<PerPartition<EpochEnd>, KafkaError> {
-        todo!()
-    }
-    pub async fn create_topics(
-        &self,
-        _topics: &[NewTopic],
-        _validate_only: bool,
-    ) -> Result<Vec<(String, Result<(), KafkaError>)>, KafkaError> {
-        todo!()
-    }
-    pub async fn ensure_topic(&self, _topic: &NewTopic) -> Result<TopicMetadata, KafkaError> {
-        todo!()
-    }
-    pub async fn create_partitions(
-        &self,
-        _wanted: &[(String, i32)],
-    ) -> Result<Vec<(String, Result<(), KafkaError>)>, KafkaError> {
-        todo!()
-    }
-    pub async fn delete_topics(
-        &self,
-        _names: &[String],
-    ) -> Result<Vec<(String, Result<(), KafkaError>)>, KafkaError> {
-        todo!()
-    }
-    pub async fn describe_configs(
-        &self,
-        _topics: &[String],
-    ) -> Result<PerName<Vec<ConfigEntry>>, KafkaError> {
-        todo!()
-    }
-    pub async fn incremental_alter_configs(
-        &self,
-        _topic: &str,
-        _set: &BTreeMap<String, String>,
-        _delete: &[String],
-    ) -> Result<(), KafkaError> {
-        todo!()
-    }
-    pub async fn list_groups(&self) -> Result<Vec<GroupListing>, KafkaError> {
-        todo!()
-    }
-    pub async fn describe_groups(&self, _groups: &[String]) -> Result<PerName<GroupDescription>, KafkaError> {
-        todo!()
-    }
-    pub async fn fetch_offsets(
-        &self,
-        _groups: &[String],
-    ) -> Result<PerName<Vec<CommittedOffset>>, KafkaError> {
-        todo!()
-    }
-    pub async fn commit_offsets(
-        &self,
-        _group: &str,
-        _offsets: &[CommittedOffset],
-    ) -> Result<Vec<((String, i32), Result<(), KafkaError>)>, KafkaError> {
-        todo!()
-    }
-    pub async fn delete_groups(
-        &self,
-        _groups: &[String],
-    ) -> Result<Vec<(String, Result<(), KafkaError>)>, KafkaError> {
-        todo!()
-    }
-    pub async fn describe_acls(&self, _filter: &AclFilter) -> Result<Vec<Acl>, KafkaError> {
-        todo!()
-    }
-    pub async fn create_acls(&self, _acls: &[Acl]) -> Result<Vec<(Acl, Result<(), KafkaError>)>, KafkaError> {
-        todo!()
-    }
-    pub async fn delete_acls(
-        &self,
-        _filters: &[AclFilter],
-    ) -> Result<Vec<Result<Vec<Acl>, KafkaError>>, KafkaError> {
-        todo!()
-    }
-    pub async fn fetch_batches(
-        &self,
-        _topic: &str,
-        _partition: i32,
-        _offset: i64,
-        _max_bytes: i32,
-        _isolation: Isolation,
-    ) -> Result<FetchedBatches, KafkaError> {
-        todo!()
+}
+
+impl fmt::Debug for KafkaClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaClient").field("properties", self.properties()).finish_non_exhaustive()
     }
 }

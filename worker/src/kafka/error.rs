@@ -1,7 +1,12 @@
 //! The one error of the client: a stable reason, a sentence that names the thing, the value and the remedy, and whether
 //! waiting may help.
 
+use std::io;
+use std::time::Duration;
+
 use twinlog_proto::reason::Reason;
+
+use super::ClientProperties;
 
 /// Why a call, or its part for one topic, partition or group, did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,4 +31,20 @@ impl KafkaError {
     pub fn retriable(reason: Reason, message: impl Into<String>) -> Self {
         Self { retriable: true, ..Self::new(reason, message) }
     }
+}
+
+/// No connection to `peer`: the operating system's answer.
+pub(super) fn unreachable(client: &ClientProperties, peer: &str, error: &io::Error) -> KafkaError {
+    KafkaError::retriable(
+        Reason::CLUSTER_UNREACHABLE,
+        format!("cluster {}: {peer} can't be reached: {error}", client.cluster_id()),
+    )
+}
+
+/// Time ran out while `doing` something.
+pub(super) fn timed_out(client: &ClientProperties, doing: &str, after: Duration) -> KafkaError {
+    KafkaError::retriable(
+        Reason::CLUSTER_UNREACHABLE,
+        format!("cluster {}: {doing}: no answer within {} ms", client.cluster_id(), after.as_millis()),
+    )
 }

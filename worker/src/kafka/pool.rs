@@ -1,0 +1,86 @@
+//! Connections to every broker, reused and bounded.
+//!
+//! A call takes a connection out and puts it back when the answer has been read; whatever goes wrong in between, the
+//! connection is dropped. Long polls have connections of their own, so that they never hold up anything else.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::connection::Connection;
+use super::{ClientProperties, KafkaError};
+
+/// Connections to one broker at a time, for each kind of use.
+const MAX_CONNECTIONS: usize = 4;
+/// An idle connection older than this is not used again: brokers and things in between drop idle ones silently.
+const MAX_IDLE: Duration = Duration::from_secs(60);
+
+/// What a connection is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Use {
+    Control,
+    Fetch,
+}
+
+pub(super) struct Pool {
+    properties: ClientProperties,
+    slots: Mutex<HashMap<(String, Use), Arc<Slot>>>,
+}
+
+struct Slot {
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// A connection taken out of the pool.
+pub(super) struct Lease {
+    pub(super) connection: Connection,
+    /// Whether it has served before: then a failure may mean just that the broker closed it meanwhile.
+    pub(super) reused: bool,
+    slot: Arc<Slot>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Lease {
+    /// Puts the connection back.
+    pub(super) fn release(self) {
+        self.slot.idle.lock().expect("no panic under this lock").push(self.connection);
+    }
+}
+
+impl Pool {
+    pub(super) fn new(properties: ClientProperties) -> Self {
+        Self { properties, slots: Mutex::default() }
+    }
+
+    /// A connection to `peer`, an idle one if there is one and `fresh` isn't asked for.
+    pub(super) async fn lease(&self, peer: &str, purpose: Use, fresh: bool) -> Result<Lease, KafkaError> {
+        let slot = self.slot(peer, purpose);
+        let permit = slot.permits.clone().acquire_owned().await.expect("this semaphore is never closed");
+        let idle = if fresh { None } else { slot.take() };
+        let (connection, reused) = match idle {
+            Some(connection) => (connection, true),
+            None => (Connection::open(peer, &self.properties).await?, false),
+        };
+        Ok(Lease { connection, reused, slot, _permit: permit })
+    }
+
+    fn slot(&self, peer: &str, purpose: Use) -> Arc<Slot> {
+        let mut slots = self.slots.lock().expect("no panic under this lock");
+        slots.entry((peer.to_owned(), purpose)).or_insert_with(Slot::new).clone()
+    }
+}
+
+impl Slot {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), idle: Mutex::default() })
+    }
+
+    fn take(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().expect("no panic under this lock");
+        idle.retain(|c| c.is_reusable(MAX_IDLE));
+        idle.pop()
+    }
+}
