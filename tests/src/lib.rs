@@ -4,6 +4,7 @@
 //! `sandbox` starts and stops the processes, `tools` drives the Java producer and reader, `verify` compares what they read.
 
 pub mod api;
+pub mod bench;
 pub mod demo;
 pub mod sandbox;
 pub mod tools;

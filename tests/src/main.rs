@@ -15,11 +15,18 @@ struct Args {
 enum Command {
     /// Two Kafka clusters, a controller and two workers; a corpus copied, and a verdict on every record.
     Demo(twinlog_tests::demo::Options),
+    /// CPU, memory, throughput and latency beside MirrorMaker 2, on the same brokers.
+    Bench(twinlog_tests::bench::Args),
+    /// What `bench` starts as its reference: a copy loop on librdkafka and nothing else.
+    #[command(hide = true)]
+    Plain(twinlog_tests::bench::plain::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Demo(options) => twinlog_tests::demo::run(&options),
+        Command::Bench(args) => twinlog_tests::bench::run(&args),
+        Command::Plain(args) => twinlog_tests::bench::plain::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -44,6 +44,8 @@ pub struct KafkaOptions {
     pub props: BTreeMap<String, String>,
     pub listeners: Vec<Listener>,
     pub heap_mib: u32,
+    /// Collector and compiler: by default what starts fast and takes little memory.
+    pub jvm: Vec<String>,
 }
 
 impl Default for KafkaOptions {
@@ -54,6 +56,7 @@ impl Default for KafkaOptions {
             props: BTreeMap::new(),
             listeners: Vec::new(),
             heap_mib: 512,
+            jvm: vec!["-XX:+UseSerialGC".to_owned(), "-XX:TieredStopAtLevel=1".to_owned()],
         }
     }
 }
@@ -271,8 +274,8 @@ fn program(options: &KafkaOptions, folder: &Path, jars: &Path, start_files: &Pat
     Ok(Program::new("java")
         .arg(format!("-Xmx{}m", options.heap_mib))
         .arg("-Xms128m")
-        // Little memory and a fast start matter more here than peak throughput.
-        .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"])
+        .args(options.jvm.iter().cloned())
+        .arg("-Xshare:auto")
         .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()))
         .arg("-cp")
         .arg(classpath(jars)?)

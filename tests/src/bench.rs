@@ -1,0 +1,230 @@
+//! The benchmark: the same work on the same brokers through Twinlog, through MirrorMaker 2 and through a plain librdkafka
+//! loop, in turns.
+//!
+//! Every copy is compared with its source, record by record, outside the measured window. CPU time and memory are those of the
+//! processes, from /proc, so they hold on a machine that does other things too; records per second and latency don't.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::sandbox::{Kafka, KafkaOptions, Sandbox, kafka_version};
+use copy::Backlog;
+use report::{CopyRow, LatencyRow, Report};
+use row::{Row, What};
+use subject::{Job, Subject};
+use topics::Content;
+
+mod copy;
+mod data;
+mod latency;
+mod mm2;
+pub mod plain;
+mod report;
+mod row;
+mod sample;
+mod subject;
+mod topics;
+mod twinlog;
+
+/// Compares Twinlog with MirrorMaker 2 on this machine.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Only these rows: 100B-none, 100B-lz4, 100B-zstd, 1KiB-none, 1KiB-lz4, 1KiB-zstd, memory, latency.
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<Row>,
+    /// Only these: twinlog, mm2, plain.
+    #[arg(long, value_delimiter = ',')]
+    subjects: Vec<Subject>,
+    /// Records per copy; by default about 1.2 GB of values, at most four million.
+    #[arg(long)]
+    records: Option<u64>,
+    /// How often every row runs with every subject.
+    #[arg(long, default_value_t = 2)]
+    runs: u32,
+    /// Length of the latency row's window.
+    #[arg(long, default_value_t = 45)]
+    latency_seconds: u64,
+    #[arg(short, long, value_enum, default_value_t = Output::Markdown)]
+    output: Output,
+    /// A setting of the plain loop, consumer.NAME=VALUE or producer.NAME=VALUE; may be repeated.
+    #[arg(long, hide = true)]
+    plain_setting: Vec<String>,
+    /// NAME=VALUE in the environment of Twinlog's worker; may be repeated.
+    #[arg(long, hide = true)]
+    worker_env: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    Markdown,
+    Json,
+}
+
+/// Where everything runs.
+struct Place {
+    sandbox: Sandbox,
+    source: Kafka,
+    target: Kafka,
+    plain_settings: Vec<String>,
+    worker_env: Vec<(String, String)>,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    ensure!(
+        !cfg!(debug_assertions),
+        "a debug build measures nothing: cargo run --release -p twinlog-tests -- bench"
+    );
+    let rows = if args.rows.is_empty() { Row::all() } else { args.rows.clone() };
+    let subjects = if args.subjects.is_empty() { Subject::ALL.to_vec() } else { args.subjects.clone() };
+    if subjects.contains(&Subject::Twinlog) {
+        build_services()?;
+    }
+    let place = place(args)?;
+    let mut report = empty_report(&place)?;
+    for row in &rows {
+        match row.what {
+            What::Copy | What::Memory => report.copies.push(copy_row(args, &place, row, &subjects)?),
+            What::Latency => report.latency = Some(latency_row(args, &place, row, &subjects)?),
+        }
+    }
+    match args.output {
+        Output::Markdown => {
+            println!("{}", report.markdown());
+            println!("MM2's properties:\n\n```\n{}```", report.mm2_properties);
+        }
+        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+    }
+    Ok(())
+}
+
+/// The release binaries of the services, unless somebody brings their own.
+fn build_services() -> Result<()> {
+    if std::env::var_os("TWINLOG_BIN_DIR").is_some() {
+        return Ok(());
+    }
+    let workspace =
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate lies in a workspace")?;
+    let status = std::process::Command::new("cargo")
+        .args(["build", "--release", "--quiet", "-p", "twinlog-controller", "-p", "twinlog-worker"])
+        .current_dir(workspace)
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "the services do not build");
+    Ok(())
+}
+
+fn place(args: &Args) -> Result<Place> {
+    let sandbox = Sandbox::new("bench")?;
+    // As a broker is run for work, not for tests: the default collector, all compilers, no early end of its session under load.
+    let mut options = KafkaOptions::default().prop("broker.session.timeout.ms", "9000");
+    options.heap_mib = 1024;
+    options.jvm = vec!["-XX:+UseG1GC".to_owned()];
+    let (source, target) = sandbox.kafka_pair(("source", options.clone()), ("target", options))?;
+    let mut worker_env = Vec::new();
+    for setting in &args.worker_env {
+        let (name, value) =
+            setting.split_once('=').with_context(|| format!("{setting:?} is not NAME=VALUE"))?;
+        worker_env.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(Place { sandbox, source, target, plain_settings: args.plain_setting.clone(), worker_env })
+}
+
+fn empty_report(place: &Place) -> Result<Report> {
+    let example = Job { alias: "a".into(), topic: "TOPIC".into(), partitions: 8, codec: "CODEC" };
+    Ok(Report {
+        machine: machine()?,
+        kafka: kafka_version(),
+        command: format!("twinlog-tests {}", std::env::args().skip(1).collect::<Vec<_>>().join(" ")),
+        mm2_properties: mm2::properties(&place.source.bootstrap(), &place.target.bootstrap(), &example),
+        copies: Vec::new(),
+        latency: None,
+    })
+}
+
+fn machine() -> Result<String> {
+    let cores = std::thread::available_parallelism()?;
+    let info = std::fs::read_to_string("/proc/cpuinfo")?;
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    Ok(format!("{cores} cores ({})", model.map_or("unknown model", |(_, name)| name)))
+}
+
+fn copy_row(args: &Args, place: &Place, row: &Row, subjects: &[Subject]) -> Result<CopyRow> {
+    let source = place.source.bootstrap();
+    let records = args.records.unwrap_or_else(|| row.default_records());
+    let topic = format!("bench-{}", row.to_string().to_lowercase());
+    eprintln!("{row}: writing {records} records to the source");
+    topics::create(&source, &topic, row.partitions, &[])?;
+    topics::fill(&source, &topic, row.partitions, records, row.size, row.codec)?;
+    let content = Content::of(&source, &topic, row.partitions, records)?;
+    let stored = stored_bytes(place, &topic)?;
+    let ratio = (records * row.size as u64) as f64 / stored as f64;
+    let backlog =
+        Backlog { topic, partitions: row.partitions, codec: row.codec, records, size: row.size, content };
+    let mut results = CopyRow::new(row, records, ratio);
+    for number in 1..=args.runs {
+        for subject in subjects {
+            let alias = format!("{subject}{number}-{}", row.to_string().to_lowercase());
+            let run = copy::run(place, &backlog, *subject, &alias)
+                .with_context(|| format!("{row}, {subject}, run {number}"))?;
+            eprintln!(
+                "{row} {subject} run {number}: {:.0} records/s, {:.2} CPU s per million, {:.0} MiB, first record after {:.2} s",
+                run.records_per_second, run.cpu, run.peak_mib, run.first_record_seconds
+            );
+            results.runs.push(run);
+            clear(place, Some(&backlog.topic))?;
+        }
+    }
+    clear(place, None)?;
+    Ok(results)
+}
+
+fn latency_row(args: &Args, place: &Place, row: &Row, subjects: &[Subject]) -> Result<LatencyRow> {
+    let mut results = LatencyRow { name: row.records_name(), runs: Vec::new() };
+    for number in 1..=args.runs {
+        for subject in subjects {
+            let alias = format!("{subject}{number}-latency");
+            let run = latency::run(place, row, *subject, &alias, args.latency_seconds)
+                .with_context(|| format!("{row}, {subject}, run {number}"))?;
+            eprintln!(
+                "{row} {subject} run {number}: p50 {} ms, p99 {} ms, most {} ms, {:.2} CPU s per million",
+                run.p50_ms, run.p99_ms, run.max_ms, run.cpu
+            );
+            results.runs.push(run);
+            clear(place, None)?;
+        }
+    }
+    Ok(results)
+}
+
+/// Every subject finds the clusters empty but for the source's topic `keep`.
+fn clear(place: &Place, keep: Option<&str>) -> Result<()> {
+    for cluster in [&place.source, &place.target] {
+        for topic in topics::names(&cluster.bootstrap())? {
+            if Some(topic.as_str()) != keep && !topic.starts_with("__") {
+                topics::delete(&cluster.bootstrap(), &topic)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of a topic's segments on the source's disk.
+fn stored_bytes(place: &Place, topic: &str) -> Result<u64> {
+    let data = place.sandbox.folder().join("kafka-source-1").join("data");
+    let mut bytes = 0;
+    for partition in std::fs::read_dir(&data).with_context(|| format!("cannot read {}", data.display()))? {
+        let partition = partition?;
+        let name = partition.file_name().to_string_lossy().into_owned();
+        if name.rsplit_once('-').is_none_or(|(of, _)| of != topic) {
+            continue;
+        }
+        for file in std::fs::read_dir(partition.path())? {
+            let file = file?;
+            if file.path().extension().is_some_and(|e| e == "log") {
+                bytes += file.metadata()?.len();
+            }
+        }
+    }
+    Ok(bytes.max(1))
+}

@@ -1,0 +1,270 @@
+//! The results: kept whole for `-o json`, and as markdown tables fit for the README.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::copy::CopyRun;
+use super::latency::LatencyRun;
+use super::row::{LATENCY_RATE, Row};
+use super::sample::Spread;
+use super::subject::Subject;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) machine: String,
+    pub(super) kafka: String,
+    pub(super) command: String,
+    pub mm2_properties: String,
+    /// Copy rows and the memory row.
+    pub(super) copies: Vec<CopyRow>,
+    pub(super) latency: Option<LatencyRow>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct CopyRow {
+    pub(super) row: String,
+    pub(super) name: String,
+    pub(super) partitions: i32,
+    pub(super) records: u64,
+    /// Bytes of values by bytes on the source's disk.
+    pub(super) compression_ratio: f64,
+    pub(super) runs: Vec<CopyRun>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct LatencyRow {
+    pub(super) name: String,
+    pub(super) runs: Vec<LatencyRun>,
+}
+
+impl CopyRow {
+    fn spread(&self, subject: Subject, value: fn(&CopyRun) -> f64) -> Option<Spread> {
+        let values: Vec<f64> = self.runs.iter().filter(|r| r.subject == subject).map(value).collect();
+        (!values.is_empty()).then(|| Spread::of(values))
+    }
+
+    fn median(&self, subject: Subject, value: fn(&CopyRun) -> f64) -> Option<f64> {
+        self.spread(subject, value).map(|s| s.median)
+    }
+}
+
+impl LatencyRow {
+    fn median(&self, subject: Subject, value: fn(&LatencyRun) -> f64) -> Option<f64> {
+        let values: Vec<f64> = self.runs.iter().filter(|r| r.subject == subject).map(value).collect();
+        (!values.is_empty()).then(|| Spread::of(values).median)
+    }
+}
+
+/// A number for people, or a dash where nothing was measured.
+fn cell(value: Option<f64>, digits: usize) -> String {
+    match value {
+        Some(value) if digits == 0 => thousands(value.round() as u64),
+        Some(value) => format!("{value:.digits$}"),
+        None => "-".to_owned(),
+    }
+}
+
+fn thousands(value: u64) -> String {
+    let digits = value.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// How many times `ours` fits in `theirs`.
+fn times(theirs: Option<f64>, ours: Option<f64>) -> String {
+    match (theirs, ours) {
+        (Some(theirs), Some(ours)) if ours > 0.0 => format!("{:.1}x", theirs / ours),
+        _ => "-".to_owned(),
+    }
+}
+
+/// Median with the range of the runs, where there were several.
+fn with_range(spread: Option<Spread>, digits: usize) -> String {
+    match spread {
+        Some(s) if s.min < s.max => {
+            format!("{:.digits$} ({:.digits$}-{:.digits$})", s.median, s.min, s.max)
+        }
+        Some(s) => format!("{:.digits$}", s.median),
+        None => "-".to_owned(),
+    }
+}
+
+impl Report {
+    pub(super) fn markdown(&self) -> String {
+        let mut out = String::new();
+        let _ = writeln!(out, "`{}` on {}, Kafka {}\n", self.command, self.machine, self.kafka);
+        self.cpu(&mut out);
+        self.speed(&mut out);
+        self.memory(&mut out);
+        self.latency(&mut out);
+        out
+    }
+
+    fn cpu(&self, out: &mut String) {
+        out.push_str(
+            "CPU seconds per million records of the process that copies: `twinlog-worker`, MM2's JVM, a plain librdkafka loop.\n\n\
+             | records | Twinlog | with the controller | MM2 | MM2 / Twinlog | plain librdkafka | Twinlog / plain |\n\
+             |---|---|---|---|---|---|---|\n",
+        );
+        for row in &self.copies {
+            let of = |subject| row.spread(subject, |r| r.cpu);
+            let median = |subject| row.median(subject, |r| r.cpu);
+            let (ours, theirs, plain) = (Subject::Twinlog, Subject::Mm2, Subject::Plain);
+            let _ = writeln!(
+                out,
+                "| {} | {} | {} | {} | {} | {} | {} |",
+                row.title(),
+                with_range(of(ours), 2),
+                cell(row.median(ours, |r| r.cpu_with_controller), 2),
+                with_range(of(theirs), 2),
+                times(median(theirs), median(ours)),
+                with_range(of(plain), 2),
+                times(median(ours), median(plain)),
+            );
+        }
+        out.push('\n');
+    }
+
+    fn speed(&self, out: &mut String) {
+        out.push_str(
+            "Records/s (MB/s of values) with both brokers on the same cores, and CPU seconds of both brokers per million records.\n\n\
+             | records | Twinlog | MM2 | plain librdkafka | brokers under Twinlog | brokers under MM2 | brokers under plain |\n\
+             |---|---|---|---|---|---|---|\n",
+        );
+        for row in &self.copies {
+            let speed = |subject| match row.median(subject, |r| r.records_per_second) {
+                None => "-".to_owned(),
+                some => {
+                    format!(
+                        "{} ({})",
+                        cell(some, 0),
+                        cell(row.median(subject, |r| r.megabytes_per_second), 0)
+                    )
+                }
+            };
+            let brokers = |subject| cell(row.median(subject, |r| r.cpu_brokers), 2);
+            let _ = write!(out, "| {} |", row.title());
+            for subject in [Subject::Twinlog, Subject::Mm2, Subject::Plain] {
+                let _ = write!(out, " {} |", speed(subject));
+            }
+            for subject in [Subject::Twinlog, Subject::Mm2, Subject::Plain] {
+                let _ = write!(out, " {} |", brokers(subject));
+            }
+            out.push('\n');
+        }
+        out.push('\n');
+    }
+
+    fn memory(&self, out: &mut String) {
+        out.push_str(
+            "Peak resident memory (MiB) and the way to the first record on the target, from the start of the process.\n\n\
+             | records | Twinlog | with the controller | MM2 | MM2 / Twinlog | plain librdkafka | first record: Twinlog | MM2 | CPU s until then: Twinlog | MM2 |\n\
+             |---|---|---|---|---|---|---|---|---|---|\n",
+        );
+        for row in &self.copies {
+            let peak = |subject| row.spread(subject, |r| r.peak_mib).map(|s| s.max);
+            let (ours, theirs) = (Subject::Twinlog, Subject::Mm2);
+            let both = row.spread(ours, |r| r.peak_mib + r.controller_peak_mib).map(|s| s.max);
+            let first = |subject| cell(row.median(subject, |r| r.first_record_seconds), 2);
+            let startup = |subject| cell(row.median(subject, |r| r.startup_cpu), 2);
+            let _ = writeln!(
+                out,
+                "| {} | {} | {} | {} | {} | {} | {} s | {} s | {} | {} |",
+                row.title(),
+                cell(peak(ours), 0),
+                cell(both, 0),
+                cell(peak(theirs), 0),
+                times(peak(theirs), peak(ours)),
+                cell(peak(Subject::Plain), 0),
+                first(ours),
+                first(theirs),
+                startup(ours),
+                startup(theirs),
+            );
+        }
+        out.push('\n');
+    }
+
+    fn latency(&self, out: &mut String) {
+        let Some(row) = &self.latency else { return };
+        let _ = writeln!(
+            out,
+            "Latency from source append to target append at {} records/s of {} records.\n\n\
+             | | p50 ms | p99 ms | most ms | CPU seconds per million records | peak MiB |\n|---|---|---|---|---|---|",
+            thousands(LATENCY_RATE),
+            row.name,
+        );
+        for subject in Subject::ALL {
+            if row.runs.iter().all(|r| r.subject != subject) {
+                continue;
+            }
+            let of = |value: fn(&LatencyRun) -> f64, digits| cell(row.median(subject, value), digits);
+            let _ = writeln!(
+                out,
+                "| {subject} | {} | {} | {} | {} | {} |",
+                of(|r| r.p50_ms as f64, 0),
+                of(|r| r.p99_ms as f64, 0),
+                of(|r| r.max_ms as f64, 0),
+                of(|r| r.cpu, 2),
+                of(|r| r.peak_mib, 0),
+            );
+        }
+        let ratio = |value: fn(&LatencyRun) -> f64| {
+            times(row.median(Subject::Mm2, value), row.median(Subject::Twinlog, value))
+        };
+        let _ = writeln!(
+            out,
+            "| mm2 / twinlog | {} | {} | {} | {} | {} |",
+            ratio(|r| r.p50_ms as f64),
+            ratio(|r| r.p99_ms as f64),
+            ratio(|r| r.max_ms as f64),
+            ratio(|r| r.cpu),
+            ratio(|r| r.peak_mib),
+        );
+    }
+}
+
+impl CopyRow {
+    pub(super) fn new(row: &Row, records: u64, compression_ratio: f64) -> Self {
+        Self {
+            row: row.to_string(),
+            name: row.records_name(),
+            partitions: row.partitions,
+            records,
+            compression_ratio,
+            runs: Vec::new(),
+        }
+    }
+
+    fn title(&self) -> String {
+        let partitions =
+            if self.partitions == 8 { String::new() } else { format!(", {} partitions", self.partitions) };
+        let ratio = if self.name.ends_with("none") {
+            String::new()
+        } else {
+            format!(" ({:.1}x)", self.compression_ratio)
+        };
+        format!("{}{ratio}{partitions}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        assert_eq!(thousands(7), "7");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(times(Some(10.0), Some(4.0)), "2.5x");
+        assert_eq!(times(None, Some(4.0)), "-");
+        assert_eq!(with_range(Some(Spread::of([1.0, 2.0, 4.0])), 1), "2.0 (1.0-4.0)");
+    }
+}
