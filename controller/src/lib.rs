@@ -6,8 +6,12 @@
 pub mod api;
 pub mod assignment;
 pub mod catalog;
+pub mod config;
 pub mod controller;
 pub mod fleet;
 pub mod keys;
+pub mod metrics;
+pub mod replica;
+pub mod server;
 pub mod state;
 pub mod store;

@@ -1,1 +1,112 @@
-fn main() {}
+//! `twinlog-controller`: one replica of the controller, from its settings to its end.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use twinlog_controller::config::{Args, Config, StoreConfig};
+use twinlog_controller::controller::ControllerConfig;
+use twinlog_controller::metrics::Metrics;
+use twinlog_controller::replica::Replica;
+use twinlog_controller::server::ServerConfig;
+use twinlog_controller::store::Store;
+use twinlog_proto::telemetry::Telemetry;
+
+fn main() -> ExitCode {
+    let config = match Args::parse().resolve() {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("twinlog-controller: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    rustls::crypto::ring::default_provider().install_default().expect("nobody installed another one before");
+    let runtime = tokio::runtime::Runtime::new().expect("a process can have threads");
+    match runtime.block_on(run(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("twinlog-controller: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let telemetry =
+        Telemetry { service: "twinlog-controller", format: config.log_format, filter: "info".to_owned() };
+    let _telemetry = telemetry.init()?;
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(stop.clone())?);
+
+    let server = ServerConfig {
+        tls: config.tls.as_ref().map(|tls| tls.load()).transpose()?,
+        max_message_bytes: config.max_message_bytes,
+        request_timeout: config.request_timeout,
+        cors_origins: config.cors_origins.clone(),
+        ..ServerConfig::default()
+    };
+    let controller = controller_config(&config)?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        format!("cannot listen on {}: is it in use? choose another with --listen", config.listen)
+    })?;
+    let store = open(&config.store).await.context("cannot open the store")?;
+    info!(
+        listen = %config.listen,
+        advertise = controller.advertise,
+        controller = controller.id,
+        version = env!("CARGO_PKG_VERSION"),
+        "controller starts"
+    );
+    let replica = Replica {
+        store,
+        controller,
+        literal_secrets: config.literal_secrets,
+        server,
+        metrics: Some(Metrics::install()?),
+    };
+    replica.run(listener, stop).await?;
+    info!("controller ended");
+    Ok(())
+}
+
+async fn open(config: &StoreConfig) -> anyhow::Result<Arc<dyn Store>> {
+    anyhow::bail!("no store is built in yet: {config:?}")
+}
+
+fn controller_config(config: &Config) -> anyhow::Result<ControllerConfig> {
+    Ok(ControllerConfig {
+        peer_tls: match config.advertise.starts_with("https://") {
+            true => Some(config.peer_tls.load()?),
+            false => None,
+        },
+        leader_ttl: config.leader_ttl,
+        worker_lease: config.worker_lease,
+        report_interval: config.report_interval,
+        ..ControllerConfig::new(twinlog_controller::config::process_id(), config.advertise.clone())
+    })
+}
+
+/// The first SIGTERM or Ctrl-C stops in order, the second at once.
+fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stop.is_cancelled() {
+                warn!("told to stop twice: ending at once");
+                std::process::exit(130);
+            }
+            info!("stopping");
+            stop.cancel();
+        }
+    })
+}

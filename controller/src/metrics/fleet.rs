@@ -1,0 +1,121 @@
+//! What the leader knows of workers and mirrors, at the moment of a scrape.
+
+use std::collections::BTreeMap;
+
+use twinlog_proto::v1;
+
+use super::text::Text;
+use crate::controller::Controller;
+
+pub(super) async fn render(controller: &Controller) -> String {
+    let mut text = Text::default();
+    let state = controller.cache().snapshot();
+    text.gauge(
+        "twinlog_controller_info",
+        "The controller's version.",
+        [([("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0)],
+    );
+    let leads = if controller.is_leader() { 1.0 } else { 0.0 };
+    text.gauge("twinlog_controller_leader", "Whether this replica leads.", [([], leads)]);
+    text.gauge(
+        "twinlog_controller_store_revision",
+        "Revision of the store that this replica has seen.",
+        [([], state.revision as f64)],
+    );
+    text.gauge("twinlog_clusters", "Registered clusters.", [([], state.clusters.len() as f64)]);
+    if !controller.is_leader() {
+        return text.finish();
+    }
+    if let Ok(workers) = controller.workers().await {
+        worker_gauges(&mut text, &workers);
+    }
+    let mut mirrors = BTreeMap::new();
+    for id in state.mirrors.keys() {
+        if let Ok(status) = controller.mirror_status(id).await {
+            mirrors.insert(id.to_string(), status);
+        }
+    }
+    mirror_gauges(&mut text, &mirrors);
+    topic_gauges(&mut text, &mirrors);
+    text.finish()
+}
+
+fn by_state(states: impl Iterator<Item = &'static str>) -> Vec<([(&'static str, String); 1], f64)> {
+    let mut counts = BTreeMap::<&str, f64>::new();
+    states.for_each(|state| *counts.entry(state).or_default() += 1.0);
+    counts.into_iter().map(|(state, count)| ([("state", state.to_owned())], count)).collect()
+}
+
+fn worker_gauges(text: &mut Text, workers: &[v1::Worker]) {
+    let states = by_state(workers.iter().map(|worker| worker.state().as_str_name()));
+    text.gauge("twinlog_workers", "Workers, by state.", states);
+    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&v1::Worker) -> f64| {
+        let label = |worker: &v1::Worker| worker.name.trim_start_matches("workers/").to_owned();
+        text.gauge(name, help, workers.iter().map(|worker| ([("worker", label(worker))], value(worker))));
+    };
+    gauge("twinlog_worker_ranges", "Partition ranges a worker runs.", &|w| f64::from(w.ranges));
+    gauge("twinlog_worker_memory_bytes", "Record data a worker holds.", &|w| w.memory_bytes as f64);
+    gauge("twinlog_worker_memory_limit_bytes", "Record data a worker may hold.", &|w| {
+        w.memory_limit_bytes as f64
+    });
+}
+
+fn mirror_gauges(text: &mut Text, mirrors: &BTreeMap<String, v1::MirrorStatus>) {
+    let states = by_state(mirrors.values().map(|mirror| mirror.state().as_str_name()));
+    text.gauge("twinlog_mirrors", "Mirrors, by state.", states);
+    let totals: Vec<(&String, v1::Totals)> =
+        mirrors.iter().filter_map(|(id, status)| Some((id, status.totals?))).collect();
+    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&v1::Totals) -> f64| {
+        text.gauge(
+            name,
+            help,
+            totals.iter().map(|(id, totals)| ([("mirror", (*id).clone())], value(totals))),
+        );
+    };
+    gauge("twinlog_mirror_lag_records", "Records on the source that are not on the target.", &|t| {
+        t.lag_records as f64
+    });
+    gauge("twinlog_mirror_records_per_second", "Records copied now.", &|t| t.records_per_second);
+    gauge("twinlog_mirror_bytes_per_second", "Bytes copied now.", &|t| t.bytes_per_second);
+    gauge(
+        "twinlog_mirror_record_age_seconds",
+        "Age of the newest copied record when it was acknowledged.",
+        &|t| t.record_age_ms as f64 / 1000.0,
+    );
+    gauge("twinlog_mirror_partitions", "Partitions to copy.", &|t| f64::from(t.partitions));
+    gauge("twinlog_mirror_partitions_active", "Partitions being copied.", &|t| {
+        f64::from(t.partitions_active)
+    });
+    gauge("twinlog_mirror_gap_records", "Source records that were gone before they were copied.", &|t| {
+        t.gap_records as f64
+    });
+    let quantiles = totals.iter().flat_map(|(id, totals)| {
+        [("0.5", totals.latency_p50_ms), ("0.99", totals.latency_p99_ms)].map(|(quantile, ms)| {
+            ([("mirror", (*id).clone()), ("quantile", quantile.to_owned())], ms / 1000.0)
+        })
+    });
+    text.gauge(
+        "twinlog_mirror_latency_seconds",
+        "From fetched to acknowledged or committed; worst partition.",
+        quantiles,
+    );
+}
+
+fn topic_gauges(text: &mut Text, mirrors: &BTreeMap<String, v1::MirrorStatus>) {
+    let topics: Vec<(&String, &String, v1::Totals)> = mirrors
+        .iter()
+        .flat_map(|(id, status)| status.topics.iter().map(move |topic| (id, topic)))
+        .filter_map(|(id, topic)| Some((id, &topic.source_topic, topic.totals?)))
+        .collect();
+    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&v1::Totals) -> f64| {
+        let samples = topics.iter().map(|(mirror, topic, totals)| {
+            ([("mirror", (*mirror).clone()), ("topic", (*topic).clone())], value(totals))
+        });
+        text.gauge(name, help, samples);
+    };
+    gauge("twinlog_topic_lag_records", "Records of a source topic that are not on the target.", &|t| {
+        t.lag_records as f64
+    });
+    gauge("twinlog_topic_records_per_second", "Records of a topic copied now.", &|t| t.records_per_second);
+    gauge("twinlog_topic_bytes_per_second", "Bytes of a topic copied now.", &|t| t.bytes_per_second);
+}

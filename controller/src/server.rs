@@ -1,0 +1,193 @@
+//! One port for everything a controller serves: gRPC with health and reflection, gRPC-Web for browsers, and over plain HTTP
+//! `/metrics`, `/healthz` (this process lives) and `/readyz` (somebody leads, so calls can be answered).
+
+mod observe;
+mod pages;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use futures::StreamExt;
+use http::HeaderValue;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::{Server, ServerTlsConfig};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tower_http::cors::{AllowHeaders, CorsLayer, ExposeHeaders};
+use tracing::{info, warn};
+use twinlog_proto::FILE_DESCRIPTOR_SET;
+use twinlog_proto::v1::cluster_service_server::ClusterServiceServer;
+use twinlog_proto::v1::fleet_service_server::FleetServiceServer;
+use twinlog_proto::v1::mirror_service_server::MirrorServiceServer;
+use twinlog_proto::v1::offset_service_server::OffsetServiceServer;
+
+use crate::api::Api;
+use crate::controller::Controller;
+use crate::metrics::Metrics;
+
+/// Largest request, unless configured.
+pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Largest answer: a page of a thousand mirrors at their largest doesn't fit, one of ordinary ones does.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// How long a call may take until it is answered or its stream begins, unless configured.
+pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Calls in progress on one connection, unless configured. More are refused with RESOURCE_EXHAUSTED.
+pub const DEFAULT_MAX_REQUESTS: usize = 256;
+/// How long calls in progress may go on after the stop.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// A connection that is silent this long is asked whether it lives ...
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// ... and closed when it doesn't answer.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Limits and TLS of the port.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    pub tls: Option<ServerTlsConfig>,
+    pub max_message_bytes: usize,
+    pub max_requests_per_connection: usize,
+    pub request_timeout: Duration,
+    /// Origins whose pages may call the API from a browser.
+    pub cors_origins: Vec<HeaderValue>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+            max_requests_per_connection: DEFAULT_MAX_REQUESTS,
+            request_timeout: DEFAULT_REQUEST_TIMEOUT,
+            cors_origins: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("the gRPC reflection service can't be built")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    #[error("the TLS certificate or key can't be used")]
+    Tls(#[source] tonic::transport::Error),
+    #[error("the server failed")]
+    Serve(#[source] tonic::transport::Error),
+}
+
+/// Serves until `stop`, then lets calls in progress end (bounded).
+pub async fn serve(
+    listener: TcpListener,
+    config: ServerConfig,
+    controller: Arc<Controller>,
+    api: Api,
+    metrics: Option<Metrics>,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let mut routes = Routes::builder();
+    let limit = config.max_message_bytes;
+    macro_rules! add {
+        ($($server:ident),*) => {
+            $(routes.add_service(
+                $server::new(api.clone()).max_decoding_message_size(limit).max_encoding_message_size(MAX_ANSWER_BYTES),
+            );)*
+        };
+    }
+    add!(ClusterServiceServer, MirrorServiceServer, OffsetServiceServer, FleetServiceServer);
+    routes.add_service(health);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+    };
+    routes.add_service(reflection().build_v1().map_err(ServeError::Reflection)?);
+    routes.add_service(reflection().build_v1alpha().map_err(ServeError::Reflection)?);
+
+    let grpc = routes
+        .routes()
+        .prepare()
+        .into_axum_router()
+        .layer(axum::middleware::from_fn(observe::observe))
+        .layer(tonic_web::GrpcWebLayer::new())
+        .layer(cors(&config.cors_origins));
+    let router = pages::router(controller.clone(), metrics).fallback_service(grpc);
+    let health = tokio::spawn(report_health(reporter, controller, stop.clone()));
+    let served = serve_router(listener, &config, router, stop).await;
+    health.abort();
+    served
+}
+
+async fn serve_router(
+    listener: TcpListener,
+    config: &ServerConfig,
+    router: Router,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let mut server = Server::builder()
+        .accept_http1(true)
+        .timeout(config.request_timeout)
+        .concurrency_limit_per_connection(config.max_requests_per_connection)
+        .load_shed(true)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT));
+    if let Some(tls) = &config.tls {
+        server = server.tls_config(tls.clone()).map_err(ServeError::Tls)?;
+    }
+    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener).map(|accepted| {
+        accepted.inspect(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                warn!(%error, "a connection stays without TCP_NODELAY");
+            }
+        })
+    });
+    let serving = server
+        .add_routes(Routes::from(router))
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    tokio::pin!(serving);
+    tokio::select! {
+        biased;
+        served = &mut serving => return served.map_err(ServeError::Serve),
+        () = stop.cancelled() => {}
+    }
+    match tokio::time::timeout(SHUTDOWN_GRACE, serving).await {
+        Ok(served) => served.map_err(ServeError::Serve),
+        Err(_) => {
+            info!(grace = ?SHUTDOWN_GRACE, "calls still in progress are cut off");
+            Ok(())
+        }
+    }
+}
+
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    let exposed =
+        ["grpc-status", "grpc-message", "grpc-status-details-bin"].map(http::HeaderName::from_static);
+    CorsLayer::new()
+        .allow_origin(origins.to_vec())
+        .allow_methods([http::Method::POST])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(ExposeHeaders::list(exposed))
+}
+
+/// Whether calls can be answered: somebody leads.
+fn is_ready(controller: &Controller) -> bool {
+    controller.leader().is_some()
+}
+
+/// Keeps gRPC health in step with readiness.
+async fn report_health(reporter: HealthReporter, controller: Arc<Controller>, stop: CancellationToken) {
+    let mut states = controller.cache().subscribe();
+    loop {
+        let ready = is_ready(&controller) && !stop.is_cancelled();
+        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        reporter.set_service_status("", status).await;
+        if stop.is_cancelled() {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            changed = states.changed() => if changed.is_err() { return },
+        }
+    }
+}
