@@ -50,6 +50,7 @@ final class Clusters {
                 .collect(Collectors.toList());
             case "commit": return commit(admin, r);
             case "group_offsets": return groupOffsets(admin, r);
+            case "all_group_offsets": return allGroupOffsets(admin, r);
             case "delete_group": admin.deleteConsumerGroups(List.of(r.get("group").asText())).all().get(); return true;
             case "scram_user": return scramUser(admin, r);
             case "allow": return allow(admin, r);
@@ -160,14 +161,33 @@ final class Clusters {
 
     private static Object groupOffsets(Admin admin, JsonNode r) throws Exception {
         String group = r.get("group").asText();
+        return list(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get());
+    }
+
+    private static ArrayNode list(Map<TopicPartition, OffsetAndMetadata> offsets) {
         ArrayNode list = Tool.JSON.createArrayNode();
-        admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get().forEach((tp, o) -> {
+        offsets.forEach((tp, o) -> {
             if (o != null) {
                 ObjectNode one = list.addObject();
                 one.put("topic", tp.topic()).put("partition", tp.partition()).put("offset", o.offset()).put("metadata", o.metadata());
             }
         });
         return list;
+    }
+
+    /** Group to its offsets, of every group whose id begins with "prefix". */
+    private static Object allGroupOffsets(Admin admin, JsonNode r) throws Exception {
+        Map<String, ListConsumerGroupOffsetsSpec> wanted = new HashMap<>();
+        for (ConsumerGroupListing group : admin.listConsumerGroups().all().get()) {
+            if (group.groupId().startsWith(r.get("prefix").asText())) {
+                wanted.put(group.groupId(), new ListConsumerGroupOffsetsSpec());
+            }
+        }
+        Map<String, ArrayNode> result = new TreeMap<>();
+        if (!wanted.isEmpty()) {
+            admin.listConsumerGroupOffsets(wanted).all().get().forEach((group, offsets) -> result.put(group, list(offsets)));
+        }
+        return result;
     }
 
     private static Object scramUser(Admin admin, JsonNode r) throws Exception {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 mod cache;
+mod certificates;
 mod etcd;
 mod folder;
 mod kafka;
@@ -28,6 +29,7 @@ mod wait;
 
 pub(crate) use cache::classpath as java_classpath;
 pub use cache::{cache_root, ensure_java_tools, ensure_kafka};
+pub use certificates::Certificates;
 pub use etcd::Etcd;
 pub use kafka::{DEFAULT_KAFKA, Kafka, KafkaOptions, Listener, kafka_version};
 pub use ports::Port;

@@ -245,6 +245,11 @@ impl Tools {
         Ok(serde_json::from_value(self.on(kafka, "group_offsets", json!({"group": group}))?)?)
     }
 
+    /// The offsets of every group whose id begins with `prefix`.
+    pub fn all_group_offsets(&self, kafka: &Kafka, prefix: &str) -> Result<BTreeMap<String, Vec<Committed>>> {
+        Ok(serde_json::from_value(self.on(kafka, "all_group_offsets", json!({"prefix": prefix}))?)?)
+    }
+
     pub fn groups(&self, kafka: &Kafka) -> Result<Vec<String>> {
         Ok(serde_json::from_value(self.on(kafka, "groups", json!({}))?)?)
     }

@@ -1,6 +1,7 @@
 //! The folder of one sandbox: locked while its process lives, so that a later one can clear what a dead one left.
 //!
-//! Logs of the last day are kept; data of dead sandboxes is not.
+//! Logs are kept for some hours, whether the test failed or not: a test that returns an error fails after its sandbox is gone.
+//! Data is not kept.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 
 /// Logs of a dead sandbox are cleared after this long.
-const KEEP_LOGS: Duration = Duration::from_secs(24 * 3600);
+const KEEP_LOGS: Duration = Duration::from_secs(12 * 3600);
 
 pub(super) struct Folder {
     path: PathBuf,
@@ -33,6 +34,8 @@ impl Folder {
         let lock = File::create(path.join(".lock")).context("cannot make the lock file")?;
         lock.lock().context("cannot lock the sandbox folder")?;
         print_on_panic();
+        // The test runner shows this when the test fails.
+        eprintln!("sandbox {name}: logs in {}", path.display());
         LIVE.lock().unwrap_or_else(|e| e.into_inner()).push(path.clone());
         Ok(Self { path, _lock: lock })
     }
@@ -45,11 +48,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         LIVE.lock().unwrap_or_else(|e| e.into_inner()).retain(|live| *live != self.path);
-        if std::thread::panicking() || std::env::var_os("TWINLOG_TEST_KEEP").is_some() {
-            eprintln!("sandbox logs are kept in {}", self.path.display());
-        } else {
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
+        clear_data(&self.path);
     }
 }
 
@@ -85,7 +84,7 @@ fn clear_dead(root: &Path) {
     }
 }
 
-/// Removes the data folders of a dead sandbox and leaves its logs.
+/// Removes the data folders of a sandbox and leaves its logs.
 fn clear_data(path: &Path) {
     let Ok(entries) = std::fs::read_dir(path) else { return };
     for entry in entries.flatten() {

@@ -13,7 +13,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::cache::{classpath, ensure_kafka, ensure_start_files};
-use super::{Port, Process, Program, Sandbox, wait_until};
+use super::{Certificates, Port, Process, Program, Sandbox, wait_until};
 
 pub const DEFAULT_KAFKA: &str = "4.3.0";
 
@@ -77,6 +77,16 @@ impl KafkaOptions {
     pub fn listener(mut self, name: &str, protocol: &str) -> Self {
         self.listeners.push(Listener { name: name.to_owned(), protocol: protocol.to_owned() });
         self
+    }
+    /// A SASL_SSL listener with SCRAM-SHA-256; users are made by `Tools::scram_user`.
+    pub fn scram_over_tls(self, name: &str, certificates: &Certificates) -> Self {
+        const MODULE: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+        let key = |rest: &str| format!("listener.name.{}.{rest}", name.to_lowercase());
+        self.listener(name, "SASL_SSL")
+            .prop(&key("sasl.enabled.mechanisms"), "SCRAM-SHA-256")
+            .prop(&key("scram-sha-256.sasl.jaas.config"), MODULE)
+            .prop(&key("ssl.keystore.type"), "PEM")
+            .prop(&key("ssl.keystore.location"), certificates.server.display().to_string())
     }
 }
 

@@ -1,0 +1,94 @@
+//! Controllers and etcd come and go: lanes never notice, and afterwards nothing has moved.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use twinlog_proto::v1::Mirror;
+use twinlog_tests::sandbox::wait_until;
+use twinlog_tests::tools::{Isolation, LoadOptions};
+use twinlog_tests::world::{World, WorldOptions, mirror};
+
+use crate::alone;
+
+const TOPIC: &str = "numbers";
+const COPY: &str = "a.numbers";
+const PARTITIONS: u32 = 12;
+const SETTLED: Duration = Duration::from_secs(30);
+/// Lanes that don't notice are silent no longer than between two commits, and what a busy machine adds.
+const UNNOTICED: Duration = Duration::from_millis(2_500);
+/// Long enough for every lease and every grace period to run out.
+const AWAY: Duration = Duration::from_secs(6);
+
+/// Task to the worker and the epoch it runs with.
+type Placement = BTreeMap<String, (String, i64)>;
+
+fn placement(world: &World) -> Result<Placement> {
+    let ranges = world.api.ranges("m")?;
+    Ok(ranges.into_iter().map(|r| (r.task, (r.worker, r.epoch))).collect())
+}
+
+fn wait_placement(world: &World, expected: &Placement) -> Result<()> {
+    let mut last = None;
+    wait_until(SETTLED, "the same ranges on the same workers", || {
+        let now = placement(world)?;
+        let same = now == *expected && world.api.workers()?.len() == world.workers.len();
+        last = Some(now);
+        Ok(same.then_some(()))
+    })
+    .map_err(|e| e.context(format!("expected {expected:?}, now {last:?}")))
+}
+
+/// Runs `event`, waits a while, and demands that records kept arriving in every partition all the time.
+fn unnoticed(world: &World, what: &str, event: impl FnOnce() -> Result<()>) -> Result<()> {
+    world.tools.tail_stats(COPY, true)?;
+    event()?;
+    // Time must pass here: what is proved is that nothing happens.
+    std::thread::sleep(AWAY);
+    let silence = Duration::from_millis(world.tools.tail_stats(COPY, false)?.silence_ms);
+    println!("{what}: longest silence {silence:.2?}");
+    assert!(silence < UNNOTICED, "{what}: a partition was silent for {silence:?}");
+    Ok(())
+}
+
+#[test]
+fn lanes_keep_copying_without_controllers_and_etcd() -> Result<()> {
+    let _alone = alone();
+    let world = World::start("control", WorldOptions { controllers: 2, ..Default::default() })?;
+    world.tools.create_topic(&world.source, TOPIC, PARTITIONS, &[])?;
+    world.tools.load(&world.source, TOPIC, &LoadOptions { rate: 2_000.0, ..LoadOptions::new(PARTITIONS) })?;
+    world.tools.tail(&world.target, COPY, Isolation::Committed)?;
+    world.api.add_mirror("m", Mirror { block_size: 2, ..mirror(&[TOPIC]) })?;
+    wait_until(SETTLED, "records in every partition, and balanced ranges", || {
+        let seen = world.tools.tail_stats(COPY, false)?.partitions.len() == PARTITIONS as usize;
+        let workers: std::collections::BTreeSet<_> = placement(&world)?.into_values().map(|p| p.0).collect();
+        Ok((seen && workers.len() == 2).then_some(()))
+    })?;
+    let before = placement(&world)?;
+
+    for leader_or_not in &world.controllers {
+        unnoticed(&world, &format!("{} killed", leader_or_not.process.name()), || {
+            leader_or_not.process.kill9()
+        })?;
+        leader_or_not.process.start_again()?;
+        leader_or_not.wait_ready()?;
+        wait_placement(&world, &before)?;
+    }
+    unnoticed(&world, "both controllers killed", || {
+        world.controllers.iter().try_for_each(|c| c.process.kill9())
+    })?;
+    unnoticed(&world, "etcd killed too", || world.etcd.kill_all())?;
+    unnoticed(&world, "etcd is back", || world.etcd.start_all())?;
+    unnoticed(&world, "the controllers are back", || {
+        world.controllers.iter().try_for_each(|c| c.process.start_again())
+    })?;
+    wait_placement(&world, &before)?;
+    unnoticed(&world, "etcd killed under running controllers", || world.etcd.kill_all())?;
+    unnoticed(&world, "etcd is back again", || world.etcd.start_all())?;
+    wait_placement(&world, &before)?;
+
+    world.tools.stop_load(TOPIC)?;
+    world.wait_exact(TOPIC, COPY, SETTLED)?;
+    assert_eq!(world.tools.stop_tail(COPY)?.wrong, 0);
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! What Twinlog promises, seen on real Kafka, real etcd and the real binaries. One story per test, each in a world of its own;
+//! one at a time, because several measure how long something takes.
+
+mod bad_input;
+mod brokers;
+mod control_plane;
+mod corpus;
+mod growth;
+mod memory;
+mod offsets;
+mod security;
+mod single;
+mod takeover;
+
+use std::sync::{Mutex, MutexGuard};
+
+/// Held by a test as long as it runs.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(|failed_before| failed_before.into_inner())
+}

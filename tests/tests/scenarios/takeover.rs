@@ -1,0 +1,158 @@
+//! Workers die and freeze at full rate: the others take over, nothing is lost, and exactly-once stays exact.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use twinlog_proto::v1::{Guarantee, Mirror, Naming, naming::Kind};
+use twinlog_tests::sandbox::wait_until;
+use twinlog_tests::tools::{Isolation, LoadOptions};
+use twinlog_tests::world::{World, WorldOptions, mirror};
+
+use crate::alone;
+
+const TOPIC: &str = "numbers";
+const ONCE: &str = "a.numbers";
+const LEAST: &str = "a_numbers";
+const PARTITIONS: u32 = 12;
+const RATE: f64 = 10_000.0;
+const KILLS: usize = 10;
+const TAKEN_OVER: Duration = Duration::from_secs(30);
+/// The bound a busy CI machine must keep; what is usual is printed.
+const SILENCE: Duration = Duration::from_secs(15);
+const WORKERS: Duration = Duration::from_secs(20);
+
+/// A load on the source, copied by two mirrors: exactly once to `a.numbers`, at least once to `a_numbers`.
+fn flowing(name: &str) -> Result<World> {
+    let world = World::start(name, WorldOptions::default())?;
+    world.tools.create_topic(&world.source, TOPIC, PARTITIONS, &[])?;
+    world.tools.tail(&world.target, ONCE, Isolation::Committed)?;
+    world.tools.tail(&world.target, LEAST, Isolation::Committed)?;
+    world.tools.load(&world.source, TOPIC, &LoadOptions { rate: RATE, ..LoadOptions::new(PARTITIONS) })?;
+    let base = Mirror { block_size: 2, ..mirror(&[TOPIC]) };
+    world.api.add_mirror("once", Mirror { guarantee: Guarantee::ExactlyOnce.into(), ..base.clone() })?;
+    let separator = Naming { kind: Kind::Prefix.into(), separator: "_".into(), ..Default::default() };
+    let least = Mirror { guarantee: Guarantee::AtLeastOnce.into(), naming: Some(separator), ..base };
+    world.api.add_mirror("least", least)?;
+    for topic in [ONCE, LEAST] {
+        wait_caught_up(&world, topic)?;
+    }
+    Ok(world)
+}
+
+/// Waits until every partition holds what had been produced when this was called.
+fn wait_caught_up(world: &World, topic: &str) -> Result<()> {
+    let made = world.tools.load_stats(TOPIC)?;
+    wait_passed(world, topic, &made)
+}
+
+fn wait_passed(world: &World, topic: &str, made: &BTreeMap<i32, u64>) -> Result<()> {
+    wait_until(TAKEN_OVER, &format!("{topic} to pass {made:?}"), || {
+        let seen = world.tools.tail_stats(topic, false)?.partitions;
+        let passed = made.iter().all(|(p, n)| *n == 0 || seen.get(p).is_some_and(|s| s.next >= *n));
+        Ok(passed.then_some(()))
+    })
+}
+
+/// Stops the load; the exact topic must be exact, the other complete.
+fn finish(world: &World) -> Result<()> {
+    let standing = world.tools.stop_load(TOPIC)?;
+    for topic in [ONCE, LEAST] {
+        wait_passed(world, topic, &standing)?;
+    }
+    world.wait_exact(TOPIC, ONCE, TAKEN_OVER)?;
+    let once = world.tools.stop_tail(ONCE)?;
+    assert_eq!(once.wrong, 0, "exactly once, as it arrived: {}", once.first_wrong);
+    let least = world.tools.stop_tail(LEAST)?;
+    for (partition, seen) in &least.partitions {
+        assert_eq!(
+            (seen.missing, seen.misplaced),
+            (0, 0),
+            "at least once, partition {partition}: {}",
+            least.first_wrong
+        );
+        assert_eq!(seen.next, standing[partition], "at least once, partition {partition}");
+    }
+    let twice: u64 = least.partitions.values().map(|p| p.duplicates).sum();
+    println!(
+        "{} records; at least once wrote {twice} of them twice, exactly once none",
+        standing.values().sum::<u64>()
+    );
+    Ok(())
+}
+
+fn silences(world: &World, reset: bool) -> Result<(Duration, Duration)> {
+    let of = |topic| world.tools.tail_stats(topic, reset).map(|s| Duration::from_millis(s.silence_ms));
+    Ok((of(ONCE)?, of(LEAST)?))
+}
+
+#[test]
+fn ten_kills_at_full_rate_lose_nothing() -> Result<()> {
+    let _alone = alone();
+    let world = flowing("kills")?;
+    let mut longest = (Duration::ZERO, Duration::ZERO);
+    for kill in 0..KILLS {
+        std::thread::sleep(Duration::from_millis(rand::random_range(500..3_000)));
+        silences(&world, true)?;
+        let victim = &world.workers[rand::random_range(0..world.workers.len())];
+        let begin = Instant::now();
+        victim.process.kill9()?;
+        for topic in [ONCE, LEAST] {
+            wait_caught_up(&world, topic)?;
+        }
+        let caught_up = begin.elapsed();
+        let (once, least) = silences(&world, false)?;
+        println!(
+            "kill {kill} of {}: silent for {once:.2?} (exactly once), {least:.2?} (at least once); caught up after {caught_up:.2?}",
+            victim.process.name()
+        );
+        longest = (longest.0.max(once), longest.1.max(least));
+        victim.process.start_again()?;
+        world.api.wait_workers(2, WORKERS)?;
+    }
+    println!("longest silence: {:.2?} (exactly once), {:.2?} (at least once)", longest.0, longest.1);
+    assert!(longest.0 < SILENCE && longest.1 < SILENCE, "{longest:?}");
+    finish(&world)
+}
+
+#[test]
+fn a_worker_that_wakes_after_its_lease_is_fenced() -> Result<()> {
+    let _alone = alone();
+    let world = flowing("frozen")?;
+    for frozen in &world.workers {
+        silences(&world, true)?;
+        frozen.process.pause()?;
+        for topic in [ONCE, LEAST] {
+            wait_caught_up(&world, topic)?;
+        }
+        world.api.wait_workers(1, WORKERS)?;
+        let (once, least) = silences(&world, false)?;
+        println!(
+            "{} frozen: silent for {once:.2?} (exactly once), {least:.2?} (at least once)",
+            frozen.process.name()
+        );
+        frozen.process.resume()?;
+        world.api.wait_workers(2, WORKERS)?;
+        for topic in [ONCE, LEAST] {
+            wait_caught_up(&world, topic)?;
+        }
+    }
+    finish(&world)
+}
+
+#[test]
+fn a_worker_that_is_asked_to_stop_hands_over() -> Result<()> {
+    let _alone = alone();
+    let world = flowing("leave")?;
+    silences(&world, true)?;
+    let leaver = &world.workers[0].process;
+    let status = leaver.terminate()?;
+    assert!(status.success(), "{status}: {}", leaver.log_tail());
+    for topic in [ONCE, LEAST] {
+        wait_caught_up(&world, topic)?;
+    }
+    let (once, least) = silences(&world, false)?;
+    println!("asked to stop: silent for {once:.2?} (exactly once), {least:.2?} (at least once)");
+    assert!(once < SILENCE && least < SILENCE);
+    finish(&world)
+}
