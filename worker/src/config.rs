@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use twinlog_proto::id::WorkerId;
+use twinlog_proto::tls::{ClientTls, TlsError};
 
 pub use args::Args;
 pub use size::{InvalidSize, parse_size};
@@ -31,7 +32,7 @@ pub struct WorkerConfig {
     /// `http://host:port` or `https://host:port`, tried in turn; at least one.
     pub controllers: Vec<String>,
     /// Used for the controllers with an `https` address.
-    pub tls: ControllerTls,
+    pub tls: ClientTls,
     /// What `placement` of mirrors is matched against.
     pub labels: BTreeMap<String, String>,
     /// Ranges accepted at most; 0 means no limit.
@@ -46,24 +47,12 @@ pub struct WorkerConfig {
     pub drain_timeout: Duration,
 }
 
-/// PEM files for the connection to the controllers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ControllerTls {
-    /// Certificates to trust; `None`: those of the operating system.
-    pub ca: Option<PathBuf>,
-    /// Who we are, where the controller asks.
-    pub certificate: Option<PathBuf>,
-    pub key: Option<PathBuf>,
-    /// The name expected in the controller's certificate, where it isn't the host of the address.
-    pub server_name: Option<String>,
-}
-
 impl Default for WorkerConfig {
     fn default() -> Self {
         Self {
             worker_id: None,
             controllers: Vec::new(),
-            tls: ControllerTls::default(),
+            tls: ClientTls::default(),
             labels: BTreeMap::new(),
             capacity: 0,
             memory_bytes: DEFAULT_MEMORY_BYTES,
@@ -91,6 +80,8 @@ pub enum ConfigError {
         "no controller is configured: give --controller http://host:port (or TWINLOG_CONTROLLERS, or `controllers` in the file)"
     )]
     NoController,
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 impl WorkerConfig {
@@ -102,13 +93,7 @@ impl WorkerConfig {
         for controller in &self.controllers {
             check_controller(controller)?;
         }
-        if self.tls.certificate.is_some() != self.tls.key.is_some() {
-            return Err(ConfigError::Value {
-                setting: "tls.certificate, tls.key",
-                value: format!("{:?}, {:?}", self.tls.certificate, self.tls.key),
-                rule: "give both or neither".into(),
-            });
-        }
+        self.tls.load()?;
         Ok(())
     }
 }

@@ -1,13 +1,26 @@
 //! The Twinlog worker as a library.
 
+pub mod assignments;
+mod backoff;
+pub mod board;
 pub mod budget;
 pub mod cause;
+pub mod checkpoint;
 pub mod cluster;
+pub mod clusters;
 pub mod config;
+pub mod heartbeat;
 pub mod kafka;
 pub mod lane;
+mod metrics;
+pub mod mm2;
 pub mod offset_map;
+mod produce;
+pub mod query;
 pub mod run;
+pub mod session;
+pub mod supervisor;
+pub mod survey;
 
 pub use config::WorkerConfig;
 pub use run::{RunError, run};

@@ -1,1 +1,44 @@
-fn main() {}
+//! The worker service: settings in, signals in, one worker.
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use twinlog_proto::telemetry::{LogFormat, Telemetry};
+use twinlog_worker::config::Args;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another crypto provider is installed"))?;
+    let config = Args::parse().resolve()?;
+    let _telemetry =
+        Telemetry { service: "twinlog-worker", format: LogFormat::Human, filter: "info".to_owned() }
+            .init()?;
+    let stop = CancellationToken::new();
+    tokio::spawn(signals(stop.clone()).context("cannot listen for signals")?);
+    twinlog_worker::run(config, stop).await?;
+    Ok(())
+}
+
+/// The first SIGTERM or SIGINT asks for an orderly end, the second ends at once.
+fn signals(stop: CancellationToken) -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stop.is_cancelled() {
+                tracing::warn!(
+                    "ended at once, as asked twice; the next owners of the ranges fence this worker"
+                );
+                std::process::exit(130);
+            }
+            stop.cancel();
+        }
+    })
+}

@@ -1,17 +1,39 @@
 //! One worker, from its configuration to its end.
+//!
+//! On `stop` it says that it is leaving and keeps copying until the controller has moved its tasks (at most
+//! `leave_timeout`), then drains what is left (at most `drain_timeout`), says what still runs, and ends.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use twinlog_proto::id::WorkerId;
 
+use crate::assignments::{Assignments, Seen};
+use crate::board::Board;
+use crate::budget::Budget;
+use crate::clusters::Clusters;
 use crate::config::{ConfigError, WorkerConfig};
+use crate::metrics;
+use crate::query::Queries;
+use crate::session::{Controllers, Identity, Session};
+use crate::supervisor::{Context, Supervisor};
+
+/// While leaving: how often to look whether everything has moved.
+const LEAVE_POLL: Duration = Duration::from_millis(50);
 
 /// Why a worker could not start. Once it runs, nothing outside ends it but `stop`.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error("cannot serve metrics on {address}")]
+    #[error("cannot serve metrics on {address}: is the port taken?")]
     Metrics {
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         #[source]
         source: std::io::Error,
     },
@@ -20,6 +42,123 @@ pub enum RunError {
 /// Runs until `stop` is cancelled, then drains (bounded by `leave_timeout` + `drain_timeout`) and returns.
 pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), RunError> {
     config.check()?;
+    let identity = identity(&config);
+    let board = Board::new();
+    let budget = Budget::new(config.memory_bytes);
+    let context = Arc::new(Context {
+        worker: identity.worker.clone(),
+        clusters: Clusters::default(),
+        budget: budget.clone(),
+        board: board.clone(),
+    });
+    let connected = watch::Sender::new(false);
+    let background = Background::default();
+    if let Some(address) = config.metrics_listen {
+        background.serve_metrics(address, &board, &budget, connected.subscribe()).await?;
+    }
+    tracing::info!(worker = %identity.worker, version = env!("CARGO_PKG_VERSION"), controllers = ?config.controllers,
+        memory_bytes = config.memory_bytes, "worker starts");
+
+    let assignments = watch::Sender::new(Arc::<Assignments>::default());
+    let stop_tasks = CancellationToken::new();
+    let supervisor = tokio::spawn(Supervisor::new(context.clone()).run(
+        assignments.subscribe(),
+        stop_tasks.clone(),
+        config.drain_timeout,
+    ));
+    let session = Session {
+        identity,
+        board: board.clone(),
+        assignments: assignments.clone(),
+        queries: Queries::new(context),
+        seen: Seen::default(),
+        connected: connected.clone(),
+    };
+    let stop_session = CancellationToken::new();
+    let controllers = Controllers { addresses: config.controllers, tls: config.tls };
+    let session = tokio::spawn(session.run(controllers, stop_session.clone()));
+
     stop.cancelled().await;
+    tracing::info!("worker leaves");
+    board.set_leaving();
+    leave(&board, &connected, config.leave_timeout).await;
+    stop_tasks.cancel();
+    joined("supervisor", supervisor.await);
+    stop_session.cancel();
+    joined("session", session.await);
+    background.stop().await;
+    tracing::info!("worker ended");
     Ok(())
+}
+
+fn joined(what: &str, result: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "the {what} ended badly");
+    }
+}
+
+/// Waits until the controller has moved everything away. Without a controller there is nothing to wait for.
+async fn leave(board: &Board, connected: &watch::Sender<bool>, timeout: Duration) {
+    let moved = async {
+        while !board.is_idle() && *connected.borrow() {
+            tokio::time::sleep(LEAVE_POLL).await;
+        }
+    };
+    if tokio::time::timeout(timeout, moved).await.is_err() && !timeout.is_zero() {
+        tracing::warn!(
+            ?timeout,
+            "the controller has not moved everything away in time; draining what is left"
+        );
+    }
+}
+
+fn identity(config: &WorkerConfig) -> Identity {
+    Identity {
+        worker: config.worker_id.clone().unwrap_or_else(fresh_id),
+        labels: config.labels.clone(),
+        capacity: config.capacity,
+        memory_bytes: config.memory_bytes,
+        started: SystemTime::now(),
+    }
+}
+
+/// host-pid-random: readable, and different for every process.
+fn fresh_id() -> WorkerId {
+    const HOST_CHARS: usize = 40;
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let allowed = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let host: String = host.trim().chars().filter(allowed).take(HOST_CHARS).collect();
+    let host = if host.is_empty() { "worker" } else { &host };
+    WorkerId::new(format!("{host}-{}-{:08x}", std::process::id(), rand::random::<u32>()))
+        .expect("made of allowed characters, at most 60 of them")
+}
+
+/// What runs beside the work.
+#[derive(Default)]
+struct Background {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Background {
+    async fn serve_metrics(
+        &self,
+        address: SocketAddr,
+        board: &Arc<Board>,
+        budget: &Arc<Budget>,
+        connected: watch::Receiver<bool>,
+    ) -> Result<(), RunError> {
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| RunError::Metrics { address, source })?;
+        let handle = metrics::install();
+        self.tasks.spawn(metrics::serve(listener, handle.clone(), connected, self.stop.clone()));
+        self.tasks.spawn(metrics::refresh(board.clone(), budget.clone(), handle, self.stop.clone()));
+        Ok(())
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
 }

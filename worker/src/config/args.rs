@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use twinlog_proto::id::WorkerId;
+use twinlog_proto::tls::ClientTls;
 
 use super::file::File;
-use super::{ConfigError, ControllerTls, WorkerConfig, parse_size};
+use super::{ConfigError, WorkerConfig, parse_size};
 
 /// Copies Kafka topics between clusters, as the controllers say.
 ///
@@ -69,16 +70,16 @@ pub struct Args {
     pub tls_ca: Option<PathBuf>,
 
     /// PEM file with this worker's certificate, where controllers ask for one.
-    #[arg(long, env = "TWINLOG_TLS_CERTIFICATE", value_name = "FILE")]
-    pub tls_certificate: Option<PathBuf>,
+    #[arg(long, env = "TWINLOG_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
 
     /// PEM file with the key of that certificate.
     #[arg(long, env = "TWINLOG_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
 
     /// Name expected in the controller's certificate, where it isn't the host of its address.
-    #[arg(long, env = "TWINLOG_TLS_SERVER_NAME", value_name = "NAME")]
-    pub tls_server_name: Option<String>,
+    #[arg(long, env = "TWINLOG_TLS_DOMAIN", value_name = "NAME")]
+    pub tls_domain: Option<String>,
 }
 
 impl Args {
@@ -108,11 +109,11 @@ impl Args {
                 None => in_file("drain_timeout", file.drain_timeout, parse_duration)?
                     .unwrap_or(default.drain_timeout),
             },
-            tls: ControllerTls {
+            tls: ClientTls {
                 ca: self.tls_ca.or(file.tls.ca),
-                certificate: self.tls_certificate.or(file.tls.certificate),
+                cert: self.tls_cert.or(file.tls.cert),
                 key: self.tls_key.or(file.tls.key),
-                server_name: self.tls_server_name.or(file.tls.server_name),
+                domain: self.tls_domain.or(file.tls.domain),
             },
         };
         config.check()?;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use twinlog_proto::id::WorkerId;
+use twinlog_proto::tls::ClientTls;
 
 use super::ConfigError;
 
@@ -23,16 +24,7 @@ pub(super) struct File {
     pub(super) leave_timeout: Option<String>,
     pub(super) drain_timeout: Option<String>,
     #[serde(default)]
-    pub(super) tls: Tls,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Tls {
-    pub(super) ca: Option<PathBuf>,
-    pub(super) certificate: Option<PathBuf>,
-    pub(super) key: Option<PathBuf>,
-    pub(super) server_name: Option<String>,
+    pub(super) tls: ClientTls,
 }
 
 impl File {

@@ -1,0 +1,252 @@
+//! The worker's whole work as the controller last sent it, parsed, and which sets are refused as stale.
+//!
+//! A set replaces whatever was sent before. (term, generation) orders sets and the epoch orders assignments of one task:
+//! what is older than something already seen is refused. Then a controller that came back from an old backup, or a leader
+//! that doesn't know it has been replaced, can't take back what its successor gave.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use twinlog_proto::id::{Epoch, Generation, TaskName, Term};
+use twinlog_proto::reason::Reason;
+use twinlog_proto::{model, v1};
+
+use crate::cause::Cause;
+use crate::lane::Range;
+
+/// Orders assignment sets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    pub term: Term,
+    pub generation: Generation,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "term {}, generation {}", self.term, self.generation)
+    }
+}
+
+/// A set, parsed.
+#[derive(Debug, Clone, Default)]
+pub struct Assignments {
+    pub version: Version,
+    pub tasks: BTreeMap<TaskName, Assigned>,
+}
+
+/// One task of a set.
+#[derive(Debug, Clone)]
+pub struct Assigned {
+    pub epoch: Epoch,
+    /// Or why it can't be run.
+    pub work: Result<Work, Cause>,
+}
+
+/// What a task needs to know.
+#[derive(Debug, Clone)]
+pub struct Work {
+    pub kind: Kind,
+    pub mirror: Arc<model::Mirror>,
+    pub source: Arc<model::Cluster>,
+    pub target: Arc<model::Cluster>,
+    /// The mirror as it was sent, without what the store adds: tells whether a setting changed.
+    settings: Arc<v1::Mirror>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    Survey,
+    Replicate(Range),
+    Checkpoint(Shard),
+    Heartbeat,
+}
+
+/// The consumer groups whose stable hash modulo `count` is `index`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    pub index: u32,
+    pub count: u32,
+}
+
+impl Work {
+    pub fn same_clusters(&self, other: &Self) -> bool {
+        self.source == other.source && self.target == other.target
+    }
+
+    pub fn same_settings(&self, other: &Self) -> bool {
+        self.settings == other.settings && self.kind == other.kind
+    }
+}
+
+impl Assignments {
+    /// Parses a set. A task that can't be parsed carries the cause; one whose very name is wrong is left out and logged.
+    pub fn parse(set: &v1::AssignmentSet) -> Self {
+        let clusters: HashMap<&str, Result<Arc<model::Cluster>, String>> =
+            set.clusters.iter().map(|c| (c.name.as_str(), parse_cluster(c))).collect();
+        let mirrors: HashMap<&str, Result<Flow, String>> =
+            set.mirrors.iter().map(|m| (m.name.as_str(), Flow::parse(m, &clusters))).collect();
+        let mut tasks = BTreeMap::new();
+        for task in &set.tasks {
+            match task.name.parse::<TaskName>() {
+                Ok(name) => {
+                    let work = parse_work(&name, task, &mirrors)
+                        .map_err(|message| Cause::new(Reason::INVALID_FIELD, message));
+                    tasks.insert(name, Assigned { epoch: Epoch(task.epoch), work });
+                }
+                Err(error) => {
+                    tracing::error!(task = task.name, %error, "left out a task with an unknown name")
+                }
+            }
+        }
+        let version = Version { term: Term(set.term), generation: Generation(set.generation) };
+        Self { version, tasks }
+    }
+}
+
+/// A mirror with its clusters, parsed once for all of its tasks.
+struct Flow {
+    mirror: Arc<model::Mirror>,
+    source: Arc<model::Cluster>,
+    target: Arc<model::Cluster>,
+    settings: Arc<v1::Mirror>,
+}
+
+impl Flow {
+    fn parse(
+        wire: &v1::Mirror,
+        clusters: &HashMap<&str, Result<Arc<model::Cluster>, String>>,
+    ) -> Result<Self, String> {
+        let cluster = |name: &str| match clusters.get(name) {
+            Some(found) => found.clone(),
+            None => Err(format!("the assignment set holds no {name}, which {} names", wire.name)),
+        };
+        let mirror = model::Mirror::parse(wire).map_err(|v| violations(&wire.name, &v))?;
+        Ok(Self {
+            mirror: Arc::new(mirror),
+            source: cluster(&wire.source)?,
+            target: cluster(&wire.target)?,
+            settings: Arc::new(settings(wire)),
+        })
+    }
+}
+
+/// What of a mirror can change how its tasks run.
+fn settings(wire: &v1::Mirror) -> v1::Mirror {
+    v1::Mirror {
+        labels: Default::default(),
+        placement: Default::default(),
+        display_name: String::new(),
+        create_time: None,
+        update_time: None,
+        etag: String::new(),
+        plan: None,
+        ..wire.clone()
+    }
+}
+
+fn parse_cluster(wire: &v1::Cluster) -> Result<Arc<model::Cluster>, String> {
+    model::Cluster::parse(wire).map(Arc::new).map_err(|v| violations(&wire.name, &v))
+}
+
+/// One text for everything that is wrong with a resource.
+pub(crate) fn violations(name: &str, list: &[model::Violation]) -> String {
+    let all: Vec<_> = list.iter().map(|(field, what)| format!("{field}: {what}")).collect();
+    format!("{name} is not valid: {}", all.join("; "))
+}
+
+fn parse_work(
+    name: &TaskName,
+    task: &v1::Task,
+    mirrors: &HashMap<&str, Result<Flow, String>>,
+) -> Result<Work, String> {
+    let flow = match mirrors.get(task.mirror.as_str()) {
+        Some(Ok(flow)) => flow,
+        Some(Err(message)) => return Err(message.clone()),
+        None => return Err(format!("the assignment set holds no {:?}, which {name} names", task.mirror)),
+    };
+    Ok(Work {
+        kind: parse_kind(name, task)?,
+        mirror: flow.mirror.clone(),
+        source: flow.source.clone(),
+        target: flow.target.clone(),
+        settings: flow.settings.clone(),
+    })
+}
+
+fn parse_kind(name: &TaskName, task: &v1::Task) -> Result<Kind, String> {
+    use v1::task::Kind as Wire;
+    match (name, task.kind.as_ref()) {
+        (TaskName::Survey { .. }, Some(Wire::Survey(_))) => Ok(Kind::Survey),
+        (TaskName::Heartbeat { .. }, Some(Wire::Heartbeat(_))) => Ok(Kind::Heartbeat),
+        (TaskName::Checkpoint { .. }, Some(Wire::Checkpoint(task))) => {
+            let shard = u32::try_from(task.shard).ok();
+            let count = u32::try_from(task.shard_count).ok();
+            match (shard, count) {
+                (Some(index), Some(count)) if index < count => Ok(Kind::Checkpoint(Shard { index, count })),
+                _ => Err(format!("{name}: shard {} of {} does not exist", task.shard, task.shard_count)),
+            }
+        }
+        (TaskName::Replicate { .. }, Some(Wire::Replicate(task))) => {
+            let range = task.range.as_ref().ok_or_else(|| format!("{name} has no range"))?;
+            Range::try_from(range).map(Kind::Replicate).map_err(|e| format!("{name}: {e}"))
+        }
+        _ => Err(format!("{name}: its kind does not fit its name; this worker may be too old for it")),
+    }
+}
+
+/// What has been seen, for as long as the process lives. Holds one small entry per task name ever assigned here.
+#[derive(Debug, Default)]
+pub struct Seen {
+    accepted: Arc<Assignments>,
+    any: bool,
+    epochs: HashMap<TaskName, Epoch>,
+}
+
+impl Seen {
+    /// The set to run from now on, and what was refused of it. A stale set changes nothing. In a newer set, a task with a
+    /// stale epoch stays as it was (if it was ours at all) and the rest is accepted.
+    pub fn admit(&mut self, mut set: Assignments) -> (Arc<Assignments>, Option<Cause>) {
+        if let Some(refused) = self.stale(set.version) {
+            return (self.accepted.clone(), Some(refused));
+        }
+        let mut refused = None;
+        for (name, seen) in self.stale_tasks(&set) {
+            let message = format!(
+                "{name} was sent with epoch {}, but epoch {seen} has been seen: the store may be an old copy",
+                set.tasks[&name].epoch
+            );
+            refused = Some(Cause::new(Reason::STALE_EPOCH, message));
+            match self.accepted.tasks.get(&name) {
+                Some(before) => set.tasks.insert(name, before.clone()),
+                None => set.tasks.remove(&name),
+            };
+        }
+        self.epochs.extend(set.tasks.iter().map(|(name, assigned)| (name.clone(), assigned.epoch)));
+        self.accepted = Arc::new(set);
+        self.any = true;
+        (self.accepted.clone(), refused)
+    }
+
+    fn stale(&self, sent: Version) -> Option<Cause> {
+        let seen = self.accepted.version;
+        if !self.any || sent >= seen {
+            return None;
+        }
+        let reason = if sent.term < seen.term { Reason::STALE_TERM } else { Reason::STALE_GENERATION };
+        Some(Cause::new(reason, format!("assignments of {sent} were sent, but {seen} has been seen")))
+    }
+
+    fn stale_tasks(&self, set: &Assignments) -> Vec<(TaskName, Epoch)> {
+        set.tasks
+            .iter()
+            .filter_map(|(name, assigned)| {
+                let seen = self.epochs.get(name)?;
+                (assigned.epoch < *seen).then(|| (name.clone(), *seen))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

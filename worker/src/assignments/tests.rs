@@ -1,0 +1,167 @@
+use super::*;
+
+/// A mirror as the controller sends it.
+pub(crate) fn mirror(id: &str) -> v1::Mirror {
+    v1::Mirror {
+        name: format!("mirrors/{id}"),
+        source: "clusters/a".into(),
+        target: "clusters/b".into(),
+        topics: vec![".*".into()],
+        ..Default::default()
+    }
+}
+
+pub(crate) fn cluster(id: &str, server: &str) -> v1::Cluster {
+    v1::Cluster {
+        name: format!("clusters/{id}"),
+        bootstrap_servers: vec![server.into()],
+        ..Default::default()
+    }
+}
+
+pub(crate) fn replicate(topic: &str, block: i32, partitions: i32) -> v1::task::Kind {
+    v1::task::Kind::Replicate(v1::ReplicateTask {
+        range: Some(v1::PartitionRange {
+            source_topic: topic.into(),
+            target_topic: format!("a.{topic}"),
+            block,
+            first_partition: block * 8,
+            partition_count: partitions,
+            ..Default::default()
+        }),
+    })
+}
+
+pub(crate) fn task(name: &str, epoch: i64, kind: v1::task::Kind) -> v1::Task {
+    let mirror = name.split('/').nth(1).expect("task names hold a mirror");
+    v1::Task { name: name.into(), epoch, mirror: format!("mirrors/{mirror}"), kind: Some(kind) }
+}
+
+/// A set with mirror `m` from `a` to `b`.
+pub(crate) fn set(term: i64, generation: i64, tasks: Vec<v1::Task>) -> v1::AssignmentSet {
+    v1::AssignmentSet {
+        term,
+        generation,
+        tasks,
+        mirrors: vec![mirror("m")],
+        clusters: vec![cluster("a", "127.0.0.1:1"), cluster("b", "127.0.0.1:2")],
+    }
+}
+
+pub(crate) fn heartbeat(epoch: i64) -> v1::Task {
+    task("heartbeat/m", epoch, v1::task::Kind::Heartbeat(v1::HeartbeatTask {}))
+}
+
+pub(crate) fn survey(epoch: i64) -> v1::Task {
+    task("survey/m", epoch, v1::task::Kind::Survey(v1::SurveyTask {}))
+}
+
+fn parsed(set: &v1::AssignmentSet) -> Assignments {
+    Assignments::parse(set)
+}
+
+#[test]
+fn every_kind_of_task_is_parsed() {
+    let shard = v1::task::Kind::Checkpoint(v1::CheckpointTask { shard: 1, shard_count: 2 });
+    let all = parsed(&set(
+        1,
+        2,
+        vec![
+            survey(3),
+            heartbeat(4),
+            task("checkpoint/m/1", 5, shard),
+            task("replicate/m/a.t/1", 6, replicate("t", 1, 3)),
+        ],
+    ));
+    assert_eq!(all.version, Version { term: Term(1), generation: Generation(2) });
+    let kinds: Vec<_> = all.tasks.values().map(|t| t.work.as_ref().unwrap().kind.clone()).collect();
+    assert!(matches!(kinds[0], Kind::Survey));
+    assert!(matches!(&kinds[1], Kind::Replicate(range) if range.first_partition == 8));
+    assert_eq!(kinds[2], Kind::Checkpoint(Shard { index: 1, count: 2 }));
+    assert_eq!(kinds[3], Kind::Heartbeat);
+}
+
+#[test]
+fn a_task_that_cannot_be_run_says_why_and_the_others_run() {
+    let mut wire = set(
+        1,
+        1,
+        vec![
+            heartbeat(1),
+            task("survey/m", 1, v1::task::Kind::Heartbeat(v1::HeartbeatTask {})),
+            task("survey/other", 1, v1::task::Kind::Survey(v1::SurveyTask {})),
+            task("survey/broken", 1, v1::task::Kind::Survey(v1::SurveyTask {})),
+            task(
+                "checkpoint/m/2",
+                1,
+                v1::task::Kind::Checkpoint(v1::CheckpointTask { shard: 2, shard_count: 2 }),
+            ),
+            task("nonsense/m", 1, v1::task::Kind::Survey(v1::SurveyTask {})),
+        ],
+    );
+    wire.mirrors.push(v1::Mirror { topics: vec!["(".into()], ..mirror("broken") });
+    let all = parsed(&wire);
+    let cause = |name: &str| all.tasks[&name.parse().unwrap()].work.as_ref().unwrap_err().message.clone();
+    assert!(all.tasks[&"heartbeat/m".parse().unwrap()].work.is_ok());
+    assert!(cause("survey/m").contains("does not fit its name"));
+    assert!(cause("survey/other").contains("mirrors/other"));
+    assert!(cause("survey/broken").contains("topics"));
+    assert!(cause("checkpoint/m/2").contains("shard 2 of 2"));
+    assert_eq!(all.tasks.len(), 5, "a name that says nothing is left out");
+}
+
+#[test]
+fn what_the_store_adds_to_a_mirror_changes_no_task() {
+    let work = |change: &dyn Fn(&mut v1::Mirror)| {
+        let mut wire = set(1, 1, vec![heartbeat(1)]);
+        change(&mut wire.mirrors[0]);
+        parsed(&wire).tasks.into_values().next().unwrap().work.unwrap()
+    };
+    let before = work(&|_| {});
+    assert!(before.same_settings(&work(&|m| {
+        m.etag = "7".into();
+        m.display_name = "x".into();
+        m.labels.insert("k".into(), "v".into());
+    })));
+    assert!(!before.same_settings(&work(&|m| m.topics_exclude = vec!["x".into()])));
+    assert!(before.same_clusters(&work(&|m| m.topics_exclude = vec!["x".into()])));
+}
+
+#[test]
+fn older_sets_are_refused_and_change_nothing() {
+    let mut seen = Seen::default();
+    let (first, refused) = seen.admit(parsed(&set(5, 50, vec![heartbeat(9)])));
+    assert!(refused.is_none());
+    for (term, generation, reason) in [(4, 60, Reason::STALE_TERM), (5, 49, Reason::STALE_GENERATION)] {
+        let (kept, refused) = seen.admit(parsed(&set(term, generation, vec![])));
+        assert_eq!(refused.unwrap().reason, reason);
+        assert!(Arc::ptr_eq(&kept, &first));
+    }
+    for (term, generation) in [(5, 50), (5, 51), (6, 1)] {
+        let (_, refused) = seen.admit(parsed(&set(term, generation, vec![heartbeat(9)])));
+        assert!(refused.is_none(), "({term}, {generation}) is not older");
+    }
+}
+
+#[test]
+fn even_a_worker_that_saw_an_empty_set_refuses_an_older_one() {
+    let mut seen = Seen::default();
+    seen.admit(parsed(&set(5, 50, vec![])));
+    assert_eq!(seen.admit(parsed(&set(5, 49, vec![]))).1.unwrap().reason, Reason::STALE_GENERATION);
+}
+
+#[test]
+fn a_task_with_an_older_epoch_stays_as_it_was() {
+    let mut seen = Seen::default();
+    seen.admit(parsed(&set(1, 1, vec![heartbeat(9), survey(9)])));
+    // It moved away at some time ...
+    seen.admit(parsed(&set(1, 2, vec![heartbeat(9)])));
+    // ... and a store that was set back hands out old epochs under a newer term.
+    let (accepted, refused) = seen.admit(parsed(&set(2, 3, vec![heartbeat(8), survey(8)])));
+    assert_eq!(refused.unwrap().reason, Reason::STALE_EPOCH);
+    let epochs: Vec<_> = accepted.tasks.iter().map(|(n, t)| (n.to_string(), t.epoch)).collect();
+    assert_eq!(epochs, [("heartbeat/m".to_owned(), Epoch(9))], "what ran goes on, what didn't isn't started");
+    let (accepted, refused) = seen.admit(parsed(&set(2, 4, vec![heartbeat(10), survey(10)])));
+    assert!(refused.is_none());
+    assert_eq!(accepted.tasks.len(), 2);
+}

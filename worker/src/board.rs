@@ -1,0 +1,206 @@
+//! What this worker tells its controller, in one place: which assignments are applied, what runs, how it is doing, what
+//! surveys found. Tasks write, the session reads; nobody waits for anybody.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use twinlog_proto::id::{Epoch, MirrorId, TaskName};
+use twinlog_proto::v1;
+
+use crate::assignments::Version;
+use crate::cause::Cause;
+
+/// How a task is doing.
+#[derive(Debug, Clone)]
+pub struct TaskStatus {
+    pub state: v1::State,
+    pub cause: Option<Cause>,
+    /// For replicate tasks.
+    pub partitions: Vec<v1::PartitionStatus>,
+    /// For checkpoint tasks.
+    pub groups: Vec<v1::GroupStatus>,
+}
+
+impl TaskStatus {
+    pub fn new(state: v1::State, cause: Option<Cause>) -> Self {
+        Self { state, cause, partitions: Vec::new(), groups: Vec::new() }
+    }
+}
+
+/// A task that runs or drains.
+#[derive(Clone)]
+pub struct Running {
+    pub epoch: Epoch,
+    pub status: watch::Receiver<TaskStatus>,
+}
+
+#[derive(Default)]
+struct State {
+    applied: Version,
+    running: BTreeMap<TaskName, Running>,
+    inventories: BTreeMap<MirrorId, Arc<v1::InventoryReport>>,
+    refused: Option<Cause>,
+    leaving: bool,
+}
+
+/// Shared by everything in a worker.
+pub struct Board {
+    state: Mutex<State>,
+    urgent: watch::Sender<()>,
+}
+
+impl Board {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), urgent: watch::Sender::new(()) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whenever something changed that the controller should know at once.
+    pub fn urgent(&self) -> watch::Receiver<()> {
+        self.urgent.subscribe()
+    }
+
+    /// Asks for a report at once.
+    pub fn touch(&self) {
+        self.urgent.send_replace(());
+    }
+
+    /// The result of applying a set, in one step: a reader never sees the new version with the old tasks.
+    pub fn set_running(&self, applied: Version, running: BTreeMap<TaskName, Running>) {
+        let mut state = self.state();
+        state.applied = applied;
+        state.running = running;
+        drop(state);
+        self.touch();
+    }
+
+    pub fn set_refused(&self, refused: Option<Cause>) {
+        self.state().refused = refused;
+        self.touch();
+    }
+
+    pub fn set_leaving(&self) {
+        self.state().leaving = true;
+        self.touch();
+    }
+
+    /// What a survey found; kept until the survey leaves this worker, so that it can be sent again after a reconnect.
+    pub fn set_inventory(&self, mirror: MirrorId, report: v1::InventoryReport) {
+        self.state().inventories.insert(mirror, Arc::new(report));
+        self.touch();
+    }
+
+    pub fn forget_inventory(&self, mirror: &MirrorId) {
+        self.state().inventories.remove(mirror);
+    }
+
+    pub fn inventories(&self) -> BTreeMap<MirrorId, Arc<v1::InventoryReport>> {
+        self.state().inventories.clone()
+    }
+
+    /// Nothing runs and nothing drains.
+    pub fn is_idle(&self) -> bool {
+        self.state().running.is_empty()
+    }
+
+    pub fn running(&self) -> BTreeMap<TaskName, Running> {
+        self.state().running.clone()
+    }
+
+    pub fn applied(&self) -> v1::Applied {
+        applied(&self.state())
+    }
+
+    /// Everything there is to say now. `memory_bytes` is the process's resident memory.
+    pub fn report(&self, memory_bytes: u64) -> v1::Report {
+        let state = self.state();
+        v1::Report {
+            applied: Some(applied(&state)),
+            tasks: state.running.iter().map(|(name, running)| task_report(name, running)).collect(),
+            memory_bytes: i64::try_from(memory_bytes).unwrap_or(i64::MAX),
+            refused: state.refused.clone().map(Into::into),
+            leaving: state.leaving,
+        }
+    }
+}
+
+fn applied(state: &State) -> v1::Applied {
+    let running = |(name, running): (&TaskName, &Running)| v1::RunningTask {
+        task: name.to_string(),
+        epoch: running.epoch.0,
+    };
+    v1::Applied {
+        term: state.applied.term.0,
+        generation: state.applied.generation.0,
+        running: state.running.iter().map(running).collect(),
+    }
+}
+
+fn task_report(name: &TaskName, running: &Running) -> v1::TaskReport {
+    let status = running.status.borrow();
+    v1::TaskReport {
+        task: name.to_string(),
+        epoch: running.epoch.0,
+        state: status.state.into(),
+        cause: status.cause.clone().map(Into::into),
+        partitions: status.partitions.clone(),
+        groups: status.groups.clone(),
+    }
+}
+
+/// Where a task says how it is doing.
+pub struct StatusCell {
+    status: watch::Sender<TaskStatus>,
+    board: Arc<Board>,
+}
+
+impl StatusCell {
+    pub fn new(board: Arc<Board>) -> Self {
+        let status = watch::Sender::new(TaskStatus::new(v1::State::Pending, None));
+        Self { status, board }
+    }
+
+    pub fn subscribe(&self) -> watch::Receiver<TaskStatus> {
+        self.status.subscribe()
+    }
+
+    /// Publishes a status. A new state or reason is reported at once, anything else with the next report. The same reason
+    /// keeps its `since`.
+    pub fn set(&self, mut status: TaskStatus) {
+        let mut urgent = false;
+        self.status.send_modify(|before| {
+            status.cause = status.cause.take().map(|cause| cause.continuing(before.cause.as_ref()));
+            let reason = |s: &TaskStatus| s.cause.as_ref().map(|c| c.reason);
+            urgent = before.state != status.state || reason(before) != reason(&status);
+            *before = status;
+        });
+        if urgent {
+            self.board.touch();
+        }
+    }
+
+    pub fn active(&self) {
+        self.set(TaskStatus::new(v1::State::Active, None));
+    }
+
+    /// Waiting for what heals by itself.
+    pub fn waiting(&self, cause: Cause) {
+        self.set(TaskStatus::new(v1::State::Waiting, Some(cause)));
+    }
+
+    /// Nothing more happens until someone acts.
+    pub fn stopped(&self, cause: Cause) {
+        self.set(TaskStatus::new(v1::State::Stopped, Some(cause)));
+    }
+
+    /// Waiting or stopped, as the error says; keeps what is known of groups.
+    pub fn failed(&self, error: crate::kafka::KafkaError) {
+        let state = if error.retriable { v1::State::Waiting } else { v1::State::Stopped };
+        let before = self.status.borrow().clone();
+        self.set(TaskStatus { state, cause: Some(error.into()), ..before });
+    }
+}

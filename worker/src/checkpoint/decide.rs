@@ -1,0 +1,177 @@
+//! What to write for a group, given what was translated and what was there before. Pure.
+
+use std::collections::HashMap;
+
+use twinlog_proto::id::{SourceOffset, TargetOffset};
+use twinlog_proto::model::Mirror;
+use twinlog_proto::v1;
+
+use crate::kafka::{CommittedOffset, GroupState, KafkaError};
+use crate::lane::Translation;
+use crate::mm2::{Checkpoint, CheckpointKey};
+
+/// What a group has committed on the source, or why that isn't known.
+#[derive(Debug)]
+pub(super) struct GroupOffsets {
+    pub(super) group: String,
+    pub(super) offsets: Result<Vec<CommittedOffset>, KafkaError>,
+}
+
+/// A group with everything that could be translated.
+#[derive(Debug)]
+pub(super) struct Translated {
+    pub(super) group: String,
+    pub(super) checkpoints: Vec<Checkpoint>,
+    /// Partitions in all.
+    pub(super) partitions: usize,
+    /// Why the others could not be translated: the first one stands for all.
+    pub(super) waiting: Option<String>,
+    /// The group's offsets could not be read.
+    pub(super) error: Option<String>,
+}
+
+/// The last checkpoint of one group and partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Previous {
+    pub(super) upstream: SourceOffset,
+    pub(super) downstream: TargetOffset,
+}
+
+/// What syncing did for a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Synced {
+    /// The target's offsets equal the translated ones.
+    Yes,
+    /// The group has members on the target: it decides for itself.
+    Active(GroupState),
+    /// This many partitions were further on the target and were left alone.
+    Ahead(usize),
+    Failed(String),
+}
+
+/// Puts translations, which come in the order of the groups' offsets, back to their groups. Two source partitions that
+/// meet in one target partition can't both be right: the lower position loses no record.
+pub(super) fn assemble(
+    mirror: &Mirror,
+    committed: Vec<GroupOffsets>,
+    translations: Vec<Translation>,
+) -> Vec<Translated> {
+    let mut translations = translations.into_iter();
+    committed
+        .into_iter()
+        .map(|group| match group.offsets {
+            Ok(offsets) => {
+                let own: Vec<_> = translations.by_ref().take(offsets.len()).collect();
+                assemble_group(mirror, group.group, offsets, own)
+            }
+            Err(error) => Translated {
+                group: group.group,
+                checkpoints: Vec::new(),
+                partitions: 0,
+                waiting: None,
+                error: Some(error.message),
+            },
+        })
+        .collect()
+}
+
+fn assemble_group(
+    mirror: &Mirror,
+    group: String,
+    offsets: Vec<CommittedOffset>,
+    translations: Vec<Translation>,
+) -> Translated {
+    let partitions = offsets.len();
+    let mut waiting = None;
+    let mut checkpoints: HashMap<CheckpointKey, Checkpoint> = HashMap::new();
+    for (committed, translation) in offsets.into_iter().zip(translations) {
+        let downstream = match translation {
+            Translation::Exact(offset) => offset,
+            Translation::Not { message, .. } => {
+                waiting.get_or_insert(message);
+                continue;
+            }
+        };
+        let Some(target_topic) = mirror.policy.remote_topic(&committed.topic) else { continue };
+        let key = CheckpointKey { group: group.clone(), target_topic, partition: committed.partition };
+        let upstream = SourceOffset(committed.offset);
+        let new = Checkpoint { key: key.clone(), upstream, downstream, metadata: committed.metadata };
+        checkpoints
+            .entry(key)
+            .and_modify(|old| {
+                if new.downstream < old.downstream {
+                    *old = new.clone();
+                }
+            })
+            .or_insert(new);
+    }
+    let mut checkpoints: Vec<_> = checkpoints.into_values().collect();
+    checkpoints.sort_by(|a, b| a.key.cmp(&b.key));
+    Translated { group, checkpoints, partitions, waiting, error: None }
+}
+
+/// MM2's rule: a first checkpoint, a group that was set back on the source, or progress on the target.
+pub(super) fn is_more_recent(previous: Option<Previous>, checkpoint: &Checkpoint) -> bool {
+    previous.is_none_or(|previous| {
+        checkpoint.upstream < previous.upstream || checkpoint.downstream > previous.downstream
+    })
+}
+
+/// What to commit on the target for a group with these offsets there, and in how many partitions it is ahead. `on_target`
+/// is a fresh and complete read: a partition that it leaves out has no offset.
+pub(super) fn commits(
+    checkpoints: &[Checkpoint],
+    on_target: &HashMap<(String, i32), i64>,
+) -> (Vec<CommittedOffset>, usize) {
+    let mut ahead = 0;
+    let mut commits = Vec::new();
+    for checkpoint in checkpoints {
+        let key = (checkpoint.key.target_topic.clone(), checkpoint.key.partition);
+        let there = on_target.get(&key).copied().filter(|offset| *offset >= 0);
+        match there {
+            Some(offset) if offset > checkpoint.downstream.0 => ahead += 1,
+            Some(offset) if offset == checkpoint.downstream.0 => {}
+            _ => commits.push(CommittedOffset {
+                topic: key.0,
+                partition: key.1,
+                offset: checkpoint.downstream.0,
+                leader_epoch: -1,
+                metadata: checkpoint.metadata.clone(),
+            }),
+        }
+    }
+    (commits, ahead)
+}
+
+/// How a group is doing, in the API's words. `synced`: what syncing did; `None` where the mirror doesn't sync.
+pub(super) fn status(group: &Translated, synced: Option<&Synced>) -> v1::GroupStatus {
+    let waiting = group.partitions.saturating_sub(group.checkpoints.len());
+    let (state, message) = match (&group.error, &group.waiting, synced) {
+        (Some(error), _, _) => ("WAITING", format!("its offsets on the source can't be read: {error}")),
+        (_, _, Some(Synced::Failed(message))) => ("NOT_SYNCED", message.clone()),
+        (_, _, Some(Synced::Active(state))) => (
+            "ACTIVE_ON_TARGET",
+            format!("the group is {state:?} on the target: its offsets there are its own"),
+        ),
+        (_, Some(message), _) => ("WAITING", message.clone()),
+        (_, _, Some(Synced::Ahead(n))) => (
+            "AHEAD_ON_TARGET",
+            format!("{n} partitions are further on the target than translated: left as they are"),
+        ),
+        (_, _, Some(Synced::Yes)) => ("SYNCED", String::new()),
+        (_, _, None) => (
+            "NOT_SYNCED",
+            "checkpoints are written; offsets are not committed (sync_group_offsets is off)".into(),
+        ),
+    };
+    v1::GroupStatus {
+        group: group.group.clone(),
+        partitions: i32::try_from(group.partitions).unwrap_or(i32::MAX),
+        partitions_waiting: i32::try_from(waiting).unwrap_or(i32::MAX),
+        state: state.to_owned(),
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests;

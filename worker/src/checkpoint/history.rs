@@ -1,0 +1,118 @@
+//! The checkpoints that are in the topic already: read once, when the task starts, so that a restart emits nothing twice and
+//! nothing older.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
+use twinlog_proto::reason::Reason;
+
+use super::decide::Previous;
+use crate::cluster::ClusterHandle;
+use crate::kafka::{Isolation, KafkaError, OffsetSpec, Role};
+use crate::mm2::{Checkpoint, CheckpointKey};
+
+/// No progress for this long is a failure.
+const STALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The last checkpoint per key, of the groups that `ours` names. What is not a checkpoint is skipped.
+pub(super) async fn read(
+    target: &ClusterHandle,
+    topic: &str,
+    ours: impl Fn(&str) -> bool,
+) -> Result<HashMap<CheckpointKey, Previous>, KafkaError> {
+    let mut previous = HashMap::new();
+    let start = offset(target, topic, OffsetSpec::Earliest).await?;
+    let end = offset(target, topic, OffsetSpec::Latest).await?;
+    if start >= end {
+        return Ok(previous);
+    }
+    let consumer = consumer(target, topic, start)?;
+    let mut deadline = Instant::now() + STALL_TIMEOUT;
+    // The position also passes over transaction markers and holes, which are never delivered.
+    while position(&consumer, topic).is_none_or(|position| position < end) {
+        let message = tokio::select! {
+            message = consumer.recv() => message,
+            () = tokio::time::sleep(Duration::from_millis(100)) => {
+                if Instant::now() < deadline { continue }
+                return Err(stalled(target, topic));
+            }
+        };
+        deadline = Instant::now() + STALL_TIMEOUT;
+        match message {
+            Ok(message) => {
+                let (Some(key), Some(value)) = (message.key(), message.payload()) else { continue };
+                if let Some(checkpoint) = Checkpoint::decode(key, value).filter(|c| ours(&c.key.group)) {
+                    let last = Previous { upstream: checkpoint.upstream, downstream: checkpoint.downstream };
+                    previous.insert(checkpoint.key, last);
+                }
+            }
+            Err(rdkafka::error::KafkaError::PartitionEOF(_)) => break,
+            // Nobody needs the group that librdkafka wants a name for.
+            Err(error) if error.rdkafka_error_code() == Some(Code::GroupAuthorizationFailed) => {}
+            Err(error) => return Err(failed(target, topic, &error)),
+        }
+    }
+    Ok(previous)
+}
+
+async fn offset(target: &ClusterHandle, topic: &str, spec: OffsetSpec) -> Result<i64, KafkaError> {
+    let key = (topic.to_owned(), 0);
+    let listed = target.client.list_offsets(&[(key.0.clone(), key.1, spec)], Isolation::Uncommitted).await?;
+    match listed.get(&key) {
+        Some(Ok(listed)) => Ok(listed.offset),
+        Some(Err(error)) => Err(error.clone()),
+        None => {
+            let message = format!("{topic} on {}: the broker did not list its offsets", target.id.name());
+            Err(KafkaError::retriable(Reason::KAFKA_ERROR, message))
+        }
+    }
+}
+
+fn consumer(target: &ClusterHandle, topic: &str, start: i64) -> Result<StreamConsumer, KafkaError> {
+    let mut config = target.properties.rdkafka(Role::Consumer);
+    config
+        // Never used: partitions are assigned by hand and nothing is committed.
+        .set("group.id", "twinlog")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed");
+    let consumer: StreamConsumer = config.create().map_err(|e| failed(target, topic, &e))?;
+    let mut partitions = TopicPartitionList::new();
+    partitions
+        .add_partition_offset(topic, 0, Offset::Offset(start))
+        .map_err(|e| failed(target, topic, &e))?;
+    consumer.assign(&partitions).map_err(|e| failed(target, topic, &e))?;
+    Ok(consumer)
+}
+
+fn position(consumer: &StreamConsumer, topic: &str) -> Option<i64> {
+    match consumer.position().ok()?.find_partition(topic, 0)?.offset() {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    }
+}
+
+fn stalled(target: &ClusterHandle, topic: &str) -> KafkaError {
+    let message =
+        format!("{topic} on {} could not be read: nothing came for {STALL_TIMEOUT:?}", target.id.name());
+    KafkaError::retriable(Reason::CLUSTER_UNREACHABLE, message)
+}
+
+fn failed(target: &ClusterHandle, topic: &str, error: &rdkafka::error::KafkaError) -> KafkaError {
+    let cluster = target.id.name();
+    match error.rdkafka_error_code() {
+        Some(Code::TopicAuthorizationFailed) => KafkaError::new(
+            Reason::MISSING_PERMISSION,
+            format!(
+                "READ on topic {topic} is not granted on {cluster}: grant it to the principal of the client properties"
+            ),
+        ),
+        _ => KafkaError::retriable(Reason::KAFKA_ERROR, format!("cannot read {topic} on {cluster}: {error}")),
+    }
+}

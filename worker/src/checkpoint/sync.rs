@@ -1,0 +1,81 @@
+//! Commits translated offsets on the target: only for groups that are idle there, only forwards, and only against a fresh
+//! read. A group whose state can't be read is left alone.
+
+use std::collections::HashMap;
+
+use crate::kafka::{CommittedOffset, GroupState, KafkaClient, KafkaError};
+
+use super::decide::{self, Synced, Translated};
+
+/// Groups that are looked at and committed together: what was read is at most this many commits old.
+const BATCH: usize = 50;
+
+pub(super) async fn sync(
+    target: &KafkaClient,
+    groups: &[Translated],
+) -> Result<HashMap<String, Synced>, KafkaError> {
+    let wanted: Vec<&Translated> = groups.iter().filter(|g| !g.checkpoints.is_empty()).collect();
+    let mut states = HashMap::new();
+    for batch in wanted.chunks(BATCH) {
+        let names: Vec<String> = batch.iter().map(|g| g.group.clone()).collect();
+        let mut described = target.describe_groups(&names).await?;
+        let idle: Vec<String> = names.iter().filter(|name| is_idle(described.get(*name))).cloned().collect();
+        let mut offsets = if idle.is_empty() { HashMap::new() } else { target.fetch_offsets(&idle).await? };
+        for group in batch {
+            let synced = match described.remove(&group.group) {
+                Some(Ok(description)) if !description.state.is_idle() => Synced::Active(description.state),
+                Some(Ok(_)) => sync_idle(target, group, offsets.remove(&group.group)).await,
+                Some(Err(error)) => {
+                    Synced::Failed(format!("its state on the target is unknown: {}", error.message))
+                }
+                None => Synced::Failed(
+                    "its state on the target is unknown: the broker did not describe it".into(),
+                ),
+            };
+            states.insert(group.group.clone(), synced);
+        }
+    }
+    Ok(states)
+}
+
+fn is_idle(described: Option<&Result<crate::kafka::GroupDescription, KafkaError>>) -> bool {
+    described.is_some_and(|d| d.as_ref().is_ok_and(|d| d.state.is_idle()))
+}
+
+type Fetched = Result<Vec<CommittedOffset>, KafkaError>;
+
+async fn sync_idle(target: &KafkaClient, group: &Translated, there: Option<Fetched>) -> Synced {
+    let there = match there {
+        Some(Ok(there)) => there,
+        Some(Err(error)) => {
+            return Synced::Failed(format!("its offsets on the target are unknown: {}", error.message));
+        }
+        None => {
+            return Synced::Failed("its offsets on the target are unknown: the broker left them out".into());
+        }
+    };
+    let there = there.into_iter().map(|o| ((o.topic, o.partition), o.offset)).collect();
+    let (commits, ahead) = decide::commits(&group.checkpoints, &there);
+    if !commits.is_empty() {
+        let results = match target.commit_offsets(&group.group, &commits).await {
+            Ok(results) => results,
+            Err(error) => return refused(&error),
+        };
+        if let Some((_, Err(error))) = results.iter().find(|(_, result)| result.is_err()) {
+            return refused(error);
+        }
+    }
+    match ahead {
+        0 => Synced::Yes,
+        n => Synced::Ahead(n),
+    }
+}
+
+/// The broker refuses a commit from outside once a member has joined, however shortly after we looked.
+fn refused(error: &KafkaError) -> Synced {
+    const UNKNOWN_MEMBER_ID: i16 = 25;
+    match error.code {
+        UNKNOWN_MEMBER_ID => Synced::Active(GroupState::Unknown),
+        _ => Synced::Failed(format!("the target refused the commit: {}", error.message)),
+    }
+}

@@ -1,0 +1,113 @@
+//! Heartbeats: MM2's records, one per interval, that show that a flow is alive.
+//!
+//! MM2's tools read a cluster's topic names: `heartbeats` on the source, mirrored as `<source>.heartbeats`, is what makes
+//! `MirrorClient.replicationHops(source)` and `upstreamClusters()` on the target answer. MM2 needs the reverse flow's connector to
+//! write `heartbeats` on the source; one Twinlog mirror does both itself:
+//!
+//! - on the target, `heartbeats`, as MM2's flow does: it says that the flow is up and that the target can be written to, and
+//!   the next flow from there carries it on;
+//! - on the source, `heartbeats` too. Mirrored like any topic it arrives as `<source>.heartbeats`, and the time in it is when it
+//!   was emitted: the age of the newest one is the delay of the whole path, a read of the source included.
+//!
+//! Both carry the key (source, target): it names the flow that emits, so several flows share a topic and compaction keeps one
+//! record of each. A mirror's principal often may not write to the source. Then the second one is left out, which the task's
+//! status says; nothing else depends on it.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::MissedTickBehavior;
+use twinlog_proto::model::Mirror;
+use twinlog_proto::reason::Reason;
+use twinlog_proto::v1;
+
+use crate::board::{StatusCell, TaskStatus};
+use crate::cause::Cause;
+use crate::cluster::ClusterHandle;
+use crate::kafka::KafkaError;
+use crate::metrics;
+use crate::mm2;
+use crate::produce::{Producer, Record, millis};
+use crate::supervisor::{Ends, state_of};
+use crate::survey::internal::{HEARTBEATS, compacted};
+
+/// Beats between two tries to write to a source that doesn't permit it.
+const DENIED_PAUSE_BEATS: u32 = 300;
+
+/// Emits until it is dropped.
+pub async fn run(mirror: Arc<Mirror>, ends: Ends, status: &StatusCell) {
+    let key = match mm2::heartbeat_key(mirror.source.as_str(), mirror.target.as_str()) {
+        Ok(key) => key,
+        Err(error) => return status.stopped(Cause::new(Reason::INVALID_FIELD, error.to_string())),
+    };
+    let mut ticks = tokio::time::interval(mirror.heartbeat_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut source = Side::new("source", ends.source.clone());
+    let mut target = Side::new("target", ends.target.clone());
+    loop {
+        ticks.tick().await;
+        let now = millis(SystemTime::now());
+        let record = Record { key: key.clone(), value: mm2::heartbeat_value(now), timestamp_ms: now };
+        let (on_target, on_source) =
+            tokio::join!(target.beat(&mirror, &record), source.beat_if_permitted(&mirror, &record));
+        status.set(summary(on_target.err(), on_source.err()));
+    }
+}
+
+/// The target counts; the source is only mentioned.
+fn summary(target: Option<KafkaError>, source: Option<KafkaError>) -> TaskStatus {
+    match (target, source) {
+        (Some(error), _) => TaskStatus::new(state_of(&error), Some(error.into())),
+        (None, Some(error)) => {
+            let message = format!("no heartbeats are written to the source: {}", error.message);
+            TaskStatus::new(v1::State::Active, Some(Cause::new(error.reason, message)))
+        }
+        (None, None) => TaskStatus::new(v1::State::Active, None),
+    }
+}
+
+/// One of the two clusters.
+struct Side {
+    name: &'static str,
+    cluster: Arc<ClusterHandle>,
+    /// Once the topic is there.
+    producer: Option<Producer>,
+    denied: Option<(KafkaError, u32)>,
+}
+
+impl Side {
+    fn new(name: &'static str, cluster: Arc<ClusterHandle>) -> Self {
+        Self { name, cluster, producer: None, denied: None }
+    }
+
+    async fn beat(&mut self, mirror: &Mirror, record: &Record) -> Result<(), KafkaError> {
+        let result = self.try_beat(mirror, record).await;
+        metrics::heartbeat(&mirror.id, self.name, result.is_ok());
+        result
+    }
+
+    /// Doesn't ask again at every beat where it isn't permitted.
+    async fn beat_if_permitted(&mut self, mirror: &Mirror, record: &Record) -> Result<(), KafkaError> {
+        if let Some((error, beats)) = &mut self.denied {
+            *beats += 1;
+            if *beats < DENIED_PAUSE_BEATS {
+                return Err(error.clone());
+            }
+        }
+        let result = self.beat(mirror, record).await;
+        self.denied = match &result {
+            Err(error) if error.reason == Reason::MISSING_PERMISSION => Some((error.clone(), 0)),
+            _ => None,
+        };
+        result
+    }
+
+    async fn try_beat(&mut self, mirror: &Mirror, record: &Record) -> Result<(), KafkaError> {
+        if self.producer.is_none() {
+            self.cluster.client.ensure_topic(&compacted(mirror, HEARTBEATS.to_owned(), 1)).await?;
+            self.producer = Some(Producer::open(&self.cluster)?);
+        }
+        let producer = self.producer.as_ref().expect("opened just above");
+        producer.send(HEARTBEATS, 0, record).await
+    }
+}

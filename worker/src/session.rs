@@ -1,0 +1,149 @@
+//! The stream to a controller.
+//!
+//! It carries facts, not commands: the controller sends the whole work, the worker says what runs. Losing the stream changes
+//! nothing about what runs; another replica is tried, with a pause that grows from 100 ms to 2 s.
+
+mod channel;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use twinlog_proto::id::WorkerId;
+use twinlog_proto::tls::ClientTls;
+use twinlog_proto::v1;
+
+use crate::assignments::{Assignments, Seen};
+use crate::backoff::Backoff;
+use crate::board::Board;
+use crate::metrics;
+use crate::query::Queries;
+
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// Who this worker is; the same for the life of the process.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub worker: WorkerId,
+    pub labels: BTreeMap<String, String>,
+    /// Ranges; 0: no limit.
+    pub capacity: u32,
+    pub memory_bytes: u64,
+    pub started: SystemTime,
+}
+
+/// Where the controllers are and how to reach them.
+pub struct Controllers {
+    /// Tried in turn; at least one.
+    pub addresses: Vec<String>,
+    pub tls: ClientTls,
+}
+
+/// One worker's side of the session, over reconnects.
+pub struct Session {
+    pub identity: Identity,
+    pub board: Arc<Board>,
+    /// Where accepted work goes.
+    pub assignments: watch::Sender<Arc<Assignments>>,
+    pub queries: Queries,
+    pub seen: Seen,
+    /// True while a controller has welcomed us.
+    pub connected: watch::Sender<bool>,
+}
+
+impl Session {
+    /// Keeps a stream to one of the controllers until `stop`; then sends a last report and closes it.
+    pub async fn run(mut self, controllers: Controllers, stop: CancellationToken) {
+        let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
+        for address in controllers.addresses.iter().cycle() {
+            if stop.is_cancelled() {
+                return;
+            }
+            let end = self.hold(address, &controllers.tls, &stop).await;
+            if self.connected.send_replace(false) {
+                backoff.reset();
+            }
+            metrics::session_connected(false);
+            match end {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::warn!(controller = address, error = %error, "no session with this controller; tasks go on");
+                }
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(backoff.pause()) => {}
+            }
+        }
+    }
+
+    /// One connection, to its end. `Ok` only when stopped.
+    async fn hold(
+        &mut self,
+        address: &str,
+        tls: &ClientTls,
+        stop: &CancellationToken,
+    ) -> Result<(), SessionError> {
+        let connecting = async {
+            let channel = channel::connect(address, tls).await?;
+            stream::Stream::open(channel, self.hello()).await
+        };
+        let stream = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            stream = connecting => stream?,
+        };
+        metrics::session_opened();
+        stream.run(self, stop).await
+    }
+
+    fn hello(&self) -> v1::Hello {
+        v1::Hello {
+            worker_id: self.identity.worker.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            labels: self.identity.labels.clone().into_iter().collect(),
+            capacity: i32::try_from(self.identity.capacity).unwrap_or(i32::MAX),
+            memory_limit_bytes: i64::try_from(self.identity.memory_bytes).unwrap_or(i64::MAX),
+            applied: Some(self.board.applied()),
+            start_time: Some(self.identity.started.into()),
+        }
+    }
+
+    /// Takes a set in, or refuses it and says so in the next report.
+    fn admit(&mut self, set: &v1::AssignmentSet) {
+        let (accepted, refused) = self.seen.admit(Assignments::parse(set));
+        if let Some(refused) = &refused {
+            tracing::warn!(reason = %refused.reason, message = refused.message, "refused assignments");
+            metrics::assignments_refused(refused.reason);
+        }
+        metrics::assignments_seen(accepted.version);
+        self.board.set_refused(refused);
+        self.assignments.send_if_modified(|current| {
+            let changed = !Arc::ptr_eq(current, &accepted);
+            *current = accepted;
+            changed
+        });
+    }
+}
+
+/// Why a session ended or did not begin. All of it heals by trying again.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error("the TLS settings can't be used: {0}")]
+    Tls(#[from] twinlog_proto::tls::TlsError),
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    #[error("refused: {} ({:?})", .0.message(), .0.code())]
+    Refused(tonic::Status),
+    #[error("lost: {} ({:?})", .0.message(), .0.code())]
+    Lost(tonic::Status),
+    #[error("closed by the controller")]
+    Closed,
+    #[error("no answer within {0:?}")]
+    Silent(Duration),
+}

@@ -1,0 +1,226 @@
+//! The survey of a mirror: what the source has, what of it is copied and to where, and that the target is ready for it.
+//!
+//! Every `refresh.topics` it lists both sides, creates and grows topics on the target, and reports the inventory when it
+//! changed. In steady state that is two metadata requests, whatever the number of topics. It never deletes anything, and
+//! what it can't look at stays as it was last known.
+
+pub mod apply;
+pub mod configs;
+pub mod decide;
+pub mod internal;
+mod inventory;
+pub mod look;
+pub mod select;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{Instant, MissedTickBehavior};
+use twinlog_proto::id::Epoch;
+use twinlog_proto::model::Mirror;
+use twinlog_proto::reason::Reason;
+use twinlog_proto::v1;
+
+use crate::board::{Board, StatusCell, TaskStatus};
+use crate::cause::Cause;
+use crate::kafka::KafkaError;
+use crate::metrics;
+use crate::supervisor::{Ends, state_of};
+
+use decide::{Decision, Step};
+use look::Look;
+
+/// An unchanged inventory is sent again after this, to say that it is still so.
+const REPEAT_INVENTORY: Duration = Duration::from_secs(30);
+/// `max.message.bytes` of a target topic is looked at again after this.
+const REFRESH_LIMITS: Duration = Duration::from_secs(300);
+/// Topics described in one call for their limits.
+const LIMITS_BATCH: usize = 200;
+
+/// Surveys until it is dropped.
+pub async fn run(epoch: Epoch, mirror: Arc<Mirror>, ends: Ends, status: &StatusCell, board: &Board) {
+    let mut ticks = tokio::time::interval(mirror.refresh_topics);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut survey = Survey::new(mirror.clone(), ends);
+    let mut sent: Option<(v1::Inventory, Instant)> = None;
+    loop {
+        ticks.tick().await;
+        let inventory = survey.round(status).await;
+        let fresh = sent.as_ref().is_none_or(|(before, at)| {
+            at.elapsed() >= REPEAT_INVENTORY || !inventory::same(before, &inventory)
+        });
+        if fresh {
+            let report = v1::InventoryReport {
+                mirror: mirror.id.name(),
+                epoch: epoch.0,
+                inventory: Some(inventory.clone()),
+            };
+            board.set_inventory(mirror.id.clone(), report);
+            sent = Some((inventory, Instant::now()));
+        }
+        survey.count_groups().await;
+    }
+}
+
+/// What a survey knows from one round to the next.
+struct Survey {
+    mirror: Arc<Mirror>,
+    ends: Ends,
+    internal_topics_ready: bool,
+    /// The last complete inventory; its topics stand in while a round fails.
+    known: v1::Inventory,
+    /// max.message.bytes per target topic, and when it was read.
+    limits: HashMap<String, (i32, Instant)>,
+    groups: i32,
+    groups_counted: Option<Instant>,
+}
+
+impl Survey {
+    fn new(mirror: Arc<Mirror>, ends: Ends) -> Self {
+        Self {
+            mirror,
+            ends,
+            internal_topics_ready: false,
+            known: v1::Inventory::default(),
+            limits: HashMap::new(),
+            groups: 0,
+            groups_counted: None,
+        }
+    }
+
+    /// One look at both sides, with what it takes to make the target fit. A failure leaves the topics as they were.
+    async fn round(&mut self, status: &StatusCell) -> v1::Inventory {
+        let begin = Instant::now();
+        let result = self.look_and_apply().await;
+        metrics::survey_round(&self.mirror.id, begin.elapsed(), result.as_ref().err().map(|e| e.reason));
+        match result {
+            Ok(inventory) => {
+                match &inventory.blocked {
+                    Some(_) => status.set(TaskStatus::new(v1::State::Stopped, Some(self.same_cluster()))),
+                    None => status.active(),
+                }
+                metrics::survey_topics(&self.mirror.id, &inventory);
+                self.known = inventory.clone();
+                inventory
+            }
+            Err(error) => {
+                tracing::warn!(mirror = %self.mirror.id, reason = %error.reason, error = %error, "survey failed; it tries again");
+                let cause = Cause::from(error.clone());
+                status.set(TaskStatus::new(state_of(&error), Some(cause.clone())));
+                let blocked = inventory::continuing(cause, self.known.blocked.as_ref());
+                self.known.blocked = Some(blocked);
+                self.known.clone()
+            }
+        }
+    }
+
+    async fn look_and_apply(&mut self) -> Result<v1::Inventory, KafkaError> {
+        let (mirror, ends) = (self.mirror.clone(), self.ends.clone());
+        let mut look = Look::take(&mirror, &ends).await?;
+        if look.same_cluster() {
+            return Ok(self.blocked_inventory(&look));
+        }
+        if !self.internal_topics_ready {
+            internal::ensure(&mirror, &ends).await?;
+            self.internal_topics_ready = true;
+        }
+        apply::apply(&mirror, &ends.source.client, &ends.target.client, &mut look.decisions).await?;
+        self.refresh_limits(&look.decisions).await?;
+        let gone = self.gone(&look.decisions).await?;
+        Ok(self.inventory(&look, gone))
+    }
+
+    fn inventory(&self, look: &Look, gone: Vec<v1::InventoryTopic>) -> v1::Inventory {
+        let before = inventory::causes(&self.known);
+        let mut topics: Vec<v1::InventoryTopic> = look
+            .decisions
+            .iter()
+            .filter(|d| !matches!(d.step, Step::Skip(_)))
+            .map(|d| inventory::topic(d, self.limits.get(&d.target).map(|(bytes, _)| *bytes), &before))
+            .chain(gone)
+            .collect();
+        topics.sort_by(|a, b| (&a.target_topic, &a.source_topic).cmp(&(&b.target_topic, &b.source_topic)));
+        v1::Inventory {
+            topics,
+            blocked: None,
+            warnings: look.warnings(&self.mirror),
+            groups: self.groups,
+            source_kafka_cluster_id: look.source_cluster_id.clone(),
+            target_kafka_cluster_id: look.target_cluster_id.clone(),
+            time: Some(SystemTime::now().into()),
+        }
+    }
+
+    fn blocked_inventory(&self, look: &Look) -> v1::Inventory {
+        v1::Inventory {
+            blocked: Some(inventory::continuing(self.same_cluster(), self.known.blocked.as_ref())),
+            source_kafka_cluster_id: look.source_cluster_id.clone(),
+            target_kafka_cluster_id: look.target_cluster_id.clone(),
+            time: Some(SystemTime::now().into()),
+            ..v1::Inventory::default()
+        }
+    }
+
+    fn same_cluster(&self) -> Cause {
+        Cause::new(Reason::SAME_CLUSTER, look::same_cluster_message(&self.mirror))
+    }
+
+    /// Reads `max.message.bytes` of target topics that are new or were not read for a while. Who may not read it does
+    /// without.
+    async fn refresh_limits(&mut self, decisions: &[Decision]) -> Result<(), KafkaError> {
+        let due: Vec<String> = decisions
+            .iter()
+            .filter(|d| d.partitions() > 0)
+            .filter(|d| self.limits.get(&d.target).is_none_or(|(_, at)| at.elapsed() >= REFRESH_LIMITS))
+            .map(|d| d.target.clone())
+            .collect();
+        for batch in due.chunks(LIMITS_BATCH) {
+            for (name, described) in self.ends.target.client.describe_configs(batch).await? {
+                let bytes =
+                    described.ok().and_then(|d| configs::number(&d, "max.message.bytes")).unwrap_or(0);
+                self.limits.insert(name, (bytes, Instant::now()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Topics that were there before and are not listed now. An empty answer is no proof: each is asked for by name, and
+    /// only what the source says doesn't exist is called deleted.
+    async fn gone(&self, decisions: &[Decision]) -> Result<Vec<v1::InventoryTopic>, KafkaError> {
+        let listed: BTreeMap<&str, ()> = decisions.iter().map(|d| (d.source.name.as_str(), ())).collect();
+        let missing: Vec<&v1::InventoryTopic> =
+            self.known.topics.iter().filter(|t| !listed.contains_key(t.source_topic.as_str())).collect();
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<String> = missing.iter().map(|t| t.source_topic.clone()).collect();
+        let asked = self.ends.source.client.topics(Some(&names)).await?;
+        let errors: HashMap<&str, Option<&KafkaError>> =
+            asked.iter().map(|t| (t.name.as_str(), t.error.as_ref())).collect();
+        let gone = |known: &&v1::InventoryTopic| {
+            let error = errors.get(known.source_topic.as_str()).copied().flatten();
+            inventory::gone(&self.mirror, known, error)
+        };
+        Ok(missing.iter().map(gone).collect())
+    }
+
+    /// How many groups the mirror selects, every `refresh.groups`. A failure leaves the last number: the checkpoint task
+    /// reports what is wrong.
+    async fn count_groups(&mut self) {
+        if self.groups_counted.is_some_and(|at| at.elapsed() < self.mirror.refresh_groups) {
+            return;
+        }
+        self.groups_counted = Some(Instant::now());
+        match self.ends.source.client.list_groups().await {
+            Ok(groups) => {
+                let count = groups.iter().filter(|g| self.mirror.groups.matches(&g.group)).count();
+                self.groups = i32::try_from(count).unwrap_or(i32::MAX);
+            }
+            Err(error) => tracing::debug!(mirror = %self.mirror.id, %error, "groups not counted"),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,137 @@
+//! One look at both sides: the facts, and what they mean for a mirror. Changes nothing; the survey acts on it, a plan
+//! shows it.
+
+use std::collections::{HashMap, HashSet};
+
+use twinlog_proto::model::Mirror;
+use twinlog_proto::reason::Reason;
+use twinlog_proto::v1;
+
+use super::decide::{self, Decision, Step, TargetTopic};
+use super::select::{self, Selection, SourceTopic};
+use crate::kafka::{AclOperation, KafkaError, TopicMetadata};
+use crate::supervisor::Ends;
+
+/// Topics that a warning names; of the rest it says how many.
+const NAMED_IN_WARNING: usize = 5;
+
+pub struct Look {
+    /// Empty where the cluster has none.
+    pub source_cluster_id: String,
+    pub target_cluster_id: String,
+    /// One per topic of the source.
+    pub decisions: Vec<Decision>,
+    loops: Option<String>,
+    unreadable: Vec<String>,
+    unwritable: Vec<String>,
+    /// Known only where the broker tells.
+    may_create: Option<bool>,
+}
+
+impl Look {
+    pub async fn take(mirror: &Mirror, ends: &Ends) -> Result<Self, KafkaError> {
+        let (source, target) = (&ends.source.client, &ends.target.client);
+        let (source_info, target_info, listed) =
+            tokio::try_join!(source.describe_cluster(), target.describe_cluster(), source.topics(None))?;
+        let topics: Vec<SourceTopic> =
+            listed.iter().filter(|t| t.error.is_none()).map(SourceTopic::from).collect();
+        let selections = select::select(mirror, &topics);
+        let wanted: Vec<String> =
+            selections.iter().filter_map(Selection::target).map(str::to_owned).collect();
+        let on_target = if wanted.is_empty() { Vec::new() } else { target.topics(Some(&wanted)).await? };
+        let targets: HashMap<String, TargetTopic> =
+            on_target.iter().map(|t| (t.name.clone(), TargetTopic::from(t))).collect();
+        let loops = select::loop_warning(mirror, &topics, &selections);
+        let decisions = decide::decide(mirror, &topics, selections, &targets);
+        let copied: HashSet<&str> = decisions
+            .iter()
+            .filter(|d| !matches!(d.step, Step::Skip(_)))
+            .map(|d| d.source.name.as_str())
+            .collect();
+        let unreadable = lacking(&listed, AclOperation::Read, |name| copied.contains(name));
+        Ok(Self {
+            source_cluster_id: source_info.cluster_id.unwrap_or_default(),
+            target_cluster_id: target_info.cluster_id.unwrap_or_default(),
+            loops,
+            unreadable,
+            unwritable: lacking(&on_target, AclOperation::Write, |_| true),
+            may_create: target_info.authorized_operations.map(|granted| {
+                granted.contains(&AclOperation::Create) || granted.contains(&AclOperation::All)
+            }),
+            decisions,
+        })
+    }
+
+    /// Both ends are one Kafka cluster, whatever they are called here.
+    pub fn same_cluster(&self) -> bool {
+        !self.source_cluster_id.is_empty() && self.source_cluster_id == self.target_cluster_id
+    }
+
+    /// What an operator should know that stops nothing.
+    pub fn warnings(&self, mirror: &Mirror) -> Vec<v1::PlanWarning> {
+        let warning =
+            |reason: Reason, message: String| v1::PlanWarning { reason: reason.as_str().to_owned(), message };
+        let mut warnings: Vec<_> = self.loops.iter().map(|m| warning(Reason::LOOP, m.clone())).collect();
+        let mismatches = decide::partition_warnings(mirror, &self.decisions);
+        warnings.extend(mismatches.into_iter().map(|m| warning(Reason::PARTITION_MISMATCH, m)));
+        if let Some(names) = some_of(&self.unreadable) {
+            let message = format!("READ is not granted on topics of {}: {names}", mirror.source);
+            warnings.push(warning(Reason::MISSING_PERMISSION, message));
+        }
+        if let Some(names) = some_of(&self.unwritable) {
+            let message = format!("WRITE is not granted on topics of {}: {names}", mirror.target);
+            warnings.push(warning(Reason::MISSING_PERMISSION, message));
+        }
+        warnings
+    }
+
+    /// For plans: what would be created may not be permitted. CREATE may also be granted on a prefix of topic names,
+    /// which the cluster resource doesn't show: hence a warning and not a refusal.
+    pub fn create_warning(&self, mirror: &Mirror) -> Option<v1::PlanWarning> {
+        let creates = self.decisions.iter().any(|d| d.step == Step::Create);
+        (creates && self.may_create == Some(false)).then(|| v1::PlanWarning {
+            reason: Reason::MISSING_PERMISSION.as_str().to_owned(),
+            message: format!(
+                "CREATE is not granted on cluster {}: topics can be created only if it is granted on their names",
+                mirror.target
+            ),
+        })
+    }
+}
+
+/// Sentence for status, plan and log.
+pub fn same_cluster_message(mirror: &Mirror) -> String {
+    format!(
+        "{} and {} are the same Kafka cluster: check the bootstrap servers of both",
+        mirror.source.name(),
+        mirror.target.name()
+    )
+}
+
+/// Topics on which the broker says that an operation isn't granted. Brokers that don't say count as granting it.
+fn lacking(
+    topics: &[TopicMetadata],
+    operation: AclOperation,
+    concerns: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    topics
+        .iter()
+        .filter(|topic| topic.error.is_none() && concerns(&topic.name))
+        .filter(|topic| {
+            topic
+                .authorized_operations
+                .as_ref()
+                .is_some_and(|granted| !granted.contains(&operation) && !granted.contains(&AclOperation::All))
+        })
+        .map(|topic| topic.name.clone())
+        .collect()
+}
+
+fn some_of(names: &[String]) -> Option<String> {
+    let shown = names.iter().take(NAMED_IN_WARNING).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => None,
+        n if n > NAMED_IN_WARNING => Some(format!("{shown} and {} more", n - NAMED_IN_WARNING)),
+        _ => Some(shown),
+    }
+}

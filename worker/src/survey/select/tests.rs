@@ -1,0 +1,81 @@
+use twinlog_proto::v1;
+use twinlog_proto::v1::naming::Kind;
+
+use super::*;
+use crate::survey::tests::{naming, wire};
+
+fn mirror(change: impl FnOnce(&mut v1::Mirror)) -> Mirror {
+    let mut wire = wire("a", "b");
+    change(&mut wire);
+    Mirror::parse(&wire).unwrap()
+}
+
+fn topics(names: &[&str]) -> Vec<SourceTopic> {
+    names.iter().map(|name| SourceTopic { name: (*name).to_owned(), id: None, partitions: 1 }).collect()
+}
+
+fn one(mirror: &Mirror, topic: &str) -> Selection {
+    select(mirror, &topics(&[topic])).remove(0)
+}
+
+fn copy(target: &str) -> Selection {
+    Selection::Copy(target.to_owned())
+}
+
+#[test]
+fn selection_agrees_with_the_mirror_and_says_which_rule_skips() {
+    let mirror = mirror(|m| {
+        m.topics = vec!["orders.*".into(), "b.*".into()];
+        m.topics_exclude = vec!["orders-tmp".into()];
+    });
+    assert_eq!(one(&mirror, "orders"), copy("a.orders"));
+    assert_eq!(one(&mirror, "heartbeats"), copy("a.heartbeats"), "always, though no pattern names it");
+    let rules = [
+        ("other", "not matched"),
+        ("orders-tmp", "topics_exclude"),
+        ("__consumer_offsets", "internal"),
+        ("twinlog.m.progress", "internal"),
+        ("b.orders", "circle"),
+    ];
+    for (topic, rule) in rules {
+        let Selection::Skip(why) = one(&mirror, topic) else { panic!("{topic} is selected") };
+        assert!(why.contains(rule), "{topic}: {why}");
+    }
+    for topic in
+        ["orders", "heartbeats", "other", "orders-tmp", "__consumer_offsets", "b.orders", "c.heartbeats"]
+    {
+        let copied = matches!(one(&mirror, topic), Selection::Copy(_));
+        assert_eq!(copied, mirror.selects(topic), "{topic}");
+    }
+}
+
+#[test]
+fn two_topics_under_one_name_are_both_blocked() {
+    let mirror = mirror(|m| m.naming = naming(Kind::Map, &[("x", "a.heartbeats"), ("z", "u")]));
+    let all = select(&mirror, &topics(&["x", "heartbeats", "z", "w"]));
+    for blocked in &all[..2] {
+        let Selection::Blocked { reason, message, .. } = blocked else { panic!("{blocked:?}") };
+        assert_eq!(*reason, Reason::NAME_COLLISION);
+        assert!(message.contains("x, heartbeats") && message.contains(" a.heartbeats:"), "{message}");
+    }
+    assert_eq!(all[2], copy("u"));
+    assert!(matches!(&all[3], Selection::Skip(rule) if rule.contains("naming.map")));
+}
+
+#[test]
+fn nothing_is_copied_over_an_internal_topic() {
+    let mirror = mirror(|m| m.naming = naming(Kind::Map, &[("x", "__consumer_offsets")]));
+    assert!(matches!(one(&mirror, "x"), Selection::Blocked { reason: Reason::NAME_COLLISION, .. }));
+}
+
+#[test]
+fn a_reverse_flow_is_seen_where_names_are_kept() {
+    let warning = |mirror: &Mirror, names: &[&str]| {
+        let topics = topics(names);
+        loop_warning(mirror, &topics, &select(mirror, &topics))
+    };
+    let identity = mirror(|m| m.naming = naming(Kind::Identity, &[]));
+    assert!(warning(&identity, &["orders", "b.heartbeats"]).is_some());
+    assert!(warning(&identity, &["orders"]).is_none());
+    assert!(warning(&mirror(|_| {}), &["orders", "b.heartbeats"]).is_none());
+}

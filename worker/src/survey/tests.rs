@@ -1,0 +1,52 @@
+use super::*;
+
+/// A mirror from `source` to `target` that copies everything under prefixed names.
+pub(crate) fn wire(source: &str, target: &str) -> v1::Mirror {
+    v1::Mirror {
+        name: "mirrors/m".into(),
+        source: format!("clusters/{source}"),
+        target: format!("clusters/{target}"),
+        topics: vec![".*".into()],
+        ..Default::default()
+    }
+}
+
+pub(crate) fn naming(kind: v1::naming::Kind, map: &[(&str, &str)]) -> Option<v1::Naming> {
+    let map = map.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Some(v1::Naming { kind: kind.into(), separator: String::new(), map })
+}
+
+fn known(topic: &str) -> v1::InventoryTopic {
+    v1::InventoryTopic {
+        source_topic: topic.into(),
+        target_topic: format!("a.{topic}"),
+        source_partitions: 4,
+        partitions: 4,
+        ..Default::default()
+    }
+}
+
+#[test]
+fn a_topic_is_called_deleted_only_when_the_source_says_so() {
+    let mirror = Mirror::parse(&wire("a", "b")).unwrap();
+    let deleted = KafkaError::new(Reason::TOPIC_NOT_FOUND, "unknown");
+    let gone = inventory::gone(&mirror, &known("t"), Some(&deleted));
+    assert_eq!((gone.partitions, gone.blocked.unwrap().reason.as_str()), (0, "SOURCE_TOPIC_DELETED"));
+
+    let hidden = KafkaError::new(Reason::MISSING_PERMISSION, "DESCRIBE is not granted");
+    let kept = inventory::gone(&mirror, &known("t"), Some(&hidden));
+    assert_eq!((kept.partitions, kept.blocked.unwrap().reason.as_str()), (4, "MISSING_PERMISSION"));
+
+    assert_eq!(inventory::gone(&mirror, &known("t"), None), known("t"));
+}
+
+#[test]
+fn a_cause_keeps_its_beginning_so_that_nothing_seems_to_change() {
+    let first = inventory::continuing(Cause::new(Reason::KAFKA_ERROR, "x"), None);
+    let again = inventory::continuing(Cause::new(Reason::KAFKA_ERROR, "x"), Some(&first));
+    assert_eq!(first, again);
+    let inventory = |time| v1::Inventory { blocked: Some(first.clone()), time, ..Default::default() };
+    assert!(inventory::same(&inventory(None), &inventory(Some(SystemTime::now().into()))));
+    let other = v1::Inventory { groups: 1, ..inventory(None) };
+    assert!(!inventory::same(&inventory(None), &other));
+}
