@@ -26,6 +26,7 @@ mod offsets;
 mod pool;
 mod properties;
 mod route;
+mod scram;
 mod tls;
 mod topics;
 mod types;

@@ -97,7 +97,7 @@ fn field<const N: usize>(header: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
 /// # Errors
 /// KAFKA_ERROR for bytes that are not batches of magic 2: the old message formats (topics written with
 /// `log.message.format.version` below 0.11) or garbage.
-pub fn split(records: &Bytes) -> Result<Vec<FetchedBatch>, KafkaError> {
+pub(super) fn split(records: &Bytes) -> Result<Vec<FetchedBatch>, KafkaError> {
     let mut batches = Vec::new();
     let mut at = 0;
     while records.len() - at > LENGTH_END {

@@ -27,8 +27,8 @@ const MAX_FRAME_BYTES: usize = 100 << 20;
 /// Reading space that is reserved before any byte of an answer has come.
 const INITIAL_READ_BYTES: usize = 1 << 20;
 
-/// `client.id` of every request.
-pub(super) const CLIENT_ID: &str = "twinlog";
+/// Name of our software, which brokers show in their metrics.
+const SOFTWARE: &str = "twinlog";
 
 /// What a broker says that it can do.
 #[derive(Debug, Clone, Default)]
@@ -151,7 +151,7 @@ impl Connection {
         loop {
             let mut request = ApiVersionsRequest::default();
             if version >= 3 {
-                request.client_software_name = StrBytes::from_static_str(CLIENT_ID);
+                request.client_software_name = StrBytes::from_static_str(SOFTWARE);
                 request.client_software_version = StrBytes::from_static_str(env!("CARGO_PKG_VERSION"));
             }
             let mut body = self.exchange(&request, version).await?;
@@ -187,7 +187,7 @@ impl Connection {
             .with_request_api_key(R::KEY as i16)
             .with_request_api_version(version)
             .with_correlation_id(self.correlation)
-            .with_client_id(Some(StrBytes::from_static_str(CLIENT_ID)));
+            .with_client_id(Some(StrBytes::from_string(self.properties.client_id().to_owned())));
         let mut frame = BytesMut::with_capacity(256);
         frame.put_u32(0);
         header

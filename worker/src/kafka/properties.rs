@@ -1,10 +1,34 @@
-//! Resolved, validated client properties of one cluster.
+//! Client properties of one cluster: references resolved, everything checked, both spellings understood.
+//!
+//! Nothing here ever shows a secret: `Debug` prints who and how, errors leave out secret values.
 
+mod bag;
+mod jaas;
+mod librdkafka;
+mod reference;
+mod sasl;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
+use rdkafka::ClientConfig;
+use rdkafka::client::OAuthToken;
 use twinlog_proto::model;
 
+use self::bag::Bag;
+pub(super) use self::sasl::{Sasl, TokenSource};
+use self::tls::Tls;
 use super::KafkaError;
+use super::client::DEFAULT_DEADLINE;
+
+/// `client.id` unless a property says otherwise.
+const CLIENT_ID: &str = "twinlog";
+/// One request and its answer, unless `request.timeout.ms` says otherwise.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Which rdkafka client a configuration is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,56 +37,238 @@ pub enum Role {
     Producer,
 }
 
+/// How to reach a cluster and as whom. Cheap to clone.
 #[derive(Clone)]
 pub struct ClientProperties(Arc<Resolved>);
 
 struct Resolved {
     cluster: String,
     bootstrap: Vec<String>,
+    client_id: String,
+    security: Security,
+    request_timeout: Duration,
+    call_deadline: Duration,
+    /// For librdkafka: of both roles, and of each.
+    shared: BTreeMap<String, String>,
+    consumer: BTreeMap<String, String>,
+    producer: BTreeMap<String, String>,
+}
+
+struct Security {
+    protocol: Protocol,
+    tls: Option<Tls>,
+    sasl: Option<Sasl>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Plaintext,
+    Ssl,
+    SaslPlaintext,
+    SaslSsl,
+}
+
+impl Protocol {
+    const ALL: [Self; 4] = [Self::Plaintext, Self::Ssl, Self::SaslPlaintext, Self::SaslSsl];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Plaintext => "PLAINTEXT",
+            Self::Ssl => "SSL",
+            Self::SaslPlaintext => "SASL_PLAINTEXT",
+            Self::SaslSsl => "SASL_SSL",
+        }
+    }
 }
 
 impl ClientProperties {
+    /// Resolves and checks a cluster's properties; it reads environment and files of this machine, but connects to nothing.
+    ///
+    /// # Errors
+    /// SECRET_UNRESOLVED for a reference that leads nowhere; INVALID_PROPERTY for a key nobody knows or a value that doesn't fit.
     pub fn resolve(cluster: &model::Cluster) -> Result<Self, KafkaError> {
+        let id = cluster.id.as_str();
+        let mut bag = Bag::new(id, &cluster.properties, &[sasl::TOKEN_KEY])?;
+        let bootstrap = bootstrap(&mut bag, &cluster.bootstrap_servers)?;
+        let security = Security::take(&mut bag)?;
+        let millis = |ms: Option<u64>, default| ms.map_or(default, Duration::from_millis);
+        let request_timeout = millis(bag.number("request.timeout.ms", 1)?, REQUEST_TIMEOUT);
+        let call_deadline = millis(bag.number("default.api.timeout.ms", 1)?, DEFAULT_DEADLINE);
+        let client_id =
+            bag.take("client.id").filter(|c| !c.is_empty()).unwrap_or_else(|| CLIENT_ID.to_owned());
+        let [shared, consumer, producer] = by_role(&mut bag)?;
         Ok(Self(Arc::new(Resolved {
-            cluster: cluster.id.to_string(),
-            bootstrap: cluster.bootstrap_servers.clone(),
+            cluster: id.to_owned(),
+            bootstrap,
+            client_id,
+            security,
+            request_timeout,
+            call_deadline,
+            shared,
+            consumer,
+            producer,
         })))
     }
-    pub fn rdkafka(&self, _role: Role) -> rdkafka::ClientConfig {
-        let mut config = rdkafka::ClientConfig::new();
+
+    /// The configuration of an rdkafka client: bootstrap servers, security and whatever the properties pass on. With
+    /// OAUTHBEARER the client's context must answer `generate_oauth_token` with `oauth_token`.
+    pub fn rdkafka(&self, role: Role) -> ClientConfig {
+        let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.0.bootstrap.join(","));
+        config.set("client.id", &self.0.client_id);
+        let own = match role {
+            Role::Consumer => &self.0.consumer,
+            Role::Producer => &self.0.producer,
+        };
+        for (key, value) in self.0.shared.iter().chain(own) {
+            config.set(key, value);
+        }
+        for (key, value) in librdkafka::security(&self.0.security) {
+            config.set(key, value);
+        }
         config
     }
+
+    /// A token for rdkafka's callback, where the mechanism is OAUTHBEARER.
+    pub fn oauth_token(&self) -> Result<OAuthToken, Box<dyn Error>> {
+        let Some(Sasl::OAuthBearer(source)) = &self.0.security.sasl else {
+            return Err("the cluster's sasl.mechanism is not OAUTHBEARER".into());
+        };
+        let token = source.token()?;
+        let lifetime_ms = token.expires.duration_since(UNIX_EPOCH)?.as_millis().try_into()?;
+        Ok(OAuthToken { token: token.text, principal_name: token.subject.unwrap_or_default(), lifetime_ms })
+    }
+
+    /// PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
     pub fn security_protocol(&self) -> &str {
-        "PLAINTEXT"
+        self.0.security.protocol.as_str()
     }
+
     pub fn sasl_mechanism(&self) -> Option<&str> {
-        None
+        self.0.security.sasl.as_ref().map(Sasl::mechanism)
     }
+
+    /// Who this client is to the cluster, as ACLs name it, where that is known: not with a client certificate, whose name the
+    /// broker makes by rules of its own.
     pub fn principal(&self) -> Option<String> {
-        Some("User:ANONYMOUS".into())
+        let security = &self.0.security;
+        match (&security.sasl, &security.tls) {
+            (Some(sasl), _) => sasl.user().map(|user| format!("User:{user}")),
+            (None, Some(tls)) if tls.certificate.is_some() => None,
+            (None, _) => Some("User:ANONYMOUS".to_owned()),
+        }
     }
+
+    /// host:port of each.
     pub fn bootstrap_servers(&self) -> &[String] {
         &self.0.bootstrap
     }
+
     /// The id under which the cluster is registered.
     pub fn cluster_id(&self) -> &str {
         &self.0.cluster
     }
-    pub(super) fn call_deadline(&self) -> std::time::Duration {
-        super::client::DEFAULT_DEADLINE
+
+    pub(super) fn client_id(&self) -> &str {
+        &self.0.client_id
     }
+
+    pub(super) fn request_timeout(&self) -> Duration {
+        self.0.request_timeout
+    }
+
+    pub(super) fn call_deadline(&self) -> Duration {
+        self.0.call_deadline
+    }
+
     pub(super) fn tls(&self) -> Option<&Arc<rustls::ClientConfig>> {
-        None
+        self.0.security.tls.as_ref().map(|tls| &tls.config)
     }
+
+    pub(super) fn sasl(&self) -> Option<&Sasl> {
+        self.0.security.sasl.as_ref()
+    }
+
     #[cfg(test)]
     pub(super) fn for_test(cluster: &str, bootstrap: &str) -> Self {
-        Self(Arc::new(Resolved { cluster: cluster.into(), bootstrap: vec![bootstrap.into()] }))
+        let cluster = model::Cluster {
+            id: twinlog_proto::id::ClusterId::new(cluster).unwrap(),
+            bootstrap_servers: vec![bootstrap.to_owned()],
+            properties: BTreeMap::new(),
+        };
+        Self::resolve(&cluster).unwrap()
     }
 }
 
-impl std::fmt::Debug for ClientProperties {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientProperties").field("cluster", &self.0.cluster).finish_non_exhaustive()
+impl Security {
+    fn take(bag: &mut Bag<'_>) -> Result<Self, KafkaError> {
+        const KEY: &str = "security.protocol";
+        let text = bag.take(KEY).unwrap_or_else(|| Protocol::Plaintext.as_str().to_owned());
+        let named = |p: &Protocol| p.as_str().eq_ignore_ascii_case(text.trim());
+        let Some(protocol) = Protocol::ALL.into_iter().find(named) else {
+            return Err(bag.invalid(KEY, &text, "it must be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"));
+        };
+        let tls =
+            matches!(protocol, Protocol::Ssl | Protocol::SaslSsl).then(|| Tls::take(bag)).transpose()?;
+        let sasl = matches!(protocol, Protocol::SaslPlaintext | Protocol::SaslSsl)
+            .then(|| Sasl::take(bag))
+            .transpose()?;
+        Ok(Self { protocol, tls, sasl })
     }
 }
+
+/// The cluster's own list; a property of the same meaning may only repeat it.
+fn bootstrap(bag: &mut Bag<'_>, servers: &[String]) -> Result<Vec<String>, KafkaError> {
+    const KEY: &str = "bootstrap.servers";
+    let servers: Vec<String> = servers.iter().map(|s| s.trim().to_owned()).collect();
+    for server in &servers {
+        let port =
+            server.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+        if !matches!(port, Some(Ok(1..))) {
+            return Err(bag.invalid(KEY, server, "each server must be host:port"));
+        }
+    }
+    if servers.is_empty() {
+        return Err(bag.invalid(KEY, "", "at least one host:port is needed"));
+    }
+    match bag.take(KEY) {
+        Some(other) if other.split(',').map(str::trim).ne(servers.iter().map(String::as_str)) => {
+            Err(bag.invalid(KEY, &other, "it differs from the cluster's bootstrap servers: leave it out"))
+        }
+        _ => Ok(servers),
+    }
+}
+
+/// What is left, for both roles and for each, checked.
+fn by_role(bag: &mut Bag<'_>) -> Result<[BTreeMap<String, String>; 3], KafkaError> {
+    let (mut shared, mut consumer, mut producer) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for (key, value) in bag.drain() {
+        if let Some(name) = key.strip_prefix("consumer.") {
+            consumer.insert(name.to_owned(), value);
+        } else if let Some(name) = key.strip_prefix("producer.") {
+            producer.insert(name.to_owned(), value);
+        } else {
+            shared.insert(key, value);
+        }
+    }
+    Ok([
+        librdkafka::passed_on(bag, "", shared)?,
+        librdkafka::passed_on(bag, "consumer.", consumer)?,
+        librdkafka::passed_on(bag, "producer.", producer)?,
+    ])
+}
+
+impl fmt::Debug for ClientProperties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientProperties")
+            .field("cluster", &self.0.cluster)
+            .field("bootstrap_servers", &self.0.bootstrap)
+            .field("security_protocol", &self.security_protocol())
+            .field("sasl_mechanism", &self.sasl_mechanism())
+            .field("principal", &self.principal())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

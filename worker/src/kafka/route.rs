@@ -19,8 +19,6 @@ use super::metadata::{self, Metadata};
 use super::pool::{Pool, Use};
 use super::{ClientProperties, KafkaError};
 
-/// One request and its answer; connecting has the same bound.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// First pause between two tries; it doubles up to the longest.
 const FIRST_BACKOFF: Duration = Duration::from_millis(30);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
@@ -106,7 +104,7 @@ impl Router {
         build: Build<'_, R>,
     ) -> Result<Answer<R::Response>, KafkaError> {
         let started = Instant::now();
-        let until = deadline.min(started + REQUEST_TIMEOUT);
+        let until = deadline.min(started + self.properties.request_timeout());
         let exchange = async {
             let mut lease = self.pool.lease(peer, purpose, false).await?;
             let mut result = lease.connection.call::<R>(build).await;

@@ -1,0 +1,100 @@
+//! The properties while they are being read: taken out one by one, so that what nobody took is seen at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use twinlog_proto::reason::Reason;
+
+use super::reference;
+use crate::kafka::KafkaError;
+
+pub(super) struct Bag<'a> {
+    pub(super) cluster: &'a str,
+    values: BTreeMap<String, String>,
+    /// Keys whose values came from references: not to be shown.
+    hidden: BTreeSet<String>,
+}
+
+impl<'a> Bag<'a> {
+    /// Resolves every value, but for those of `unresolved` keys.
+    pub(super) fn new(
+        cluster: &'a str,
+        properties: &BTreeMap<String, String>,
+        unresolved: &[&str],
+    ) -> Result<Self, KafkaError> {
+        let mut bag = Self { cluster, values: BTreeMap::new(), hidden: BTreeSet::new() };
+        for (key, value) in properties {
+            let key = key.trim();
+            if reference::is_reference(value) || is_secret(key) {
+                bag.hidden.insert(key.to_owned());
+            }
+            let value = if unresolved.contains(&key) {
+                value.clone()
+            } else {
+                reference::resolve(cluster, key, value)?
+            };
+            bag.values.insert(key.to_owned(), value);
+        }
+        Ok(bag)
+    }
+
+    pub(super) fn take(&mut self, key: &str) -> Option<String> {
+        self.values.remove(key)
+    }
+
+    /// The first of several spellings that is there; all are taken. An empty value counts as not there.
+    pub(super) fn take_any(&mut self, keys: &[&'static str]) -> Option<(&'static str, String)> {
+        let taken: Vec<_> = keys.iter().filter_map(|k| self.take(k).map(|v| (*k, v))).collect();
+        taken.into_iter().find(|(_, v)| !v.trim().is_empty())
+    }
+
+    pub(super) fn number<T: FromStr + PartialOrd>(
+        &mut self,
+        key: &str,
+        min: T,
+    ) -> Result<Option<T>, KafkaError> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        match value.trim().parse::<T>() {
+            Ok(n) if n >= min => Ok(Some(n)),
+            _ => Err(self.invalid(key, &value, "it must be a whole number in its range")),
+        }
+    }
+
+    /// What nobody took.
+    pub(super) fn drain(&mut self) -> BTreeMap<String, String> {
+        std::mem::take(&mut self.values)
+    }
+
+    /// Whether error messages must not show the key's value.
+    pub(super) fn is_hidden(&self, key: &str) -> bool {
+        self.hidden.contains(key) || is_secret(key)
+    }
+
+    pub(super) fn invalid(&self, key: &str, value: &str, why: &str) -> KafkaError {
+        let shown = if self.is_hidden(key) { "(hidden)".to_owned() } else { format!("{value:?}") };
+        self.wrong(&format!("property {key} = {shown}: {why}"))
+    }
+
+    pub(super) fn wrong(&self, what: &str) -> KafkaError {
+        KafkaError::new(Reason::INVALID_PROPERTY, format!("cluster {}: {what}", self.cluster))
+    }
+}
+
+/// Keys whose values are secrets, in either spelling and behind any prefix.
+pub(super) fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    [
+        "password",
+        "passwd",
+        "secret",
+        "jaas",
+        "token",
+        "credential",
+        "ssl.key.pem",
+        "ssl.keystore.key",
+        "api.key",
+    ]
+    .iter()
+    .any(|part| key.contains(part))
+        || key.ends_with("sasl.oauthbearer.config")
+}

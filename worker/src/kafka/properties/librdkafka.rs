@@ -1,0 +1,121 @@
+//! The same properties for rdkafka.
+
+use std::collections::BTreeMap;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError as RdkafkaError;
+use rdkafka::types::RDKafkaConfRes;
+
+use super::bag::Bag;
+use super::sasl::Sasl;
+use super::{Protocol, Security};
+use crate::kafka::KafkaError;
+
+/// Java's names of settings that librdkafka calls otherwise.
+const RENAMED: &[(&str, &str)] = &[
+    ("send.buffer.bytes", "socket.send.buffer.bytes"),
+    ("receive.buffer.bytes", "socket.receive.buffer.bytes"),
+    ("max.request.size", "message.max.bytes"),
+    ("fetch.max.wait.ms", "fetch.wait.max.ms"),
+];
+
+/// Java settings that mean nothing here, so that a client's properties file can be used as it is.
+const IGNORED: &[&str] = &[
+    "key.serializer",
+    "value.serializer",
+    "key.deserializer",
+    "value.deserializer",
+    "interceptor.classes",
+    "metric.reporters",
+    "metrics.num.samples",
+    "metrics.recording.level",
+    "metrics.sample.window.ms",
+    "auto.include.jmx.reporter",
+    "max.poll.records",
+    "max.block.ms",
+    "buffer.memory",
+    "partitioner.class",
+    "security.providers",
+    "ssl.protocol",
+    "ssl.provider",
+    "ssl.enabled.protocols",
+    "ssl.trustmanager.algorithm",
+    "ssl.keymanager.algorithm",
+    "ssl.secure.random.implementation",
+    // Meant for stores that are not PEM, or for a protocol that is not in use.
+    "ssl.truststore.type",
+    "ssl.truststore.password",
+    "ssl.keystore.type",
+    "ssl.keystore.password",
+    "ssl.key.password",
+];
+
+/// Keys of the security settings: harmless where `security.protocol` doesn't use them.
+const UNUSED_PREFIXES: &[&str] = &["ssl.", "sasl.", "enable.ssl."];
+
+/// What is left of the properties, as librdkafka wants it; what neither knows is an error.
+pub(super) fn passed_on(
+    bag: &Bag<'_>,
+    prefix: &str,
+    rest: BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, KafkaError> {
+    let mut passed = BTreeMap::new();
+    for (key, value) in rest {
+        if IGNORED.contains(&key.as_str()) || UNUSED_PREFIXES.iter().any(|p| key.starts_with(p)) {
+            continue;
+        }
+        let name = RENAMED.iter().find(|(java, _)| *java == key).map_or(key.as_str(), |(_, own)| own);
+        let mut one = ClientConfig::new();
+        one.set(name, &value);
+        let full = format!("{prefix}{key}");
+        match one.create_native_config() {
+            Ok(_) => drop(passed.insert(name.to_owned(), value)),
+            Err(RdkafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
+                return Err(bag.invalid(
+                    &full,
+                    &value,
+                    "no such property, in Java's or in librdkafka's spelling",
+                ));
+            }
+            Err(RdkafkaError::ClientConfig(_, why, ..)) if !bag.is_hidden(&full) => {
+                return Err(bag.invalid(&full, &value, &why));
+            }
+            Err(_) => return Err(bag.invalid(&full, &value, "the value is not valid")),
+        }
+    }
+    Ok(passed)
+}
+
+/// Security settings, in librdkafka's spelling.
+pub(super) fn security(security: &Security) -> Vec<(&'static str, String)> {
+    let mut set = vec![("security.protocol", security.protocol.as_str().to_ascii_lowercase())];
+    if let Some(tls) = &security.tls {
+        let algorithm = if tls.check_host { "https" } else { "none" };
+        set.push(("ssl.endpoint.identification.algorithm", algorithm.to_owned()));
+        for (pem, location, inline) in [
+            (&tls.ca, "ssl.ca.location", "ssl.ca.pem"),
+            (&tls.certificate, "ssl.certificate.location", "ssl.certificate.pem"),
+            (&tls.private_key, "ssl.key.location", "ssl.key.pem"),
+        ] {
+            match pem {
+                Some(pem) if pem.location.is_some() => {
+                    set.extend(pem.location.clone().map(|l| (location, l)))
+                }
+                Some(pem) => set.push((inline, pem.text.clone())),
+                None => {}
+            }
+        }
+    }
+    if let Some(sasl) = &security.sasl {
+        set.push(("sasl.mechanisms", sasl.mechanism().to_owned()));
+        if let Sasl::Plain { username, password }
+        | Sasl::ScramSha256 { username, password }
+        | Sasl::ScramSha512 { username, password } = sasl
+        {
+            set.push(("sasl.username", username.clone()));
+            set.push(("sasl.password", password.clone()));
+        }
+    }
+    debug_assert!(security.tls.is_some() == matches!(security.protocol, Protocol::Ssl | Protocol::SaslSsl));
+    set
+}
