@@ -164,7 +164,7 @@ final class Clusters {
         return list(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get());
     }
 
-    private static ArrayNode list(Map<TopicPartition, OffsetAndMetadata> offsets) {
+    static ArrayNode list(Map<TopicPartition, OffsetAndMetadata> offsets) {
         ArrayNode list = Tool.JSON.createArrayNode();
         offsets.forEach((tp, o) -> {
             if (o != null) {

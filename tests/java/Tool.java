@@ -54,6 +54,7 @@ public final class Tool {
         switch (r.get("op").asText()) {
             case "corpus": return new Corpus(r).run();
             case "dump": return Dump.run(r);
+            case "mirror_client": return Mirror.run(r);
             case "load_start": return Load.start(r);
             case "load_stats": return Load.get(r).stats();
             case "load_stop": return Load.get(r).stop();

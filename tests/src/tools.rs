@@ -2,7 +2,7 @@
 //!
 //! It shares no code with Twinlog and none with librdkafka. Requests may be made from many threads at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -28,6 +28,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("Corpus.java", include_str!("../java/Corpus.java")),
     ("Dump.java", include_str!("../java/Dump.java")),
     ("Load.java", include_str!("../java/Load.java")),
+    ("Mirror.java", include_str!("../java/Mirror.java")),
     ("Tail.java", include_str!("../java/Tail.java")),
     ("Tool.java", include_str!("../java/Tool.java")),
 ];
@@ -56,6 +57,18 @@ pub struct Committed {
     pub offset: i64,
     #[serde(default)]
     pub metadata: String,
+}
+
+/// What `MirrorClient` says of a target.
+#[derive(Debug, Clone, Deserialize)]
+pub struct MirrorView {
+    pub heartbeat_topics: BTreeSet<String>,
+    pub checkpoint_topics: BTreeSet<String>,
+    pub upstream_clusters: BTreeSet<String>,
+    pub remote_topics: BTreeSet<String>,
+    pub hops: i32,
+    /// The group's offsets, translated, under the target's topic names.
+    pub offsets: Vec<Committed>,
 }
 
 /// What a `Tail` has seen.
@@ -252,6 +265,12 @@ impl Tools {
 
     pub fn groups(&self, kafka: &Kafka) -> Result<Vec<String>> {
         Ok(serde_json::from_value(self.on(kafka, "groups", json!({}))?)?)
+    }
+
+    /// What MirrorMaker 2's own client library sees on a target, of the flow from cluster `alias` and of `group`.
+    pub fn mirror_client(&self, kafka: &Kafka, alias: &str, group: &str) -> Result<MirrorView> {
+        let request = json!({"alias": alias, "group": group});
+        Ok(serde_json::from_value(self.on(kafka, "mirror_client", request)?)?)
     }
 
     /// Makes a SCRAM-SHA-256 user.

@@ -75,6 +75,24 @@ fn refusals_of_the_api(world: &World) -> Result<()> {
     let (code, reason, message) = refused(update(&stale));
     assert_eq!((code, reason.as_str()), (Code::Aborted, "ETAG_MISMATCH"), "{message}");
 
+    let mask = prost_types::FieldMask { paths: vec!["topics".into(), "colour".into()] };
+    let request = v1::UpdateMirrorRequest {
+        mirror: Some(v1::Mirror { etag: String::new(), ..stale.clone() }),
+        update_mask: Some(mask),
+        ..Default::default()
+    };
+    let (code, reason, message) = refused(world.api.update_mirror(request));
+    assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "UNKNOWN_FIELD"), "{message}");
+    assert!(message.contains("colour"), "{message}");
+
+    let renamed = v1::Mirror { etag: String::new(), naming: naming(Kind::Identity), ..stale.clone() };
+    let (code, reason, message) = refused(update(&renamed));
+    assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "IMMUTABLE_FIELD"), "{message}");
+
+    let oversize = v1::Mirror { display_name: "x".repeat(64 * 1024 * 1024), ..mirror(&["x"]) };
+    let (code, _, message) = create(world, "m4", oversize);
+    assert!(matches!(code, Code::OutOfRange | Code::ResourceExhausted), "{code:?} {message}");
+
     let name = "clusters/a".to_owned();
     let (code, reason, message) =
         refused(world.api.delete_cluster(v1::DeleteClusterRequest { name, ..Default::default() }));

@@ -3,9 +3,12 @@
 
 mod bad_input;
 mod brokers;
+mod compat;
 mod control_plane;
 mod corpus;
+mod gaps;
 mod growth;
+mod lifecycle;
 mod memory;
 mod offsets;
 mod security;
