@@ -3,12 +3,25 @@
 //! It owns one source consumer, one target producer and one thread for the hot path, shares no lock with other lanes, and
 //! runs until it is drained, restarting itself with backoff on what heals.
 
+pub(crate) mod control;
+mod gather;
+pub(crate) mod ledger;
+mod meter;
+mod recover;
+mod run;
+mod start;
+mod status;
+
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use twinlog_proto::id::{Epoch, TaskName, WorkerId};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::{model, v1};
 use uuid::Uuid;
 
+use self::control::Control;
+use self::run::Runner;
 use crate::budget::Budget;
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
@@ -27,6 +40,13 @@ pub struct Range {
     pub source_topic_id: Option<Uuid>,
     /// `max.message.bytes` of the target topic, if known.
     pub target_max_message_bytes: Option<i32>,
+}
+
+impl Range {
+    /// Numbers of its partitions.
+    pub fn partitions(&self) -> impl Iterator<Item = i32> + use<> {
+        self.first_partition..self.first_partition + self.partition_count
+    }
 }
 
 /// Why a range from the wire can't be run.
@@ -97,33 +117,57 @@ pub struct LaneStatus {
 
 /// A running lane. Dropping the handle drains it without waiting.
 pub struct LaneHandle {
-    status: tokio::sync::watch::Receiver<LaneStatus>,
+    control: Arc<Control>,
+    status: watch::Receiver<LaneStatus>,
+    /// The lane's thread holds the other end until it is done.
+    done: watch::Receiver<()>,
 }
 
 /// Starts a lane; it runs until drained, restarting itself with backoff on what heals. Must be called inside a tokio runtime.
 pub fn start(spec: LaneSpec, budget: Arc<Budget>) -> LaneHandle {
-    let _ = (spec, budget);
-    todo!()
+    let control = Arc::new(Control::new(spec.mirror.clone(), spec.range.clone()));
+    let starting = Cause::new(Reason::STARTING, "the lane is connecting");
+    let (status_sender, status) = watch::channel(LaneStatus {
+        state: v1::State::Pending,
+        cause: Some(starting),
+        partitions: Vec::new(),
+    });
+    let (done_sender, done) = watch::channel(());
+    let runner = Runner::new(spec, control.clone(), budget, status_sender);
+    std::thread::Builder::new()
+        .name("lane".to_owned())
+        .spawn(move || {
+            runner.run();
+            drop(done_sender);
+        })
+        .expect("the system can start one more thread");
+    LaneHandle { control, status, done }
 }
 
 impl LaneHandle {
-    pub fn status(&self) -> tokio::sync::watch::Receiver<LaneStatus> {
+    pub fn status(&self) -> watch::Receiver<LaneStatus> {
         self.status.clone()
     }
 
     /// Stops fetching, commits what is in flight, and closes.
     pub fn drain(&self) {
-        todo!()
+        self.control.drain();
     }
 
     /// Resolves when this lane will never write again.
     pub async fn stopped(&mut self) {
-        todo!()
+        while self.done.changed().await.is_ok() {}
     }
 
-    /// The range may grow (a topic gained partitions) and hints or the mirror's mutable settings may change without a new epoch.
+    /// The range may grow (a topic gained partitions) and hints or the mirror's mutable settings may change without a new
+    /// epoch. The lane commits what is in flight and goes on with the new ones.
     pub fn update(&self, mirror: Arc<model::Mirror>, range: Range) {
-        let _ = (mirror, range);
-        todo!()
+        self.control.update(mirror, range);
+    }
+}
+
+impl Drop for LaneHandle {
+    fn drop(&mut self) {
+        self.control.drain();
     }
 }

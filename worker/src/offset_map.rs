@@ -1,5 +1,12 @@
 //! The offset map: source offset to target offset, piecewise linear, exact.
+//!
+//! A lane extends the open chunk of each partition as records are acknowledged, and closes it when it is long. The
+//! `Translator` puts the closed chunks and the open one together again and answers for consumer positions.
 
+mod chunk;
+mod history;
 mod translator;
 
+pub use chunk::{Chunk, Damaged, Found, OutOfOrder, Segment};
+pub(crate) use history::History;
 pub use translator::{Translation, Translator};

@@ -1,0 +1,4 @@
+//! Engines: how a lane moves records. An engine runs one range until it is told to stop and reports only numbers (source
+//! offsets, target offsets, bytes); records never leave it.
+
+pub(crate) mod librdkafka;

@@ -1,0 +1,164 @@
+//! How the clients of a lane are set: what the guarantees need is fixed, what tunes speed and memory gives way to the
+//! cluster's own `consumer.*` and `producer.*` properties.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use twinlog_proto::model::Compression;
+
+use crate::kafka::{ClientProperties, Role};
+
+/// What librdkafka and the allocator need per queued record besides its bytes, about.
+pub(crate) const RECORD_OVERHEAD: usize = 400;
+/// A fetch answer may carry one batch of any size that brokers allow; bytes.
+const MAX_ANSWER: u32 = 1 << 30;
+/// librdkafka's upper limit: the target broker decides what is too large.
+const MAX_MESSAGE: u32 = 1_000_000_000;
+/// Space of a batch's header and of the first record's, bytes.
+const BATCH_OVERHEAD: usize = 512;
+/// `max.message.bytes` of a topic that doesn't set it.
+const DEFAULT_MAX_MESSAGE_BYTES: i32 = 1_048_588;
+const MIN_FETCH: usize = 64 << 10;
+const MAX_FETCH: usize = 1 << 20;
+/// Batches larger than this gain nothing.
+const MAX_BATCH_SIZE: usize = 1_000_000;
+pub(crate) const MIN_BATCH_SIZE: usize = 16 << 10;
+/// The coordinator ends a transaction that its owner left open after this time. It holds back readers of the partitions
+/// concerned until then, so it is short; a broker's restart fits in.
+pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How a lane's share of memory is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Bytes of records, overhead counted, that may wait for acknowledgements.
+    pub(crate) in_flight: usize,
+    /// Bytes fetched and not yet produced, per partition.
+    fetched_per_partition: usize,
+    /// Bytes one fetch asks for, per partition and in all.
+    fetch_per_partition: usize,
+    fetch: usize,
+}
+
+impl Memory {
+    /// Half for what is in flight, a quarter for what is fetched, a quarter for the answer that is being received and
+    /// unpacked.
+    pub(crate) fn divide(share_bytes: u64, partitions: usize) -> Self {
+        let share = usize::try_from(share_bytes).unwrap_or(usize::MAX);
+        let partitions = partitions.max(1);
+        Self {
+            in_flight: share / 2,
+            fetched_per_partition: share / 4 / partitions,
+            fetch_per_partition: (share / 8 / partitions).clamp(MIN_FETCH, MAX_FETCH),
+            fetch: (share / 8).clamp(MIN_FETCH, 8 * MAX_FETCH),
+        }
+    }
+}
+
+/// Fixed keys win over the user's, tuned ones give way.
+struct Settings(ClientConfig);
+
+impl Settings {
+    fn new(properties: &ClientProperties, role: Role, client_id: &str) -> Self {
+        let mut settings = Self(properties.rdkafka(role));
+        settings
+            .tune("client.id", client_id)
+            .tune("log.connection.close", "false")
+            .tune("reconnect.backoff.ms", "50")
+            .tune("reconnect.backoff.max.ms", "1000")
+            .tune("socket.connection.setup.timeout.ms", "5000")
+            .tune("socket.timeout.ms", "30000")
+            .tune("retry.backoff.ms", "50")
+            .tune("topic.metadata.refresh.fast.interval.ms", "50")
+            .fix("allow.auto.create.topics", "false");
+        settings
+    }
+
+    fn fix(&mut self, key: &str, value: impl ToString) -> &mut Self {
+        self.0.set(key, value.to_string());
+        self
+    }
+
+    fn tune(&mut self, key: &str, value: impl ToString) -> &mut Self {
+        if self.0.get(key).is_none() {
+            self.0.set(key, value.to_string());
+        }
+        self
+    }
+}
+
+/// A reader that sees committed records only, starts where it is told and never jumps.
+pub(crate) fn source(properties: &ClientProperties, client_id: &str, memory: &Memory) -> ClientConfig {
+    let queued = memory.fetched_per_partition;
+    let mut settings = Settings::new(properties, Role::Consumer, client_id);
+    settings
+        .fix("isolation.level", "read_committed")
+        .fix("auto.offset.reset", "error")
+        .fix("enable.partition.eof", "true")
+        .fix("enable.auto.commit", "false")
+        .fix("enable.auto.offset.store", "false")
+        .tune("check.crcs", "true")
+        .tune("fetch.wait.max.ms", "250")
+        .tune("fetch.error.backoff.ms", "50")
+        .tune("fetch.queue.backoff.ms", "2")
+        .tune("queued.max.messages.kbytes", (queued >> 10).max(1))
+        .tune("queued.min.messages", (queued / RECORD_OVERHEAD).max(100))
+        .tune("fetch.message.max.bytes", memory.fetch_per_partition)
+        .tune("message.max.bytes", memory.fetch)
+        .tune("fetch.max.bytes", memory.fetch)
+        .tune("receive.message.max.bytes", MAX_ANSWER);
+    settings.0
+}
+
+/// A reader of the internal topics.
+pub(crate) fn reader(properties: &ClientProperties, client_id: &str) -> ClientConfig {
+    source(properties, client_id, &Memory::divide(READER_BYTES, 1))
+}
+
+/// Memory of a reader of internal topics, bytes.
+const READER_BYTES: u64 = 16 << 20;
+
+/// What the producer of a lane depends on.
+pub(crate) struct TargetSettings<'a> {
+    pub(crate) transactional_id: Option<&'a str>,
+    pub(crate) compression: Compression,
+    pub(crate) target_latency: Duration,
+    /// Batches hold at most so many bytes.
+    pub(crate) batch_size: usize,
+}
+
+/// Batches that a topic with this `max.message.bytes` takes.
+pub(crate) fn batch_size(max_message_bytes: Option<i32>) -> usize {
+    let limit = usize::try_from(max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)).unwrap_or(0);
+    limit.saturating_sub(BATCH_OVERHEAD).clamp(1024, MAX_BATCH_SIZE)
+}
+
+/// A writer that keeps order, acknowledges only what is replicated, and never gives up by itself.
+pub(crate) fn target(
+    properties: &ClientProperties,
+    client_id: &str,
+    memory: &Memory,
+    settings: &TargetSettings<'_>,
+) -> ClientConfig {
+    let linger = (settings.target_latency / 4).min(Duration::from_millis(5));
+    let mut config = Settings::new(properties, Role::Producer, client_id);
+    config
+        .fix("acks", "all")
+        .fix("enable.idempotence", "true")
+        .fix("delivery.report.only.error", "false")
+        .tune("max.in.flight.requests.per.connection", "5")
+        .tune("linger.ms", linger.as_secs_f64() * 1000.0)
+        .tune("compression.codec", settings.compression.as_str())
+        .tune("batch.num.messages", "100000")
+        .fix("batch.size", settings.batch_size)
+        .fix("message.max.bytes", MAX_MESSAGE)
+        // The lane holds the bound; these only must never be reached before it.
+        .fix("queue.buffering.max.kbytes", (memory.in_flight >> 10) * 2 + (MAX_MESSAGE as usize >> 10))
+        .fix("queue.buffering.max.messages", "0");
+    match settings.transactional_id {
+        Some(id) => {
+            config.fix("transactional.id", id).tune("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis())
+        }
+        None => config.fix("message.timeout.ms", "0").fix("enable.gapless.guarantee", "true"),
+    };
+    config.0
+}

@@ -1,0 +1,226 @@
+//! Reading: librdkafka's simple consumer, all partitions of one client on one queue. No consumer group, no offset commits,
+//! every partition starts at an explicit offset.
+
+use std::ffi::CString;
+use std::sync::Arc;
+
+use rdkafka::ClientConfig;
+use rdkafka_sys as sys;
+use sys::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+use super::{Error, Handle, Topic};
+
+/// Messages taken from the queue by one call at most.
+pub(crate) const MAX_BATCH: usize = 1024;
+
+/// A consumer with one queue. Fields are dropped in this order: topics and queue before the client.
+pub(crate) struct Source {
+    topics: Vec<KnownTopic>,
+    queue: Queue,
+    handle: Arc<Handle>,
+}
+
+struct KnownTopic {
+    name: CString,
+    topic: Topic,
+}
+
+struct Queue(*mut sys::rd_kafka_queue_t);
+
+// SAFETY: queues may be used from any thread.
+unsafe impl Send for Queue {}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: made by `rd_kafka_queue_new`, destroyed once.
+        unsafe { sys::rd_kafka_queue_destroy(self.0) }
+    }
+}
+
+/// What came out of the queue.
+pub(crate) enum Fetched {
+    Record(Record),
+    /// Everything that a reader may see below `next` has been delivered: trailing control records are passed.
+    End {
+        topic: usize,
+        partition: i32,
+        next: i64,
+    },
+    /// Fetching a partition ran into something; `partition` is -1 where it is about the client as a whole.
+    Failed {
+        topic: usize,
+        partition: i32,
+        error: Error,
+    },
+}
+
+impl Source {
+    /// Creates the consumer. The calling thread is the one that is unparked when something was fetched.
+    pub(crate) fn open(config: &ClientConfig) -> Result<Self, Error> {
+        let handle = Arc::new(Handle::new(config, sys::rd_kafka_type_t::RD_KAFKA_CONSUMER, |_, _| ())?);
+        // SAFETY: the queue is made from the handle, which outlives it.
+        let queue = unsafe {
+            let queue = Queue(sys::rd_kafka_queue_new(handle.raw));
+            handle.wake_on(queue.0);
+            queue
+        };
+        Ok(Self { topics: Vec::new(), queue, handle })
+    }
+
+    /// Makes a topic known; its index stands for it from then on.
+    pub(crate) fn topic(&mut self, name: &str) -> Result<usize, Error> {
+        let topic = Topic::new(&self.handle, name)?;
+        let name = CString::new(name).expect("a topic was made of this name");
+        self.topics.push(KnownTopic { name, topic });
+        Ok(self.topics.len() - 1)
+    }
+
+    /// Fetches a partition from `offset` on.
+    pub(crate) fn start(&mut self, topic: usize, partition: i32, offset: i64) -> Result<(), Error> {
+        // SAFETY: topic and queue belong to the same live handle.
+        let failed = unsafe {
+            sys::rd_kafka_consume_start_queue(self.topics[topic].topic.raw, partition, offset, self.queue.0)
+        };
+        if failed == 0 {
+            return Ok(());
+        }
+        // SAFETY: reads the calling thread's last error.
+        Err(Error::from_code(unsafe { sys::rd_kafka_last_error() }))
+    }
+
+    /// Stops fetching a partition; blocks until it has stopped. What was fetched before may still come out of the queue.
+    pub(crate) fn stop(&mut self, topic: usize, partition: i32) {
+        // SAFETY: the topic belongs to a live handle.
+        unsafe { sys::rd_kafka_consume_stop(self.topics[topic].topic.raw, partition) };
+    }
+
+    /// Gives up to `max` messages that are there now to `each`, without waiting; returns how many.
+    pub(crate) fn take(&self, max: usize, mut each: impl FnMut(Fetched)) -> usize {
+        let mut batch = [std::ptr::null_mut::<sys::rd_kafka_message_t>(); MAX_BATCH];
+        // SAFETY: the buffer has room for MAX_BATCH pointers; the call says how many it wrote and hands their ownership over.
+        let taken = unsafe {
+            sys::rd_kafka_consume_batch_queue(self.queue.0, 0, batch.as_mut_ptr(), max.min(MAX_BATCH))
+        };
+        let taken = usize::try_from(taken).unwrap_or(0);
+        for raw in &batch[..taken] {
+            each(self.classify(Record(*raw)));
+        }
+        taken
+    }
+
+    fn classify(&self, record: Record) -> Fetched {
+        let message = record.message();
+        if message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Fetched::Record(record);
+        }
+        let topic = self.topics.iter().position(|t| t.topic.raw == message.rkt);
+        let partition = if topic.is_some() { message.partition } else { -1 };
+        let topic = topic.unwrap_or(0);
+        if message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF {
+            return Fetched::End { topic, partition, next: message.offset };
+        }
+        let mut error = Error::from_code(message.err);
+        // For errors the payload is the text.
+        if let Some(text) = record.value() {
+            error.text = String::from_utf8_lossy(text).trim_end_matches('\0').to_owned();
+        }
+        Fetched::Failed { topic, partition, error }
+    }
+
+    /// High watermark of a partition as the last fetch answer said.
+    pub(crate) fn high_watermark(&self, topic: usize, partition: i32) -> Option<i64> {
+        let (mut low, mut high) = (-1, -1);
+        let name = self.topics[topic].name.as_ptr();
+        // SAFETY: copies two cached numbers out.
+        let err = unsafe {
+            sys::rd_kafka_get_watermark_offsets(self.handle.raw, name, partition, &raw mut low, &raw mut high)
+        };
+        (err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+    }
+
+    /// Serves the client's own callbacks. Call it regularly.
+    pub(crate) fn poll(&self) {
+        // SAFETY: callbacks touch only what is shared.
+        unsafe { sys::rd_kafka_poll(self.handle.raw, 0) };
+    }
+
+    /// The last error about the client as a whole since the previous call.
+    pub(crate) fn take_trouble(&self) -> Option<Error> {
+        self.handle.take_trouble()
+    }
+}
+
+/// A fetched record, owned until dropped. Its memory may be a slice of a whole fetch answer.
+pub(crate) struct Record(*mut sys::rd_kafka_message_t);
+
+impl Record {
+    pub(super) fn message(&self) -> &sys::rd_kafka_message_t {
+        // SAFETY: valid until dropped.
+        unsafe { &*self.0 }
+    }
+
+    pub(crate) fn partition(&self) -> i32 {
+        self.message().partition
+    }
+
+    pub(crate) fn offset(&self) -> i64 {
+        self.message().offset
+    }
+
+    /// Key and value, bytes.
+    pub(crate) fn size(&self) -> usize {
+        self.message().len + self.message().key_len
+    }
+
+    /// As the broker gives it: create or append time, milliseconds since 1970; -1 means none.
+    pub(crate) fn timestamp(&self) -> i64 {
+        // SAFETY: a valid message; the type is not asked for.
+        unsafe { sys::rd_kafka_message_timestamp(self.0, std::ptr::null_mut()) }
+    }
+
+    /// -1 where the broker doesn't know.
+    pub(crate) fn leader_epoch(&self) -> i32 {
+        // SAFETY: a valid message.
+        unsafe { sys::rd_kafka_message_leader_epoch(self.0) }
+    }
+
+    pub(crate) fn key(&self) -> Option<&[u8]> {
+        let message = self.message();
+        // SAFETY: key and length belong together.
+        (!message.key.is_null())
+            .then(|| unsafe { std::slice::from_raw_parts(message.key.cast(), message.key_len) })
+    }
+
+    pub(crate) fn value(&self) -> Option<&[u8]> {
+        let message = self.message();
+        // SAFETY: payload and length belong together.
+        (!message.payload.is_null())
+            .then(|| unsafe { std::slice::from_raw_parts(message.payload.cast(), message.len) })
+    }
+
+    /// Which of the source's topics the record is of.
+    pub(crate) fn topic(&self, source: &Source) -> usize {
+        source.topics.iter().position(|t| t.topic.raw == self.message().rkt).unwrap_or(0)
+    }
+
+    /// Takes the headers out of the record; the caller owns them. Null where there are none.
+    pub(super) fn detach_headers(&self) -> Result<*mut sys::rd_kafka_headers_t, Error> {
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: a valid message; on success the headers are ours.
+        match unsafe { sys::rd_kafka_message_detach_headers(self.0, &raw mut headers) } {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(headers),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__NOENT => Ok(std::ptr::null_mut()),
+            _ => Err(Error::plain(
+                RDKafkaErrorCode::BadMessage,
+                format!("the headers of the record at offset {} can't be parsed", self.offset()),
+            )),
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        // SAFETY: owned, destroyed once.
+        unsafe { sys::rd_kafka_message_destroy(self.0) }
+    }
+}

@@ -1,0 +1,649 @@
+//! The hot path of a lane: one thread that takes records from the source client, hands them to the producer, enters
+//! acknowledgements into the ledger, and commits.
+//!
+//! It sleeps only in `park`: both clients unpark it when something waits. It runs until it is told to stop, the lane changes, or
+//! something happens that the lane must decide about.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use rdkafka_sys as sys;
+use sys::types::RDKafkaErrorCode as Code;
+use twinlog_proto::id::SourceOffset;
+
+use super::config::RECORD_OVERHEAD;
+use super::ffi::Error;
+use super::ffi::source::{Fetched, MAX_BATCH, Record, Source};
+use super::ffi::target::{Ack, Target, Ticket};
+use super::flight::{BadAck, Flight};
+use crate::lane::control::Control;
+use crate::lane::ledger::{Entry, Ledger};
+
+/// At least once: progress is written this often while records flow.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// The status is refreshed this often.
+const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
+/// The longest sleep: a bound for whatever no client tells.
+const MAX_PARK: Duration = Duration::from_millis(100);
+/// One wait for acknowledgements or for the coordinator; between waits the lane looks whether to end.
+const WAIT_STEP: Duration = Duration::from_millis(250);
+/// What ending may take: then what is in flight is given up (and copied again by whoever comes next).
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// A commit that takes longer is given up; the coordinator has ended the transaction by then.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Slot of the records that are not mirrored ones.
+const OWN: u16 = u16::MAX;
+
+/// One partition to move.
+#[derive(Debug, Clone)]
+pub(crate) struct Assigned {
+    pub(crate) partition: i32,
+    pub(crate) position: SourceOffset,
+    /// Copy only what lies below: the target refuses the record there.
+    pub(crate) stop_before: Option<SourceOffset>,
+}
+
+/// What to move, and how.
+pub(crate) struct Job<'a> {
+    pub(crate) source_topic: &'a str,
+    pub(crate) target_topic: &'a str,
+    pub(crate) assigned: Vec<Assigned>,
+    pub(crate) exactly_once: bool,
+    /// Exactly once: age at which an open transaction is committed.
+    pub(crate) commit_interval: Duration,
+    /// Memory for records in flight, bytes.
+    pub(crate) in_flight: usize,
+    pub(crate) progress_topic: &'a str,
+    pub(crate) offsets_topic: &'a str,
+    /// Partitions of the two that hold this range's records.
+    pub(crate) progress_partition: i32,
+    pub(crate) offsets_partition: i32,
+    pub(crate) progress_key: Vec<u8>,
+}
+
+/// Why the mover ended.
+#[derive(Debug)]
+pub(crate) enum Exit {
+    Drained,
+    /// The lane's range or settings changed.
+    Changed,
+    /// Time to look at partitions again that don't run or stopped.
+    RetryStopped,
+    /// A partition can't go on from where it is: look at the clusters again.
+    Reconsider {
+        partition: i32,
+        error: Error,
+    },
+    /// The target refused a record.
+    Refused {
+        partition: i32,
+        offset: SourceOffset,
+        size: usize,
+        error: Error,
+    },
+    /// Another owner of the range's transactional id has come.
+    Fenced(Error),
+    /// The clients must be made anew.
+    Failed {
+        what: &'static str,
+        error: Error,
+    },
+    /// An acknowledgement that can't be right: nothing is written any more before positions are checked again.
+    Misaligned {
+        partition: i32,
+        error: BadAck,
+    },
+}
+
+/// What the status shows besides the ledger.
+pub(crate) struct View<'a> {
+    pub(crate) ledger: &'a mut Ledger,
+    pub(crate) source: &'a Source,
+    pub(crate) source_topic: usize,
+    pub(crate) slots: &'a [Slot],
+    pub(crate) in_flight: u64,
+    /// When the oldest record in flight was fetched.
+    pub(crate) oldest: Option<Instant>,
+    pub(crate) trouble: (Option<Error>, Option<Error>),
+}
+
+/// One partition while it moves.
+pub(crate) struct Slot {
+    pub(crate) partition: i32,
+    flight: Flight,
+    /// Next source offset to come; what is below was seen.
+    next: i64,
+    epoch: i32,
+    stop_before: Option<i64>,
+    pub(crate) stopped: bool,
+    /// End of the partition for a reader, and the high watermark when it was seen.
+    pub(crate) end: Option<(i64, i64)>,
+}
+
+enum Progress {
+    /// Nothing of ours is on its way.
+    Idle,
+    /// Closed chunks, or the progress record, wait for so many acknowledgements.
+    Chunks(usize),
+    Record(usize),
+}
+
+pub(crate) struct Mover<'a> {
+    job: &'a Job<'a>,
+    control: &'a Control,
+    version: u64,
+    source: Source,
+    target: Target,
+    source_topic: usize,
+    target_topic: usize,
+    progress_topic: usize,
+    offsets_topic: usize,
+    ledger: &'a mut Ledger,
+    slots: Vec<Slot>,
+    /// Slot by partition, from the first partition on.
+    by_partition: Vec<Option<u16>>,
+    in_flight: u64,
+    /// Size of records lately, bytes: how many to take at once.
+    typical: usize,
+    /// Exactly once: when the open transaction began.
+    transaction: Option<Instant>,
+    progress: Progress,
+    last_progress: Instant,
+    last_observed: Instant,
+    retry: Option<Instant>,
+    drain_deadline: Option<Instant>,
+    own_number: u64,
+    oldest_unacked_own: Option<Instant>,
+}
+
+type Step<T> = Result<T, Exit>;
+
+impl<'a> Mover<'a> {
+    /// Both clients are open; exactly once: transactions are initialised.
+    pub(crate) fn new(
+        job: &'a Job<'a>,
+        control: &'a Control,
+        version: u64,
+        mut source: Source,
+        mut target: Target,
+        ledger: &'a mut Ledger,
+    ) -> Result<Self, Exit> {
+        let failed = |what| move |error| Exit::Failed { what, error };
+        let source_topic = source.topic(job.source_topic).map_err(failed("opening the source topic"))?;
+        let mut open = |name| target.topic(name).map_err(failed("opening a target topic"));
+        let (target_topic, progress_topic, offsets_topic) =
+            (open(job.target_topic)?, open(job.progress_topic)?, open(job.offsets_topic)?);
+        let highest = job.assigned.iter().map(|a| a.partition).max().unwrap_or(0);
+        let mut by_partition = vec![None; usize::try_from(highest).unwrap_or(0) + 1];
+        let mut slots = Vec::with_capacity(job.assigned.len());
+        for (slot, assigned) in job.assigned.iter().enumerate() {
+            let slot = u16::try_from(slot).expect("a range has at most 256 partitions");
+            by_partition[usize::try_from(assigned.partition).unwrap_or(0)] = Some(slot);
+            slots.push(Slot::new(slot, assigned));
+        }
+        let now = Instant::now();
+        Ok(Self {
+            job,
+            control,
+            version,
+            source,
+            target,
+            source_topic,
+            target_topic,
+            progress_topic,
+            offsets_topic,
+            ledger,
+            slots,
+            by_partition,
+            in_flight: 0,
+            typical: job.in_flight / 16,
+            transaction: None,
+            progress: Progress::Idle,
+            last_progress: now,
+            last_observed: now.checked_sub(OBSERVE_INTERVAL).unwrap_or(now),
+            retry: None,
+            drain_deadline: None,
+            own_number: 0,
+            oldest_unacked_own: None,
+        })
+    }
+
+    /// Moves records until there is a reason to end. `observe` is called a few times per second.
+    /// `retry` is when it ends by itself.
+    pub(crate) fn run(mut self, retry: Option<Instant>, mut observe: impl FnMut(View<'_>)) -> Exit {
+        self.retry = retry;
+        let exit = match self.go(&mut observe) {
+            Ok(never) => match never {},
+            Err(exit) => exit,
+        };
+        let exit = self.finish(exit);
+        self.observe(&mut observe);
+        // Partitions are stopped by closing the client, all at once.
+        exit
+    }
+
+    fn go(&mut self, observe: &mut impl FnMut(View<'_>)) -> Step<std::convert::Infallible> {
+        self.claim()?;
+        for slot in &self.slots {
+            let started = self.source.start(self.source_topic, slot.partition, slot.next);
+            started.map_err(|error| Exit::Failed { what: "starting to fetch", error })?;
+        }
+        loop {
+            if self.control.is_draining() {
+                return Err(Exit::Drained);
+            }
+            if self.control.version() != self.version {
+                return Err(Exit::Changed);
+            }
+            if self.retry.is_some_and(|at| Instant::now() >= at) {
+                return Err(Exit::RetryStopped);
+            }
+            let taken = self.pump()?;
+            let settled = self.settle()?;
+            self.source.poll();
+            self.commit_if_due()?;
+            if self.last_observed.elapsed() >= OBSERVE_INTERVAL {
+                self.observe(observe);
+            }
+            if taken == 0 && settled == 0 {
+                self.sleep();
+            }
+        }
+    }
+
+    fn observe(&mut self, observe: &mut impl FnMut(View<'_>)) {
+        self.last_observed = Instant::now();
+        let oldest = self.slots.iter().filter_map(|s| s.flight.oldest()).min();
+        observe(View {
+            ledger: self.ledger,
+            source: &self.source,
+            source_topic: self.source_topic,
+            slots: &self.slots,
+            in_flight: self.in_flight,
+            oldest: oldest.or(self.oldest_unacked_own),
+            trouble: (self.source.take_trouble(), self.target.take_trouble()),
+        });
+    }
+
+    fn sleep(&self) {
+        let due = match self.transaction {
+            Some(began) => self.job.commit_interval.saturating_sub(began.elapsed()),
+            None => MAX_PARK,
+        };
+        std::thread::park_timeout(due.min(MAX_PARK));
+    }
+
+    /// Takes what the source has, as far as there is room in flight, and hands it to the producer.
+    fn pump(&mut self) -> Step<usize> {
+        let room = (self.job.in_flight as u64).saturating_sub(self.in_flight);
+        if room == 0 {
+            return Ok(0);
+        }
+        let max = usize::try_from(room).unwrap_or(usize::MAX) / self.typical;
+        // However large a record is, one goes through when nothing else is in flight.
+        let max = if self.in_flight == 0 { max.max(1) } else { max };
+        if max == 0 {
+            return Ok(0);
+        }
+        let mut batch = Vec::with_capacity(max.min(MAX_BATCH));
+        let taken = self.source.take(max, |fetched| batch.push(fetched));
+        let now = Instant::now();
+        let mut bytes = 0;
+        for fetched in batch {
+            bytes += self.enter(fetched, now)?;
+        }
+        if taken > 0 && bytes > 0 {
+            // Fast up, slow down: a wrong guess upwards costs speed, one downwards costs memory.
+            let seen = (bytes / taken).max(RECORD_OVERHEAD);
+            self.typical = if seen > self.typical { seen } else { (self.typical * 7 + seen) / 8 };
+        }
+        Ok(taken)
+    }
+
+    fn slot_of(&self, partition: i32) -> Option<usize> {
+        let slot = self.by_partition.get(usize::try_from(partition).ok()?)?;
+        slot.map(usize::from)
+    }
+
+    /// Returns the memory that the record now holds.
+    fn enter(&mut self, fetched: Fetched, now: Instant) -> Step<usize> {
+        match fetched {
+            Fetched::Record(record) => self.send(&record, now),
+            Fetched::End { partition, next, .. } => {
+                if let Some(slot) = self.slot_of(partition).map(|slot| &mut self.slots[slot])
+                    && !slot.stopped
+                {
+                    slot.next = slot.next.max(next);
+                    slot.flight.passed(next, self.ledger);
+                    let high = self.source.high_watermark(self.source_topic, partition);
+                    slot.end = Some((next, high.unwrap_or(next)));
+                }
+                Ok(0)
+            }
+            Fetched::Failed { partition, error, .. } => self.fetch_failed(partition, error),
+        }
+    }
+
+    fn fetch_failed(&self, partition: i32, error: Error) -> Step<usize> {
+        if error.is_about_connections() {
+            tracing::debug!(partition, %error, "fetching is interrupted");
+            return Ok(0);
+        }
+        Err(Exit::Reconsider { partition, error })
+    }
+
+    fn send(&mut self, record: &Record, now: Instant) -> Step<usize> {
+        let Some(index) = self.slot_of(record.partition()) else { return Ok(0) };
+        let slot = &mut self.slots[index];
+        if slot.stopped || record.offset() < slot.next {
+            return Ok(0);
+        }
+        if slot.stop_before.is_some_and(|stop| record.offset() >= stop) {
+            slot.stopped = true;
+            self.source.stop(self.source_topic, record.partition());
+            return Ok(0);
+        }
+        let epoch = record.leader_epoch();
+        if epoch >= 0 && epoch < slot.epoch {
+            // Epochs only grow in one log: this is another one under the same name.
+            let text =
+                format!("leader epoch fell from {} to {epoch} at offset {}", slot.epoch, record.offset());
+            let error =
+                Error { code: Code::LogTruncation, text, fatal: false, retriable: false, abort: false };
+            return Err(Exit::Reconsider { partition: slot.partition, error });
+        }
+        slot.epoch = slot.epoch.max(epoch);
+        if self.job.exactly_once && self.transaction.is_none() {
+            self.begin()?;
+        }
+        let slot = &mut self.slots[index];
+        let cost = record.size() + RECORD_OVERHEAD;
+        let made =
+            self.target.produce_record(self.target_topic, slot.partition, record, slot.flight.ticket());
+        if let Err(error) = made {
+            let (partition, offset) = (slot.partition, SourceOffset(record.offset()));
+            return Err(match error.code {
+                Code::MessageSizeTooLarge | Code::BadMessage | Code::NotImplemented => {
+                    Exit::Refused { partition, offset, size: record.size(), error }
+                }
+                _ => self.failure("handing a record to the producer", error),
+            });
+        }
+        slot.flight.sent(record, cost as u64, now);
+        slot.next = record.offset() + 1;
+        self.in_flight += cost as u64;
+        Ok(cost)
+    }
+
+    /// Enters acknowledgements that wait into the ledger; returns how many reports there were.
+    fn settle(&mut self) -> Step<usize> {
+        let mut reports = Vec::new();
+        self.target.poll(|ack| reports.push(ack));
+        self.settle_reports(reports)
+    }
+
+    fn settle_reports(&mut self, reports: Vec<Ack>) -> Step<usize> {
+        let count = reports.len();
+        let mut refused = None;
+        for report in reports {
+            match report {
+                Ack::Stored { first, count, .. } if first.slot == OWN => self.own_stored(count),
+                Ack::Stored { first, count, offset } => self.stored(first, count, offset)?,
+                Ack::Refused { ticket, size, error } => {
+                    // Of a batch that was refused, the record that caused it counts, not those that fell with it.
+                    let by_itself = !matches!(
+                        error.code,
+                        Code::InvalidDifferentRecord
+                            | Code::PurgeInflight
+                            | Code::PurgeQueue
+                            | Code::Fatal
+                            | Code::GaplessGuarantee
+                    );
+                    if refused.is_none() || by_itself {
+                        refused.get_or_insert((ticket, size, error.clone()));
+                    }
+                    if by_itself {
+                        refused = Some((ticket, size, error));
+                        break;
+                    }
+                }
+            }
+        }
+        match refused {
+            Some((ticket, size, error)) => Err(self.refusal(ticket, size, error)),
+            None => Ok(count),
+        }
+    }
+
+    fn stored(&mut self, first: Ticket, count: u64, offset: i64) -> Step<()> {
+        let slot = &mut self.slots[usize::from(first.slot)];
+        let freed = slot
+            .flight
+            .acknowledged(first.number, count, offset, self.ledger)
+            .map_err(|error| Exit::Misaligned { partition: slot.partition, error })?;
+        self.in_flight = self.in_flight.saturating_sub(freed);
+        Ok(())
+    }
+
+    fn refusal(&self, ticket: Ticket, size: usize, error: Error) -> Exit {
+        if ticket.slot == OWN {
+            return self.failure("writing progress", error);
+        }
+        let slot = &self.slots[usize::from(ticket.slot)];
+        match error.code {
+            Code::MessageSizeTooLarge
+            | Code::MessageBatchTooLarge
+            | Code::InvalidRecord
+            | Code::InvalidTimestamp
+            | Code::InvalidMessage
+            | Code::UnsupportedCompressionType => {
+                let offset = slot.flight.source_of(ticket.number).unwrap_or(SourceOffset(slot.next));
+                Exit::Refused { partition: slot.partition, offset, size, error }
+            }
+            _ => self.failure("writing records", error),
+        }
+    }
+
+    /// What a producer's error means for the lane. The client's own fatal error says more than what follows from it.
+    fn failure(&self, what: &'static str, error: Error) -> Exit {
+        let error = match self.target.fatal() {
+            Some(fatal) if error.code != Code::Fenced && error.code != Code::ProducerFenced => fatal,
+            _ => error,
+        };
+        match error.code {
+            Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => Exit::Fenced(error),
+            _ => Exit::Failed { what, error },
+        }
+    }
+
+    fn begin(&mut self) -> Step<()> {
+        self.target.begin().map_err(|error| self.failure("beginning a transaction", error))?;
+        self.transaction = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Writes progress before the first record: from then on an older owner of the range knows that it is one.
+    fn claim(&mut self) -> Step<()> {
+        if self.job.exactly_once {
+            return self.commit(Instant::now() + COMMIT_TIMEOUT);
+        }
+        self.write_progress_and_wait(Instant::now() + COMMIT_TIMEOUT)
+    }
+
+    fn commit_if_due(&mut self) -> Step<()> {
+        if self.job.exactly_once {
+            return self.commit_transaction_if_due();
+        }
+        self.advance_progress()
+    }
+
+    fn commit_transaction_if_due(&mut self) -> Step<()> {
+        let due = match self.transaction {
+            Some(began) => began.elapsed() >= self.job.commit_interval,
+            // Only the position moved (markers, aborted records): worth a transaction, but not many.
+            None => self.ledger.is_dirty() && self.last_progress.elapsed() >= PROGRESS_INTERVAL,
+        };
+        if due { self.commit(Instant::now() + COMMIT_TIMEOUT) } else { Ok(()) }
+    }
+
+    /// One commit: all records acknowledged, then progress and closed chunks, then the transaction's end.
+    fn commit(&mut self, deadline: Instant) -> Step<()> {
+        if self.transaction.is_none() {
+            self.begin()?;
+        }
+        self.flush(deadline)?;
+        let closing = self.ledger.closing();
+        let value = self.ledger.seal(SystemTime::now());
+        for entry in &closing {
+            self.produce_own(self.offsets_topic, self.job.offsets_partition, entry)?;
+        }
+        let entry = Entry { key: self.job.progress_key.clone(), value };
+        self.produce_own(self.progress_topic, self.job.progress_partition, &entry)?;
+        loop {
+            match self.target.commit(WAIT_STEP) {
+                Ok(()) => break,
+                Err(error) if error.retriable && self.may_wait(deadline) => {}
+                Err(error) => return Err(self.failure("committing a transaction", error)),
+            }
+        }
+        self.settle()?;
+        self.transaction = None;
+        self.last_progress = Instant::now();
+        self.ledger.closed();
+        self.ledger.committed();
+        Ok(())
+    }
+
+    /// A drain does not wait for a target that is away as long as a running lane does.
+    fn may_wait(&mut self, deadline: Instant) -> bool {
+        let now = Instant::now();
+        if self.control.is_draining() {
+            self.drain_deadline.get_or_insert(now + DRAIN_TIMEOUT);
+        }
+        now < self.drain_deadline.map_or(deadline, |drain| drain.min(deadline))
+    }
+
+    /// Waits until nothing is in flight.
+    fn flush(&mut self, deadline: Instant) -> Step<()> {
+        loop {
+            let mut reports = Vec::new();
+            let done = self.target.flush(WAIT_STEP, |ack| reports.push(ack));
+            self.settle_reports(reports)?;
+            if done {
+                return Ok(());
+            }
+            if !self.may_wait(deadline) {
+                let text = "the target did not acknowledge records in time".to_owned();
+                let error =
+                    Error { code: Code::OperationTimedOut, text, fatal: false, retriable: true, abort: true };
+                return Err(Exit::Failed { what: "waiting for acknowledgements", error });
+            }
+        }
+    }
+
+    fn produce_own(&mut self, topic: usize, partition: i32, entry: &Entry) -> Step<()> {
+        let ticket = Ticket { slot: OWN, number: self.own_number };
+        self.own_number += 1;
+        let now = crate::progress::millis(SystemTime::now());
+        self.oldest_unacked_own.get_or_insert_with(Instant::now);
+        let made = self.target.produce_bytes(topic, partition, &entry.key, &entry.value, now, ticket);
+        made.map_err(|error| self.failure("writing progress", error))
+    }
+
+    /// At least once: closed chunks first; when they are acknowledged, the progress that no longer holds them.
+    fn advance_progress(&mut self) -> Step<()> {
+        let due = self.ledger.is_dirty() && self.last_progress.elapsed() >= PROGRESS_INTERVAL;
+        if !matches!(self.progress, Progress::Idle) || !due {
+            return Ok(());
+        }
+        self.start_progress()
+    }
+
+    fn start_progress(&mut self) -> Step<()> {
+        let closing = self.ledger.closing();
+        if closing.is_empty() {
+            return self.write_record();
+        }
+        for entry in &closing {
+            self.produce_own(self.offsets_topic, self.job.offsets_partition, entry)?;
+        }
+        self.progress = Progress::Chunks(closing.len());
+        Ok(())
+    }
+
+    fn write_record(&mut self) -> Step<()> {
+        let entry = Entry { key: self.job.progress_key.clone(), value: self.ledger.seal(SystemTime::now()) };
+        self.produce_own(self.progress_topic, self.job.progress_partition, &entry)?;
+        self.progress = Progress::Record(1);
+        self.last_progress = Instant::now();
+        Ok(())
+    }
+
+    fn own_stored(&mut self, count: u64) {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        self.oldest_unacked_own = None;
+        self.progress = match std::mem::replace(&mut self.progress, Progress::Idle) {
+            Progress::Chunks(left) if left > count => Progress::Chunks(left - count),
+            Progress::Chunks(_) => {
+                self.ledger.closed();
+                Progress::Idle
+            }
+            Progress::Record(left) if left > count => Progress::Record(left - count),
+            Progress::Record(_) => {
+                self.ledger.committed();
+                Progress::Idle
+            }
+            Progress::Idle => Progress::Idle,
+        };
+    }
+
+    /// At least once: everything that is acknowledged becomes progress, now.
+    fn write_progress_and_wait(&mut self, deadline: Instant) -> Step<()> {
+        self.flush(deadline)?;
+        while self.ledger.is_dirty() {
+            self.start_progress()?;
+            self.flush(deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what can be made durable, and closes the producer in a defined state.
+    fn finish(&mut self, exit: Exit) -> Exit {
+        let orderly =
+            matches!(exit, Exit::Drained | Exit::Changed | Exit::RetryStopped | Exit::Reconsider { .. });
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        if orderly && !self.job.exactly_once {
+            if let Err(failed) = self.write_progress_and_wait(deadline) {
+                tracing::warn!(
+                    ?failed,
+                    "the last progress was not written: its records will be copied again"
+                );
+            }
+        } else if orderly && (self.transaction.is_some() || self.ledger.is_dirty()) {
+            if let Err(failed) = self.commit(deadline) {
+                tracing::warn!(?failed, "the last transaction was not committed: it will be copied again");
+            }
+        }
+        if self.transaction.is_some() && !matches!(exit, Exit::Fenced(_)) {
+            // The next owner's first call would end it too; this is only sooner.
+            if let Err(error) = self.target.abort(WAIT_STEP * 4) {
+                tracing::debug!(%error, "the open transaction was left to the coordinator");
+            }
+        }
+        self.target.purge();
+        exit
+    }
+}
+
+impl Slot {
+    fn new(slot: u16, assigned: &Assigned) -> Self {
+        Self {
+            partition: assigned.partition,
+            flight: Flight::new(slot),
+            next: assigned.position.0,
+            epoch: -1,
+            stop_before: assigned.stop_before.map(|offset| offset.0),
+            stopped: false,
+            end: None,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a lane is told from outside: its present mirror and range, and whether to end.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use twinlog_proto::model;
+
+use super::Range;
+
+/// Shared by the handle and the lane's thread. Everything wakes the thread, wherever it waits.
+pub(crate) struct Control {
+    state: Mutex<State>,
+    stop: CancellationToken,
+}
+
+struct State {
+    wanted: Wanted,
+    thread: Option<Thread>,
+}
+
+/// What the lane should run; `version` grows with every change that the lane has to act on.
+#[derive(Clone)]
+pub(crate) struct Wanted {
+    pub(crate) mirror: Arc<model::Mirror>,
+    pub(crate) range: Range,
+    pub(crate) version: u64,
+}
+
+impl Control {
+    pub(crate) fn new(mirror: Arc<model::Mirror>, range: Range) -> Self {
+        let wanted = Wanted { mirror, range, version: 0 };
+        Self { state: Mutex::new(State { wanted, thread: None }), stop: CancellationToken::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The calling thread is the one to wake.
+    pub(crate) fn attach(&self) {
+        self.state().thread = Some(std::thread::current());
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.state().thread {
+            thread.unpark();
+        }
+    }
+
+    pub(crate) fn wanted(&self) -> Wanted {
+        self.state().wanted.clone()
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.state().wanted.version
+    }
+
+    /// Whether this says anything new.
+    pub(crate) fn update(&self, mirror: Arc<model::Mirror>, range: Range) -> bool {
+        let mut state = self.state();
+        let changed = state.wanted.range != range || shapes(&state.wanted.mirror) != shapes(&mirror);
+        state.wanted.mirror = mirror;
+        state.wanted.range = range;
+        state.wanted.version += u64::from(changed);
+        drop(state);
+        if changed {
+            self.wake();
+        }
+        changed
+    }
+
+    pub(crate) fn drain(&self) {
+        self.stop.cancel();
+        self.wake();
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// Waits on the lane's thread, less when drained or changed meanwhile.
+    pub(crate) fn pause(&self, duration: Duration) {
+        let (until, version) = (Instant::now() + duration, self.version());
+        while !self.is_draining() && self.version() == version {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+}
+
+/// The settings of a mirror that shape a running lane: a change of any other does not touch it.
+fn shapes(mirror: &model::Mirror) -> impl PartialEq {
+    (mirror.compression, mirror.target_latency, mirror.gap_policy, mirror.offset_syncs, mirror.guarantee)
+}

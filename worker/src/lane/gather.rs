@@ -1,0 +1,148 @@
+//! What a lane asks the clusters before it starts: topics, ends of partitions, leader epochs.
+
+use std::collections::HashMap;
+
+use twinlog_proto::model::Start;
+use twinlog_proto::reason::Reason;
+
+use super::start::Facts;
+use super::{LaneSpec, Range};
+use crate::cause::Cause;
+use crate::kafka::{Isolation, KafkaClient, KafkaError, ListedOffset, OffsetSpec, TopicMetadata};
+use crate::progress::RangeProgress;
+
+type Listed = HashMap<(String, i32), Result<ListedOffset, KafkaError>>;
+
+/// Facts for every partition of the range, in its order.
+///
+/// # Errors
+/// What keeps the range as a whole from running.
+pub(super) async fn gather(
+    spec: &LaneSpec,
+    range: &Range,
+    progress: Option<&RangeProgress>,
+) -> Result<Vec<Facts>, Cause> {
+    let (source_topic, target_topic) = tokio::join!(
+        topic(&spec.source.client, &range.source_topic),
+        topic(&spec.target.client, &range.target_topic)
+    );
+    let source_topic =
+        source_topic.map_err(|e| missing(e, Reason::SOURCE_TOPIC_DELETED, "source", &range.source_topic))?;
+    let target_topic =
+        target_topic.map_err(|e| missing(e, Reason::TARGET_TOPIC_MISSING, "target", &range.target_topic))?;
+    enough(&source_topic, range, Reason::SOURCE_TOPIC_DELETED, "source")?;
+    enough(&target_topic, range, Reason::TARGET_HAS_FEWER_PARTITIONS, "target")?;
+    let topic_id = source_topic.topic_id.map(|id| id.to_string()).unwrap_or_default();
+    let partitions: Vec<i32> = range.partitions().collect();
+    let known = |p: &i32| progress.and_then(|progress| progress.partitions.get(p));
+
+    let source = &spec.source.client;
+    let list = |spec| offsets(source, &range.source_topic, &partitions, spec);
+    let epochs: Vec<(String, i32, i32)> = partitions
+        .iter()
+        .filter_map(|p| Some((range.source_topic.clone(), *p, known(p)?.leader_epoch)))
+        .filter(|(_, _, epoch)| *epoch >= 0)
+        .collect();
+    // A partition that joins a range which has run before is new: all of it is to be copied.
+    let start = match spec.mirror.start {
+        _ if progress.is_some() => None,
+        Start::Earliest | Start::Latest => None,
+        Start::Timestamp(ms) => Some(OffsetSpec::Timestamp(ms)),
+    };
+    let (earliest, latest, started, ends, target_ends) = tokio::join!(
+        list(OffsetSpec::Earliest),
+        list(OffsetSpec::Latest),
+        async {
+            match start {
+                Some(at) => list(at).await,
+                None => Ok(Listed::new()),
+            }
+        },
+        async {
+            match epochs.is_empty() {
+                true => Ok(HashMap::new()),
+                false => source.offset_for_leader_epoch(&epochs).await,
+            }
+        },
+        offsets(&spec.target.client, &range.target_topic, &partitions, OffsetSpec::Latest),
+    );
+    let (earliest, latest, started, ends, target_ends) = (earliest?, latest?, started?, ends?, target_ends?);
+
+    let at = |listed: &Listed, topic: &str, partition: i32| -> Result<i64, Cause> {
+        match listed.get(&(topic.to_owned(), partition)) {
+            Some(Ok(found)) => Ok(found.offset),
+            Some(Err(error)) => Err(error.clone().into()),
+            None => Err(Cause::new(
+                Reason::KAFKA_ERROR,
+                format!("the broker did not list offsets of {topic} partition {partition}"),
+            )),
+        }
+    };
+    partitions
+        .iter()
+        .map(|partition| {
+            let earliest = at(&earliest, &range.source_topic, *partition)?;
+            let latest = at(&latest, &range.source_topic, *partition)?;
+            let start = match spec.mirror.start {
+                _ if progress.is_some() => earliest,
+                Start::Earliest => earliest,
+                Start::Latest => latest,
+                // No record is that young: the next one will be.
+                Start::Timestamp(_) => match at(&started, &range.source_topic, *partition)? {
+                    -1 => latest,
+                    found => found,
+                },
+            };
+            let epoch_end = match ends.get(&(range.source_topic.clone(), *partition)) {
+                Some(Ok(end)) => Some(end.end_offset),
+                // Brokers before 2.1 can't tell; anything worse shows when fetching.
+                _ => None,
+            };
+            let target_end = at(&target_ends, &range.target_topic, *partition)?;
+            Ok(Facts { earliest, latest, topic_id: topic_id.clone(), epoch_end, start, target_end })
+        })
+        .collect()
+}
+
+async fn topic(client: &KafkaClient, name: &str) -> Result<TopicMetadata, KafkaError> {
+    let found = client.topics(Some(&[name.to_owned()])).await?.into_iter().next();
+    match found {
+        Some(TopicMetadata { error: Some(error), .. }) => Err(error),
+        Some(topic) => Ok(topic),
+        None => Err(KafkaError::new(Reason::TOPIC_NOT_FOUND, format!("topic {name} does not exist"))),
+    }
+}
+
+fn missing(error: KafkaError, reason: Reason, role: &str, topic: &str) -> Cause {
+    if error.reason != Reason::TOPIC_NOT_FOUND {
+        return error.into();
+    }
+    Cause::new(
+        reason,
+        format!("{topic} does not exist on the {role} cluster; the range goes on when it is there again"),
+    )
+}
+
+fn enough(topic: &TopicMetadata, range: &Range, reason: Reason, role: &str) -> Result<(), Cause> {
+    let (have, need) = (topic.partitions.len(), range.first_partition + range.partition_count);
+    if i64::try_from(have).unwrap_or(i64::MAX) >= i64::from(need) {
+        return Ok(());
+    }
+    let name = &topic.name;
+    Err(Cause::new(
+        reason,
+        format!(
+            "{name} has {have} partitions on the {role} cluster, {need} are needed: add partitions there"
+        ),
+    ))
+}
+
+async fn offsets(
+    client: &KafkaClient,
+    topic: &str,
+    partitions: &[i32],
+    spec: OffsetSpec,
+) -> Result<Listed, KafkaError> {
+    let wanted: Vec<_> = partitions.iter().map(|p| (topic.to_owned(), *p, spec)).collect();
+    client.list_offsets(&wanted, Isolation::Uncommitted).await
+}

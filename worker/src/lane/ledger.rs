@@ -1,0 +1,182 @@
+//! The ledger of a running range: what is copied, what is durable, and the offset map in between. The engine enters facts;
+//! commits and the status are made from here. No I/O and no clock of its own.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use twinlog_proto::id::{SourceOffset, TargetOffset};
+
+use super::meter::Meter;
+use crate::offset_map::{Chunk, OutOfOrder};
+use crate::progress::{PartitionProgress, RangeProgress, chunk_key};
+
+/// Segments an open chunk holds before it is closed: it is rewritten with every commit.
+const MAX_OPEN_SEGMENTS: usize = 128;
+/// Segments of a closed chunk at most.
+const MAX_CLOSED_SEGMENTS: usize = 4096;
+
+/// A run of records that was acknowledged: consecutive on both sides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Copied {
+    pub(crate) source: SourceOffset,
+    pub(crate) target: TargetOffset,
+    pub(crate) count: u64,
+    /// Keys and values.
+    pub(crate) bytes: u64,
+    /// When the records came out of the source client.
+    pub(crate) fetched: Instant,
+    /// Of the last record, milliseconds since 1970.
+    pub(crate) timestamp: i64,
+    /// Of the last record; -1 unknown.
+    pub(crate) leader_epoch: i32,
+}
+
+/// Something to write with a commit, into the range's partition of one of the internal topics.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+}
+
+/// One partition of the range.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) partition: i32,
+    pub(crate) progress: PartitionProgress,
+    /// Position that a commit has made durable.
+    pub(crate) durable: SourceOffset,
+    pub(crate) meter: Meter,
+    /// Newest record's timestamp at its acknowledgement, and when that was.
+    pub(crate) newest: Option<(i64, SystemTime)>,
+    /// Records acknowledged and not yet committed: when they were fetched and how many.
+    uncommitted: Vec<(Instant, u64)>,
+    closed: Vec<Chunk>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    head: RangeProgress,
+    pub(crate) accounts: Vec<Account>,
+    /// Partitions that are known but don't run now: kept as they are.
+    resting: Vec<(i32, PartitionProgress)>,
+    dirty: bool,
+    /// Latency counts until the commit (exactly once) instead of until the acknowledgement.
+    until_commit: bool,
+}
+
+impl Ledger {
+    /// A ledger of the `running` partitions, in the order of the engine's slots; `progress` has these and possibly more.
+    pub(crate) fn new(
+        mut progress: RangeProgress,
+        running: &[i32],
+        until_commit: bool,
+        now: Instant,
+    ) -> Self {
+        let accounts = running
+            .iter()
+            .filter_map(|partition| {
+                let progress = progress.partitions.remove(partition)?;
+                Some(Account {
+                    partition: *partition,
+                    durable: progress.position,
+                    progress,
+                    meter: Meter::new(now),
+                    newest: None,
+                    uncommitted: Vec::new(),
+                    closed: Vec::new(),
+                })
+            })
+            .collect();
+        let resting = std::mem::take(&mut progress.partitions).into_iter().collect();
+        Self { head: progress, accounts, resting, dirty: true, until_commit }
+    }
+
+    /// A run was acknowledged.
+    pub(crate) fn copied(&mut self, slot: usize, run: &Copied) -> Result<(), OutOfOrder> {
+        let account = &mut self.accounts[slot];
+        let count = i64::try_from(run.count).expect("a run is far smaller");
+        account.progress.chunk.add(run.source, run.target, count)?;
+        account.progress.position = SourceOffset(run.source.0 + count);
+        account.progress.leader_epoch = run.leader_epoch;
+        let now = Instant::now();
+        account.meter.copied(now, run.count, run.bytes);
+        if self.until_commit {
+            account.uncommitted.push((run.fetched, run.count));
+        } else {
+            account.meter.took(now, now.duration_since(run.fetched), run.count);
+            account.durable = account.progress.position;
+        }
+        account.newest = Some((run.timestamp, SystemTime::now()));
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// There are no records for a reader below `next` that were not acknowledged: markers, aborted records, holes.
+    pub(crate) fn passed(&mut self, slot: usize, next: SourceOffset) {
+        let account = &mut self.accounts[slot];
+        if next > account.progress.position {
+            account.progress.position = next;
+            self.dirty = true;
+            if !self.until_commit {
+                account.durable = next;
+            }
+        }
+    }
+
+    /// Whether a commit would say anything new.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Closed pieces of the map that must be durable before, or together with, the next progress.
+    pub(crate) fn closing(&mut self) -> Vec<Entry> {
+        for account in &mut self.accounts {
+            if account.progress.chunk.segments().len() > MAX_OPEN_SEGMENTS {
+                let closed = account.progress.chunk.close().into_iter();
+                account.closed.extend(closed.flat_map(|c| c.pieces(MAX_CLOSED_SEGMENTS)));
+            }
+        }
+        let topic = &self.head.source_topic;
+        self.accounts
+            .iter()
+            .flat_map(|a| {
+                a.closed.iter().map(|chunk| Entry {
+                    key: chunk_key(topic, a.partition, &a.progress.source_topic_id, chunk.source_start()),
+                    value: chunk.encode(),
+                })
+            })
+            .collect()
+    }
+
+    /// The progress record's value as of now. From here on only what comes later is new.
+    pub(crate) fn seal(&mut self, now: SystemTime) -> Vec<u8> {
+        self.dirty = false;
+        self.progress().encode(now)
+    }
+
+    /// Progress as of now.
+    pub(crate) fn progress(&self) -> RangeProgress {
+        let running = self.accounts.iter().map(|a| (a.partition, a.progress.clone()));
+        let partitions = running.chain(self.resting.iter().cloned()).collect();
+        RangeProgress { partitions, ..self.head.clone() }
+    }
+
+    /// What `closing` gave is durable.
+    pub(crate) fn closed(&mut self) {
+        self.accounts.iter_mut().for_each(|a| a.closed.clear());
+    }
+
+    /// What was sealed is durable (exactly once: and visible).
+    pub(crate) fn committed(&mut self) {
+        if !self.until_commit {
+            return;
+        }
+        let now = Instant::now();
+        for account in &mut self.accounts {
+            account.durable = account.progress.position;
+            for (fetched, count) in account.uncommitted.drain(..) {
+                let latency: Duration = now.duration_since(fetched);
+                account.meter.took(now, latency, count);
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Reading a range's progress back: one partition of the progress topic, from its start to its present end.
+//!
+//! The end is the high watermark, not the last stable offset: an open transaction of another range hides every later record,
+//! committed ones of ours too. It is waited for, and it ends soon: its owner goes on, or its next owner or the coordinator
+//! ends it.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use twinlog_proto::reason::Reason;
+
+use super::control::Control;
+use crate::cause::Cause;
+use crate::engine::librdkafka::config::TRANSACTION_TIMEOUT;
+use crate::engine::librdkafka::ffi::source::{Fetched, MAX_BATCH, Source};
+use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec};
+
+/// The longest sleep while reading.
+const MAX_PARK: Duration = Duration::from_millis(50);
+/// After the coordinator has ended every transaction that was open, nothing hides records any more.
+const PATIENCE: Duration = TRANSACTION_TIMEOUT.saturating_add(Duration::from_secs(15));
+
+/// First offset and high watermark of a partition.
+pub(super) async fn ends(
+    client: &KafkaClient,
+    topic: &str,
+    partition: i32,
+) -> Result<(i64, i64), KafkaError> {
+    let one = |spec| {
+        let wanted = [(topic.to_owned(), partition, spec)];
+        async move {
+            let mut found = client.list_offsets(&wanted, Isolation::Uncommitted).await?;
+            let key = (wanted[0].0.clone(), partition);
+            let missing = || {
+                KafkaError::retriable(
+                    Reason::KAFKA_ERROR,
+                    format!("{topic} partition {partition} was not listed"),
+                )
+            };
+            found.remove(&key).unwrap_or_else(|| Err(missing())).map(|o| o.offset)
+        }
+    };
+    tokio::try_join!(one(OffsetSpec::Earliest), one(OffsetSpec::Latest))
+}
+
+/// Value of the newest committed record with the key below `end`.
+///
+/// # Errors
+/// `None`: the lane is drained meanwhile.
+pub(super) fn newest(
+    config: &ClientConfig,
+    topic: &str,
+    partition: i32,
+    (start, end): (i64, i64),
+    key: &[u8],
+    control: &Control,
+) -> Result<Option<Vec<u8>>, Option<Cause>> {
+    if start >= end {
+        return Ok(None);
+    }
+    let place = || format!("reading {topic} partition {partition} on the target");
+    let failed = |error: &dyn std::fmt::Display| {
+        Some(Cause::new(Reason::WAITING_FOR_CLUSTER, format!("{}: {error}", place())))
+    };
+    let mut source = Source::open(config).map_err(|e| failed(&e))?;
+    let index = source.topic(topic).map_err(|e| failed(&e))?;
+    source.start(index, partition, start).map_err(|e| failed(&e))?;
+    let deadline = Instant::now() + PATIENCE;
+    let (mut next, mut found, mut error) = (start, None, None);
+    while next < end {
+        if control.is_draining() {
+            return Err(None);
+        }
+        if Instant::now() >= deadline {
+            let what =
+                format!("offsets {next} to {end} are hidden by an open transaction or can't be fetched");
+            return Err(failed(&what));
+        }
+        let taken = source.take(MAX_BATCH, |fetched| match fetched {
+            Fetched::Record(record) => {
+                next = record.offset() + 1;
+                if record.key() == Some(key) {
+                    found = record.value().map(<[u8]>::to_vec);
+                }
+            }
+            Fetched::End { next: at, .. } => next = at,
+            Fetched::Failed { error: e, .. } => error = Some(e),
+        });
+        if let Some(error) = error.take_if(|e| !e.is_about_connections()) {
+            return Err(failed(&error));
+        }
+        if taken == 0 {
+            std::thread::park_timeout(MAX_PARK);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,489 @@
+//! The life of a lane on its thread: prepare, decide, move, and again, until it is drained or superseded.
+//!
+//! Restarting is the normal path: whatever happens, the clients are closed, progress is read back, the clusters are asked, and
+//! the lane goes on from facts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use rand::Rng;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use twinlog_proto::id::SourceOffset;
+use twinlog_proto::model::Guarantee;
+use twinlog_proto::policy;
+use twinlog_proto::reason::Reason;
+use twinlog_proto::v1::State;
+
+use super::control::{Control, Wanted};
+use super::ledger::Ledger;
+use super::recover;
+use super::start::{Question, Verdict};
+use super::status::Board;
+use super::{LaneSpec, LaneStatus, Range, gather};
+use crate::budget::{Budget, Share};
+use crate::cause::Cause;
+use crate::engine::librdkafka::config::{self, Memory, TargetSettings};
+use crate::engine::librdkafka::ffi;
+use crate::engine::librdkafka::ffi::source::Source;
+use crate::engine::librdkafka::ffi::target::Target;
+use crate::engine::librdkafka::mover::{Assigned, Exit, Job, Mover};
+use crate::progress::{self, PartitionProgress, RangeProgress, StorageTopics};
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// A run of this length counts as healthy: the next backoff is short again.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// Between tries to get a share of the worker's memory.
+const MEMORY_WAIT: Duration = Duration::from_secs(1);
+/// One wait for the transaction coordinator.
+const INIT_STEP: Duration = Duration::from_millis(200);
+/// After this time a coordinator that does not answer is worth a word in the status.
+const INIT_PATIENCE: Duration = Duration::from_secs(3);
+/// A partition that halted or was refused is tried again this often: someone may have changed a topic's settings.
+const RETRY_STOPPED: Duration = Duration::from_secs(60);
+
+pub(super) struct Runner {
+    pub(super) spec: LaneSpec,
+    pub(super) control: Arc<Control>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) runtime: Handle,
+    board: Board,
+    share: Option<Share>,
+    topics: Option<StorageTopics>,
+    /// Records that the target refused, by partition.
+    refused: BTreeMap<i32, (SourceOffset, Cause)>,
+    /// Another owner fenced this one: before coming back, look who.
+    suspect: bool,
+    batch_size: usize,
+    backoff: Duration,
+}
+
+/// How an attempt ended.
+enum End {
+    /// For good.
+    Stopped,
+    /// Try again at once, or after a growing while.
+    Again,
+    Later(Cause),
+}
+
+type Step<T> = Result<T, End>;
+
+impl From<Cause> for End {
+    fn from(cause: Cause) -> Self {
+        Self::Later(cause)
+    }
+}
+
+impl Runner {
+    pub(super) fn new(
+        spec: LaneSpec,
+        control: Arc<Control>,
+        budget: Arc<Budget>,
+        status: watch::Sender<LaneStatus>,
+    ) -> Self {
+        let board = Board::new(&spec, status);
+        Self {
+            spec,
+            control,
+            budget,
+            runtime: Handle::current(),
+            board,
+            share: None,
+            topics: None,
+            refused: BTreeMap::new(),
+            suspect: false,
+            batch_size: usize::MAX,
+            backoff: FIRST_BACKOFF,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        self.control.attach();
+        while !self.control.is_draining() {
+            let began = Instant::now();
+            let end = match self.attempt() {
+                Ok(exit) => self.judge(exit),
+                Err(end) => end,
+            };
+            if began.elapsed() >= HEALTHY_AFTER {
+                self.backoff = FIRST_BACKOFF;
+            }
+            match end {
+                End::Stopped => return,
+                End::Again => {}
+                End::Later(cause) => self.wait(cause),
+            }
+        }
+        let drained = Cause::new(Reason::STARTING, "the range was drained from this worker");
+        self.board.not_running(State::Pending, drained);
+    }
+
+    fn wait(&mut self, cause: Cause) {
+        let state = if heals(cause.reason) { State::Waiting } else { State::Stopped };
+        tracing::warn!(task = %self.spec.task, reason = %cause.reason, "lane waits: {}", cause.message);
+        self.board.not_running(state, cause);
+        let jitter = rand::rng().random_range(0.75..1.25);
+        self.control.pause(self.backoff.mul_f64(jitter));
+        self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
+    }
+
+    /// One life of the engine, from nothing to its end.
+    fn attempt(&mut self) -> Step<Exit> {
+        let Wanted { mirror, range, version } = self.control.wanted();
+        self.spec.mirror = mirror;
+        self.spec.range = range.clone();
+        let memory = self.reserve(&range)?;
+        let exactly_once = self.spec.mirror.guarantee == Guarantee::ExactlyOnce;
+        let topics = self.storage_topics()?;
+        if std::mem::take(&mut self.suspect) {
+            self.read_progress(&topics)?;
+        }
+        let target = self.open_target(&memory, exactly_once)?;
+        let before = self.read_progress(&topics)?;
+        let progress = self.decide(&range, before)?;
+        self.board.restarted(&progress);
+        let assigned = self.assigned(&progress);
+        if assigned.is_empty() {
+            drop(target);
+            self.control.pause(RETRY_STOPPED);
+            return Err(End::Again);
+        }
+        let source_config = config::source(&self.spec.source.properties, &self.client_id(), &memory);
+        let source = Source::open(&source_config).map_err(|e| self.unusable("source", &e))?;
+        let running: Vec<i32> = assigned.iter().map(|a| a.partition).collect();
+        let job = Job {
+            source_topic: &range.source_topic,
+            target_topic: &range.target_topic,
+            assigned,
+            exactly_once,
+            commit_interval: self.spec.mirror.target_latency,
+            in_flight: memory.in_flight,
+            progress_topic: &topics.progress,
+            offsets_topic: &topics.offsets,
+            progress_partition: self.storage_partition(topics.progress_partitions),
+            offsets_partition: self.storage_partition(topics.offsets_partitions),
+            progress_key: progress::progress_key(&range.target_topic, range.block),
+        };
+        let mut ledger = Ledger::new(progress, &running, exactly_once, Instant::now());
+        let control = self.control.clone();
+        let mover = match Mover::new(&job, &control, version, source, target, &mut ledger) {
+            Ok(mover) => mover,
+            Err(exit) => return Ok(exit),
+        };
+        tracing::info!(task = %self.spec.task, epoch = %self.spec.epoch, partitions = running.len(), "lane runs");
+        let (board, runtime) = (&mut self.board, &self.runtime);
+        let retry =
+            (!board.halted.is_empty() || !board.blocked.is_empty()).then(|| Instant::now() + RETRY_STOPPED);
+        Ok(mover.run(retry, |view| board.running(view, runtime)))
+    }
+
+    fn reserve(&mut self, range: &Range) -> Step<Memory> {
+        if self.share.is_none() {
+            self.share = self.budget.reserve();
+        }
+        let Some(share) = &self.share else {
+            let message = format!(
+                "the worker's memory of {} MiB is reserved by other ranges: raise memory_bytes or add workers",
+                self.budget.bytes() >> 20
+            );
+            self.board.not_running(State::Waiting, Cause::new(Reason::MEMORY_LIMIT, message));
+            self.control.pause(MEMORY_WAIT);
+            return Err(End::Again);
+        };
+        Ok(Memory::divide(share.bytes(), usize::try_from(range.partition_count).unwrap_or(1)))
+    }
+
+    /// Waits for an answer of the admin client, not longer than the lane is wanted.
+    fn ask<T>(&self, answer: impl Future<Output = Result<T, impl Into<Cause>>>) -> Step<T> {
+        let stop = self.control.stop().clone();
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Err(End::Again),
+                answer = answer => answer.map_err(|error| End::Later(error.into())),
+            }
+        })
+    }
+
+    fn storage_topics(&mut self) -> Step<StorageTopics> {
+        if let Some(topics) = &self.topics {
+            return Ok(topics.clone());
+        }
+        let topics = self.ask(StorageTopics::ensure(&self.spec.target.client, &self.spec.mirror))?;
+        self.topics = Some(topics.clone());
+        Ok(topics)
+    }
+
+    fn storage_partition(&self, partitions: usize) -> i32 {
+        progress::storage_partition(&self.spec.range.target_topic, self.spec.range.block, partitions)
+    }
+
+    fn client_id(&self) -> String {
+        format!("twinlog-{}", self.spec.task)
+    }
+
+    fn open_target(&mut self, memory: &Memory, exactly_once: bool) -> Step<Target> {
+        let (mirror, range) = (&self.spec.mirror, &self.spec.range);
+        let id = policy::transactional_id(&mirror.id, &range.target_topic, range.block);
+        let settings = TargetSettings {
+            transactional_id: exactly_once.then_some(&*id),
+            compression: mirror.compression,
+            target_latency: mirror.target_latency,
+            batch_size: config::batch_size(range.target_max_message_bytes).min(self.batch_size),
+        };
+        let config = config::target(&self.spec.target.properties, &self.client_id(), memory, &settings);
+        let target = Target::open(&config).map_err(|e| self.unusable("target", &e))?;
+        if exactly_once {
+            self.init_transactions(&target, &id)?;
+        }
+        Ok(target)
+    }
+
+    fn init_transactions(&mut self, target: &Target, id: &str) -> Step<()> {
+        let began = Instant::now();
+        loop {
+            if self.control.is_draining() {
+                return Err(End::Again);
+            }
+            let error = match target.init_transactions(INIT_STEP) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if !error.retriable {
+                return Err(self.init_failed(id, &error));
+            }
+            if began.elapsed() >= INIT_PATIENCE {
+                let trouble = target.take_trouble().unwrap_or(error);
+                let servers = self.spec.target.properties.bootstrap_servers().join(",");
+                let message = format!(
+                    "target cluster {} ({servers}): no transaction coordinator for {id} yet: {}",
+                    self.spec.target.id, trouble.text
+                );
+                let reason = ffi::reason_when_away(&trouble).unwrap_or(Reason::WAITING_FOR_CLUSTER);
+                self.board.not_running(State::Waiting, Cause::new(reason, message));
+            }
+        }
+    }
+
+    fn init_failed(&self, id: &str, error: &ffi::Error) -> End {
+        use rdkafka_sys::types::RDKafkaErrorCode as Code;
+        let principal = self.spec.target.properties.principal().unwrap_or_else(|| "the worker".to_owned());
+        match error.code {
+            Code::TransactionalIdAuthorizationFailed => Cause::new(
+                Reason::MISSING_PERMISSION,
+                format!(
+                    "{principal} needs WRITE and DESCRIBE on transactional id {id} of cluster {}",
+                    self.spec.target.id
+                ),
+            )
+            .into(),
+            _ => self.unusable("target", error),
+        }
+    }
+
+    fn unusable(&self, role: &str, error: &ffi::Error) -> End {
+        let cluster = if role == "source" { &self.spec.source } else { &self.spec.target };
+        let reason = ffi::reason_when_away(error).unwrap_or(Reason::KAFKA_ERROR);
+        Cause::new(reason, format!("{role} cluster {}: {error}", cluster.id)).into()
+    }
+
+    /// Progress of the range, if there is any. Stops a lane that has been superseded.
+    fn read_progress(&mut self, topics: &StorageTopics) -> Step<Option<RangeProgress>> {
+        let partition = self.storage_partition(topics.progress_partitions);
+        let key = progress::progress_key(&self.spec.range.target_topic, self.spec.range.block);
+        let ends = self.ask(recover::ends(&self.spec.target.client, &topics.progress, partition))?;
+        let config = config::reader(&self.spec.target.properties, &self.client_id());
+        let found = recover::newest(&config, &topics.progress, partition, ends, &key, &self.control)
+            .map_err(|cause| cause.map_or(End::Again, End::Later))?;
+        let Some(bytes) = found else { return Ok(None) };
+        let found = RangeProgress::decode(&bytes).map_err(|damaged| {
+            let place = format!("{} partition {partition}", topics.progress);
+            Cause::new(
+                Reason::INTERNAL,
+                format!("{damaged} in {place}: remove the mirror's progress to begin anew"),
+            )
+        })?;
+        if found.epoch > self.spec.epoch.0 {
+            return Err(self.superseded(&found));
+        }
+        Ok(Some(found))
+    }
+
+    fn superseded(&mut self, by: &RangeProgress) -> End {
+        let message = format!(
+            "worker {} has taken this range over with epoch {}; this lane has epoch {}",
+            by.worker, by.epoch, self.spec.epoch
+        );
+        tracing::warn!(task = %self.spec.task, "fenced: {message}");
+        self.board.not_running(State::Stopped, Cause::new(Reason::FENCED, message));
+        End::Stopped
+    }
+
+    /// Progress to run with: where every partition of the range starts. Partitions that must not run are noted on the board.
+    fn decide(&mut self, range: &Range, before: Option<RangeProgress>) -> Step<RangeProgress> {
+        let gathered = gather::gather(&self.spec, range, before.as_ref());
+        let facts = self.ask(gathered)?;
+        let mut progress = before.unwrap_or_else(|| RangeProgress {
+            source_topic: range.source_topic.clone(),
+            epoch: 0,
+            worker: String::new(),
+            partitions: BTreeMap::new(),
+        });
+        progress.epoch = self.spec.epoch.0;
+        progress.worker = self.spec.worker.to_string();
+        self.board.halted.clear();
+        for (partition, facts) in range.partitions().zip(&facts) {
+            let question = Question {
+                source: &range.source_topic,
+                target: &range.target_topic,
+                partition,
+                before: progress.partitions.get(&partition),
+                facts,
+                policy: self.spec.mirror.gap_policy,
+                now: SystemTime::now(),
+            };
+            match question.decide() {
+                Verdict::Run(decided) => self.note_start(partition, &mut progress, decided),
+                Verdict::Halt(cause) => {
+                    tracing::error!(task = %self.spec.task, partition, reason = %cause.reason, "{}", cause.message);
+                    self.board.halted.insert(partition, cause);
+                }
+            }
+        }
+        Ok(progress)
+    }
+
+    fn note_start(&self, partition: i32, progress: &mut RangeProgress, decided: PartitionProgress) {
+        let before = progress.partitions.insert(partition, decided);
+        let decided = &progress.partitions[&partition];
+        let recorded = before.as_ref().map_or(0, |b| b.gaps.len());
+        if let Some(gap) = decided.gaps.get(recorded..).and_then(|new| new.last()) {
+            let (first, end, kind) = (gap.first.0, gap.end.0, gap.kind.as_str());
+            tracing::warn!(task = %self.spec.task, partition, first, end, kind, "a gap is recorded, the range goes on");
+        }
+    }
+
+    fn assigned(&mut self, progress: &RangeProgress) -> Vec<Assigned> {
+        self.board.blocked = self.refused.iter().map(|(p, (_, cause))| (*p, cause.clone())).collect();
+        let running = self.spec.range.partitions().filter(|p| !self.board.halted.contains_key(p));
+        running
+            .filter_map(|partition| {
+                Some(Assigned {
+                    partition,
+                    position: progress.partitions.get(&partition)?.position,
+                    stop_before: self.refused.get(&partition).map(|(offset, _)| *offset),
+                })
+            })
+            .collect()
+    }
+
+    /// What the lane does after the engine has ended.
+    fn judge(&mut self, exit: Exit) -> End {
+        match exit {
+            Exit::Drained => End::Again,
+            Exit::Changed => {
+                // Settings of the target topic may have changed, too.
+                self.refused.clear();
+                self.batch_size = usize::MAX;
+                End::Again
+            }
+            Exit::RetryStopped => {
+                self.refused.clear();
+                End::Again
+            }
+            Exit::Reconsider { partition, error } => {
+                tracing::warn!(task = %self.spec.task, partition, %error, "fetching can't go on: asking the source again");
+                self.fetch_failure(partition, &error)
+            }
+            Exit::Refused { partition, offset, size, error } => self.refuse(partition, offset, size, &error),
+            Exit::Fenced(error) => {
+                self.suspect = true;
+                Cause::new(Reason::FENCED, format!("another owner of {}: {error}", self.spec.task)).into()
+            }
+            Exit::Failed { what, error } => {
+                let reason = ffi::reason_when_away(&error).unwrap_or(Reason::WAITING_FOR_CLUSTER);
+                Cause::new(reason, format!("{what}: {error}")).into()
+            }
+            Exit::Misaligned { partition, error } => Cause::new(
+                Reason::KAFKA_ERROR,
+                format!(
+                    "{} partition {partition}: {error}; positions are checked again",
+                    self.spec.range.target_topic
+                ),
+            )
+            .into(),
+        }
+    }
+
+    fn fetch_failure(&self, partition: i32, error: &ffi::Error) -> End {
+        use rdkafka_sys::types::RDKafkaErrorCode as Code;
+        let topic = &self.spec.range.source_topic;
+        let source = &self.spec.source;
+        match error.code {
+            Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => End::Again,
+            Code::TopicAuthorizationFailed => {
+                let principal = source.properties.principal().unwrap_or_else(|| "the worker".to_owned());
+                let message = format!("{principal} needs READ on topic {topic} of cluster {}", source.id);
+                Cause::new(Reason::MISSING_PERMISSION, message).into()
+            }
+            _ => {
+                let message =
+                    format!("fetching {topic} partition {partition} of cluster {}: {error}", source.id);
+                Cause::new(Reason::KAFKA_ERROR, message).into()
+            }
+        }
+    }
+
+    fn refuse(&mut self, partition: i32, offset: SourceOffset, size: usize, error: &ffi::Error) -> End {
+        use rdkafka_sys::types::RDKafkaErrorCode as Code;
+        let too_large = matches!(error.code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge);
+        let used = config::batch_size(self.spec.range.target_max_message_bytes).min(self.batch_size);
+        if too_large && size < used / 2 && used > config::MIN_BATCH_SIZE {
+            // The record is small: it was the batch that is larger than the target takes.
+            self.batch_size = (used / 4).max(config::MIN_BATCH_SIZE);
+            return End::Again;
+        }
+        let place = format!("{} partition {partition} offset {offset}", self.spec.range.source_topic);
+        let topic = &self.spec.range.target_topic;
+        let cause = if too_large {
+            let limit = match self.spec.range.target_max_message_bytes {
+                Some(limit) => format!("{limit} bytes"),
+                None => "fewer".to_owned(),
+            };
+            Cause::new(
+                Reason::RECORD_TOO_LARGE,
+                format!(
+                    "{place}: a record of {size} bytes, but {topic} takes batches of {limit}: raise max.message.bytes there"
+                ),
+            )
+        } else {
+            Cause::new(
+                Reason::RECORD_REFUSED,
+                format!("{place}: {topic} on the target refuses the record: {}", error.text),
+            )
+        };
+        tracing::error!(task = %self.spec.task, partition, reason = %cause.reason, "{}", cause.message);
+        self.refused.insert(partition, (offset, cause));
+        End::Again
+    }
+}
+
+/// Whether waiting may help without anybody changing anything.
+fn heals(reason: Reason) -> bool {
+    !matches!(
+        reason,
+        Reason::MISSING_PERMISSION
+            | Reason::AUTHENTICATION_FAILED
+            | Reason::TLS_FAILED
+            | Reason::SECRET_UNRESOLVED
+            | Reason::INVALID_PROPERTY
+            | Reason::UNSUPPORTED_VERSION
+            | Reason::TARGET_HAS_FEWER_PARTITIONS
+            | Reason::SOURCE_TOPIC_DELETED
+            | Reason::TARGET_TOPIC_MISSING
+            | Reason::INTERNAL
+    )
+}

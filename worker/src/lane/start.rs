@@ -1,0 +1,182 @@
+//! Where a partition starts, decided from its progress and what the clusters say now. Pure: the facts are gathered elsewhere.
+//!
+//! A position is never moved silently. What is lost is named, recorded as a gap, and handled as the mirror's policy says.
+
+use std::time::SystemTime;
+
+use twinlog_proto::id::{SourceOffset, TargetOffset};
+use twinlog_proto::model::GapPolicy;
+use twinlog_proto::reason::Reason;
+
+use crate::cause::Cause;
+use crate::offset_map::Chunk;
+use crate::progress::{Gap, GapKind, PartitionProgress};
+
+/// What the clusters say about a partition now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// First offset that exists, and the high watermark, of the source.
+    pub(crate) earliest: i64,
+    pub(crate) latest: i64,
+    /// UUID text; empty where the broker has no topic ids.
+    pub(crate) topic_id: String,
+    /// Where the leader epoch of the last copied record ended, if it is known.
+    pub(crate) epoch_end: Option<i64>,
+    /// Where the mirror's start setting leads, for a partition without progress.
+    pub(crate) start: i64,
+    /// High watermark of the target.
+    pub(crate) target_end: i64,
+}
+
+/// Whether and where to run.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Verdict {
+    Run(PartitionProgress),
+    /// Someone must decide; the progress stays as it is.
+    Halt(Cause),
+}
+
+/// The question for one partition.
+pub(crate) struct Question<'a> {
+    /// For messages.
+    pub(crate) source: &'a str,
+    pub(crate) target: &'a str,
+    pub(crate) partition: i32,
+    pub(crate) before: Option<&'a PartitionProgress>,
+    pub(crate) facts: &'a Facts,
+    pub(crate) policy: GapPolicy,
+    pub(crate) now: SystemTime,
+}
+
+impl Question<'_> {
+    pub(crate) fn decide(&self) -> Verdict {
+        let Some(before) = self.before else { return Verdict::Run(self.first_start()) };
+        let facts = self.facts;
+        let position = before.position.0;
+        let ids_known = !before.source_topic_id.is_empty() && !facts.topic_id.is_empty();
+        if ids_known && before.source_topic_id != facts.topic_id {
+            return self.recreated(before);
+        }
+        if facts.target_end < before.chunk.target_end().0 {
+            return self.target_truncated(before);
+        }
+        let epoch_end = facts.epoch_end.filter(|end| *end >= 0);
+        let kept = epoch_end.unwrap_or(facts.latest).min(facts.latest);
+        if kept < position {
+            return self.source_truncated(before, kept);
+        }
+        if facts.earliest > position {
+            return self.retention(before);
+        }
+        let topic_id = facts.topic_id.clone();
+        Verdict::Run(PartitionProgress { source_topic_id: topic_id, ..before.clone() })
+    }
+
+    fn first_start(&self) -> PartitionProgress {
+        let facts = self.facts;
+        let origin = SourceOffset(facts.start.max(facts.earliest));
+        PartitionProgress {
+            position: origin,
+            source_topic_id: facts.topic_id.clone(),
+            leader_epoch: -1,
+            origin,
+            origin_is_log_start: origin.0 == facts.earliest,
+            gaps: Vec::new(),
+            chunk: Chunk::anchored(origin, TargetOffset(facts.target_end)),
+        }
+    }
+
+    fn place(&self) -> String {
+        format!("{} partition {}", self.source, self.partition)
+    }
+
+    fn halt(&self, reason: Reason, what: &str, then: &str) -> Verdict {
+        let remedy = format!("Set the mirror's gap_policy to RESUME to record this and {then}.");
+        Verdict::Halt(Cause::new(reason, format!("{what}. {remedy}")))
+    }
+
+    /// Goes on at `position`; from there on nothing that was known counts, and copies go behind what is on the target now.
+    fn go_on(&self, before: &PartitionProgress, position: i64, gap: Gap) -> Verdict {
+        let at = SourceOffset(position);
+        let chunk = before.chunk.restart(at, TargetOffset(self.facts.target_end));
+        let mut progress = PartitionProgress { position: at, leader_epoch: -1, chunk, ..before.clone() };
+        progress.record(gap);
+        Verdict::Run(progress)
+    }
+
+    fn gap(&self, first: i64, end: i64, kind: GapKind) -> Gap {
+        Gap { first: SourceOffset(first), end: SourceOffset(end), kind, time: self.now }
+    }
+
+    fn recreated(&self, before: &PartitionProgress) -> Verdict {
+        let (facts, old) = (self.facts, before.position.0);
+        if self.policy == GapPolicy::Halt {
+            let what = format!(
+                "{} was deleted and created again: topic id {} was copied up to offset {old}, now it is {}",
+                self.place(),
+                before.source_topic_id,
+                facts.topic_id
+            );
+            return self.halt(
+                Reason::SOURCE_TOPIC_RECREATED,
+                &what,
+                "copy the new topic from its start, behind the old records",
+            );
+        }
+        let start = SourceOffset(facts.earliest);
+        let mut progress = PartitionProgress {
+            position: start,
+            source_topic_id: facts.topic_id.clone(),
+            leader_epoch: -1,
+            origin: start,
+            origin_is_log_start: true,
+            gaps: before.gaps.clone(),
+            chunk: Chunk::anchored(start, TargetOffset(facts.target_end)),
+        };
+        progress.record(self.gap(old, old, GapKind::Recreated));
+        Verdict::Run(progress)
+    }
+
+    fn target_truncated(&self, before: &PartitionProgress) -> Verdict {
+        let (end, known) = (self.facts.target_end, before.chunk.target_end().0);
+        let (target, partition) = (self.target, self.partition);
+        if self.policy == GapPolicy::Halt {
+            let what = format!(
+                "{target} partition {partition} on the target ends at {end}, but was copied up to {known}: it lost records"
+            );
+            return self.halt(Reason::TARGET_TRUNCATED, &what, "copy what was lost again");
+        }
+        let again = before.chunk.source_of(TargetOffset(end)).unwrap_or(before.origin);
+        let again = again.0.max(self.facts.earliest);
+        let chunk = before.chunk.restart(SourceOffset(again), TargetOffset(end));
+        let progress =
+            PartitionProgress { position: SourceOffset(again), leader_epoch: -1, chunk, ..before.clone() };
+        Verdict::Run(progress)
+    }
+
+    fn source_truncated(&self, before: &PartitionProgress, kept: i64) -> Verdict {
+        let position = before.position.0;
+        if self.policy == GapPolicy::Halt {
+            let what = format!(
+                "{} was truncated at the source to offset {kept} (unclean leader election?) after it was copied up to {position}",
+                self.place()
+            );
+            return self.halt(Reason::SOURCE_TRUNCATED, &what, "go on with what the source has now");
+        }
+        let resume = kept.max(self.facts.earliest);
+        self.go_on(before, resume, self.gap(kept, position, GapKind::Truncation))
+    }
+
+    fn retention(&self, before: &PartitionProgress) -> Verdict {
+        let (position, earliest) = (before.position.0, self.facts.earliest);
+        if self.policy == GapPolicy::Halt {
+            let what = format!(
+                "{}: offsets {position} to {} were deleted at the source before they were copied (retention outran the mirror)",
+                self.place(),
+                earliest - 1
+            );
+            return self.halt(Reason::SOURCE_OFFSETS_LOST, &what, "go on at the first record that exists");
+        }
+        self.go_on(before, earliest, self.gap(position, earliest, GapKind::Retention))
+    }
+}

@@ -1,0 +1,293 @@
+//! What a lane shows: its status for the session and its metrics.
+//!
+//! Metrics, all with labels `mirror`, `topic` (of the target) and `block`:
+//! - `twinlog_lane_records_total`, `twinlog_lane_bytes_total` (keys and values): copied to the target;
+//! - `twinlog_lane_lag_records`: between position and source end, all partitions;
+//! - `twinlog_lane_in_flight_bytes`: memory held by records that wait for acknowledgement;
+//! - `twinlog_lane_latency_p50_seconds`, `twinlog_lane_latency_p99_seconds`: from fetched to acknowledged (exactly once:
+//!   committed), worst partition, over ten seconds;
+//! - `twinlog_lane_restarts_total`: times the lane made its clients anew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use metrics::{Counter, Gauge};
+use tokio::sync::watch;
+use twinlog_proto::reason::Reason;
+use twinlog_proto::v1::{self, State};
+
+use super::ledger::Account;
+use super::{LaneSpec, LaneStatus};
+use crate::cause::Cause;
+use crate::cluster::ClusterHandle;
+use crate::engine::librdkafka::ffi;
+use crate::engine::librdkafka::mover::{Slot, View};
+use crate::progress::{Gap, PartitionProgress, RangeProgress, millis};
+
+/// Records that wait so long for an acknowledgement mean that the target, or the leader of a partition there, is away.
+const ACK_PATIENCE: Duration = Duration::from_secs(3);
+/// Between tries to reach a cluster that is away.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+
+pub(super) struct Board {
+    sender: watch::Sender<LaneStatus>,
+    target_topic: String,
+    /// Partitions that don't run, and why.
+    pub(super) halted: BTreeMap<i32, Cause>,
+    /// Partitions that stop before a record, and why.
+    pub(super) blocked: BTreeMap<i32, Cause>,
+    source: Side,
+    target: Side,
+    metrics: Metrics,
+}
+
+struct Metrics {
+    records: Counter,
+    bytes: Counter,
+    lag: Gauge,
+    in_flight: Gauge,
+    p50: Gauge,
+    p99: Gauge,
+    restarts: Counter,
+    /// Of this run of the engine, already counted.
+    counted: (u64, u64),
+}
+
+/// One of the two clusters, as far as the lane can tell.
+struct Side {
+    role: &'static str,
+    cluster: Arc<ClusterHandle>,
+    /// Set while every broker is away; cleared by a task that tries to reach the cluster.
+    away: Option<(Cause, Arc<AtomicBool>)>,
+}
+
+impl Side {
+    fn new(role: &'static str, cluster: &Arc<ClusterHandle>) -> Self {
+        Self { role, cluster: cluster.clone(), away: None }
+    }
+
+    fn name(&self) -> String {
+        format!("{} cluster {}", self.role, self.cluster.id)
+    }
+
+    fn note(&mut self, trouble: Option<ffi::Error>, runtime: &tokio::runtime::Handle) {
+        if self.away.as_ref().is_some_and(|(_, back)| back.load(Ordering::Relaxed)) {
+            self.away = None;
+        }
+        let Some(trouble) = trouble else { return };
+        let Some(reason) = ffi::reason_when_away(&trouble) else { return };
+        if self.away.is_some() {
+            return;
+        }
+        let servers = self.cluster.properties.bootstrap_servers().join(",");
+        let cause = Cause::new(reason, format!("{} ({servers}): {}", self.name(), trouble.text));
+        let back = Arc::new(AtomicBool::new(false));
+        self.away = Some((cause, back.clone()));
+        let cluster = self.cluster.clone();
+        runtime.spawn(async move {
+            // Ends when the lane has forgotten the flag, too.
+            while Arc::strong_count(&back) > 1 {
+                tokio::time::sleep(PROBE_INTERVAL).await;
+                if cluster.client.describe_cluster().await.is_ok() {
+                    back.store(true, Ordering::Relaxed);
+                    return;
+                }
+            }
+        });
+    }
+}
+
+impl Board {
+    pub(super) fn new(spec: &LaneSpec, sender: watch::Sender<LaneStatus>) -> Self {
+        let labels = [
+            ("mirror", spec.mirror.id.to_string()),
+            ("topic", spec.range.target_topic.clone()),
+            ("block", spec.range.block.to_string()),
+        ];
+        let metrics = Metrics {
+            records: metrics::counter!("twinlog_lane_records_total", &labels),
+            bytes: metrics::counter!("twinlog_lane_bytes_total", &labels),
+            lag: metrics::gauge!("twinlog_lane_lag_records", &labels),
+            in_flight: metrics::gauge!("twinlog_lane_in_flight_bytes", &labels),
+            p50: metrics::gauge!("twinlog_lane_latency_p50_seconds", &labels),
+            p99: metrics::gauge!("twinlog_lane_latency_p99_seconds", &labels),
+            restarts: metrics::counter!("twinlog_lane_restarts_total", &labels),
+            counted: (0, 0),
+        };
+        Self {
+            sender,
+            target_topic: spec.range.target_topic.clone(),
+            halted: BTreeMap::new(),
+            blocked: BTreeMap::new(),
+            source: Side::new("source", &spec.source),
+            target: Side::new("target", &spec.target),
+            metrics,
+        }
+    }
+
+    /// The engine starts anew with this progress.
+    pub(super) fn restarted(&mut self, progress: &RangeProgress) {
+        self.metrics.restarts.increment(1);
+        self.metrics.counted = (0, 0);
+        let partitions = progress
+            .partitions
+            .iter()
+            .map(|(number, p)| self.settled(*number, |status| fill(status, *number, p)))
+            .collect();
+        self.send(partitions, None);
+    }
+
+    /// The lane as a whole does not run now: partitions keep their last numbers.
+    pub(super) fn not_running(&mut self, state: State, cause: Cause) {
+        self.metrics.in_flight.set(0.0);
+        self.sender.send_modify(|status| {
+            let cause = cause.continuing(status.cause.as_ref());
+            status.state = state;
+            for partition in &mut status.partitions {
+                partition.records_per_second = 0.0;
+                partition.bytes_per_second = 0.0;
+                if partition.state() != State::Stopped {
+                    partition.set_state(state);
+                }
+            }
+            status.cause = Some(cause);
+        });
+    }
+
+    /// The engine runs: takes over its numbers.
+    pub(super) fn running(&mut self, view: View<'_>, runtime: &tokio::runtime::Handle) {
+        let now = Instant::now();
+        self.source.note(view.trouble.0, runtime);
+        self.target.note(view.trouble.1, runtime);
+        let mut statuses = Vec::with_capacity(view.slots.len() + self.halted.len());
+        let (mut lag, mut p50, mut p99) = (0, 0.0_f64, 0.0_f64);
+        let (mut records, mut bytes) = (0, 0);
+        for (account, slot) in view.ledger.accounts.iter_mut().zip(view.slots) {
+            let high = view.source.high_watermark(view.source_topic, slot.partition);
+            let status = self.settled(slot.partition, |status| measure(status, account, slot, high, now));
+            lag += status.lag_records;
+            p50 = p50.max(status.latency_p50_ms);
+            p99 = p99.max(status.latency_p99_ms);
+            records += account.meter.records;
+            bytes += account.meter.bytes;
+            statuses.push(status);
+        }
+        let resting = self.sender.borrow().partitions.clone();
+        statuses.extend(resting.into_iter().filter(|p| self.halted.contains_key(&p.partition)));
+        statuses.sort_by_key(|status| status.partition);
+        self.metrics.records.increment(records - self.metrics.counted.0);
+        self.metrics.bytes.increment(bytes - self.metrics.counted.1);
+        self.metrics.counted = (records, bytes);
+        self.metrics.lag.set(lag as f64);
+        self.metrics.in_flight.set(view.in_flight as f64);
+        self.metrics.p50.set(p50 / 1000.0);
+        self.metrics.p99.set(p99 / 1000.0);
+        let waiting = self.waiting(view.oldest, now);
+        self.send(statuses, waiting);
+    }
+
+    fn waiting(&self, oldest: Option<Instant>, now: Instant) -> Option<Cause> {
+        if let Some((cause, _)) = self.source.away.as_ref().or(self.target.away.as_ref()) {
+            return Some(cause.clone());
+        }
+        let waited = oldest.map(|at| now.duration_since(at)).filter(|waited| *waited > ACK_PATIENCE)?;
+        let message = format!(
+            "{}: {} has not acknowledged records for {} s: a partition there has no leader or too few in-sync replicas",
+            self.target.name(),
+            self.target_topic,
+            waited.as_secs()
+        );
+        let since = SystemTime::now().checked_sub(waited).unwrap_or_else(SystemTime::now);
+        Some(Cause { since, ..Cause::new(Reason::WAITING_FOR_CLUSTER, message) })
+    }
+
+    /// A partition's status with the state that its causes give it.
+    fn settled(&self, partition: i32, fill: impl FnOnce(&mut v1::PartitionStatus)) -> v1::PartitionStatus {
+        let mut status =
+            v1::PartitionStatus { partition, source_end: -1, target_end: -1, ..Default::default() };
+        status.set_state(State::Active);
+        fill(&mut status);
+        let blocked = self.blocked.get(&partition).filter(|_| status.state() == State::Stopped);
+        if let Some(cause) = self.halted.get(&partition).or(blocked) {
+            status.set_state(State::Stopped);
+            status.cause = Some(cause.clone().into());
+        }
+        status
+    }
+
+    fn send(&self, mut partitions: Vec<v1::PartitionStatus>, waiting: Option<Cause>) {
+        let stopped = partitions.iter().filter(|p| p.state() == State::Stopped).count();
+        let (state, cause) = match (stopped, waiting) {
+            (0, None) => (State::Active, None),
+            (n, _) if n > 0 && n == partitions.len() => (State::Stopped, self.first_cause(&partitions)),
+            (_, Some(cause)) => {
+                for partition in partitions.iter_mut().filter(|p| p.state() == State::Active) {
+                    partition.set_state(State::Waiting);
+                }
+                (State::Waiting, Some(cause))
+            }
+            (_, None) => (State::Degraded, self.first_cause(&partitions)),
+        };
+        self.sender.send_modify(|status| {
+            let cause = cause.map(|cause| cause.continuing(status.cause.as_ref()));
+            *status = LaneStatus { state, cause, partitions };
+        });
+    }
+
+    fn first_cause(&self, partitions: &[v1::PartitionStatus]) -> Option<Cause> {
+        let stopped = partitions.iter().filter(|p| p.state() == State::Stopped);
+        stopped
+            .filter_map(|p| self.halted.get(&p.partition).or_else(|| self.blocked.get(&p.partition)))
+            .next()
+            .cloned()
+    }
+}
+
+/// What is known of a partition that doesn't move yet.
+fn fill(status: &mut v1::PartitionStatus, partition: i32, progress: &PartitionProgress) {
+    status.partition = partition;
+    status.position = progress.position.0;
+    status.target_end = progress.chunk.target_end().0;
+    status.gaps = progress.gaps.iter().map(gap).collect();
+}
+
+fn measure(
+    status: &mut v1::PartitionStatus,
+    account: &mut Account,
+    slot: &Slot,
+    high: Option<i64>,
+    now: Instant,
+) {
+    fill(status, slot.partition, &account.progress);
+    status.position = account.durable.0;
+    // The last stable offset is known where the reader met it; until the log grows it stays that.
+    let end = match (slot.end, high) {
+        (Some((end, then)), Some(high)) if high <= then => Some(end),
+        (_, high) => high,
+    };
+    status.source_end = end.map_or(-1, |end| end.max(status.position));
+    status.lag_records = (status.source_end - status.position).max(0);
+    let reading = account.meter.read(now);
+    status.records_per_second = reading.records_per_second;
+    status.bytes_per_second = reading.bytes_per_second;
+    status.latency_p50_ms = reading.p50_ms;
+    status.latency_p99_ms = reading.p99_ms;
+    status.records = i64::try_from(account.meter.records).unwrap_or(i64::MAX);
+    status.bytes = i64::try_from(account.meter.bytes).unwrap_or(i64::MAX);
+    let age = account.newest.map(|(timestamp, acknowledged)| millis(acknowledged).saturating_sub(timestamp));
+    status.record_age_ms = age.unwrap_or(0).max(0);
+    if slot.stopped {
+        status.set_state(State::Stopped);
+    }
+}
+
+fn gap(gap: &Gap) -> v1::Gap {
+    v1::Gap {
+        first_offset: gap.first.0,
+        end_offset: gap.end.0,
+        reason: gap.kind.as_str().to_owned(),
+        time: Some(gap.time.into()),
+    }
+}

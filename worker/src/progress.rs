@@ -1,0 +1,248 @@
+//! Progress: the source positions of a range that are durably on the target, with the open piece of the offset map. One
+//! record per range in `twinlog.<mirror>.progress`, rewritten with every commit; closed pieces of the map go to
+//! `twinlog.<mirror>.offsets`. Both topics are compacted, and the records of one range lie in one partition of each.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use prost::Message;
+use twinlog_proto::id::{MirrorId, SourceOffset, stable_hash};
+use twinlog_proto::{model, policy, storage};
+
+use crate::kafka::{KafkaClient, KafkaError, NewTopic};
+use crate::offset_map::{Chunk, Damaged};
+
+/// Partitions of a new progress or offsets topic.
+const PARTITIONS: i32 = 8;
+/// Kafka 4.3 refuses smaller segments; small ones keep what compaction can't touch, and so a takeover's reading, small.
+const SEGMENT_BYTES: &str = "1048576";
+/// A segment is closed to compaction until it rolls, milliseconds.
+const PROGRESS_SEGMENT_MS: &str = "600000";
+const DIRTY_RATIO: &str = "0.1";
+
+/// Progress of one range.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RangeProgress {
+    pub source_topic: String,
+    /// Assignment epoch of the writer.
+    pub epoch: i64,
+    pub worker: String,
+    pub partitions: BTreeMap<i32, PartitionProgress>,
+}
+
+/// Progress of one partition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartitionProgress {
+    /// Everything below is on the target or a recorded gap.
+    pub position: SourceOffset,
+    /// UUID text; empty where the broker has no topic ids.
+    pub source_topic_id: String,
+    /// Of the last record copied; -1 unknown.
+    pub leader_epoch: i32,
+    /// First offset this mirror was responsible for.
+    pub origin: SourceOffset,
+    /// Nothing existed below `origin` when the mirror began.
+    pub origin_is_log_start: bool,
+    pub gaps: Vec<Gap>,
+    pub chunk: Chunk,
+}
+
+/// Source offsets `[first, end)` that were gone before they were copied, or that the source took back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    pub first: SourceOffset,
+    pub end: SourceOffset,
+    pub kind: GapKind,
+    pub time: SystemTime,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GapKind {
+    /// Deleted at the source (retention, DeleteRecords) before they were copied.
+    Retention,
+    /// The source lost them after they were copied (unclean election).
+    Truncation,
+    /// The topic was deleted and created again.
+    Recreated,
+}
+
+impl GapKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retention => "RETENTION",
+            Self::Truncation => "TRUNCATION",
+            Self::Recreated => "RECREATED",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "TRUNCATION" => Self::Truncation,
+            "RECREATED" => Self::Recreated,
+            _ => Self::Retention,
+        }
+    }
+}
+
+/// Gaps kept per partition; of more, the oldest are forgotten.
+pub const MAX_GAPS: usize = 16;
+
+impl RangeProgress {
+    pub fn encode(&self, now: SystemTime) -> Vec<u8> {
+        let partitions = self.partitions.iter().map(|(number, p)| p.to_stored(*number)).collect();
+        storage::Progress {
+            source_topic: self.source_topic.clone(),
+            partitions,
+            epoch: self.epoch,
+            worker: self.worker.clone(),
+            time_ms: millis(now),
+        }
+        .encode_to_vec()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
+        let stored = storage::Progress::decode(bytes).map_err(|e| Damaged(e.to_string()))?;
+        let partitions = stored
+            .partitions
+            .into_iter()
+            .map(|p| Ok((p.partition, PartitionProgress::from_stored(p)?)))
+            .collect::<Result<_, Damaged>>()?;
+        Ok(Self { source_topic: stored.source_topic, epoch: stored.epoch, worker: stored.worker, partitions })
+    }
+}
+
+impl PartitionProgress {
+    fn to_stored(&self, partition: i32) -> storage::PartitionProgress {
+        storage::PartitionProgress {
+            partition,
+            position: self.position.0,
+            source_topic_id: self.source_topic_id.clone(),
+            leader_epoch: self.leader_epoch,
+            origin: self.origin.0,
+            origin_is_log_start: self.origin_is_log_start,
+            gaps: self
+                .gaps
+                .iter()
+                .map(|gap| storage::GapRecord {
+                    first_offset: gap.first.0,
+                    end_offset: gap.end.0,
+                    reason: gap.kind.as_str().to_owned(),
+                    time_ms: millis(gap.time),
+                })
+                .collect(),
+            open_chunk: Some(self.chunk.to_stored()),
+        }
+    }
+
+    fn from_stored(stored: storage::PartitionProgress) -> Result<Self, Damaged> {
+        let chunk = stored.open_chunk.ok_or_else(|| Damaged("progress without an open chunk".to_owned()))?;
+        Ok(Self {
+            position: SourceOffset(stored.position),
+            source_topic_id: stored.source_topic_id,
+            leader_epoch: stored.leader_epoch,
+            origin: SourceOffset(stored.origin),
+            origin_is_log_start: stored.origin_is_log_start,
+            gaps: stored
+                .gaps
+                .iter()
+                .map(|gap| Gap {
+                    first: SourceOffset(gap.first_offset),
+                    end: SourceOffset(gap.end_offset),
+                    kind: GapKind::parse(&gap.reason),
+                    time: time(gap.time_ms),
+                })
+                .collect(),
+            chunk: Chunk::from_stored(&chunk)?,
+        })
+    }
+
+    /// Records a gap, forgetting the oldest beyond the limit.
+    pub fn record(&mut self, gap: Gap) {
+        self.gaps.push(gap);
+        let surplus = self.gaps.len().saturating_sub(MAX_GAPS);
+        self.gaps.drain(..surplus);
+    }
+}
+
+pub(crate) fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn time(millis: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+/// Key of a range's progress record.
+pub fn progress_key(target_topic: &str, block: u32) -> Vec<u8> {
+    storage::ProgressKey {
+        target_topic: target_topic.to_owned(),
+        block: i32::try_from(block).unwrap_or(i32::MAX),
+    }
+    .encode_to_vec()
+}
+
+/// Key of a closed chunk.
+pub fn chunk_key(source_topic: &str, partition: i32, source_topic_id: &str, start: SourceOffset) -> Vec<u8> {
+    storage::OffsetMapKey {
+        source_topic: source_topic.to_owned(),
+        partition,
+        source_topic_id: source_topic_id.to_owned(),
+        first_source_offset: start.0,
+    }
+    .encode_to_vec()
+}
+
+/// Partition of both internal topics that holds a range's records.
+pub fn storage_partition(target_topic: &str, block: u32, partitions: usize) -> i32 {
+    let mut name = target_topic.as_bytes().to_vec();
+    name.push(b'/');
+    name.extend_from_slice(block.to_string().as_bytes());
+    (stable_hash(&name) % partitions.max(1) as u64) as i32
+}
+
+/// Where a mirror keeps its progress and its offset map.
+#[derive(Debug, Clone)]
+pub struct StorageTopics {
+    pub progress: String,
+    pub progress_partitions: usize,
+    pub offsets: String,
+    pub offsets_partitions: usize,
+}
+
+impl StorageTopics {
+    /// Creates what is missing on the target.
+    ///
+    /// # Errors
+    /// As `KafkaClient::ensure_topic`.
+    pub async fn ensure(target: &KafkaClient, mirror: &model::Mirror) -> Result<Self, KafkaError> {
+        let topic = |name: String, settings: &[(&str, &str)]| NewTopic {
+            name,
+            partitions: PARTITIONS,
+            replication_factor: mirror.replication_factor,
+            configs: settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        };
+        let compact = ("cleanup.policy", "compact");
+        let (progress, offsets) = Self::names(&mirror.id);
+        let progress = topic(
+            progress,
+            &[
+                compact,
+                ("segment.bytes", SEGMENT_BYTES),
+                ("segment.ms", PROGRESS_SEGMENT_MS),
+                ("min.cleanable.dirty.ratio", DIRTY_RATIO),
+            ],
+        );
+        let offsets = topic(offsets, &[compact]);
+        let found = target.ensure_topic(&progress).await?;
+        let progress_partitions = found.partitions.len();
+        let found = target.ensure_topic(&offsets).await?;
+        let offsets_partitions = found.partitions.len();
+        Ok(Self { progress: progress.name, progress_partitions, offsets: offsets.name, offsets_partitions })
+    }
+
+    /// Names of the progress and the offsets topic.
+    pub fn names(mirror: &MirrorId) -> (String, String) {
+        (policy::progress_topic(mirror), policy::offsets_topic(mirror))
+    }
+}
