@@ -6,14 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
 use twinlog_proto::reason::Reason;
 
 use super::control::Control;
 use crate::cause::Cause;
-use crate::engine::librdkafka::config::TRANSACTION_TIMEOUT;
+use crate::engine::librdkafka::config::{self, TRANSACTION_TIMEOUT};
 use crate::engine::librdkafka::ffi::source::{Fetched, MAX_BATCH, Source};
-use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec};
+use crate::kafka::{ClientProperties, Isolation, KafkaClient, KafkaError, OffsetSpec};
 
 /// The longest sleep while reading.
 const MAX_PARK: Duration = Duration::from_millis(50);
@@ -48,7 +47,7 @@ pub(super) async fn ends(
 /// # Errors
 /// `None`: the lane is drained meanwhile.
 pub(super) fn newest(
-    config: &ClientConfig,
+    properties: &ClientProperties,
     topic: &str,
     partition: i32,
     (start, end): (i64, i64),
@@ -62,7 +61,7 @@ pub(super) fn newest(
     let failed = |error: &dyn std::fmt::Display| {
         Some(Cause::new(Reason::WAITING_FOR_CLUSTER, format!("{}: {error}", place())))
     };
-    let mut source = Source::open(config).map_err(|e| failed(&e))?;
+    let mut source = Source::open(&config::reader(properties), properties).map_err(|e| failed(&e))?;
     let index = source.topic(topic).map_err(|e| failed(&e))?;
     source.start(index, partition, start).map_err(|e| failed(&e))?;
     let deadline = Instant::now() + PATIENCE;

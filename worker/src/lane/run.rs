@@ -151,8 +151,9 @@ impl Runner {
             self.control.pause(RETRY_STOPPED);
             return Err(End::Again);
         }
-        let source_config = config::source(&self.spec.source.properties, &self.client_id(), &memory);
-        let source = Source::open(&source_config).map_err(|e| self.unusable("source", &e))?;
+        let source_config = config::source(&self.spec.source.properties, &memory);
+        let source = Source::open(&source_config, &self.spec.source.properties)
+            .map_err(|e| self.unusable("source", &e))?;
         let running: Vec<i32> = assigned.iter().map(|a| a.partition).collect();
         let job = Job {
             source_topic: &range.source_topic,
@@ -221,10 +222,6 @@ impl Runner {
         progress::storage_partition(&self.spec.range.target_topic, self.spec.range.block, partitions)
     }
 
-    fn client_id(&self) -> String {
-        format!("twinlog-{}", self.spec.task)
-    }
-
     fn open_target(&mut self, memory: &Memory, exactly_once: bool) -> Step<Target> {
         let (mirror, range) = (&self.spec.mirror, &self.spec.range);
         let id = policy::transactional_id(&mirror.id, &range.target_topic, range.block);
@@ -234,8 +231,9 @@ impl Runner {
             target_latency: mirror.target_latency,
             batch_size: config::batch_size(range.target_max_message_bytes).min(self.batch_size),
         };
-        let config = config::target(&self.spec.target.properties, &self.client_id(), memory, &settings);
-        let target = Target::open(&config).map_err(|e| self.unusable("target", &e))?;
+        let config = config::target(&self.spec.target.properties, memory, &settings);
+        let target =
+            Target::open(&config, &self.spec.target.properties).map_err(|e| self.unusable("target", &e))?;
         if exactly_once {
             self.init_transactions(&target, &id)?;
         }
@@ -295,9 +293,15 @@ impl Runner {
         let partition = self.storage_partition(topics.progress_partitions);
         let key = progress::progress_key(&self.spec.range.target_topic, self.spec.range.block);
         let ends = self.ask(recover::ends(&self.spec.target.client, &topics.progress, partition))?;
-        let config = config::reader(&self.spec.target.properties, &self.client_id());
-        let found = recover::newest(&config, &topics.progress, partition, ends, &key, &self.control)
-            .map_err(|cause| cause.map_or(End::Again, End::Later))?;
+        let found = recover::newest(
+            &self.spec.target.properties,
+            &topics.progress,
+            partition,
+            ends,
+            &key,
+            &self.control,
+        )
+        .map_err(|cause| cause.map_or(End::Again, End::Later))?;
         let Some(bytes) = found else { return Ok(None) };
         let found = RangeProgress::decode(&bytes).map_err(|damaged| {
             let place = format!("{} partition {partition}", topics.progress);

@@ -58,10 +58,9 @@ impl Memory {
 struct Settings(ClientConfig);
 
 impl Settings {
-    fn new(properties: &ClientProperties, role: Role, client_id: &str) -> Self {
+    fn new(properties: &ClientProperties, role: Role) -> Self {
         let mut settings = Self(properties.rdkafka(role));
         settings
-            .tune("client.id", client_id)
             .tune("log.connection.close", "false")
             .tune("reconnect.backoff.ms", "50")
             .tune("reconnect.backoff.max.ms", "1000")
@@ -87,9 +86,9 @@ impl Settings {
 }
 
 /// A reader that sees committed records only, starts where it is told and never jumps.
-pub(crate) fn source(properties: &ClientProperties, client_id: &str, memory: &Memory) -> ClientConfig {
+pub(crate) fn source(properties: &ClientProperties, memory: &Memory) -> ClientConfig {
     let queued = memory.fetched_per_partition;
-    let mut settings = Settings::new(properties, Role::Consumer, client_id);
+    let mut settings = Settings::new(properties, Role::Consumer);
     settings
         .fix("isolation.level", "read_committed")
         .fix("auto.offset.reset", "error")
@@ -110,8 +109,8 @@ pub(crate) fn source(properties: &ClientProperties, client_id: &str, memory: &Me
 }
 
 /// A reader of the internal topics.
-pub(crate) fn reader(properties: &ClientProperties, client_id: &str) -> ClientConfig {
-    source(properties, client_id, &Memory::divide(READER_BYTES, 1))
+pub(crate) fn reader(properties: &ClientProperties) -> ClientConfig {
+    source(properties, &Memory::divide(READER_BYTES, 1))
 }
 
 /// Memory of a reader of internal topics, bytes.
@@ -135,12 +134,11 @@ pub(crate) fn batch_size(max_message_bytes: Option<i32>) -> usize {
 /// A writer that keeps order, acknowledges only what is replicated, and never gives up by itself.
 pub(crate) fn target(
     properties: &ClientProperties,
-    client_id: &str,
     memory: &Memory,
     settings: &TargetSettings<'_>,
 ) -> ClientConfig {
     let linger = (settings.target_latency / 4).min(Duration::from_millis(5));
-    let mut config = Settings::new(properties, Role::Producer, client_id);
+    let mut config = Settings::new(properties, Role::Producer);
     config
         .fix("acks", "all")
         .fix("enable.idempotence", "true")

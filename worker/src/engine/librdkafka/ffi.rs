@@ -18,6 +18,8 @@ use rdkafka_sys as sys;
 use sys::types::RDKafkaErrorCode;
 use twinlog_proto::reason::Reason;
 
+use crate::kafka::ClientProperties;
+
 pub(crate) mod source;
 pub(crate) mod target;
 
@@ -95,11 +97,14 @@ struct Shared {
     acks: Mutex<Vec<target::Ack>>,
     /// The message being produced has timestamp 0 (see `target`).
     zero_timestamp: AtomicBool,
+    /// Where tokens come from.
+    properties: ClientProperties,
 }
 
 impl Shared {
-    fn new() -> Self {
+    fn new(properties: &ClientProperties) -> Self {
         Self {
+            properties: properties.clone(),
             owner: std::thread::current(),
             trouble: Mutex::default(),
             acks: Mutex::default(),
@@ -128,12 +133,13 @@ impl Handle {
     /// `prepare` sees the configuration before it is handed over.
     fn new(
         config: &ClientConfig,
+        properties: &ClientProperties,
         kind: sys::rd_kafka_type_t,
         prepare: impl FnOnce(*mut sys::rd_kafka_conf_t, *mut c_void),
     ) -> Result<Self, Error> {
         let invalid = |text: String| Error::plain(RDKafkaErrorCode::InvalidArgument, text);
         let native = config.create_native_config().map_err(|e| invalid(e.to_string()))?;
-        let shared = Box::new(Shared::new());
+        let shared = Box::new(Shared::new(properties));
         let opaque: *mut c_void = (&raw const *shared).cast_mut().cast();
         let mut text = [0 as c_char; ERROR_TEXT];
         // SAFETY: the configuration is valid; its opaque is boxed and moves into the handle, whose `Drop` destroys the
@@ -143,13 +149,23 @@ impl Handle {
             sys::rd_kafka_conf_set_opaque(conf, opaque);
             sys::rd_kafka_conf_set_error_cb(conf, Some(on_error));
             sys::rd_kafka_conf_set_log_cb(conf, Some(on_log));
+            let with_tokens = properties.sasl_mechanism() == Some("OAUTHBEARER");
+            if with_tokens {
+                sys::rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, Some(on_token));
+                sys::rd_kafka_conf_enable_sasl_queue(conf, 1);
+            }
             prepare(conf, opaque);
             let raw = sys::rd_kafka_new(kind, conf, text.as_mut_ptr(), text.len());
             if raw.is_null() {
                 sys::rd_kafka_conf_destroy(conf);
                 return Err(invalid(CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned()));
             }
-            Ok(Self { raw, shared })
+            let handle = Self { raw, shared };
+            if with_tokens {
+                // Tokens are fetched on librdkafka's own thread: the lane's may be waiting for what needs one.
+                Error::check(sys::rd_kafka_sasl_background_callbacks_enable(raw))?;
+            }
+            Ok(handle)
         }
     }
 
@@ -248,6 +264,42 @@ unsafe extern "C" fn on_error(
             error.fatal = true;
         }
         (*opaque.cast::<Shared>()).report(error);
+    }
+}
+
+unsafe extern "C" fn on_token(raw: *mut sys::rd_kafka_t, _: *const c_char, opaque: *mut c_void) {
+    // SAFETY: the opaque is the handle's `Shared`.
+    let shared = unsafe { &*opaque.cast::<Shared>() };
+    let token = shared.properties.oauth_token().map_err(|error| error.to_string()).and_then(|token| {
+        let text = |text: &str| CString::new(text).map_err(|_| "the token holds a zero byte".to_owned());
+        Ok((text(&token.token)?, text(&token.principal_name)?, token.lifetime_ms))
+    });
+    let mut failure = [0 as c_char; ERROR_TEXT];
+    let refused = match token {
+        Ok((token, principal, lifetime)) => {
+            // SAFETY: both texts live during the call, which copies them; the buffer is as long as is said.
+            let code = unsafe {
+                sys::rd_kafka_oauthbearer_set_token(
+                    raw,
+                    token.as_ptr(),
+                    lifetime,
+                    principal.as_ptr(),
+                    std::ptr::null_mut(),
+                    0,
+                    failure.as_mut_ptr(),
+                    failure.len(),
+                )
+            };
+            // SAFETY: the call ends its text with a zero byte.
+            (code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR)
+                .then(|| unsafe { CStr::from_ptr(failure.as_ptr()) }.to_string_lossy().into_owned())
+        }
+        Err(text) => Some(text),
+    };
+    if let Some(text) = refused {
+        let text = CString::new(text).unwrap_or_default();
+        // SAFETY: the text is copied.
+        unsafe { sys::rd_kafka_oauthbearer_set_token_failure(raw, text.as_ptr()) };
     }
 }
 

@@ -9,6 +9,7 @@ use rdkafka_sys as sys;
 use sys::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::{Error, Handle, Topic};
+use crate::kafka::ClientProperties;
 
 /// Messages taken from the queue by one call at most.
 pub(crate) const MAX_BATCH: usize = 1024;
@@ -56,8 +57,9 @@ pub(crate) enum Fetched {
 
 impl Source {
     /// Creates the consumer. The calling thread is the one that is unparked when something was fetched.
-    pub(crate) fn open(config: &ClientConfig) -> Result<Self, Error> {
-        let handle = Arc::new(Handle::new(config, sys::rd_kafka_type_t::RD_KAFKA_CONSUMER, |_, _| ())?);
+    pub(crate) fn open(config: &ClientConfig, properties: &ClientProperties) -> Result<Self, Error> {
+        let handle =
+            Arc::new(Handle::new(config, properties, sys::rd_kafka_type_t::RD_KAFKA_CONSUMER, |_, _| ())?);
         // SAFETY: the queue is made from the handle, which outlives it.
         let queue = unsafe {
             let queue = Queue(sys::rd_kafka_queue_new(handle.raw));

@@ -15,6 +15,7 @@ use sys::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::source::Record;
 use super::{Error, Handle, Shared, Topic};
+use crate::kafka::ClientProperties;
 
 /// librdkafka's RD_KAFKA_MSG_F_COPY.
 const COPY: c_int = 0x2;
@@ -60,14 +61,15 @@ pub(crate) struct Target {
 
 impl Target {
     /// Creates the producer. The calling thread is the one that is unparked when a delivery report waits.
-    pub(crate) fn open(config: &ClientConfig) -> Result<Self, Error> {
-        let handle = Handle::new(config, sys::rd_kafka_type_t::RD_KAFKA_PRODUCER, |conf, opaque| {
-            // SAFETY: a valid configuration; the opaque is the handle's `Shared`.
-            unsafe {
-                sys::rd_kafka_conf_set_dr_msg_cb(conf, Some(on_delivery));
-                sys::rd_kafka_conf_interceptor_add_on_new(conf, INTERCEPTOR, Some(on_new), opaque);
-            }
-        })?;
+    pub(crate) fn open(config: &ClientConfig, properties: &ClientProperties) -> Result<Self, Error> {
+        let handle =
+            Handle::new(config, properties, sys::rd_kafka_type_t::RD_KAFKA_PRODUCER, |conf, opaque| {
+                // SAFETY: a valid configuration; the opaque is the handle's `Shared`.
+                unsafe {
+                    sys::rd_kafka_conf_set_dr_msg_cb(conf, Some(on_delivery));
+                    sys::rd_kafka_conf_interceptor_add_on_new(conf, INTERCEPTOR, Some(on_new), opaque);
+                }
+            })?;
         let handle = Arc::new(handle);
         // SAFETY: the main queue belongs to the handle; the reference taken here is given back.
         unsafe {
