@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+mod archive;
 mod cache;
 mod certificates;
 mod etcd;

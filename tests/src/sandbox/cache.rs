@@ -1,6 +1,6 @@
 //! What the sandbox needs of Kafka, kept outside the work tree: `~/.cache/twinlog` (or `TWINLOG_CACHE`).
 //!
-//! `kafka-VERSION/` holds the jars, brought by Maven; `kafka-VERSION-start/` what makes a broker start fast;
+//! `kafka-VERSION/` holds the jars, brought by Maven; `kafka-VERSION-start-2/` what makes a broker start fast;
 //! `java-tools-HASH/` our compiled Java programs. A folder appears whole or not at all, and one process at a time makes it.
 
 use std::fs::File;
@@ -9,6 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
+
+use super::archive;
 
 const POM: &str = include_str!("pom.xml");
 const LOG4J: &str = include_str!("log4j2.xml");
@@ -37,11 +39,11 @@ pub fn ensure_kafka(version: &str) -> Result<PathBuf> {
     })
 }
 
-/// What a broker of this version starts from: `bootstrap.checkpoint` (a formatted log folder's feature levels) and
-/// `log4j2.xml`. Formatting takes a JVM of its own, so it is done once, not per broker.
+/// What a broker of this version starts from: `bootstrap.checkpoint` (a formatted log folder's feature levels),
+/// `log4j2.xml`, and a class archive. Formatting takes a JVM of its own, so it is done once, not per broker.
 pub(super) fn ensure_start_files(version: &str) -> Result<PathBuf> {
     let jars = ensure_kafka(version)?;
-    make_once(&format!("kafka-{version}-start"), |folder| {
+    make_once(&format!("kafka-{version}-start-2"), |folder| {
         std::fs::write(folder.join("log4j2.xml"), LOG4J)?;
         let work = tempfile::tempdir()?;
         let settings = work.path().join("server.properties");
@@ -63,6 +65,9 @@ pub(super) fn ensure_start_files(version: &str) -> Result<PathBuf> {
         run(format, "is Java 17 or newer installed (Debian: apt-get install default-jdk-headless)?")?;
         std::fs::copy(logs.join("bootstrap.checkpoint"), folder.join("bootstrap.checkpoint"))
             .context("formatting left no bootstrap.checkpoint")?;
+        if let Err(error) = archive::make(&jars, folder, work.path()) {
+            eprintln!("no class archive for Kafka {version}, brokers will start slower: {error:#}");
+        }
         Ok(())
     })
 }

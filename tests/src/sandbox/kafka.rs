@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use super::archive::{ARCHIVE, JVM};
 use super::cache::{classpath, ensure_kafka, ensure_start_files};
 use super::{Certificates, Port, Process, Program, Sandbox, wait_until};
 
@@ -56,7 +57,7 @@ impl Default for KafkaOptions {
             props: BTreeMap::new(),
             listeners: Vec::new(),
             heap_mib: 512,
-            jvm: vec!["-XX:+UseSerialGC".to_owned(), "-XX:TieredStopAtLevel=1".to_owned()],
+            jvm: JVM.map(str::to_owned).to_vec(),
         }
     }
 }
@@ -280,12 +281,15 @@ fn lay_out(
 }
 
 fn program(options: &KafkaOptions, folder: &Path, jars: &Path, start_files: &Path) -> Result<Program> {
-    let log4j: PathBuf = start_files.join("log4j2.xml");
+    let log4j = start_files.join("log4j2.xml");
+    let archive = Some(start_files.join(ARCHIVE)).filter(|file| file.is_file() && options.jvm == JVM);
+    let archive = archive.map(|file| format!("-XX:SharedArchiveFile={}", file.display()));
     Ok(Program::new("java")
         .arg(format!("-Xmx{}m", options.heap_mib))
         .arg("-Xms128m")
         .args(options.jvm.iter().cloned())
         .arg("-Xshare:auto")
+        .args(archive)
         .arg(format!("-Dlog4j2.configurationFile={}", log4j.display()))
         .arg("-cp")
         .arg(classpath(jars)?)
