@@ -6,6 +6,8 @@
 //! - a watch delivers every event after its revision in order, or fails: it never skips;
 //! - `StoreError::Unknown` from `commit` means that nobody knows whether it happened: look again, never guess.
 
+pub mod embedded;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,341 @@
+//! The store in one file, for one process: redb, with revisions, a bounded history and watches of our own.
+//!
+//! A commit is on disk before it is answered. The file's lock keeps a second process out, so a leadership needs no renewal;
+//! it ends when its holder resigns or drops it. History lives in memory: after a restart old revisions are compacted.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use twinlog_proto::id::Term;
+
+use super::{
+    Candidate, CommitOutcome, Entry, Event, Guard, Hold, LeaderInfo, Leadership, Resign, Snapshot, Store,
+    StoreError, Transaction, Watch, WatchBatch, Write,
+};
+use crate::keys;
+use crate::state::LeaderRecord;
+
+/// Key to (create revision, mod revision, value).
+const ENTRIES: TableDefinition<'static, &str, (i64, i64, &[u8])> = TableDefinition::new("entries");
+const META: TableDefinition<'static, &str, i64> = TableDefinition::new("meta");
+const REVISION: &str = "revision";
+/// Events kept for watches that resume; older ones are compacted.
+pub const HISTORY_EVENTS: usize = 20_000;
+const PAGE_CACHE_BYTES: usize = 16 << 20;
+/// A leadership in the only process that can open the file holds until it is given up.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// Cheap to clone; the file is closed with the last clone.
+#[derive(Clone)]
+pub struct EmbeddedStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    database: Database,
+    /// Held through a commit, so that history is in the order of revisions.
+    history: Mutex<History>,
+    revision: watch::Sender<i64>,
+}
+
+struct History {
+    limit: usize,
+    /// Events after this revision are all in `events`.
+    oldest: i64,
+    events: VecDeque<(i64, Event)>,
+}
+
+impl History {
+    fn push(&mut self, revision: i64, events: Vec<Event>) {
+        self.events.extend(events.into_iter().map(|event| (revision, event)));
+        while self.events.len() > self.limit {
+            let (gone, _) = self.events.pop_front().expect("it is longer than the limit");
+            self.oldest = gone;
+        }
+        // What is left of a revision that lost its first event is of no use.
+        while self.events.front().is_some_and(|(revision, _)| *revision == self.oldest) {
+            self.events.pop_front();
+        }
+    }
+
+    fn after(&self, revision: i64, prefix: &str) -> Result<Vec<Event>, StoreError> {
+        if revision < self.oldest {
+            return Err(StoreError::Compacted { asked: revision, oldest: self.oldest });
+        }
+        let first = self.events.partition_point(|(at, _)| *at <= revision);
+        let in_prefix = |event: &&Event| match event {
+            Event::Put(entry) => entry.key.starts_with(prefix),
+            Event::Deleted { key, .. } => key.starts_with(prefix),
+        };
+        Ok(self.events.range(first..).map(|(_, event)| event).filter(in_prefix).cloned().collect())
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens or creates the file. Fails if another process has it open.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with_history(path, HISTORY_EVENTS)
+    }
+
+    /// As `open`, with a history of at most `limit` events.
+    pub fn open_with_history(path: &Path, limit: usize) -> Result<Self, StoreError> {
+        let database = redb::Builder::new().set_cache_size(PAGE_CACHE_BYTES).create(path).map_err(|error| {
+            StoreError::Unusable(match error {
+                DatabaseError::DatabaseAlreadyOpen => {
+                    format!("{} is in use by another process: stop that one or use another directory", path.display())
+                }
+                other => format!("can't open {}: {other}", path.display()),
+            })
+        })?;
+        let revision = prepare(&database).map_err(unusable)?;
+        let history = History { limit, oldest: revision, events: VecDeque::new() };
+        let inner = Inner { database, history: Mutex::new(history), revision: watch::Sender::new(revision) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    async fn blocking<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+    {
+        let inner = self.inner.clone();
+        tokio::task::spawn_blocking(move || work(&inner))
+            .await
+            .unwrap_or_else(|error| Err(StoreError::Unknown(format!("the storage thread failed: {error}"))))
+    }
+}
+
+/// Creates the tables, and removes the leader key of a process that is gone (or it would not have lost its lock).
+fn prepare(database: &Database) -> Result<i64, redb::Error> {
+    let txn = database.begin_write()?;
+    let revision = {
+        let mut entries = txn.open_table(ENTRIES)?;
+        let mut meta = txn.open_table(META)?;
+        let mut revision = meta.get(REVISION)?.map_or(0, |value| value.value());
+        if entries.remove(keys::LEADER)?.is_some() {
+            revision += 1;
+        }
+        meta.insert(REVISION, revision)?;
+        revision
+    };
+    txn.commit()?;
+    Ok(revision)
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".to_owned())
+}
+
+fn unusable(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Unusable(format!("the store's file can't be used: {}", error.into()))
+}
+
+impl Inner {
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().expect("a commit that panicked left the file as it was")
+    }
+
+    fn list(&self, prefix: &str) -> Result<Snapshot, redb::Error> {
+        let txn = self.database.begin_read()?;
+        let revision = txn.open_table(META)?.get(REVISION)?.map_or(0, |value| value.value());
+        let mut entries = Vec::new();
+        for item in txn.open_table(ENTRIES)?.range(prefix..)? {
+            let (key, value) = item?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            entries.push(entry(key.value(), value.value()));
+        }
+        Ok(Snapshot { revision, entries })
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        let read = || -> Result<_, redb::Error> {
+            let table = self.database.begin_read()?.open_table(ENTRIES)?;
+            Ok(table.get(key)?.map(|value| entry(key, value.value())))
+        };
+        read().map_err(unusable)
+    }
+
+    fn commit(&self, txn: &Transaction) -> Result<CommitOutcome, StoreError> {
+        txn.check()?;
+        let mut history = self.history();
+        let Some((revision, events)) = self.write(txn).map_err(unusable)? else {
+            return Ok(CommitOutcome::Conflict);
+        };
+        if !events.is_empty() {
+            history.push(revision, events);
+            self.revision.send_replace(revision);
+        }
+        Ok(CommitOutcome::Committed { revision })
+    }
+
+    /// `None`: a guard did not hold.
+    fn write(&self, txn: &Transaction) -> Result<Option<(i64, Vec<Event>)>, redb::Error> {
+        let write = self.database.begin_write()?;
+        let mut events = Vec::new();
+        let revision = {
+            let mut entries = write.open_table(ENTRIES)?;
+            let mut meta = write.open_table(META)?;
+            for guard in &txn.guards {
+                let found = entries.get(guard.key.as_str())?.map_or(0, |value| value.value().1);
+                if found != guard.mod_revision {
+                    return Ok(None);
+                }
+            }
+            let now = meta.get(REVISION)?.map_or(0, |value| value.value());
+            for change in &txn.writes {
+                match change {
+                    Write::Put { key, value } => {
+                        let created = entries.get(key.as_str())?.map_or(now + 1, |value| value.value().0);
+                        entries.insert(key.as_str(), (created, now + 1, value.as_ref()))?;
+                        events.push(Event::Put(entry(key, (created, now + 1, value))));
+                    }
+                    Write::Delete { key } => {
+                        if entries.remove(key.as_str())?.is_some() {
+                            events.push(Event::Deleted { key: key.clone(), mod_revision: now + 1 });
+                        }
+                    }
+                }
+            }
+            if events.is_empty() {
+                now
+            } else {
+                meta.insert(REVISION, now + 1)?;
+                now + 1
+            }
+        };
+        if !events.is_empty() {
+            write.commit()?;
+        }
+        Ok(Some((revision, events)))
+    }
+
+    /// Everything after a revision. Under the lock the history and the revision agree.
+    fn batch(&self, after: i64, prefix: &str) -> Result<WatchBatch, StoreError> {
+        let history = self.history();
+        Ok(WatchBatch { revision: *self.revision.borrow(), events: history.after(after, prefix)? })
+    }
+
+    /// Ends a leadership in the file, if it is still there.
+    fn end_term(&self, term: Term) -> Result<(), StoreError> {
+        let txn = Transaction {
+            guards: vec![Guard::unchanged(keys::LEADER, term.0)],
+            writes: vec![Write::delete(keys::LEADER)],
+        };
+        self.commit(&txn).map(|_| ())
+    }
+}
+
+fn entry(key: &str, (create_revision, mod_revision, value): (i64, i64, &[u8])) -> Entry {
+    Entry { key: key.to_owned(), value: Bytes::copy_from_slice(value), create_revision, mod_revision }
+}
+
+#[async_trait::async_trait]
+impl Store for EmbeddedStore {
+    async fn list(&self, prefix: &str) -> Result<Snapshot, StoreError> {
+        let prefix = prefix.to_owned();
+        self.blocking(move |inner| inner.list(&prefix).map_err(unusable)).await
+    }
+
+    async fn commit(&self, txn: Transaction) -> Result<CommitOutcome, StoreError> {
+        self.blocking(move |inner| inner.commit(&txn)).await
+    }
+
+    async fn watch(&self, prefix: &str, after_revision: i64) -> Result<Watch, StoreError> {
+        let inner = self.inner.clone();
+        inner.history().after(after_revision, prefix)?;
+        let prefix = prefix.to_owned();
+        Ok(Box::pin(async_stream::try_stream! {
+            let mut current = inner.revision.subscribe();
+            let mut after = after_revision;
+            loop {
+                let newer = current.wait_for(|revision| *revision > after).await.map(|_| ());
+                newer.map_err(|_| closed())?;
+                let batch = inner.batch(after, &prefix)?;
+                after = batch.revision;
+                yield batch;
+            }
+        }))
+    }
+
+    async fn campaign(&self, candidate: &Candidate) -> Result<Leadership, StoreError> {
+        let record = LeaderRecord { id: candidate.id.clone(), address: candidate.address.clone() };
+        let value = Bytes::from(record.encode_to_vec());
+        let mut revision = self.inner.revision.subscribe();
+        loop {
+            revision.mark_unchanged();
+            let txn = Transaction {
+                guards: vec![Guard::absent(keys::LEADER)],
+                writes: vec![Write::put(keys::LEADER, value.clone())],
+            };
+            if let CommitOutcome::Committed { revision: term } = self.commit(txn).await? {
+                return Ok(self.lead(Term(term), candidate.ttl));
+            }
+            revision.changed().await.map_err(|_| closed())?;
+        }
+    }
+
+    async fn leader(&self) -> Result<Option<LeaderInfo>, StoreError> {
+        let found = self.blocking(|inner| inner.get(keys::LEADER)).await?;
+        found.map(|entry| LeaderRecord::info(&entry)).transpose().map_err(|error| {
+            StoreError::Unusable(format!("the leader key can't be read: {error}"))
+        })
+    }
+}
+
+impl EmbeddedStore {
+    fn lead(&self, term: Term, ttl: Duration) -> Leadership {
+        let hold = Hold::new(Instant::now() + FOREVER);
+        tokio::spawn(watch_term(Arc::downgrade(&self.inner), term, ttl, hold.clone()));
+        let guard = Guard::unchanged(keys::LEADER, term.0);
+        Leadership::new(term, guard, hold, Box::new(EmbeddedResign { store: self.clone(), term }))
+    }
+}
+
+struct EmbeddedResign {
+    store: EmbeddedStore,
+    term: Term,
+}
+
+#[async_trait::async_trait]
+impl Resign for EmbeddedResign {
+    async fn resign(&self) {
+        let term = self.term;
+        if let Err(error) = self.store.blocking(move |inner| inner.end_term(term)).await {
+            tracing::warn!(%error, %term, "can't resign");
+        }
+    }
+}
+
+/// Tells the holder when its key is gone; ends the term one TTL after the holder is gone.
+async fn watch_term(inner: Weak<Inner>, term: Term, ttl: Duration, hold: Arc<Hold>) {
+    let Some(mut revision) = inner.upgrade().map(|inner| inner.revision.subscribe()) else { return };
+    loop {
+        tokio::select! {
+            biased;
+            () = hold.lost().cancelled() => break,
+            changed = revision.changed() => if changed.is_err() { return },
+        }
+        let Some(inner) = inner.upgrade() else { return };
+        let holds = tokio::task::spawn_blocking(move || inner.get(keys::LEADER)).await;
+        if !matches!(holds, Ok(Ok(Some(entry))) if entry.mod_revision == term.0) {
+            hold.lost().cancel();
+            return;
+        }
+    }
+    tokio::time::sleep(ttl).await;
+    let Some(inner) = inner.upgrade() else { return };
+    match tokio::task::spawn_blocking(move || inner.end_term(term)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, %term, "can't end a term"),
+        Err(error) => tracing::warn!(%error, %term, "can't end a term"),
+    }
+}
