@@ -11,6 +11,7 @@ pub mod controller;
 pub mod fleet;
 pub mod keys;
 pub mod metrics;
+pub mod planner;
 pub mod replica;
 pub mod server;
 pub mod state;

@@ -86,14 +86,18 @@ impl EmbeddedStore {
 
     /// As `open`, with a history of at most `limit` events.
     pub fn open_with_history(path: &Path, limit: usize) -> Result<Self, StoreError> {
-        let database = redb::Builder::new().set_cache_size(PAGE_CACHE_BYTES).create(path).map_err(|error| {
-            StoreError::Unusable(match error {
-                DatabaseError::DatabaseAlreadyOpen => {
-                    format!("{} is in use by another process: stop that one or use another directory", path.display())
-                }
-                other => format!("can't open {}: {other}", path.display()),
-            })
-        })?;
+        let database =
+            redb::Builder::new().set_cache_size(PAGE_CACHE_BYTES).create(path).map_err(|error| {
+                StoreError::Unusable(match error {
+                    DatabaseError::DatabaseAlreadyOpen => {
+                        format!(
+                            "{} is in use by another process: stop that one or use another directory",
+                            path.display()
+                        )
+                    }
+                    other => format!("can't open {}: {other}", path.display()),
+                })
+            })?;
         let revision = prepare(&database).map_err(unusable)?;
         let history = History { limit, oldest: revision, events: VecDeque::new() };
         let inner = Inner { database, history: Mutex::new(history), revision: watch::Sender::new(revision) };
@@ -285,9 +289,10 @@ impl Store for EmbeddedStore {
 
     async fn leader(&self) -> Result<Option<LeaderInfo>, StoreError> {
         let found = self.blocking(|inner| inner.get(keys::LEADER)).await?;
-        found.map(|entry| LeaderRecord::info(&entry)).transpose().map_err(|error| {
-            StoreError::Unusable(format!("the leader key can't be read: {error}"))
-        })
+        found
+            .map(|entry| LeaderRecord::info(&entry))
+            .transpose()
+            .map_err(|error| StoreError::Unusable(format!("the leader key can't be read: {error}")))
     }
 }
 

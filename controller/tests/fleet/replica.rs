@@ -1,0 +1,109 @@
+//! A controller replica with its two internal services on a free port, and helpers that wait for things.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::Message;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use twinlog_controller::controller::{Controller, ControllerConfig};
+use twinlog_controller::keys;
+use twinlog_controller::store::{Store, Transaction, Write};
+use twinlog_proto::v1;
+
+pub struct Replica {
+    pub controller: Arc<Controller>,
+    pub address: String,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+/// Short enough for tests, long enough for two busy cores.
+pub fn config(id: &str, address: &str) -> ControllerConfig {
+    ControllerConfig {
+        leader_ttl: Duration::from_secs(2),
+        worker_lease: Duration::from_millis(1200),
+        reconnect_grace: Duration::from_millis(400),
+        startup_grace: Duration::from_millis(1500),
+        report_interval: Duration::from_millis(50),
+        rebalance_delay: Duration::from_millis(300),
+        ..ControllerConfig::new(id, address)
+    }
+}
+
+impl Replica {
+    pub async fn start(id: &str, store: Arc<dyn Store>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let controller = Controller::start(config(id, &address), store, stop.clone()).await.unwrap();
+        let services = tonic::transport::Server::builder()
+            .add_service(controller.worker_service())
+            .add_service(controller.peer_service());
+        let server = tokio::spawn(async move {
+            services.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+        });
+        Self { controller, address, stop, server }
+    }
+
+    /// Stops in good order: the leadership is given back.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.controller.stopped().await;
+        self.server.abort();
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.server.abort();
+    }
+}
+
+/// Polls until something holds; says what it waited for when it doesn't.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Registers clusters `src` and `dst`.
+pub async fn put_clusters(store: &dyn Store) {
+    for id in ["src", "dst"] {
+        let cluster = v1::Cluster {
+            name: format!("clusters/{id}"),
+            bootstrap_servers: vec!["localhost:9092".to_owned()],
+            ..v1::Cluster::default()
+        };
+        put(store, format!("{}{id}", keys::CLUSTERS), cluster.encode_to_vec()).await;
+    }
+}
+
+/// A mirror of everything from `src` to `dst`, one partition per range.
+pub fn mirror(id: &str) -> v1::Mirror {
+    v1::Mirror {
+        name: format!("mirrors/{id}"),
+        source: "clusters/src".to_owned(),
+        target: "clusters/dst".to_owned(),
+        topics: vec![".*".to_owned()],
+        groups: vec![".*".to_owned()],
+        block_size: 1,
+        desired_state: v1::DesiredState::Running.into(),
+        ..v1::Mirror::default()
+    }
+}
+
+pub async fn put_mirror(store: &dyn Store, mirror: &v1::Mirror) {
+    let id = mirror.name.strip_prefix("mirrors/").unwrap();
+    put(store, format!("{}{id}", keys::MIRRORS), mirror.encode_to_vec()).await;
+}
+
+async fn put(store: &dyn Store, key: String, value: Vec<u8>) {
+    let txn = Transaction { guards: Vec::new(), writes: vec![Write::put(key, value)] };
+    store.commit(txn).await.unwrap();
+}

@@ -1,0 +1,291 @@
+//! A worker that speaks the session and pretends to run tasks. It keeps the stream's rules: whole sets, refuse what is
+//! older, report what runs and what still drains, keep running without a controller, reconnect elsewhere.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use twinlog_proto::v1;
+use twinlog_proto::v1::controller_message::Message as In;
+use twinlog_proto::v1::worker_message::Message as Out;
+
+use crate::ledger::{Happened, Ledger};
+
+const REPORT: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub id: String,
+    pub labels: BTreeMap<String, String>,
+    pub capacity: i32,
+    /// How long a task takes to stop.
+    pub drain: Duration,
+    /// Every message to the controller is sent this often.
+    pub repeat: usize,
+    /// What its surveys find: mirror to (topic, partitions).
+    pub finds: BTreeMap<String, Vec<(String, i32)>>,
+}
+
+impl Spec {
+    pub fn new(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            labels: BTreeMap::new(),
+            capacity: 0,
+            drain: Duration::from_millis(30),
+            repeat: 1,
+            finds: BTreeMap::from([("m".to_owned(), vec![("t".to_owned(), 12)])]),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Run,
+    /// As SIGSTOP: nothing is read, nothing is sent, connections stay.
+    Freeze,
+    Leave,
+}
+
+pub struct FakeWorker {
+    pub spec: Spec,
+    ledger: Ledger,
+    order: watch::Sender<Order>,
+    running: watch::Receiver<BTreeMap<String, i64>>,
+    refused: watch::Receiver<Option<v1::Cause>>,
+    task: JoinHandle<()>,
+}
+
+impl FakeWorker {
+    pub fn start(spec: Spec, controllers: Vec<String>, ledger: &Ledger) -> Self {
+        let (order, orders) = watch::channel(Order::Run);
+        let (running, shown) = watch::channel(BTreeMap::new());
+        let (refused, refusal) = watch::channel(None);
+        let life = Life {
+            spec: spec.clone(),
+            ledger: ledger.clone(),
+            orders,
+            running,
+            refused,
+            applied: (0, 0),
+            epochs: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+        };
+        let task = tokio::spawn(life.live(controllers));
+        Self { spec, ledger: ledger.clone(), order, running: shown, refused: refusal, task }
+    }
+
+    pub fn running(&self) -> BTreeMap<String, i64> {
+        self.running.borrow().clone()
+    }
+
+    pub fn ranges(&self) -> usize {
+        self.running().keys().filter(|task| task.starts_with("replicate/")).count()
+    }
+
+    pub fn refused(&self) -> Option<v1::Cause> {
+        self.refused.borrow().clone()
+    }
+
+    /// As kill -9: connections close, nothing is said.
+    pub fn kill(&self) {
+        self.task.abort();
+        self.vanish();
+    }
+
+    pub fn freeze(&self) {
+        self.order.send_replace(Order::Freeze);
+        self.vanish();
+    }
+
+    pub fn thaw(&self) {
+        self.order.send_replace(Order::Run);
+    }
+
+    pub fn leave(&self) {
+        self.order.send_replace(Order::Leave);
+    }
+
+    fn vanish(&self) {
+        for task in self.running().keys() {
+            self.ledger.write(&self.spec.id, task, Happened::Vanished);
+        }
+    }
+}
+
+impl Drop for FakeWorker {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Task {
+    epoch: i64,
+    /// Set while it drains.
+    stops_at: Option<Instant>,
+}
+
+struct Life {
+    spec: Spec,
+    ledger: Ledger,
+    orders: watch::Receiver<Order>,
+    running: watch::Sender<BTreeMap<String, i64>>,
+    refused: watch::Sender<Option<v1::Cause>>,
+    applied: (i64, i64),
+    /// The highest epoch seen per task.
+    epochs: BTreeMap<String, i64>,
+    tasks: BTreeMap<String, Task>,
+}
+
+impl Life {
+    async fn live(mut self, controllers: Vec<String>) {
+        for controller in controllers.iter().cycle() {
+            self.session(controller).await;
+            self.settle();
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    async fn session(&mut self, controller: &str) -> Option<()> {
+        let mut client =
+            v1::worker_service_client::WorkerServiceClient::connect(controller.to_owned()).await.ok()?;
+        let (sender, messages) = mpsc::channel(16);
+        self.send(&sender, Out::Hello(self.hello())).await?;
+        let mut inbound = client.session(ReceiverStream::new(messages)).await.ok()?.into_inner();
+        let mut report = tokio::time::interval(REPORT);
+        loop {
+            if *self.orders.borrow() == Order::Freeze {
+                let _ = self.orders.wait_for(|order| *order != Order::Freeze).await;
+                for task in self.tasks.keys() {
+                    // It doesn't know yet that it has lost them; the fence at the target is what keeps this harmless.
+                    self.ledger.write(&self.spec.id, task, Happened::Vanished);
+                }
+            }
+            tokio::select! {
+                message = inbound.message() => match message.ok()??.message? {
+                    In::Assignments(set) => self.apply(set),
+                    In::Query(query) => {
+                        let answer = v1::answer::Answer::ListTopics(v1::ListTopicsResponse::default());
+                        self.send(&sender, Out::Answer(v1::Answer { id: query.id, answer: Some(answer) })).await?;
+                    }
+                    In::Welcome(_) => {}
+                },
+                _ = report.tick() => {}
+            }
+            self.settle();
+            self.send(&sender, Out::Report(self.report())).await?;
+            self.survey(&sender).await?;
+        }
+    }
+
+    async fn send(&self, sender: &mpsc::Sender<v1::WorkerMessage>, message: Out) -> Option<()> {
+        let times = if matches!(message, Out::Hello(_)) { 1 } else { self.spec.repeat };
+        for _ in 0..times {
+            sender.send(v1::WorkerMessage { message: Some(message.clone()) }).await.ok()?;
+        }
+        Some(())
+    }
+
+    fn hello(&self) -> v1::Hello {
+        v1::Hello {
+            worker_id: self.spec.id.clone(),
+            version: "fake".to_owned(),
+            labels: self.spec.labels.clone().into_iter().collect(),
+            capacity: self.spec.capacity,
+            applied: Some(self.applied()),
+            ..v1::Hello::default()
+        }
+    }
+
+    fn applied(&self) -> v1::Applied {
+        let running =
+            self.tasks.iter().map(|(task, t)| v1::RunningTask { task: task.clone(), epoch: t.epoch }).collect();
+        v1::Applied { term: self.applied.0, generation: self.applied.1, running }
+    }
+
+    fn report(&self) -> v1::Report {
+        let task = |(name, task): (&String, &Task)| v1::TaskReport {
+            task: name.clone(),
+            epoch: task.epoch,
+            state: v1::State::Active.into(),
+            ..v1::TaskReport::default()
+        };
+        v1::Report {
+            applied: Some(self.applied()),
+            tasks: self.tasks.iter().map(task).collect(),
+            leaving: *self.orders.borrow() == Order::Leave,
+            refused: self.refused.borrow().clone(),
+            ..v1::Report::default()
+        }
+    }
+
+    async fn survey(&self, sender: &mpsc::Sender<v1::WorkerMessage>) -> Option<()> {
+        for (mirror, topics) in &self.spec.finds {
+            let Some(task) = self.tasks.get(&format!("survey/{mirror}")) else { continue };
+            let topics = topics.iter().map(|(topic, partitions)| v1::InventoryTopic {
+                source_topic: topic.clone(),
+                target_topic: format!("src.{topic}"),
+                source_partitions: *partitions,
+                partitions: *partitions,
+                ..v1::InventoryTopic::default()
+            });
+            let inventory = v1::Inventory { topics: topics.collect(), ..v1::Inventory::default() };
+            let report = v1::InventoryReport {
+                mirror: format!("mirrors/{mirror}"),
+                epoch: task.epoch,
+                inventory: Some(inventory),
+            };
+            self.send(sender, Out::Inventory(report)).await?;
+        }
+        Some(())
+    }
+
+    fn apply(&mut self, set: v1::AssignmentSet) {
+        let stale = set.tasks.iter().any(|task| task.epoch < *self.epochs.get(&task.name).unwrap_or(&0));
+        if (set.term, set.generation) < self.applied || stale {
+            let reason = if stale { "STALE_EPOCH" } else { "STALE_TERM" };
+            let cause = v1::Cause { reason: reason.to_owned(), message: reason.to_owned(), since: None };
+            self.refused.send_replace(Some(cause));
+            return;
+        }
+        self.refused.send_replace(None);
+        self.applied = (set.term, set.generation);
+        let wanted: BTreeMap<_, _> = set.tasks.into_iter().map(|task| (task.name, task.epoch)).collect();
+        for (name, task) in &mut self.tasks {
+            if !wanted.contains_key(name) && task.stops_at.is_none() {
+                task.stops_at = Some(Instant::now() + self.spec.drain);
+            }
+        }
+        for (name, epoch) in wanted {
+            self.epochs.insert(name.clone(), epoch);
+            let known = self.tasks.get(&name).map(|task| (task.epoch, task.stops_at.is_some()));
+            if known != Some((epoch, false)) {
+                self.ledger.write(&self.spec.id, &name, Happened::Started { epoch });
+                self.tasks.insert(name, Task { epoch, stops_at: None });
+            }
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        let now = Instant::now();
+        let ledger = &self.ledger;
+        let id = &self.spec.id;
+        self.tasks.retain(|name, task| {
+            let stopped = task.stops_at.is_some_and(|at| at <= now);
+            if stopped {
+                ledger.write(id, name, Happened::Stopped);
+            }
+            !stopped
+        });
+        let shown = self.tasks.iter().map(|(name, task)| (name.clone(), task.epoch)).collect();
+        self.running.send_if_modified(|running| {
+            let changed = *running != shown;
+            *running = shown;
+            changed
+        });
+    }
+}
