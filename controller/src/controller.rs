@@ -5,14 +5,34 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::Status;
-use twinlog_proto::id::{MirrorId, WorkerId};
+use tracing::{info, warn};
+use twinlog_proto::id::{MirrorId, Term, WorkerId};
+use twinlog_proto::reason::{Reason, status};
 use twinlog_proto::v1;
+use twinlog_proto::v1::peer_service_server::PeerServiceServer;
+use twinlog_proto::v1::worker_service_server::WorkerServiceServer;
 
-use crate::fleet::{Answered, Question};
+use crate::fleet::{Answered, Fleet, Patience, Question};
+use crate::keys;
+use crate::peer::Peer;
+use crate::reconciler::{Reconciler, TermEnd};
+use crate::relay::{self, CALL_TIMEOUT, MAX_MESSAGE_BYTES, Relay};
+use crate::session::WorkerSessions;
 use crate::state::Cache;
-use crate::store::{self, LeaderInfo, Store, StoreError};
+use crate::store::{self, Candidate, CommitOutcome, LeaderInfo, Store, StoreError, Transaction, Write};
+
+/// Pause before this replica campaigns again after an error.
+const CAMPAIGN_RETRY: Duration = Duration::from_millis(500);
+/// How long giving a leadership back may take.
+const RESIGN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long this replica may take to see its own write.
+const OWN_WRITE: Duration = Duration::from_secs(2);
+/// Questions may not ask for more time than this.
+const MAX_QUERY_DEADLINE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone)]
 pub struct ControllerConfig {
@@ -29,6 +49,7 @@ pub struct ControllerConfig {
     /// A worker whose stream broke and that is not back after this long loses its tasks.
     pub reconnect_grace: Duration,
     /// How long a new leader waits for workers that it knows from the store only, before it gives their tasks away.
+    /// Zero where no worker can have outlived the controller.
     pub startup_grace: Duration,
     /// How often workers report.
     pub report_interval: Duration,
@@ -52,10 +73,21 @@ impl ControllerConfig {
     }
 }
 
+/// What the parts of one replica share.
+pub(crate) struct Replica {
+    pub(crate) config: ControllerConfig,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) relay: Relay,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// The term, while this replica leads.
+    leading: watch::Sender<Option<Term>>,
+}
+
 pub struct Controller {
-    config: ControllerConfig,
-    store: Arc<dyn Store>,
-    cache: Arc<Cache>,
+    replica: Arc<Replica>,
 }
 
 impl Controller {
@@ -65,68 +97,301 @@ impl Controller {
         store: Arc<dyn Store>,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, StoreError> {
-        let cache = Cache::start(store.clone(), stop).await?;
-        Ok(Arc::new(Self { config, store, cache }))
+        let cache = Cache::start(store.clone(), stop.clone()).await?;
+        let patience = Patience {
+            lease: config.worker_lease,
+            reconnect: config.reconnect_grace,
+            startup: config.startup_grace,
+        };
+        let replica = Arc::new(Replica {
+            relay: Relay::new(config.id.clone(), config.peer_tls.clone(), cache.clone()),
+            fleet: Fleet::new(patience),
+            config,
+            store,
+            cache,
+            stop,
+            tasks: TaskTracker::new(),
+            leading: watch::Sender::new(None),
+        });
+        replica.tasks.spawn(campaign(replica.clone()));
+        replica.tasks.spawn(make_way(replica.clone()));
+        replica.tasks.close();
+        Ok(Arc::new(Self { replica }))
     }
 
     /// After `stop` was cancelled: waits until the leadership is resigned and every task of this replica has ended.
-    pub async fn stopped(&self) {}
+    pub async fn stopped(&self) {
+        self.replica.stop.cancelled().await;
+        self.replica.tasks.wait().await;
+    }
 
     pub fn config(&self) -> &ControllerConfig {
-        &self.config
+        &self.replica.config
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+        &self.replica.store
     }
 
     pub fn cache(&self) -> &Arc<Cache> {
-        &self.cache
+        &self.replica.cache
     }
 
     pub fn is_leader(&self) -> bool {
-        false
+        self.replica.is_leader()
+    }
+
+    /// Waits until some replica leads, this one or another; false if the replica stops first.
+    pub async fn has_leader(&self) -> bool {
+        let mut states = self.replica.cache.subscribe();
+        tokio::select! {
+            biased;
+            () = self.replica.stop.cancelled() => false,
+            found = states.wait_for(|state| state.leader.is_some()) => found.is_ok(),
+        }
     }
 
     /// Who leads, as far as this replica knows.
     pub fn leader(&self) -> Option<LeaderInfo> {
-        self.cache.snapshot().leader.clone()
+        self.replica.cache.snapshot().leader.clone()
+    }
+
+    /// `v1.WorkerService`, to add to the server.
+    pub fn worker_service(&self) -> WorkerServiceServer<WorkerSessions> {
+        WorkerServiceServer::new(WorkerSessions { replica: self.replica.clone() })
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// `v1.PeerService`, to add to the server: what the other replicas need.
+    pub fn peer_service(&self) -> PeerServiceServer<Peer> {
+        PeerServiceServer::new(Peer { replica: self.replica.clone() })
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// Every worker, by id. NO_LEADER while nobody leads.
     pub async fn workers(&self) -> Result<Vec<v1::Worker>, Status> {
-        Ok(Vec::new())
+        if self.is_leader() {
+            return Ok(self.replica.workers());
+        }
+        let mut peer = self.replica.relay.peer()?;
+        let answer =
+            within(CALL_TIMEOUT, peer.peer_workers(relay::relayed(v1::PeerWorkersRequest {}))).await?;
+        Ok(answer.workers)
     }
 
     /// WORKER_NOT_FOUND, NO_LEADER.
     pub async fn worker(&self, id: &WorkerId) -> Result<v1::Worker, Status> {
-        let _ = id;
-        Err(Status::unimplemented("not built yet"))
+        let name = id.name();
+        let found = self.workers().await?.into_iter().find(|worker| worker.name == name);
+        found.ok_or_else(|| worker_not_found(id))
     }
 
-    /// Starts a drain or (`cancel`) takes it back. WORKER_NOT_FOUND, NO_LEADER.
+    /// Starts a drain or (`cancel`) takes it back. WORKER_NOT_FOUND, NO_LEADER, STORE_UNAVAILABLE.
     pub async fn drain_worker(&self, id: &WorkerId, cancel: bool) -> Result<v1::Worker, Status> {
-        let _ = (id, cancel);
-        Err(Status::unimplemented("not built yet"))
+        if self.is_leader() {
+            return self.replica.drain(id, cancel).await;
+        }
+        let mut peer = self.replica.relay.peer()?;
+        let request = v1::DrainWorkerRequest { name: id.name(), cancel };
+        within(CALL_TIMEOUT, peer.peer_drain(relay::relayed(request))).await
     }
 
     /// Asks a worker. NO_LEADER, NO_WORKER, NO_ELIGIBLE_WORKER, TOO_MANY, QUERY_TIMEOUT, or the reason the worker gave.
     pub async fn query(&self, question: Question) -> Result<Answered, Status> {
-        let _ = question;
-        Err(Status::unimplemented("not built yet"))
+        if self.is_leader() {
+            return self.replica.ask(question).await;
+        }
+        let mut peer = self.replica.relay.peer()?;
+        let deadline = question.deadline.min(MAX_QUERY_DEADLINE);
+        let request = v1::PeerAskRequest {
+            deadline: prost_types::Duration::try_from(deadline).ok(),
+            query: Some(v1::Query {
+                clusters: question.clusters,
+                mirror: question.mirror,
+                question: Some(question.question),
+                ..v1::Query::default()
+            }),
+        };
+        let answer = within(deadline + CALL_TIMEOUT, peer.peer_ask(relay::relayed(request))).await?;
+        let worker = WorkerId::new(answer.worker).ok();
+        match (worker, answer.answer.and_then(|answer| answer.answer)) {
+            (Some(worker), Some(answer)) => Ok(Answered { worker, answer }),
+            _ => Err(status(Reason::INTERNAL, "the leader's answer holds nothing", &[])),
+        }
     }
 
     /// State with causes, per topic and per range. MIRROR_NOT_FOUND, NO_LEADER.
     pub async fn mirror_status(&self, id: &MirrorId) -> Result<v1::MirrorStatus, Status> {
-        let _ = id;
-        Err(Status::unimplemented("not built yet"))
+        if self.is_leader() {
+            return self.replica.mirror_status(id);
+        }
+        let mut peer = self.replica.relay.peer()?;
+        let request = v1::GetMirrorStatusRequest { name: id.name() };
+        within(CALL_TIMEOUT, peer.peer_mirror_status(relay::relayed(request))).await
     }
 
     /// Every range of a mirror, by target topic and block. MIRROR_NOT_FOUND, NO_LEADER.
     pub async fn ranges(&self, id: &MirrorId) -> Result<Vec<v1::RangeStatus>, Status> {
-        let _ = id;
-        Err(Status::unimplemented("not built yet"))
+        if self.is_leader() {
+            return self.replica.ranges(id);
+        }
+        let mut peer = self.replica.relay.peer()?;
+        let request = v1::PeerRangesRequest { parent: id.name() };
+        Ok(within(CALL_TIMEOUT, peer.peer_ranges(relay::relayed(request))).await?.ranges)
+    }
+}
+
+/// A call to the leader, with an end.
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Status> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => Ok(answer.map_err(relay::unreachable)?.into_inner()),
+        Err(_) => Err(relay::no_leader(&format!("the leader did not answer within {limit:?}"))),
+    }
+}
+
+fn worker_not_found(id: &WorkerId) -> Status {
+    let message = format!("worker {id} is not connected");
+    status(Reason::WORKER_NOT_FOUND, message, &[("worker", id.as_str())])
+}
+
+pub(crate) fn question_of(request: v1::PeerAskRequest) -> Result<Question, Status> {
+    let deadline = request.deadline.and_then(|deadline| Duration::try_from(deadline).ok());
+    let query = request.query.unwrap_or_default();
+    match (query.question, deadline) {
+        (Some(question), Some(deadline)) => {
+            Ok(Question { question, clusters: query.clusters, mirror: query.mirror, deadline })
+        }
+        _ => Err(status(Reason::INVALID_FIELD, "query.question and deadline are needed", &[])),
+    }
+}
+
+/// What the leader itself answers.
+impl Replica {
+    pub(crate) fn is_leader(&self) -> bool {
+        self.leading.borrow().is_some()
     }
 
-    // The gRPC services that the server must add: `worker_service()` (v1 WorkerService) and `peer_service()` (between replicas).
+    pub(crate) fn leading(&self) -> Result<Term, Status> {
+        let term = *self.leading.borrow();
+        term.ok_or_else(|| relay::no_leader("this replica does not lead"))
+    }
+
+    pub(crate) fn welcome(&self) -> v1::Welcome {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        v1::Welcome {
+            controller: self.config.id.clone(),
+            term: self.leading.borrow().unwrap_or_default().0,
+            report_interval_ms: millis(self.config.report_interval),
+            lease_ms: millis(self.config.worker_lease),
+        }
+    }
+
+    pub(crate) fn workers(&self) -> Vec<v1::Worker> {
+        self.fleet.workers(&self.cache.snapshot())
+    }
+
+    pub(crate) fn mirror_status(&self, id: &MirrorId) -> Result<v1::MirrorStatus, Status> {
+        self.fleet.mirror_status(id, &self.cache.snapshot()).ok_or_else(|| mirror_not_found(id))
+    }
+
+    pub(crate) fn ranges(&self, id: &MirrorId) -> Result<Vec<v1::RangeStatus>, Status> {
+        self.fleet.ranges(id, &self.cache.snapshot()).ok_or_else(|| mirror_not_found(id))
+    }
+
+    pub(crate) async fn ask(&self, mut question: Question) -> Result<Answered, Status> {
+        question.deadline = question.deadline.min(MAX_QUERY_DEADLINE);
+        self.fleet.ask(question, &self.cache.snapshot()).await
+    }
+
+    /// A drain is a key in the store: it outlives this leader.
+    pub(crate) async fn drain(&self, id: &WorkerId, cancel: bool) -> Result<v1::Worker, Status> {
+        let find = || {
+            let name = id.name();
+            self.workers().into_iter().find(|worker| worker.name == name).ok_or_else(|| worker_not_found(id))
+        };
+        find()?;
+        let key = keys::drain(id);
+        let write = if cancel { Write::delete(key) } else { Write::put(key, bytes::Bytes::new()) };
+        let txn = Transaction { guards: Vec::new(), writes: vec![write] };
+        let committed = self.store.commit(txn).await.map_err(|error| {
+            status(
+                Reason::STORE_UNAVAILABLE,
+                format!("can't record the drain: {error}"),
+                &[("worker", id.as_str())],
+            )
+        })?;
+        if let CommitOutcome::Committed { revision } = committed {
+            // Cancelling what was not there leaves no event to wait for.
+            let _ = tokio::time::timeout(OWN_WRITE, self.cache.at_least(revision)).await;
+        }
+        find()
+    }
+}
+
+fn mirror_not_found(id: &MirrorId) -> Status {
+    status(Reason::MIRROR_NOT_FOUND, format!("mirror {id} does not exist"), &[("mirror", id.as_str())])
+}
+
+/// Campaigns, leads, and campaigns again, until stopped.
+async fn campaign(replica: Arc<Replica>) {
+    let config = &replica.config;
+    let candidate =
+        Candidate { id: config.id.clone(), address: config.advertise.clone(), ttl: config.leader_ttl };
+    let reconciler = Reconciler {
+        store: replica.store.clone(),
+        cache: replica.cache.clone(),
+        fleet: replica.fleet.clone(),
+        rebalance_delay: config.rebalance_delay,
+    };
+    loop {
+        let elected = tokio::select! {
+            biased;
+            () = replica.stop.cancelled() => return,
+            elected = replica.store.campaign(&candidate) => elected,
+        };
+        match elected {
+            Ok(leadership) => {
+                let term = leadership.term;
+                info!(%term, "leading");
+                replica.leading.send_replace(Some(term));
+                let end = reconciler.run(&leadership, &replica.stop).await;
+                replica.leading.send_replace(None);
+                replica.fleet.end_term();
+                let resigned = tokio::time::timeout(RESIGN_TIMEOUT, leadership.resign()).await.is_ok();
+                if matches!(end, TermEnd::Stopping) {
+                    info!(%term, resigned, "leading no more");
+                    return;
+                }
+                warn!(%term, reason = %end, resigned, "leading no more");
+            }
+            Err(error) => warn!(%error, "can't campaign"),
+        }
+        tokio::select! {
+            biased;
+            () = replica.stop.cancelled() => return,
+            () = tokio::time::sleep(CAMPAIGN_RETRY) => {}
+        }
+    }
+}
+
+/// Once another replica leads, this one's sessions end: the workers reconnect and reach the leader. While nobody leads they
+/// stay open, as this replica may lead again.
+async fn make_way(replica: Arc<Replica>) {
+    let mut states = replica.cache.subscribe();
+    loop {
+        let elsewhere = states.borrow_and_update().leader.as_ref().is_some_and(|l| l.id != replica.config.id);
+        if elsewhere && !replica.is_leader() {
+            replica.fleet.close_all();
+        }
+        tokio::select! {
+            biased;
+            () = replica.stop.cancelled() => return,
+            changed = states.changed() => if changed.is_err() { return },
+        }
+    }
 }

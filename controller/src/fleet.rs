@@ -1,9 +1,36 @@
-//! Workers connected to the leading replica.
+//! The workers whose streams end at this replica: who is there, what they run, what they report.
+//!
+//! A worker's membership is a lease in memory, by the monotonic clock: it is lost when it was silent for the lease, or when
+//! its stream broke and it is not back after the reconnect grace. (A store's lease could not be shorter than two seconds
+//! and would cost a write per worker and second; after a leader change the assignments in the store say which workers to
+//! wait for.) Losing a worker only matters while this replica leads.
+//!
+//! All methods are quick and synchronous; `changed` tells the reconciler that it has something to look at.
 
+pub(crate) mod member;
+mod queries;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use twinlog_proto::id::WorkerId;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tracing::{info, warn};
+use twinlog_proto::id::{Epoch, Generation, MirrorId, TaskName, Term, WorkerId};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
+
+use crate::planner::{Load, WorkerInput, WorkerState};
+use crate::state::State;
+use member::{Link, Member, Profile, Running};
+use queries::Queries;
+
+/// A gap between two looks at the clocks that is longer than this was our own sleep: the workers don't pay for it.
+const OWN_SLEEP: Duration = Duration::from_secs(1);
+/// A set that was not applied for this long is sent again.
+const RESEND_AFTER: Duration = Duration::from_secs(2);
 
 /// A question that a worker shall answer.
 #[derive(Debug, Clone)]
@@ -21,4 +48,316 @@ pub struct Question {
 pub struct Answered {
     pub worker: WorkerId,
     pub answer: v1::answer::Answer,
+}
+
+/// How long workers may be away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    pub(crate) lease: Duration,
+    pub(crate) reconnect: Duration,
+    pub(crate) startup: Duration,
+}
+
+/// What a survey reported and the store doesn't hold yet.
+#[derive(Debug, Clone)]
+pub(crate) struct ReportedInventory {
+    pub(crate) epoch: Epoch,
+    pub(crate) worker: WorkerId,
+    pub(crate) inventory: v1::Inventory,
+}
+
+pub(crate) struct Fleet {
+    patience: Patience,
+    members: Mutex<Members>,
+    /// Something that the reconciler should look at has changed.
+    pub(crate) changed: Notify,
+    queries: Queries,
+}
+
+pub(crate) struct Members {
+    pub(crate) by_id: BTreeMap<WorkerId, Member>,
+    /// Known from the store, not seen yet in this term, and counted as lost at this time.
+    pub(crate) expected: BTreeMap<WorkerId, Instant>,
+    pub(crate) term: Option<Term>,
+    generation: Generation,
+    sessions: u64,
+    last_look: Instant,
+    /// When workers last came or went.
+    pub(crate) last_change: Instant,
+    pub(crate) inventories: HashMap<MirrorId, ReportedInventory>,
+    pub(crate) inventory_times: HashMap<MirrorId, prost_types::Timestamp>,
+    /// Tasks of the last plan that have no worker.
+    pub(crate) unplaced: BTreeMap<TaskName, Reason>,
+    /// Loads that the planner uses.
+    pub(crate) load: Arc<HashMap<TaskName, Load>>,
+}
+
+impl Fleet {
+    pub(crate) fn new(patience: Patience) -> Arc<Self> {
+        let now = Instant::now();
+        let members = Members {
+            by_id: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            term: None,
+            generation: Generation(0),
+            sessions: 0,
+            last_look: now,
+            last_change: now,
+            inventories: HashMap::new(),
+            inventory_times: HashMap::new(),
+            unplaced: BTreeMap::new(),
+            load: Arc::default(),
+        };
+        Arc::new(Self {
+            patience,
+            members: Mutex::new(members),
+            changed: Notify::new(),
+            queries: Queries::default(),
+        })
+    }
+
+    pub(crate) fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().expect("no code panics while it holds the members")
+    }
+
+    /// A term of this replica begins: workers that the store names and that are not here get time to come.
+    pub(crate) fn begin_term(&self, term: Term, state: &State, now: Instant) {
+        let mut members = self.members();
+        let mut named: BTreeSet<&WorkerId> = state.drains.iter().collect();
+        for assignment in state.assignments.values() {
+            named.extend(assignment.worker.iter().chain(&assignment.previous));
+        }
+        let deadline = now + self.patience.startup;
+        let absent = named.into_iter().filter(|id| !members.by_id.contains_key(*id));
+        let expected = absent.map(|id| (id.clone(), deadline)).collect();
+        members.expected = expected;
+        members.term = Some(term);
+        members.last_change = now;
+        members.last_look = now;
+        members.unplaced.clear();
+        members.inventories.clear();
+        members.by_id.values_mut().for_each(|member| member.sent = None);
+        drop(members);
+        self.changed.notify_one();
+    }
+
+    /// This replica leads no more. Streams stay open: only when someone else leads must they end (`close_all`).
+    pub(crate) fn end_term(&self) {
+        self.members().term = None;
+    }
+
+    /// Closes every stream: the workers go on, and connect to the leader through whichever replica they reach.
+    pub(crate) fn close_all(&self) {
+        let mut members = self.members();
+        for member in std::mem::take(&mut members.by_id).into_values() {
+            if let Some(link) = member.link {
+                link.close.cancel();
+            }
+        }
+    }
+
+    /// A worker has connected. Returns the number of its session.
+    pub(crate) fn connected(
+        &self,
+        id: &WorkerId,
+        profile: Profile,
+        running: Running,
+        link: impl FnOnce(u64) -> Link,
+        now: Instant,
+    ) -> u64 {
+        let mut members = self.members();
+        members.sessions += 1;
+        let session = members.sessions;
+        let link = link(session);
+        members.expected.remove(id);
+        if let Some(member) = members.by_id.get_mut(id) {
+            info!(worker = %id, "worker is back");
+            member.reconnect(profile, running, link, now);
+        } else {
+            info!(worker = %id, version = profile.version, running = running.tasks.len(), "worker connected");
+            let member = Member::new(id.clone(), profile, running, link, now);
+            members.by_id.insert(id.clone(), member);
+            members.last_change = now;
+        }
+        drop(members);
+        self.changed.notify_one();
+        session
+    }
+
+    /// A worker's stream has ended.
+    pub(crate) fn disconnected(&self, id: &WorkerId, session: u64, now: Instant) {
+        self.queries.session_ended(session);
+        let mut members = self.members();
+        let Some(member) = members.by_id.get_mut(id).filter(|member| member.is_session(session)) else {
+            return;
+        };
+        member.link = None;
+        member.closed_at = Some(now);
+        info!(worker = %id, leaving = member.leaving, "worker disconnected");
+        drop(members);
+        self.changed.notify_one();
+    }
+
+    /// A worker reports. What comes from an ended session is ignored.
+    pub(crate) fn report(&self, id: &WorkerId, session: u64, report: v1::Report, now: Instant) {
+        let mut members = self.members();
+        let Some(member) = members.by_id.get_mut(id).filter(|member| member.is_session(session)) else {
+            return;
+        };
+        member.last_heard = now;
+        let mut news = member.set_running(Running::parse(report.applied.as_ref()));
+        if report.leaving && !member.leaving {
+            info!(worker = %id, "worker wants to leave");
+            member.leaving = true;
+            news = true;
+        }
+        if let Some(cause) = &report.refused
+            && member.refused.as_ref().map(|known| &known.message) != Some(&cause.message)
+        {
+            warn!(worker = %id, reason = cause.reason, message = cause.message, "worker refused its assignments");
+        }
+        member.refused = report.refused;
+        member.memory_bytes = report.memory_bytes;
+        let named = report.tasks.into_iter().filter_map(|task| Some((task.task.parse().ok()?, task)));
+        member.reports = named.collect();
+        if member.is_overdue(now, RESEND_AFTER)
+            && let Some((set, _)) = member.sent.clone()
+        {
+            member.send(set, now);
+        }
+        drop(members);
+        if news {
+            self.changed.notify_one();
+        }
+    }
+
+    /// A survey reports what it found. Only the current survey's word counts: `epoch` must be that of the assignment.
+    pub(crate) fn inventory(&self, id: &WorkerId, report: v1::InventoryReport, state: &State) {
+        let Ok(mirror) = MirrorId::from_name(&report.mirror) else { return };
+        let survey = TaskName::Survey { mirror: mirror.clone() };
+        let current = state.assignments.get(&survey);
+        if current.is_none_or(|a| a.epoch.0 != report.epoch || a.worker.as_ref() != Some(id)) {
+            return;
+        }
+        let Some(inventory) = report.inventory else { return };
+        let mut members = self.members();
+        if let Some(time) = inventory.time {
+            members.inventory_times.insert(mirror.clone(), time);
+        }
+        let reported = ReportedInventory { epoch: Epoch(report.epoch), worker: id.clone(), inventory };
+        members.inventories.insert(mirror, reported);
+        drop(members);
+        self.changed.notify_one();
+    }
+
+    /// Drops workers whose time is up. Call it often; true if any was lost.
+    pub(crate) fn expire(&self, now: Instant) -> bool {
+        let mut guard = self.members();
+        let members = &mut *guard;
+        let asleep = now.duration_since(members.last_look).saturating_sub(OWN_SLEEP);
+        members.last_look = now;
+        if !asleep.is_zero() {
+            warn!(?asleep, "this process was asleep: its workers get that time on top");
+            members.excuse(asleep);
+        }
+        let lost: Vec<WorkerId> =
+            members.by_id.values().filter(|m| m.is_lost(now, self.patience)).map(|m| m.id.clone()).collect();
+        for id in &lost {
+            let member = members.by_id.remove(id).expect("it was just found");
+            if member.leaving && member.running.tasks.is_empty() {
+                info!(worker = %id, "worker left");
+            } else {
+                warn!(worker = %id, silent = ?now.duration_since(member.last_heard), "worker lost");
+            }
+            if let Some(link) = member.link {
+                link.close.cancel();
+            }
+        }
+        let known = members.expected.len();
+        members.expected.retain(|id, deadline| {
+            let waits = now < *deadline;
+            if !waits {
+                warn!(worker = %id, "worker did not come back to the new leader");
+            }
+            waits
+        });
+        let changed = !lost.is_empty() || members.expected.len() < known;
+        if changed {
+            members.last_change = now;
+        }
+        changed
+    }
+
+    /// When `expire` should be called next at the latest, because of a broken stream or a worker that is waited for.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let members = self.members();
+        let closed = members.by_id.values().filter_map(|member| member.closed_at);
+        closed.map(|at| at + self.patience.reconnect).chain(members.expected.values().copied()).min()
+    }
+}
+
+impl Member {
+    fn is_lost(&self, now: Instant, patience: Patience) -> bool {
+        let gone = self.leaving && self.link.is_none() && self.running.tasks.is_empty();
+        let away = self.closed_at.is_some_and(|at| now.duration_since(at) >= patience.reconnect);
+        gone || away || now.duration_since(self.last_heard) >= patience.lease
+    }
+}
+
+impl Members {
+    fn excuse(&mut self, asleep: Duration) {
+        for member in self.by_id.values_mut() {
+            member.last_heard += asleep;
+            member.closed_at = member.closed_at.map(|at| at + asleep);
+        }
+        self.expected.values_mut().for_each(|deadline| *deadline += asleep);
+    }
+
+    /// A number for a new set, greater than all before it in this term.
+    pub(crate) fn next_generation(&mut self, revision: i64) -> Generation {
+        self.generation = Generation(self.generation.0.max(revision - 1) + 1);
+        self.generation
+    }
+
+    /// Whether a worker counts as there, or as coming back.
+    pub(crate) fn is_known(&self, id: &WorkerId) -> bool {
+        self.by_id.contains_key(id) || self.expected.contains_key(id)
+    }
+
+    /// What the planner must know of the workers.
+    pub(crate) fn for_planner(&self, drains: &BTreeSet<WorkerId>) -> Vec<WorkerInput> {
+        let member = |member: &Member| WorkerInput {
+            id: member.id.clone(),
+            labels: member.profile.labels.clone(),
+            capacity: member.profile.capacity,
+            state: match (&member.link, member.leaving || drains.contains(&member.id)) {
+                (None, _) => WorkerState::Waiting,
+                (Some(_), true) => WorkerState::Draining,
+                (Some(_), false) => WorkerState::Ready,
+            },
+        };
+        let expected = |id: &WorkerId| WorkerInput {
+            id: id.clone(),
+            labels: BTreeMap::new(),
+            capacity: None,
+            state: WorkerState::Waiting,
+        };
+        self.by_id.values().map(member).chain(self.expected.keys().map(expected)).collect()
+    }
+
+    /// Takes over what was measured since the last time; small changes change nothing.
+    pub(crate) fn settle_load(&mut self) {
+        let load = Arc::make_mut(&mut self.load);
+        let mut seen: HashMap<TaskName, Load> = HashMap::new();
+        for member in self.by_id.values() {
+            for (task, report) in member.reports.iter().filter(|(task, _)| task.is_replicate()) {
+                let bytes = report.partitions.iter().map(|p| p.bytes_per_second).sum();
+                let records = report.partitions.iter().map(|p| p.records_per_second).sum();
+                let measured = Load::measured(bytes, records);
+                let before = load.get(task).copied().unwrap_or_default();
+                seen.insert(task.clone(), before.settle(measured));
+            }
+        }
+        *load = seen;
+    }
 }

@@ -23,6 +23,7 @@ use twinlog_proto::reason::Reason;
 
 use balance::{Board, Item};
 pub use load::Load;
+pub(crate) use wanted::checkpoint_shards;
 
 /// What the planner must know of a mirror.
 #[derive(Debug, Clone)]

@@ -178,6 +178,26 @@ pub fn encode_inventory(inventory: &v1::Inventory) -> bytes::Bytes {
     inventory.encode_to_vec().into()
 }
 
+/// Whether two inventories say the same, whenever they were made.
+pub(crate) fn same_inventory(a: &v1::Inventory, b: &v1::Inventory) -> bool {
+    let v1::Inventory {
+        topics,
+        blocked,
+        warnings,
+        groups,
+        source_kafka_cluster_id,
+        target_kafka_cluster_id,
+        time: _,
+    } = a;
+    let cause = |cause: &Option<v1::Cause>| cause.as_ref().map(|c| (c.reason.clone(), c.message.clone()));
+    cause(blocked) == cause(&b.blocked)
+        && *topics == b.topics
+        && *warnings == b.warnings
+        && *groups == b.groups
+        && *source_kafka_cluster_id == b.source_kafka_cluster_id
+        && *target_kafka_cluster_id == b.target_kafka_cluster_id
+}
+
 /// Keeps a `State` current. Clone the `Arc`; it lives until its stop token is cancelled.
 pub struct Cache {
     state: watch::Receiver<Arc<State>>,

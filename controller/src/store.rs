@@ -77,7 +77,8 @@ impl Write {
             Self::Put { key, .. } | Self::Delete { key } => key,
         }
     }
-    fn bytes(&self) -> usize {
+    /// Size of key and value.
+    pub fn bytes(&self) -> usize {
         match self {
             Self::Put { key, value } => key.len() + value.len(),
             Self::Delete { key } => key.len(),

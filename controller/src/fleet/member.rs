@@ -1,0 +1,218 @@
+//! One worker as the leader knows it: what it is, what it was given, what it may still be running.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use twinlog_proto::id::{Epoch, Generation, TaskName, Term, WorkerId};
+use twinlog_proto::v1;
+
+/// What a worker says of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Profile {
+    pub(crate) version: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Ranges that it accepts at most; `None`: no limit.
+    pub(crate) capacity: Option<u32>,
+    pub(crate) memory_limit_bytes: i64,
+}
+
+/// What a worker says it runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Running {
+    /// The newest set that it has applied.
+    pub(crate) applied: (Term, Generation),
+    pub(crate) tasks: HashMap<TaskName, Epoch>,
+}
+
+impl Running {
+    /// A name that isn't a task's is not ours to manage: it is left out.
+    pub(crate) fn parse(applied: Option<&v1::Applied>) -> Self {
+        let Some(applied) = applied else { return Self::default() };
+        let task = |task: &v1::RunningTask| Some((task.task.parse().ok()?, Epoch(task.epoch)));
+        Self {
+            applied: (Term(applied.term), Generation(applied.generation)),
+            tasks: applied.running.iter().filter_map(task).collect(),
+        }
+    }
+}
+
+/// The leader's end of an open stream.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Different for every stream: what comes late from an old one is told apart.
+    pub(crate) session: u64,
+    /// The newest set; older ones need not be sent any more.
+    pub(crate) sets: watch::Sender<Option<Arc<v1::AssignmentSet>>>,
+    pub(crate) queries: mpsc::Sender<v1::Query>,
+    /// Cancelled to close the stream.
+    pub(crate) close: CancellationToken,
+}
+
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) id: WorkerId,
+    pub(crate) profile: Profile,
+    pub(crate) connected_at: SystemTime,
+    /// `None` while it is disconnected.
+    pub(crate) link: Option<Link>,
+    pub(crate) closed_at: Option<Instant>,
+    pub(crate) last_heard: Instant,
+    pub(crate) leaving: bool,
+    pub(crate) running: Running,
+    /// For each task, the newest set that offered it to this worker.
+    offered: HashMap<TaskName, (Term, Generation)>,
+    pub(crate) sent: Option<(Arc<v1::AssignmentSet>, Instant)>,
+    pub(crate) reports: HashMap<TaskName, v1::TaskReport>,
+    pub(crate) memory_bytes: i64,
+    pub(crate) refused: Option<v1::Cause>,
+}
+
+impl Member {
+    pub(crate) fn new(id: WorkerId, profile: Profile, running: Running, link: Link, now: Instant) -> Self {
+        Self {
+            id,
+            profile,
+            connected_at: SystemTime::now(),
+            link: Some(link),
+            closed_at: None,
+            last_heard: now,
+            leaving: false,
+            running,
+            offered: HashMap::new(),
+            sent: None,
+            reports: HashMap::new(),
+            memory_bytes: 0,
+            refused: None,
+        }
+    }
+
+    /// The same process is back on a new stream.
+    pub(crate) fn reconnect(&mut self, profile: Profile, running: Running, link: Link, now: Instant) {
+        if let Some(old) = self.link.replace(link) {
+            old.close.cancel();
+        }
+        self.profile = profile;
+        self.closed_at = None;
+        self.last_heard = now;
+        self.sent = None;
+        self.set_running(running);
+    }
+
+    pub(crate) fn is_session(&self, session: u64) -> bool {
+        self.link.as_ref().is_some_and(|link| link.session == session)
+    }
+
+    /// Takes over what the worker says it runs. True if that is news.
+    pub(crate) fn set_running(&mut self, running: Running) -> bool {
+        let news = running.applied != self.running.applied || running.tasks != self.running.tasks;
+        self.running = running;
+        if news {
+            let applied = self.running.applied;
+            self.offered.retain(|_, offer| *offer >= applied);
+        }
+        news
+    }
+
+    /// Whether the worker runs this task, or may come to run it by a set that is on its way.
+    pub(crate) fn may_run(&self, task: &TaskName) -> bool {
+        self.running.tasks.contains_key(task) || self.offered.contains_key(task)
+    }
+
+    /// Every task for which `may_run`.
+    pub(crate) fn may_run_tasks(&self) -> impl Iterator<Item = &TaskName> {
+        let offered = self.offered.keys().filter(|task| !self.running.tasks.contains_key(*task));
+        self.running.tasks.keys().chain(offered)
+    }
+
+    /// Whether it has applied a set of this term: then nothing of an earlier leader is on its way any more.
+    pub(crate) fn is_settled(&self, term: Term) -> bool {
+        self.running.applied.0 == term
+    }
+
+    /// Sends a set, if the worker is connected.
+    pub(crate) fn send(&mut self, set: Arc<v1::AssignmentSet>, now: Instant) {
+        let Some(link) = &self.link else { return };
+        let offer = (Term(set.term), Generation(set.generation));
+        for task in &set.tasks {
+            if let Ok(name) = task.name.parse() {
+                self.offered.insert(name, offer);
+            }
+        }
+        link.sets.send_replace(Some(set.clone()));
+        self.sent = Some((set, now));
+    }
+
+    /// Whether the newest set was sent a while ago and is not applied.
+    pub(crate) fn is_overdue(&self, now: Instant, patience: std::time::Duration) -> bool {
+        self.sent.as_ref().is_some_and(|(set, at)| {
+            now.duration_since(*at) >= patience
+                && self.running.applied < (Term(set.term), Generation(set.generation))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(session: u64) -> Link {
+        let (sets, _) = watch::channel(None);
+        let (queries, _) = mpsc::channel(1);
+        Link { session, sets, queries, close: CancellationToken::new() }
+    }
+
+    fn member() -> Member {
+        let profile = Profile {
+            version: String::new(),
+            labels: BTreeMap::new(),
+            capacity: None,
+            memory_limit_bytes: 0,
+        };
+        Member::new(WorkerId::new("w").unwrap(), profile, Running::default(), link(1), Instant::now())
+    }
+
+    fn set(generation: i64, tasks: &[&str]) -> Arc<v1::AssignmentSet> {
+        let task = |name: &&str| v1::Task { name: (*name).to_owned(), epoch: 1, ..v1::Task::default() };
+        let tasks = tasks.iter().map(task).collect();
+        Arc::new(v1::AssignmentSet { term: 1, generation, tasks, ..v1::AssignmentSet::default() })
+    }
+
+    fn applied(generation: i64, tasks: &[&str]) -> Running {
+        let tasks = tasks.iter().map(|name| (name.parse().unwrap(), Epoch(1))).collect();
+        Running { applied: (Term(1), Generation(generation)), tasks }
+    }
+
+    #[test]
+    fn a_task_is_free_only_when_a_set_without_it_is_applied_and_it_has_stopped() {
+        let task: TaskName = "survey/m".parse().unwrap();
+        let mut member = member();
+        let now = Instant::now();
+        member.send(set(5, &["survey/m"]), now);
+        assert!(member.may_run(&task), "it was offered");
+        member.send(set(6, &[]), now);
+        member.set_running(applied(0, &[]));
+        assert!(member.may_run(&task), "an old report says nothing");
+        member.set_running(applied(5, &[]));
+        assert!(member.may_run(&task), "set 5 holds it, even if it is not started yet");
+        member.set_running(applied(6, &["survey/m"]));
+        assert!(member.may_run(&task), "it still drains");
+        member.set_running(applied(6, &[]));
+        assert!(!member.may_run(&task));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_set_that_is_not_applied_is_overdue() {
+        let mut member = member();
+        let patience = std::time::Duration::from_secs(2);
+        member.send(set(5, &[]), Instant::now());
+        assert!(!member.is_overdue(Instant::now(), patience));
+        tokio::time::advance(patience).await;
+        assert!(member.is_overdue(Instant::now(), patience));
+        member.set_running(applied(5, &[]));
+        assert!(!member.is_overdue(Instant::now(), patience));
+    }
+}

@@ -1,0 +1,329 @@
+//! What the fleet shows to people: workers, ranges, and the state of a mirror with its causes.
+
+mod aggregate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use prost_types::Timestamp;
+use tokio::time::Instant;
+use twinlog_proto::id::{MirrorId, TaskName, WorkerId};
+use twinlog_proto::reason::Reason;
+use twinlog_proto::v1::{self, State as Is};
+
+use super::member::Member;
+use super::{Fleet, Members};
+use crate::reconciler::{is_copied, range};
+use crate::state::{MirrorState, State};
+use aggregate::{add_partition, combine, worse_cause};
+
+/// A status with more partitions than this leaves the ranges out: they come page by page from `ListRanges`.
+const MAX_PARTITIONS_IN_STATUS: usize = 4_000;
+/// Causes of one mirror or topic, at most; the first ones are the worst.
+const MAX_CAUSES: usize = 20;
+
+impl Fleet {
+    pub(crate) fn workers(&self, state: &State) -> Vec<v1::Worker> {
+        let now = Instant::now();
+        self.members().by_id.values().map(|m| worker(m, state.drains.contains(&m.id), now)).collect()
+    }
+
+    /// `None`: no such mirror.
+    pub(crate) fn ranges(&self, id: &MirrorId, state: &State) -> Option<Vec<v1::RangeStatus>> {
+        let mirror = state.mirrors.get(id)?;
+        let members = self.members();
+        Some(View { mirror, state, members: &members }.ranges())
+    }
+
+    /// `None`: no such mirror.
+    pub(crate) fn mirror_status(&self, id: &MirrorId, state: &State) -> Option<v1::MirrorStatus> {
+        let mirror = state.mirrors.get(id)?;
+        let members = self.members();
+        Some(View { mirror, state, members: &members }.status())
+    }
+}
+
+fn worker(member: &Member, drained: bool, now: Instant) -> v1::Worker {
+    let tasks = &member.running.tasks;
+    let partitions = member.reports.values().flat_map(|report| &report.partitions);
+    let (records, bytes) =
+        partitions.fold((0.0, 0.0), |sum, p| (sum.0 + p.records_per_second, sum.1 + p.bytes_per_second));
+    let state = match (&member.link, drained || member.leaving) {
+        (None, _) => v1::worker::State::Unreachable,
+        (Some(_), true) if tasks.is_empty() => v1::worker::State::Drained,
+        (Some(_), true) => v1::worker::State::Draining,
+        (Some(_), false) => v1::worker::State::Ready,
+    };
+    let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    v1::Worker {
+        name: member.id.name(),
+        state: state.into(),
+        version: member.profile.version.clone(),
+        labels: member.profile.labels.clone().into_iter().collect(),
+        capacity: member.profile.capacity.map_or(0, |c| i32::try_from(c).unwrap_or(i32::MAX)),
+        ranges: count(tasks.keys().filter(|task| task.is_replicate()).count()),
+        tasks: count(tasks.len()),
+        records_per_second: records,
+        bytes_per_second: bytes,
+        connect_time: Some(Timestamp::from(member.connected_at)),
+        since_last_report: duration(now.duration_since(member.last_heard)),
+        memory_bytes: member.memory_bytes,
+        memory_limit_bytes: member.profile.memory_limit_bytes,
+        task_names: tasks.keys().map(ToString::to_string).collect::<BTreeSet<_>>().into_iter().collect(),
+    }
+}
+
+fn duration(duration: Duration) -> Option<prost_types::Duration> {
+    prost_types::Duration::try_from(duration).ok()
+}
+
+/// What is known of one task.
+struct Known<'a> {
+    worker: Option<&'a WorkerId>,
+    epoch: i64,
+    state: Is,
+    cause: Option<v1::Cause>,
+    report: Option<&'a v1::TaskReport>,
+}
+
+struct View<'a> {
+    mirror: &'a MirrorState,
+    state: &'a State,
+    members: &'a Members,
+}
+
+impl<'a> View<'a> {
+    /// Combines what the store says of a task with what its worker reports.
+    fn task(&self, task: &TaskName) -> Known<'a> {
+        let assignment = self.state.assignments.get(task);
+        let worker = assignment.and_then(|assignment| assignment.worker.as_ref());
+        let epoch = assignment.map_or(0, |assignment| assignment.epoch.0);
+        let member = worker.and_then(|worker| self.members.by_id.get(worker));
+        let report =
+            member.and_then(|member| member.reports.get(task)).filter(|report| report.epoch == epoch);
+        let (state, cause) = match (worker, report) {
+            (_, Some(report)) => (report.state(), report.cause.clone()),
+            (None, None) => (Is::Pending, Some(self.unplaced(task))),
+            (Some(worker), None) if member.is_none() => (
+                Is::Pending,
+                Some(cause(Reason::STARTING, format!("waiting for worker {worker} to come back"))),
+            ),
+            (Some(worker), None) => (
+                Is::Pending,
+                Some(cause(Reason::STARTING, format!("worker {worker} has not reported it yet"))),
+            ),
+        };
+        Known { worker, epoch, state, cause, report }
+    }
+
+    /// Why a task has no worker.
+    fn unplaced(&self, task: &TaskName) -> v1::Cause {
+        let labels: Vec<_> = self.mirror.model.placement.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let labels = labels.join(", ");
+        match self.members.unplaced.get(task) {
+            Some(Reason::NO_WORKER) => {
+                cause(Reason::NO_WORKER, "no worker is connected: start one and point it at a controller")
+            }
+            Some(Reason::NO_ELIGIBLE_WORKER) if labels.is_empty() => cause(
+                Reason::NO_ELIGIBLE_WORKER,
+                "every connected worker is draining or away: start another one",
+            ),
+            Some(Reason::NO_ELIGIBLE_WORKER) => cause(
+                Reason::NO_ELIGIBLE_WORKER,
+                format!(
+                    "no worker that takes tasks carries the labels {labels}: start one, or change the placement"
+                ),
+            ),
+            Some(Reason::NO_CAPACITY) => cause(
+                Reason::NO_CAPACITY,
+                "every eligible worker runs as many ranges as its capacity allows: start another one, or raise it",
+            ),
+            _ => cause(Reason::STARTING, "not assigned to a worker yet"),
+        }
+    }
+
+    fn topics(&self) -> &'a [v1::InventoryTopic] {
+        let inventory = self.state.inventories.get(&self.mirror.model.id);
+        inventory.map_or(&[], |stored| &stored.inventory.topics)
+    }
+
+    fn ranges(&self) -> Vec<v1::RangeStatus> {
+        let mut topics: Vec<_> = self.topics().iter().filter(|topic| is_copied(topic)).collect();
+        topics.sort_by(|a, b| a.target_topic.cmp(&b.target_topic));
+        topics.into_iter().flat_map(|topic| self.ranges_of(topic)).collect()
+    }
+
+    fn ranges_of(&self, topic: &'a v1::InventoryTopic) -> impl Iterator<Item = v1::RangeStatus> {
+        let size = self.mirror.model.block_size;
+        (0..).map_while(move |block| range(topic, block, size)).map(|range| self.range(range))
+    }
+
+    fn range(&self, range: v1::PartitionRange) -> v1::RangeStatus {
+        let mirror = self.mirror.model.id.clone();
+        let block = range.block.unsigned_abs();
+        let task = TaskName::Replicate { mirror, target_topic: range.target_topic.clone(), block };
+        let known = self.task(&task);
+        v1::RangeStatus {
+            task: task.to_string(),
+            source_topic: range.source_topic,
+            target_topic: range.target_topic,
+            first_partition: range.first_partition,
+            partition_count: range.partition_count,
+            worker: known.worker.map(|worker| worker.name()).unwrap_or_default(),
+            epoch: known.epoch,
+            state: known.state.into(),
+            cause: known.cause,
+            partitions: known.report.map(|report| report.partitions.clone()).unwrap_or_default(),
+        }
+    }
+
+    fn topic(&self, topic: &'a v1::InventoryTopic) -> v1::TopicStatus {
+        let ranges: Vec<_> = if is_copied(topic) { self.ranges_of(topic).collect() } else { Vec::new() };
+        let mut totals = v1::Totals::default();
+        ranges.iter().flat_map(|range| &range.partitions).for_each(|p| add_partition(&mut totals, p));
+        totals.partitions = topic.partitions;
+        let mut causes: Vec<v1::Cause> = topic.blocked.iter().cloned().collect();
+        ranges
+            .iter()
+            .filter_map(|range| range.cause.as_ref())
+            .for_each(|c| worse_cause(&mut causes, c, MAX_CAUSES));
+        let state = match &topic.blocked {
+            Some(_) => Is::Stopped,
+            None => combine(ranges.iter().map(v1::RangeStatus::state)),
+        };
+        v1::TopicStatus {
+            source_topic: topic.source_topic.clone(),
+            target_topic: topic.target_topic.clone(),
+            state: state.into(),
+            causes,
+            totals: Some(totals),
+            ranges,
+        }
+    }
+
+    fn status(&self) -> v1::MirrorStatus {
+        let id = &self.mirror.model.id;
+        let stored = self.state.inventories.get(id).map(|stored| &stored.inventory);
+        let mut topics: Vec<_> = self.topics().iter().map(|topic| self.topic(topic)).collect();
+        topics.sort_by(|a, b| a.target_topic.cmp(&b.target_topic));
+        let mut totals = v1::Totals::default();
+        for topic in &topics {
+            let copied = topic.ranges.iter().flat_map(|range| &range.partitions);
+            copied.for_each(|p| add_partition(&mut totals, p));
+            totals.partitions += topic.totals.as_ref().map_or(0, |totals| totals.partitions);
+        }
+        let tasks = self.tasks();
+        let (state, causes) = self.state_and_causes(stored, &topics, &tasks);
+        if usize::try_from(totals.partitions).unwrap_or(0) > MAX_PARTITIONS_IN_STATUS {
+            topics.iter_mut().for_each(|topic| topic.ranges.clear());
+        }
+        let survey_time = self.members.inventory_times.get(id).copied();
+        v1::MirrorStatus {
+            name: id.name(),
+            state: state.into(),
+            causes,
+            topics,
+            totals: Some(totals),
+            inventory_time: survey_time.or(stored.and_then(|inventory| inventory.time)),
+            tasks: tasks.into_iter().map(|(task, known)| task_status(&task, &known)).collect(),
+            groups: self.groups(),
+        }
+    }
+
+    /// Survey, checkpoints and heartbeat: those that there are and those that wait for a worker.
+    fn tasks(&self) -> BTreeMap<TaskName, Known<'a>> {
+        let id = &self.mirror.model.id;
+        let stored = self.state.assignments.keys().map(AsRef::as_ref);
+        let all = stored.chain(self.members.unplaced.keys());
+        all.filter(|task| task.mirror() == id && !task.is_replicate())
+            .map(|task| (task.clone(), self.task(task)))
+            .collect()
+    }
+
+    fn groups(&self) -> Vec<v1::GroupStatus> {
+        let tasks = self.tasks();
+        let reports = tasks.values().filter_map(|known| known.report);
+        let mut groups: Vec<_> = reports.flat_map(|report| report.groups.iter().cloned()).collect();
+        groups.sort_by(|a, b| a.group.cmp(&b.group));
+        groups
+    }
+
+    /// Whether any worker still runs something of this mirror.
+    fn is_running(&self) -> bool {
+        let id = &self.mirror.model.id;
+        self.members.by_id.values().any(|m| m.running.tasks.keys().any(|task| task.mirror() == id))
+    }
+
+    fn state_and_causes(
+        &self,
+        inventory: Option<&v1::Inventory>,
+        topics: &[v1::TopicStatus],
+        tasks: &BTreeMap<TaskName, Known<'a>>,
+    ) -> (Is, Vec<v1::Cause>) {
+        if !self.mirror.model.running {
+            return (if self.is_running() { Is::Pausing } else { Is::IsPaused }, Vec::new());
+        }
+        let mut causes = Vec::new();
+        let mut add = |cause: &v1::Cause| worse_cause(&mut causes, cause, MAX_CAUSES);
+        let blocked = inventory.and_then(|inventory| inventory.blocked.as_ref());
+        blocked.into_iter().for_each(&mut add);
+        self.refusals().iter().for_each(&mut add);
+        topics.iter().flat_map(|topic| &topic.causes).for_each(&mut add);
+        let troubled = |known: &&Known<'_>| known.state != Is::Active;
+        tasks.values().filter(troubled).filter_map(|known| known.cause.as_ref()).for_each(&mut add);
+        let survey =
+            tasks.iter().find(|(task, _)| matches!(task, TaskName::Survey { .. })).map(|(_, known)| known);
+        let state = match (inventory, blocked) {
+            (None, _) => survey.map_or(Is::Pending, |survey| match survey.state {
+                Is::Stopped | Is::Waiting => survey.state,
+                _ => Is::Pending,
+            }),
+            (Some(_), Some(blocked)) if topics.is_empty() => aggregate::state_of(blocked),
+            (Some(_), blocked) => {
+                let states = topics.iter().map(v1::TopicStatus::state);
+                let blocked = blocked.map(aggregate::state_of);
+                let others = tasks.values().map(|known| known.state).filter(|state| *state == Is::Stopped);
+                combine(states.chain(blocked).chain(others))
+            }
+        };
+        if inventory.is_none() && causes.is_empty() {
+            causes.push(cause(Reason::NOT_SURVEYED, "the survey of the source is not complete yet"));
+        }
+        let warnings = inventory.into_iter().flat_map(|inventory| &inventory.warnings);
+        for warning in warnings {
+            let warning =
+                v1::Cause { reason: warning.reason.clone(), message: warning.message.clone(), since: None };
+            worse_cause(&mut causes, &warning, MAX_CAUSES);
+        }
+        (state, causes)
+    }
+
+    /// Workers of this mirror that refuse what this leader sends, as after a restored store.
+    fn refusals(&self) -> Vec<v1::Cause> {
+        let id = &self.mirror.model.id;
+        let concerned = self.members.by_id.values().filter(|member| {
+            member.refused.is_some() && member.running.tasks.keys().any(|task| task.mirror() == id)
+        });
+        concerned
+            .map(|member| {
+                let refused = member.refused.clone().unwrap_or_default();
+                let message = format!("worker {} refuses its assignments: {}", member.id, refused.message);
+                v1::Cause { message, ..refused }
+            })
+            .collect()
+    }
+}
+
+fn task_status(task: &TaskName, known: &Known<'_>) -> v1::TaskStatus {
+    v1::TaskStatus {
+        task: task.to_string(),
+        worker: known.worker.map(|worker| worker.name()).unwrap_or_default(),
+        epoch: known.epoch,
+        state: known.state.into(),
+        cause: known.cause.clone(),
+    }
+}
+
+fn cause(reason: Reason, message: impl Into<String>) -> v1::Cause {
+    v1::Cause { reason: reason.as_str().to_owned(), message: message.into(), since: None }
+}

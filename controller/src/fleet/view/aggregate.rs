@@ -1,0 +1,74 @@
+//! Sums, and the one state that stands for many.
+
+use twinlog_proto::reason::Reason;
+use twinlog_proto::v1::{self, State};
+
+/// The state of a whole, from its parts: what all parts share, else DEGRADED where a part is stopped or waits, else ACTIVE
+/// (a part that is about to start doesn't take the whole down). Nothing to do is ACTIVE.
+pub(super) fn combine(parts: impl Iterator<Item = State>) -> State {
+    let mut parts: Vec<State> = parts.collect();
+    parts.sort_unstable();
+    parts.dedup();
+    match parts.as_slice() {
+        [] => State::Active,
+        [same] => *same,
+        _ if parts.iter().any(|p| matches!(p, State::Stopped | State::Waiting | State::Degraded)) => {
+            State::Degraded
+        }
+        _ if parts.contains(&State::Active) => State::Active,
+        _ => State::Pending,
+    }
+}
+
+/// What heals by itself is waited for.
+pub(super) fn state_of(blocked: &v1::Cause) -> State {
+    let reason = Reason::ALL.iter().find(|reason| reason.as_str() == blocked.reason);
+    match reason.map(|reason| reason.code()) {
+        Some(tonic::Code::Unavailable) => State::Waiting,
+        _ => State::Stopped,
+    }
+}
+
+/// Adds a cause unless it is known; what is only starting comes last.
+pub(super) fn worse_cause(causes: &mut Vec<v1::Cause>, cause: &v1::Cause, limit: usize) {
+    if causes.iter().any(|known| known.reason == cause.reason && known.message == cause.message) {
+        return;
+    }
+    let starting = |cause: &v1::Cause| cause.reason == Reason::STARTING.as_str();
+    let at =
+        if starting(cause) { causes.len() } else { causes.iter().position(starting).unwrap_or(causes.len()) };
+    causes.insert(at, cause.clone());
+    causes.truncate(limit);
+}
+
+/// Adds everything but the number of partitions.
+pub(super) fn add_partition(totals: &mut v1::Totals, partition: &v1::PartitionStatus) {
+    totals.lag_records += partition.lag_records.max(0);
+    totals.records_per_second += partition.records_per_second;
+    totals.bytes_per_second += partition.bytes_per_second;
+    totals.records += partition.records;
+    totals.bytes += partition.bytes;
+    totals.latency_p50_ms = totals.latency_p50_ms.max(partition.latency_p50_ms);
+    totals.latency_p99_ms = totals.latency_p99_ms.max(partition.latency_p99_ms);
+    totals.record_age_ms = totals.record_age_ms.max(partition.record_age_ms);
+    totals.partitions_active += i32::from(partition.state() == State::Active);
+    totals.gap_records += partition.gaps.iter().map(|gap| gap.end_offset - gap.first_offset).sum::<i64>();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_a_whole() {
+        use State::{Active, Degraded, Pending, Stopped, Waiting};
+        let whole = |parts: &[State]| combine(parts.iter().copied());
+        assert_eq!(whole(&[]), Active);
+        assert_eq!(whole(&[Stopped, Stopped]), Stopped);
+        assert_eq!(whole(&[Stopped, Active]), Degraded);
+        assert_eq!(whole(&[Waiting, Active]), Degraded);
+        assert_eq!(whole(&[Waiting, Waiting]), Waiting);
+        assert_eq!(whole(&[Pending, Active]), Active);
+        assert_eq!(whole(&[Pending]), Pending);
+    }
+}

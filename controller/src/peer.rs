@@ -1,0 +1,77 @@
+//! `v1.PeerService`: what other replicas ask of the leader. Answered from here or not at all.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+use twinlog_proto::id::{MirrorId, WorkerId};
+use twinlog_proto::reason::{Reason, bad_request};
+use twinlog_proto::v1;
+
+use crate::controller::{Replica, question_of};
+
+#[derive(Clone)]
+pub struct Peer {
+    pub(crate) replica: Arc<Replica>,
+}
+
+impl Peer {
+    fn leader(&self) -> Result<&Replica, Status> {
+        self.replica.leading()?;
+        Ok(&self.replica)
+    }
+}
+
+fn mirror_id(name: &str) -> Result<MirrorId, Status> {
+    MirrorId::from_name(name)
+        .map_err(|e| bad_request(Reason::INVALID_FIELD, &[("name".to_owned(), e.to_string())]))
+}
+
+#[tonic::async_trait]
+impl v1::peer_service_server::PeerService for Peer {
+    async fn peer_workers(
+        &self,
+        _: Request<v1::PeerWorkersRequest>,
+    ) -> Result<Response<v1::PeerWorkersResponse>, Status> {
+        let workers = self.leader()?.workers();
+        Ok(Response::new(v1::PeerWorkersResponse { workers }))
+    }
+
+    async fn peer_drain(
+        &self,
+        request: Request<v1::DrainWorkerRequest>,
+    ) -> Result<Response<v1::Worker>, Status> {
+        let request = request.into_inner();
+        let id = WorkerId::from_name(&request.name)
+            .map_err(|e| bad_request(Reason::INVALID_FIELD, &[("name".to_owned(), e.to_string())]))?;
+        self.leader()?.drain(&id, request.cancel).await.map(Response::new)
+    }
+
+    async fn peer_ask(
+        &self,
+        request: Request<v1::PeerAskRequest>,
+    ) -> Result<Response<v1::PeerAskResponse>, Status> {
+        let question = question_of(request.into_inner())?;
+        let answered = self.leader()?.ask(question).await?;
+        Ok(Response::new(v1::PeerAskResponse {
+            worker: answered.worker.to_string(),
+            answer: Some(v1::Answer { id: String::new(), answer: Some(answered.answer) }),
+        }))
+    }
+
+    async fn peer_mirror_status(
+        &self,
+        request: Request<v1::GetMirrorStatusRequest>,
+    ) -> Result<Response<v1::MirrorStatus>, Status> {
+        let id = mirror_id(&request.into_inner().name)?;
+        self.leader()?.mirror_status(&id).map(Response::new)
+    }
+
+    async fn peer_ranges(
+        &self,
+        request: Request<v1::PeerRangesRequest>,
+    ) -> Result<Response<v1::PeerRangesResponse>, Status> {
+        let id = mirror_id(&request.into_inner().parent)?;
+        let ranges = self.leader()?.ranges(&id)?;
+        Ok(Response::new(v1::PeerRangesResponse { ranges }))
+    }
+}

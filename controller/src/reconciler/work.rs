@@ -1,0 +1,140 @@
+//! What tasks consist of: derived from mirrors and inventory, for the planner and for the workers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use twinlog_proto::id::{Generation, MirrorId, TaskName, Term};
+use twinlog_proto::v1;
+
+use crate::assignment::Assignment;
+use crate::planner::{Input, MirrorInput, TopicInput, checkpoint_shards};
+use crate::state::{MirrorState, State};
+
+/// What the planner must know of the mirrors and of what runs now.
+pub(super) fn planner_input(state: &State) -> Input<'_> {
+    let mirrors = state.mirrors.values().map(|mirror| mirror_input(mirror, state));
+    let current = state.assignments.iter();
+    Input {
+        mirrors: mirrors.collect(),
+        current: current.filter_map(|(task, a)| Some((task.as_ref(), a.worker.as_ref()?))).collect(),
+        ..Input::default()
+    }
+}
+
+fn mirror_input<'a>(mirror: &'a MirrorState, state: &'a State) -> MirrorInput<'a> {
+    let model = &mirror.model;
+    let inventory = state.inventories.get(&model.id).map(|stored| &stored.inventory);
+    let topics = inventory.into_iter().flat_map(|inventory| &inventory.topics);
+    MirrorInput {
+        id: &model.id,
+        running: model.running,
+        placement: &model.placement,
+        block_size: model.block_size,
+        heartbeats: model.heartbeats,
+        groups: translates_groups(mirror)
+            .then(|| inventory.map_or(0, |inventory| u32::try_from(inventory.groups).unwrap_or(0))),
+        topics: topics.filter(|topic| is_copied(topic)).map(topic_input).collect(),
+    }
+}
+
+fn translates_groups(mirror: &MirrorState) -> bool {
+    !mirror.wire.groups.is_empty()
+}
+
+/// A blocked topic is left alone.
+pub(crate) fn is_copied(topic: &v1::InventoryTopic) -> bool {
+    topic.blocked.is_none() && topic.partitions > 0
+}
+
+fn topic_input(topic: &v1::InventoryTopic) -> TopicInput<'_> {
+    TopicInput {
+        target_topic: &topic.target_topic,
+        partitions: u32::try_from(topic.partitions).expect("is_copied() says that it is positive"),
+    }
+}
+
+/// Builds the messages that workers get.
+pub(super) struct Work<'a> {
+    state: &'a State,
+    topics: HashMap<(&'a MirrorId, &'a str), &'a v1::InventoryTopic>,
+    shards: HashMap<&'a MirrorId, u32>,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(state: &'a State) -> Self {
+        let topics = state.inventories.iter().flat_map(|(mirror, stored)| {
+            let copied = stored.inventory.topics.iter().filter(|topic| is_copied(topic));
+            copied.map(move |topic| ((mirror, topic.target_topic.as_str()), topic))
+        });
+        let shards = state.mirrors.iter().map(|(id, mirror)| {
+            let groups = mirror_input(mirror, state).groups.unwrap_or(0);
+            let runs =
+                |shard| state.assignments.contains_key(&TaskName::Checkpoint { mirror: id.clone(), shard });
+            (id, checkpoint_shards(groups, runs))
+        });
+        Self { state, topics: topics.collect(), shards: shards.collect() }
+    }
+
+    /// One worker's whole set.
+    pub(super) fn set(
+        &self,
+        tasks: &[(&TaskName, &Assignment)],
+        term: Term,
+        generation: Generation,
+    ) -> v1::AssignmentSet {
+        let mut mirrors: BTreeMap<&MirrorId, &Arc<MirrorState>> = BTreeMap::new();
+        let mut messages = Vec::with_capacity(tasks.len());
+        for (task, assignment) in tasks {
+            let Some((id, mirror)) = self.state.mirrors.get_key_value(task.mirror()) else { continue };
+            let Some(kind) = self.kind(task, mirror) else { continue };
+            mirrors.insert(id, mirror);
+            messages.push(v1::Task {
+                name: task.to_string(),
+                epoch: assignment.epoch.0,
+                mirror: id.name(),
+                kind: Some(kind),
+            });
+        }
+        let named = mirrors.values().flat_map(|mirror| [&mirror.model.source, &mirror.model.target]);
+        let clusters: BTreeMap<_, _> = named.filter_map(|id| self.state.clusters.get_key_value(id)).collect();
+        v1::AssignmentSet {
+            term: term.0,
+            generation: generation.0,
+            tasks: messages,
+            mirrors: mirrors.values().map(|mirror| mirror.wire.clone()).collect(),
+            clusters: clusters.values().map(|cluster| cluster.wire.clone()).collect(),
+        }
+    }
+
+    /// `None`: the inventory doesn't hold the topic any more; the task is about to be released.
+    fn kind(&self, task: &TaskName, mirror: &MirrorState) -> Option<v1::task::Kind> {
+        Some(match task {
+            TaskName::Survey { .. } => v1::task::Kind::Survey(v1::SurveyTask {}),
+            TaskName::Heartbeat { .. } => v1::task::Kind::Heartbeat(v1::HeartbeatTask {}),
+            TaskName::Checkpoint { mirror, shard } => v1::task::Kind::Checkpoint(v1::CheckpointTask {
+                shard: i32::try_from(*shard).ok()?,
+                shard_count: i32::try_from(*self.shards.get(mirror)?).ok()?,
+            }),
+            TaskName::Replicate { mirror: id, target_topic, block } => {
+                let topic = self.topics.get(&(id, target_topic.as_str()))?;
+                let range = range(topic, *block, mirror.model.block_size)?;
+                v1::task::Kind::Replicate(v1::ReplicateTask { range: Some(range) })
+            }
+        })
+    }
+}
+
+/// A block of a topic as it is now; `None` where the topic has no such block.
+pub(crate) fn range(topic: &v1::InventoryTopic, block: u32, block_size: u32) -> Option<v1::PartitionRange> {
+    let first = i32::try_from(block.checked_mul(block_size)?).ok()?;
+    let count = (topic.partitions - first).min(i32::try_from(block_size).ok()?);
+    (count > 0).then(|| v1::PartitionRange {
+        source_topic: topic.source_topic.clone(),
+        target_topic: topic.target_topic.clone(),
+        block: i32::try_from(block).unwrap_or(i32::MAX),
+        first_partition: first,
+        partition_count: count,
+        source_topic_id: topic.source_topic_id.clone(),
+        target_max_message_bytes: topic.target_max_message_bytes,
+    })
+}

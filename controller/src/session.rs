@@ -1,0 +1,176 @@
+//! The leader's end of the stream to one worker: what comes in goes to the fleet, what the fleet has goes out.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::debug;
+use twinlog_proto::id::WorkerId;
+use twinlog_proto::reason::{Reason, bad_request, status};
+use twinlog_proto::v1;
+use twinlog_proto::v1::controller_message::Message as Out;
+use twinlog_proto::v1::worker_message::Message as In;
+
+use crate::controller::Replica;
+use crate::fleet::member::{Link, Profile, Running};
+use crate::relay;
+
+/// Messages towards a worker that wait for the network, at most.
+const OUTBOX: usize = 8;
+/// Questions that wait for one worker, at most.
+const QUERY_QUEUE: usize = 32;
+/// A new stream must say hello within this time.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(crate) type ControllerStream = Pin<Box<dyn Stream<Item = Result<v1::ControllerMessage, Status>> + Send>>;
+pub(crate) type WorkerStream = Pin<Box<dyn Stream<Item = Result<v1::WorkerMessage, Status>> + Send>>;
+
+/// `v1.WorkerService` on any replica: served here by the leader, passed on to it by the others.
+#[derive(Clone)]
+pub struct WorkerSessions {
+    pub(crate) replica: Arc<Replica>,
+}
+
+#[tonic::async_trait]
+impl v1::worker_service_server::WorkerService for WorkerSessions {
+    type SessionStream = ControllerStream;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::WorkerMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let relayed = relay::is_relayed(request.metadata());
+        let inbound: WorkerStream = Box::pin(request.into_inner());
+        if self.replica.is_leader() {
+            return Ok(Response::new(serve(self.replica.clone(), inbound)));
+        }
+        if relayed {
+            return Err(relay::no_leader("this replica does not lead any more"));
+        }
+        let leader = self.replica.relay.channel()?;
+        Ok(Response::new(relay::pass_on(leader, inbound).await?))
+    }
+}
+
+/// Starts a session; it ends with its stream, with the worker's lease, or with the leadership going elsewhere.
+fn serve(replica: Arc<Replica>, inbound: WorkerStream) -> ControllerStream {
+    let (outbox, messages) = mpsc::channel(OUTBOX);
+    let tasks = replica.tasks.clone();
+    tasks.spawn(async move {
+        if let Err(status) = run(&replica, inbound, &outbox).await {
+            debug!(code = ?status.code(), message = status.message(), "session ended");
+            // The worker may be gone already.
+            let _ = tokio::time::timeout(Duration::from_secs(1), outbox.send(Err(status))).await;
+        }
+    });
+    Box::pin(ReceiverStream::new(messages))
+}
+
+type Outbox = mpsc::Sender<Result<v1::ControllerMessage, Status>>;
+
+async fn run(replica: &Replica, mut inbound: WorkerStream, outbox: &Outbox) -> Result<(), Status> {
+    let hello = tokio::select! {
+        biased;
+        () = replica.stop.cancelled() => return Err(going_away()),
+        hello = tokio::time::timeout(HELLO_TIMEOUT, inbound.next()) => {
+            hello.map_err(|_| Status::deadline_exceeded("no hello came"))?
+        }
+    };
+    let Some(In::Hello(hello)) = hello.transpose()?.and_then(|message| message.message) else {
+        return Err(bad_request(
+            Reason::INVALID_FIELD,
+            &[("message".to_owned(), "the first message of a session must be hello".to_owned())],
+        ));
+    };
+    let id = WorkerId::new(hello.worker_id.clone())
+        .map_err(|e| bad_request(Reason::INVALID_FIELD, &[("hello.worker_id".to_owned(), e.to_string())]))?;
+    // Before the worker becomes a member: nothing else may come first.
+    send(outbox, Out::Welcome(replica.welcome())).await?;
+    let (sets, mut new_set) = watch::channel(None);
+    let (queries, mut new_query) = mpsc::channel(QUERY_QUEUE);
+    let close = CancellationToken::new();
+    let closed = close.clone();
+    let link = |session| Link { session, sets, queries, close };
+    let running = Running::parse(hello.applied.as_ref());
+    let session = replica.fleet.connected(&id, profile(hello), running, link, Instant::now());
+    let relation = Relation { replica, id, session };
+    loop {
+        tokio::select! {
+            biased;
+            () = replica.stop.cancelled() => return Err(going_away()),
+            () = closed.cancelled() => return Err(status(Reason::NO_LEADER, "this session is over: connect again", &[])),
+            message = inbound.next() => match message.transpose()? {
+                Some(message) => relation.hear(message),
+                None => return Ok(()),
+            },
+            Ok(()) = new_set.changed() => {
+                let set: Option<Arc<v1::AssignmentSet>> = new_set.borrow_and_update().clone();
+                if let Some(set) = set {
+                    relation.tell(outbox, &closed, Out::Assignments((*set).clone())).await?;
+                }
+            }
+            Some(query) = new_query.recv() => relation.tell(outbox, &closed, Out::Query(query)).await?,
+        }
+    }
+}
+
+/// A session that the fleet knows of; dropping it tells the fleet that it is over.
+struct Relation<'a> {
+    replica: &'a Replica,
+    id: WorkerId,
+    session: u64,
+}
+
+impl Relation<'_> {
+    fn hear(&self, message: v1::WorkerMessage) {
+        let fleet = &self.replica.fleet;
+        match message.message {
+            Some(In::Report(report)) => fleet.report(&self.id, self.session, report, Instant::now()),
+            Some(In::Inventory(inventory)) => {
+                fleet.inventory(&self.id, inventory, &self.replica.cache.snapshot());
+            }
+            Some(In::Answer(answer)) => fleet.answer(self.session, answer),
+            // A second hello, or something that a newer worker says: nothing to do.
+            Some(In::Hello(_)) | None => {}
+        }
+    }
+
+    /// A worker that doesn't read holds up its own session only, and not after that is closed.
+    async fn tell(&self, outbox: &Outbox, closed: &CancellationToken, message: Out) -> Result<(), Status> {
+        tokio::select! {
+            biased;
+            () = closed.cancelled() => Ok(()),
+            sent = send(outbox, message) => sent,
+        }
+    }
+}
+
+impl Drop for Relation<'_> {
+    fn drop(&mut self) {
+        self.replica.fleet.disconnected(&self.id, self.session, Instant::now());
+    }
+}
+
+async fn send(outbox: &Outbox, message: Out) -> Result<(), Status> {
+    let message = v1::ControllerMessage { message: Some(message) };
+    outbox.send(Ok(message)).await.map_err(|_| Status::cancelled("the worker closed its stream"))
+}
+
+fn profile(hello: v1::Hello) -> Profile {
+    Profile {
+        version: hello.version,
+        labels: hello.labels.into_iter().collect(),
+        capacity: u32::try_from(hello.capacity).ok().filter(|capacity| *capacity > 0),
+        memory_limit_bytes: hello.memory_limit_bytes,
+    }
+}
+
+fn going_away() -> Status {
+    status(Reason::NO_LEADER, "this replica is stopping: connect again", &[])
+}
