@@ -12,9 +12,9 @@ use tonic::Status;
 use tracing::{info, warn};
 use twinlog_proto::id::{MirrorId, Term, WorkerId};
 use twinlog_proto::reason::{Reason, status};
-use twinlog_proto::v1;
 use twinlog_proto::v1::peer_service_server::PeerServiceServer;
 use twinlog_proto::v1::worker_service_server::WorkerServiceServer;
+use twinlog_proto::{telemetry, v1};
 
 use crate::fleet::{Answered, Fleet, Patience, Question};
 use crate::keys;
@@ -211,6 +211,7 @@ impl Controller {
                 clusters: question.clusters,
                 mirror: question.mirror,
                 question: Some(question.question),
+                trace_context: telemetry::current_context(),
                 ..v1::Query::default()
             }),
         };

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 use twinlog_proto::id::{MirrorId, WorkerId};
 use twinlog_proto::reason::{Reason, bad_request};
-use twinlog_proto::v1;
+use twinlog_proto::{telemetry, v1};
 
 use crate::controller::{Replica, question_of};
 
@@ -50,8 +51,12 @@ impl v1::peer_service_server::PeerService for Peer {
         &self,
         request: Request<v1::PeerAskRequest>,
     ) -> Result<Response<v1::PeerAskResponse>, Status> {
-        let question = question_of(request.into_inner())?;
-        let answered = self.leader()?.ask(question).await?;
+        let request = request.into_inner();
+        let span = tracing::info_span!("peer_ask");
+        if let Some(query) = &request.query {
+            telemetry::follow(&span, &query.trace_context);
+        }
+        let answered = self.leader()?.ask(question_of(request)?).instrument(span).await?;
         Ok(Response::new(v1::PeerAskResponse {
             worker: answered.worker.to_string(),
             answer: Some(v1::Answer { id: String::new(), answer: Some(answered.answer) }),

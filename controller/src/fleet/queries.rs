@@ -111,6 +111,7 @@ impl Fleet {
             clusters: question.clusters.clone(),
             mirror: question.mirror.clone(),
             question: Some(question.question.clone()),
+            trace_context: twinlog_proto::telemetry::current_context(),
         };
         let members = self.members();
         let worker = members.choose(question, state, tried)?;

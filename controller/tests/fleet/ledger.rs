@@ -6,7 +6,9 @@ use std::time::Instant;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happened {
-    Started { epoch: i64 },
+    Started {
+        epoch: i64,
+    },
     Stopped,
     /// Killed or frozen: the leader can't know, and may give its tasks away once its lease is over.
     Vanished,

@@ -55,7 +55,12 @@ impl World {
             if status.state() == state {
                 return status;
             }
-            assert!(Instant::now() < deadline, "is {:?} and not {state:?}: {:?}", status.state(), status.causes);
+            assert!(
+                Instant::now() < deadline,
+                "is {:?} and not {state:?}: {:?}",
+                status.state(),
+                status.causes
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -126,10 +131,14 @@ async fn a_worker_that_leaves_gives_everything_away_first() {
     let (one, two) = (world.worker("w1"), world.worker("w2"));
     eventually("both work", || one.ranges() == 6 && two.ranges() == 6).await;
     one.leave();
-    eventually("the other runs everything", || one.running().is_empty() && two.running().len() == TASKS).await;
+    eventually("the other runs everything", || one.running().is_empty() && two.running().len() == TASKS)
+        .await;
     world.ledger.assert_one_owner_each();
     drop(one);
-    eventually("its drain is forgotten with it", || world.replica.controller.cache().snapshot().drains.is_empty()).await;
+    eventually("its drain is forgotten with it", || {
+        world.replica.controller.cache().snapshot().drains.is_empty()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,7 +201,10 @@ async fn a_restarted_controller_goes_on_from_the_store() {
     let three = FakeWorker::start(Spec::new("w3"), vec![again.address.clone()], &ledger);
     let started = Instant::now();
     eventually("the newcomer has everything", || three.running().len() == TASKS).await;
-    assert!(started.elapsed() > Duration::from_millis(1000), "it waited for the workers that the store names");
+    assert!(
+        started.elapsed() > Duration::from_millis(1000),
+        "it waited for the workers that the store names"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -204,7 +216,8 @@ async fn a_paused_mirror_stops_and_a_resumed_one_goes_on() {
     put_mirror(world.store.as_ref(), &paused).await;
     eventually("nothing runs", || one.running().is_empty()).await;
     world.eventually_is(v1::State::IsPaused).await;
-    eventually("assignments are gone", || world.replica.controller.cache().snapshot().assignments.is_empty()).await;
+    eventually("assignments are gone", || world.replica.controller.cache().snapshot().assignments.is_empty())
+        .await;
     put_mirror(world.store.as_ref(), &mirror("m")).await;
     eventually("it works again", || one.running().len() == TASKS).await;
     world.ledger.assert_one_owner_each();
@@ -213,7 +226,8 @@ async fn a_paused_mirror_stops_and_a_resumed_one_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_status_says_what_is_missing() {
     let world = World::new().await;
-    let has = |status: &v1::MirrorStatus, reason: &str| status.causes.iter().any(|cause| cause.reason == reason);
+    let has =
+        |status: &v1::MirrorStatus, reason: &str| status.causes.iter().any(|cause| cause.reason == reason);
     let status = world.eventually_is(v1::State::Pending).await;
     assert!(has(&status, "NO_WORKER"), "{:?}", status.causes);
     let zone = |zone: &str| BTreeMap::from([("zone".to_owned(), zone.to_owned())]);

@@ -201,8 +201,11 @@ impl Life {
     }
 
     fn applied(&self) -> v1::Applied {
-        let running =
-            self.tasks.iter().map(|(task, t)| v1::RunningTask { task: task.clone(), epoch: t.epoch }).collect();
+        let running = self
+            .tasks
+            .iter()
+            .map(|(task, t)| v1::RunningTask { task: task.clone(), epoch: t.epoch })
+            .collect();
         v1::Applied { term: self.applied.0, generation: self.applied.1, running }
     }
 
