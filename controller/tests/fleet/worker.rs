@@ -165,6 +165,8 @@ impl Life {
                 }
             }
             tokio::select! {
+                biased;
+                _ = self.orders.changed() => continue,
                 message = inbound.message() => match message.ok()??.message? {
                     In::Assignments(set) => self.apply(set),
                     In::Query(query) => {
