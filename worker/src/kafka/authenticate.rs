@@ -51,7 +51,10 @@ async fn handshake(
         return Ok(());
     }
     let offered: Vec<&str> = answer.mechanisms.iter().map(|m| &**m).collect();
-    let why = format!("it offers {}, and sasl.mechanism is {mechanism}", offered.join(", "));
+    let why = match offered.as_slice() {
+        [] => "its listener doesn't use SASL: set security.protocol to PLAINTEXT or SSL".to_owned(),
+        some => format!("it offers only {}", some.join(", ")),
+    };
     Err(refused(connection, properties, &why))
 }
 

@@ -9,6 +9,7 @@ use kafka_protocol::messages::{
     ListGroupsRequest, consumer_group_describe_response, describe_groups_response, list_groups_response,
 };
 use tokio::time::Instant;
+use twinlog_proto::reason::Reason;
 
 use super::client::PerName;
 use super::code::{Ask, COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, GROUP_ID_NOT_FOUND};
@@ -28,6 +29,21 @@ const EMPTY_LIST_MIN_BROKER_AGE: Duration = Duration::from_millis(1500);
 /// From this version on a broker can say what the client is allowed to do with a group.
 const DESCRIBE_GROUPS_WITH_OPERATIONS: i16 = 3;
 
+/// Brokers that may hold groups.
+enum Holders {
+    These(BTreeSet<i32>),
+    Any,
+}
+
+impl Holders {
+    fn include(&self, broker: i32) -> bool {
+        match self {
+            Self::These(brokers) => brokers.contains(&broker),
+            Self::Any => true,
+        }
+    }
+}
+
 impl KafkaClient {
     /// All groups of the cluster that this client may see, in the order of their ids. It asks every broker.
     ///
@@ -36,7 +52,7 @@ impl KafkaClient {
     /// nobody could name.
     pub async fn list_groups(&self) -> Result<Vec<GroupListing>, KafkaError> {
         let deadline = self.until();
-        let offsets_leaders = self.router.retry(deadline, || self.offsets_leaders(deadline)).await?;
+        let holders = self.router.retry(deadline, || self.group_holders(deadline)).await?;
         let brokers: Vec<i32> = {
             let metadata = self.router.metadata.lock().expect("no panic under this lock");
             metadata.brokers().map(|b| b.id).collect()
@@ -44,7 +60,7 @@ impl KafkaClient {
         let route = |ids: Vec<i32>, _| {
             async move { Ok(ids.into_iter().map(|id| (id, Ok(To::Broker(id)))).collect()) }.boxed()
         };
-        let ask = |to, ids| self.list_of_broker(to, ids, &offsets_leaders, deadline).boxed();
+        let ask = |to, ids| self.list_of_broker(to, ids, &holders, deadline).boxed();
         let lists = self.router.scatter(brokers, deadline, route, ask).await?;
         let mut groups = BTreeMap::new();
         for (_, list) in lists {
@@ -53,13 +69,20 @@ impl KafkaClient {
         Ok(groups.into_values().collect())
     }
 
-    /// Which brokers lead partitions of the offsets topic. Empty where the topic doesn't exist or can't be seen.
-    async fn offsets_leaders(&self, deadline: Instant) -> Result<BTreeSet<i32>, KafkaError> {
+    /// Which brokers hold groups: those that lead partitions of the offsets topic. None where that topic doesn't exist;
+    /// any where this client may not see it.
+    async fn group_holders(&self, deadline: Instant) -> Result<Holders, KafkaError> {
         let names = [OFFSETS_TOPIC.to_owned()];
         let response = self.metadata(Some(&names), deadline).await?;
         let topics = response.topics.iter().filter_map(|t| self.topic(t));
-        let Some(TopicMetadata { partitions, error: None, .. }) = topics.into_iter().next() else {
-            return Ok(BTreeSet::new());
+        let partitions = match topics.into_iter().next() {
+            Some(TopicMetadata { partitions, error: None, .. }) => partitions,
+            Some(TopicMetadata {
+                error: Some(KafkaError { reason: Reason::TOPIC_NOT_FOUND, .. }), ..
+            }) => {
+                return Ok(Holders::These(BTreeSet::new()));
+            }
+            _ => return Ok(Holders::Any),
         };
         let leaderless = partitions.iter().filter(|p| p.leader.is_none()).count();
         if leaderless > 0 {
@@ -67,7 +90,7 @@ impl KafkaClient {
                 format!("{leaderless} of {} partitions of {OFFSETS_TOPIC} have no leader", partitions.len());
             return Err(self.listing().refused(self.properties(), COORDINATOR_NOT_AVAILABLE, Some(&detail)));
         }
-        Ok(partitions.iter().filter_map(|p| p.leader).collect())
+        Ok(Holders::These(partitions.iter().filter_map(|p| p.leader).collect()))
     }
 
     fn listing(&self) -> Ask<'static> {
@@ -78,14 +101,14 @@ impl KafkaClient {
         &self,
         to: To,
         ids: Vec<i32>,
-        offsets_leaders: &BTreeSet<i32>,
+        holders: &Holders,
         deadline: Instant,
     ) -> Answers<i32, Vec<GroupListing>> {
         let build = |_| Ok(ListGroupsRequest::default());
         let answer = self.router.send(to, Use::Control, deadline, &build).await?;
         let Some(id) = ids.first() else { return Ok(Vec::new()) };
         let result = self.listing().check(self.properties(), answer.body.error_code, None).and_then(|()| {
-            let unsure = answer.body.groups.is_empty() && offsets_leaders.contains(id);
+            let unsure = answer.body.groups.is_empty() && holders.include(*id);
             if unsure && answer.broker_age < EMPTY_LIST_MIN_BROKER_AGE {
                 let detail = format!("broker {id} names no groups, but may have just started");
                 return Err(self.listing().refused(

@@ -226,15 +226,19 @@ impl Router {
         mut attempt: impl FnMut() -> F,
     ) -> Result<T, KafkaError> {
         let mut backoff = Backoff::new();
+        let mut before: Option<KafkaError> = None;
         loop {
-            match attempt().await {
-                Err(error) if may_heal(&error) && backoff.pause(deadline).await => {
-                    tracing::debug!(cluster = self.properties.cluster_id(), %error, "trying again");
-                    // What the refresh finds wrong the next attempt finds too.
-                    let _ = self.refresh(&[], deadline).await;
-                }
+            let error = match attempt().await {
+                Err(error) if may_heal(&error) => telling(before, error, deadline),
                 result => return result,
+            };
+            if !backoff.pause(deadline).await {
+                return Err(error);
             }
+            tracing::debug!(cluster = self.properties.cluster_id(), %error, "trying again");
+            before = Some(error);
+            // What the refresh finds wrong the next attempt finds too.
+            let _ = self.refresh(&[], deadline).await;
         }
     }
 
@@ -256,26 +260,30 @@ impl Router {
         let mut done = Vec::with_capacity(items.len());
         let mut seen = HashSet::new();
         let mut open: Vec<I> = items.into_iter().filter(|i| seen.insert(i.clone())).collect();
+        let mut failed: HashMap<I, KafkaError> = HashMap::new();
         let mut backoff = Backoff::new();
-        let mut again = false;
-        while !open.is_empty() {
-            let routes = self.retry(deadline, || route(open.clone(), again)).await?;
-            let mut failed = Vec::new();
+        loop {
+            let again = !failed.is_empty();
+            let routes = match self.retry(deadline, || route(open.clone(), again)).await {
+                Err(error) if !again => return Err(error),
+                Err(_) => break,
+                Ok(routes) => routes,
+            };
             for (item, result) in self.ask_all(routes, &ask).await {
+                let before = failed.remove(&item);
                 match result {
                     Err(error) if may_heal(&error) && started.elapsed() < patience(&error) => {
-                        failed.push((item, error));
+                        failed.insert(item, telling(before, error, deadline));
                     }
                     result => done.push((item, result)),
                 }
             }
             if failed.is_empty() || !backoff.pause(deadline).await {
-                done.extend(failed.into_iter().map(|(item, error)| (item, Err(error))));
                 break;
             }
-            open = failed.into_iter().map(|(item, _)| item).collect();
-            again = true;
+            open = failed.keys().cloned().collect();
         }
+        done.extend(failed.into_iter().map(|(item, error)| (item, Err(error))));
         Ok(done)
     }
 
@@ -330,6 +338,11 @@ fn complete<I: Clone + Eq + Hash, T>(
 /// Whether another try within the same call makes sense. TLS problems don't go away that fast.
 fn may_heal(error: &KafkaError) -> bool {
     error.retriable && error.reason != Reason::TLS_FAILED
+}
+
+/// Of two failures the one that says more: the last, unless it only says that time ran out.
+fn telling(before: Option<KafkaError>, last: KafkaError, deadline: Instant) -> KafkaError {
+    before.filter(|_| Instant::now() >= deadline).unwrap_or(last)
 }
 
 fn patience(error: &KafkaError) -> Duration {
