@@ -133,6 +133,7 @@ pub fn is_secret_key(key: &str) -> bool {
     ]
     .iter()
     .any(|part| key.contains(part))
+        || key.ends_with("oauthbearer.token")
 }
 
 /// Whether a value of a secret key holds a secret in clear, not only references.
@@ -198,6 +199,7 @@ mod tests {
             "ssl.key.pem",
             "consumer.sasl.password",
             "sasl.oauthbearer.client.credentials.client.secret",
+            "sasl.oauthbearer.token",
         ] {
             assert!(is_secret_key(key) && is_literal(key, "hush password=x"), "{key}");
             assert!(!is_literal(key, "${env:PASSWORD}"), "{key}");

@@ -5,7 +5,6 @@
 mod bag;
 mod jaas;
 mod librdkafka;
-mod reference;
 mod sasl;
 mod tls;
 
@@ -96,7 +95,7 @@ impl ClientProperties {
         let call_deadline = millis(bag.number("default.api.timeout.ms", 1)?, DEFAULT_DEADLINE);
         let client_id =
             bag.take("client.id").filter(|c| !c.is_empty()).unwrap_or_else(|| CLIENT_ID.to_owned());
-        let [shared, consumer, producer] = by_role(&mut bag)?;
+        let [shared, consumer, producer] = by_role(&mut bag, &security)?;
         Ok(Self(Arc::new(Resolved {
             cluster: id.to_owned(),
             bootstrap,
@@ -240,7 +239,7 @@ fn bootstrap(bag: &mut Bag<'_>, servers: &[String]) -> Result<Vec<String>, Kafka
 }
 
 /// What is left, for both roles and for each, checked.
-fn by_role(bag: &mut Bag<'_>) -> Result<[BTreeMap<String, String>; 3], KafkaError> {
+fn by_role(bag: &mut Bag<'_>, security: &Security) -> Result<[BTreeMap<String, String>; 3], KafkaError> {
     let (mut shared, mut consumer, mut producer) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (key, value) in bag.drain() {
         if let Some(name) = key.strip_prefix("consumer.") {
@@ -252,9 +251,9 @@ fn by_role(bag: &mut Bag<'_>) -> Result<[BTreeMap<String, String>; 3], KafkaErro
         }
     }
     Ok([
-        librdkafka::passed_on(bag, "", shared)?,
-        librdkafka::passed_on(bag, "consumer.", consumer)?,
-        librdkafka::passed_on(bag, "producer.", producer)?,
+        librdkafka::passed_on(bag, security, "", shared)?,
+        librdkafka::passed_on(bag, security, "consumer.", consumer)?,
+        librdkafka::passed_on(bag, security, "producer.", producer)?,
     ])
 }
 

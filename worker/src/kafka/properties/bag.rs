@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use twinlog_proto::reason::Reason;
+use twinlog_proto::secret;
 
-use super::reference;
 use crate::kafka::KafkaError;
 
 pub(super) struct Bag<'a> {
@@ -16,7 +16,7 @@ pub(super) struct Bag<'a> {
 }
 
 impl<'a> Bag<'a> {
-    /// Resolves every value, but for those of `unresolved` keys.
+    /// Resolves every value; those of `unresolved` keys are only tried, and kept as they are.
     pub(super) fn new(
         cluster: &'a str,
         properties: &BTreeMap<String, String>,
@@ -25,14 +25,11 @@ impl<'a> Bag<'a> {
         let mut bag = Self { cluster, values: BTreeMap::new(), hidden: BTreeSet::new() };
         for (key, value) in properties {
             let key = key.trim();
-            if reference::is_reference(value) || is_secret(key) {
+            let known = resolve(cluster, key, value)?;
+            if known != *value || secret::is_secret_key(key) {
                 bag.hidden.insert(key.to_owned());
             }
-            let value = if unresolved.contains(&key) {
-                value.clone()
-            } else {
-                reference::resolve(cluster, key, value)?
-            };
+            let value = if unresolved.contains(&key) { value.clone() } else { known };
             bag.values.insert(key.to_owned(), value);
         }
         Ok(bag)
@@ -67,7 +64,7 @@ impl<'a> Bag<'a> {
 
     /// Whether error messages must not show the key's value.
     pub(super) fn is_hidden(&self, key: &str) -> bool {
-        self.hidden.contains(key) || is_secret(key)
+        self.hidden.contains(key) || secret::is_secret_key(key)
     }
 
     pub(super) fn invalid(&self, key: &str, value: &str, why: &str) -> KafkaError {
@@ -80,21 +77,9 @@ impl<'a> Bag<'a> {
     }
 }
 
-/// Keys whose values are secrets, in either spelling and behind any prefix.
-pub(super) fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    [
-        "password",
-        "passwd",
-        "secret",
-        "jaas",
-        "token",
-        "credential",
-        "ssl.key.pem",
-        "ssl.keystore.key",
-        "api.key",
-    ]
-    .iter()
-    .any(|part| key.contains(part))
-        || key.ends_with("sasl.oauthbearer.config")
+/// The value with its references resolved; `key` is the property, for the error.
+pub(super) fn resolve(cluster: &str, key: &str, value: &str) -> Result<String, KafkaError> {
+    secret::resolve(value).map_err(|why| {
+        KafkaError::new(Reason::SECRET_UNRESOLVED, format!("cluster {cluster}: property {key}: {why}"))
+    })
 }

@@ -6,9 +6,9 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError as RdkafkaError;
 use rdkafka::types::RDKafkaConfRes;
 
+use super::Security;
 use super::bag::Bag;
 use super::sasl::Sasl;
-use super::{Protocol, Security};
 use crate::kafka::KafkaError;
 
 /// Java's names of settings that librdkafka calls otherwise.
@@ -42,7 +42,7 @@ const IGNORED: &[&str] = &[
     "ssl.trustmanager.algorithm",
     "ssl.keymanager.algorithm",
     "ssl.secure.random.implementation",
-    // Meant for stores that are not PEM, or for a protocol that is not in use.
+    // A store is PEM, whatever it is called, and without a password.
     "ssl.truststore.type",
     "ssl.truststore.password",
     "ssl.keystore.type",
@@ -50,18 +50,27 @@ const IGNORED: &[&str] = &[
     "ssl.key.password",
 ];
 
-/// Keys of the security settings: harmless where `security.protocol` doesn't use them.
-const UNUSED_PREFIXES: &[&str] = &["ssl.", "sasl.", "enable.ssl."];
+/// How Java renews credentials: connections are replaced here.
+const IGNORED_PREFIXES: &[&str] = &["sasl.login.refresh.", "sasl.login.retry."];
+
+/// Whether a setting means nothing here: Java's own, or of a protocol that is not in use.
+fn is_ignored(key: &str, security: &Security) -> bool {
+    IGNORED.contains(&key)
+        || IGNORED_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+        || (key.starts_with("sasl.") && security.sasl.is_none())
+        || ((key.starts_with("ssl.") || key.starts_with("enable.ssl.")) && security.tls.is_none())
+}
 
 /// What is left of the properties, as librdkafka wants it; what neither knows is an error.
 pub(super) fn passed_on(
     bag: &Bag<'_>,
+    security: &Security,
     prefix: &str,
     rest: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>, KafkaError> {
     let mut passed = BTreeMap::new();
     for (key, value) in rest {
-        if IGNORED.contains(&key.as_str()) || UNUSED_PREFIXES.iter().any(|p| key.starts_with(p)) {
+        if is_ignored(&key, security) {
             continue;
         }
         let name = RENAMED.iter().find(|(java, _)| *java == key).map_or(key.as_str(), |(_, own)| own);
@@ -116,6 +125,5 @@ pub(super) fn security(security: &Security) -> Vec<(&'static str, String)> {
             set.push(("sasl.password", password.clone()));
         }
     }
-    debug_assert!(security.tls.is_some() == matches!(security.protocol, Protocol::Ssl | Protocol::SaslSsl));
     set
 }

@@ -6,9 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::bag::Bag;
+use super::bag::{self, Bag};
 use super::jaas::{self, Jaas};
-use super::reference;
 use crate::kafka::KafkaError;
 
 /// The property that holds an OAUTHBEARER token. A reference in it is read anew for every authentication.
@@ -94,9 +93,7 @@ impl TokenSource {
     /// A token for now.
     pub(in crate::kafka) fn token(&self) -> Result<Token, KafkaError> {
         let text = match self {
-            Self::Property { cluster, value } => {
-                reference::resolve(cluster, TOKEN_KEY, value)?.trim().to_owned()
-            }
+            Self::Property { cluster, value } => bag::resolve(cluster, TOKEN_KEY, value)?.trim().to_owned(),
             Self::Unsecured { subject } => unsecured(subject, SystemTime::now()),
         };
         let claims = claims(&text).unwrap_or_default();

@@ -132,6 +132,31 @@ fn bootstrap_servers_need_a_port() {
 }
 
 #[test]
+fn a_reference_that_leads_nowhere_is_named() {
+    let sasl = [("security.protocol", "SASL_SSL"), ("sasl.mechanism", "PLAIN"), ("sasl.username", "u")];
+    for value in ["${env:TWINLOG_NO_SUCH_VARIABLE}", "${file:/no/such/file}", "${vault:x}"] {
+        let error = resolve(&[&sasl[..], &[("sasl.password", value)]].concat()).unwrap_err();
+        assert_eq!(error.reason, Reason::SECRET_UNRESOLVED);
+        let names =
+            error.message.contains("sasl.password") && error.message.contains(&value[2..value.len() - 1]);
+        assert!(names, "{error}");
+    }
+}
+
+#[test]
+fn security_settings_of_another_protocol_do_no_harm() {
+    resolve(&[("sasl.jaas.config", "nonsense"), ("ssl.truststore.location", "/no/such.jks")]).unwrap();
+    let message = invalid(&[
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "u"),
+        ("sasl.password", "p"),
+        ("sasl.login.callback.handler.class", "com.example.Handler"),
+    ]);
+    assert!(message.contains("sasl.login.callback.handler.class"), "{message}");
+}
+
+#[test]
 fn secrets_are_never_shown() {
     let secret = "hunter2";
     let p = resolve(&[
@@ -155,6 +180,7 @@ fn secrets_are_never_shown() {
         wrong_jaas.to_vec(),
         vec![("my.password", secret)],
         vec![("producer.my.secret", secret)],
+        vec![("security.protocol", "SASL_SSL"), ("sasl.mechanism", "PLAIN"), ("sasl.password", secret)],
         vec![("linger.ms", &reference)],
         vec![("request.timeout.ms", &reference)],
         vec![("security.protocol", &reference)],
