@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod bench;
+pub mod controller;
 pub mod demo;
 pub mod sandbox;
 pub mod tools;
