@@ -72,7 +72,13 @@ fn set(term: i64, generation: i64, tasks: Vec<v1::Task>) -> v1::AssignmentSet {
         topics: vec![".*".into()],
         ..Default::default()
     };
-    v1::AssignmentSet { term, generation, tasks, mirrors: vec![mirror], clusters: vec![cluster("a"), cluster("b")] }
+    v1::AssignmentSet {
+        term,
+        generation,
+        tasks,
+        mirrors: vec![mirror],
+        clusters: vec![cluster("a"), cluster("b")],
+    }
 }
 
 fn running(report: &v1::Report) -> Vec<(String, i64)> {

@@ -28,7 +28,7 @@ use crate::kafka::KafkaError;
 use crate::metrics;
 use crate::supervisor::{Ends, state_of};
 
-use decide::{Decision, Step};
+use decide::Decision;
 use look::Look;
 
 /// An unchanged inventory is sent again after this, to say that it is still so.
@@ -132,12 +132,11 @@ impl Survey {
     }
 
     fn inventory(&self, look: &Look, gone: Vec<v1::InventoryTopic>) -> v1::Inventory {
-        let before = inventory::causes(&self.known);
+        let known = inventory::by_source(&self.known);
+        let limit = |target: &str| self.limits.get(target).map(|(bytes, _)| *bytes);
         let mut topics: Vec<v1::InventoryTopic> = look
-            .decisions
-            .iter()
-            .filter(|d| !matches!(d.step, Step::Skip(_)))
-            .map(|d| inventory::topic(d, self.limits.get(&d.target).map(|(bytes, _)| *bytes), &before))
+            .selected()
+            .map(|d| inventory::topic(d, limit(&d.target), known.get(d.source.name.as_str()).copied()))
             .chain(gone)
             .collect();
         topics.sort_by(|a, b| (&a.target_topic, &a.source_topic).cmp(&(&b.target_topic, &b.source_topic)));
@@ -153,8 +152,10 @@ impl Survey {
     }
 
     fn blocked_inventory(&self, look: &Look) -> v1::Inventory {
+        let cause = inventory::continuing(self.same_cluster(), self.known.blocked.as_ref());
         v1::Inventory {
-            blocked: Some(inventory::continuing(self.same_cluster(), self.known.blocked.as_ref())),
+            topics: look.selected().map(|d| inventory::refused(d, &cause)).collect(),
+            blocked: Some(cause),
             source_kafka_cluster_id: look.source_cluster_id.clone(),
             target_kafka_cluster_id: look.target_cluster_id.clone(),
             time: Some(SystemTime::now().into()),

@@ -182,9 +182,8 @@ async fn plan(asked: &Asked<'_>) -> Result<v1::MirrorPlan, Cause> {
         let reason = Reason::SAME_CLUSTER.as_str().to_owned();
         warnings.push(v1::PlanWarning { reason, message: same_cluster_message(&mirror) });
     }
-    let copied = || look.decisions.iter().filter(|d| !matches!(d.step, Step::Skip(_)));
     let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-    let (matched, partitions) = (copied().count(), copied().map(|d| d.source.partitions).sum());
+    let (matched, partitions) = (look.selected().count(), look.selected().map(|d| d.source.partitions).sum());
     let mut topics: Vec<_> = look
         .decisions
         .iter()
@@ -206,7 +205,9 @@ fn planned(decision: &Decision, configs: std::collections::BTreeMap<String, Stri
         Step::Nothing => (Action::None, String::new()),
         Step::Create => (Action::Create, String::new()),
         Step::Grow => (Action::AddPartitions, String::new()),
-        Step::Blocked(reason, message) => (Action::Blocked, format!("{reason}: {message}")),
+        Step::Blocked(reason, message) | Step::Unknown(reason, message) => {
+            (Action::Blocked, format!("{reason}: {message}"))
+        }
         Step::Skip(rule) => (Action::Skip, rule.clone()),
     };
     v1::PlannedTopic {

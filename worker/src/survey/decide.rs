@@ -49,6 +49,8 @@ pub enum Step {
     Grow,
     /// Not copied; or, where the target has some partitions, copied as far as they go.
     Blocked(Reason, String),
+    /// The target could not be asked about the topic: what is known of it stays as it is.
+    Unknown(Reason, String),
     Skip(String),
 }
 
@@ -58,7 +60,7 @@ impl Decision {
         match &self.step {
             Step::Nothing | Step::Create | Step::Grow => self.source.partitions,
             Step::Blocked(..) => self.target_partitions.min(self.source.partitions),
-            Step::Skip(_) => 0,
+            Step::Unknown(..) | Step::Skip(_) => 0,
         }
     }
 }
@@ -95,7 +97,7 @@ fn decide_one(
     };
     let (target_partitions, step) = match targets.get(&target) {
         Some(TargetTopic::Exists { partitions }) => (*partitions, fit(mirror, &source, &target, *partitions)),
-        Some(TargetTopic::Unknown(error)) => (0, Step::Blocked(error.reason, error.message.clone())),
+        Some(TargetTopic::Unknown(error)) => (0, Step::Unknown(error.reason, error.message.clone())),
         Some(TargetTopic::Missing) | None => (0, missing(mirror, &target)),
     };
     Decision { source, target, target_partitions, step }

@@ -16,9 +16,9 @@ pub(super) fn same(a: &v1::Inventory, b: &v1::Inventory) -> bool {
     timeless(a) == timeless(b)
 }
 
-/// What blocks each source topic, so that a cause keeps its beginning.
-pub(super) fn causes(known: &v1::Inventory) -> HashMap<String, v1::Cause> {
-    known.topics.iter().filter_map(|t| Some((t.source_topic.clone(), t.blocked.clone()?))).collect()
+/// The last complete inventory's topics, by source topic.
+pub(super) fn by_source(known: &v1::Inventory) -> HashMap<&str, &v1::InventoryTopic> {
+    known.topics.iter().map(|topic| (topic.source_topic.as_str(), topic)).collect()
 }
 
 /// On the wire, with the earlier beginning where the same was said before.
@@ -30,16 +30,19 @@ pub(super) fn continuing(cause: Cause, before: Option<&v1::Cause>) -> v1::Cause 
     }
 }
 
+/// A selected topic. `known`: what was reported of it before.
 pub(super) fn topic(
     decision: &Decision,
     max_message_bytes: Option<i32>,
-    before: &HashMap<String, v1::Cause>,
+    known: Option<&v1::InventoryTopic>,
 ) -> v1::InventoryTopic {
-    let blocked = match &decision.step {
-        Step::Blocked(reason, message) => {
-            Some(continuing(Cause::new(*reason, message), before.get(&decision.source.name)))
+    let cause = match &decision.step {
+        // What is copied goes on: its lanes see for themselves whether they can.
+        Step::Unknown(..) if known.is_some_and(|known| known.partitions > 0) => {
+            return known.cloned().expect("just seen");
         }
-        _ => None,
+        Step::Blocked(reason, message) | Step::Unknown(reason, message) => Some(Cause::new(*reason, message)),
+        Step::Nothing | Step::Create | Step::Grow | Step::Skip(_) => None,
     };
     v1::InventoryTopic {
         source_topic: decision.source.name.clone(),
@@ -47,33 +50,35 @@ pub(super) fn topic(
         target_topic: decision.target.clone(),
         source_partitions: decision.source.partitions,
         partitions: decision.partitions(),
-        blocked,
+        blocked: cause.map(|cause| continuing(cause, known.and_then(|known| known.blocked.as_ref()))),
         target_max_message_bytes: max_message_bytes.unwrap_or(0),
     }
 }
 
-/// A known topic that the source no longer lists. `error`: what it says when asked for it by name.
+/// A known topic that the source no longer lists. `error`: what it says when asked for it by name. Only a topic that the
+/// source says doesn't exist is given up; of any other its lanes see for themselves whether they can go on.
 pub(super) fn gone(
     mirror: &Mirror,
     known: &v1::InventoryTopic,
     error: Option<&KafkaError>,
 ) -> v1::InventoryTopic {
-    let (cause, partitions) = match error {
-        Some(error) if error.reason == Reason::TOPIC_NOT_FOUND => {
-            let message = format!(
-                "{} was deleted on {}; {} on {} keeps what was copied",
-                known.source_topic, mirror.source, known.target_topic, mirror.target
-            );
-            (Cause::new(Reason::SOURCE_TOPIC_DELETED, message), 0)
-        }
-        Some(error) => (Cause::from(error.clone()), known.partitions),
-        // It is there after all: the next look will list it.
-        None => return known.clone(),
-    };
+    if error.is_none_or(|error| error.reason != Reason::TOPIC_NOT_FOUND) {
+        return known.clone();
+    }
+    let message = format!(
+        "{} was deleted on {}; {} on {} keeps what was copied",
+        known.source_topic, mirror.source, known.target_topic, mirror.target
+    );
+    let cause = Cause::new(Reason::SOURCE_TOPIC_DELETED, message);
     v1::InventoryTopic {
-        partitions,
-        source_partitions: partitions,
+        partitions: 0,
+        source_partitions: 0,
         blocked: Some(continuing(cause, known.blocked.as_ref())),
         ..known.clone()
     }
+}
+
+/// A topic that must not be copied, whatever was known of it.
+pub(super) fn refused(decision: &Decision, cause: &v1::Cause) -> v1::InventoryTopic {
+    v1::InventoryTopic { partitions: 0, blocked: Some(cause.clone()), ..topic(decision, None, None) }
 }

@@ -62,6 +62,11 @@ impl Look {
         })
     }
 
+    /// What becomes of the topics that the mirror selects.
+    pub fn selected(&self) -> impl Iterator<Item = &Decision> {
+        self.decisions.iter().filter(|d| !matches!(d.step, Step::Skip(_)))
+    }
+
     /// Both ends are one Kafka cluster, whatever they are called here.
     pub fn same_cluster(&self) -> bool {
         !self.source_cluster_id.is_empty() && self.source_cluster_id == self.target_cluster_id

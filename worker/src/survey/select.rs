@@ -8,6 +8,9 @@ use uuid::Uuid;
 
 use crate::kafka::TopicMetadata;
 
+/// Characters in a topic's name at most.
+const MAX_NAME: usize = 249;
+
 /// A topic of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceTopic {
@@ -79,8 +82,22 @@ fn select_one(mirror: &Mirror, topic: &str) -> Selection {
             ),
             target,
         },
+        Some(target) if !is_legal(&target) => Selection::Blocked {
+            reason: Reason::TOPIC_CREATION_FAILED,
+            message: format!(
+                "{topic} would be copied to {target}, which is no legal topic name: 1-{MAX_NAME} characters of a-z, A-Z, 0-9, \
+                 '.', '_' and '-' are allowed. Change the naming or exclude it"
+            ),
+            target,
+        },
         Some(target) => Selection::Copy(target),
     }
+}
+
+/// Kafka's own rule.
+fn is_legal(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !matches!(name, "" | "." | "..") && name.len() <= MAX_NAME && name.chars().all(allowed)
 }
 
 /// Two topics that meet under one name would be mixed: neither is copied, whichever was there first.

@@ -35,9 +35,18 @@ fn a_topic_is_called_deleted_only_when_the_source_says_so() {
 
     let hidden = KafkaError::new(Reason::MISSING_PERMISSION, "DESCRIBE is not granted");
     let kept = inventory::gone(&mirror, &known("t"), Some(&hidden));
-    assert_eq!((kept.partitions, kept.blocked.unwrap().reason.as_str()), (4, "MISSING_PERMISSION"));
-
+    assert_eq!(kept, known("t"), "what is copied goes on");
     assert_eq!(inventory::gone(&mirror, &known("t"), None), known("t"));
+}
+
+#[test]
+fn a_target_that_does_not_answer_for_a_topic_stops_nothing_that_is_copied() {
+    let source = select::SourceTopic { name: "t".into(), id: None, partitions: 6 };
+    let step = decide::Step::Unknown(Reason::KAFKA_ERROR, "try again".into());
+    let decision = Decision { source, target: "a.t".into(), target_partitions: 0, step };
+    assert_eq!(inventory::topic(&decision, None, Some(&known("t"))), known("t"));
+    let new = inventory::topic(&decision, None, None);
+    assert_eq!((new.partitions, new.blocked.unwrap().reason.as_str()), (0, "KAFKA_ERROR"));
 }
 
 #[test]

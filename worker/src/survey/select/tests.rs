@@ -69,6 +69,16 @@ fn nothing_is_copied_over_an_internal_topic() {
 }
 
 #[test]
+fn a_name_that_grows_too_long_is_named() {
+    let all = mirror(|_| {});
+    assert!(matches!(one(&all, &"x".repeat(247)), Selection::Copy(_)));
+    assert!(matches!(
+        one(&all, &"x".repeat(248)),
+        Selection::Blocked { reason: Reason::TOPIC_CREATION_FAILED, message, .. } if message.contains("249")
+    ));
+}
+
+#[test]
 fn a_reverse_flow_is_seen_where_names_are_kept() {
     let warning = |mirror: &Mirror, names: &[&str]| {
         let topics = topics(names);

@@ -1,0 +1,329 @@
+//! A real worker on real Kafka, told what to do by a controller of straw: what its surveys, heartbeats and answers are
+//! worth.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio_util::sync::CancellationToken;
+use twinlog_proto::v1;
+use twinlog_proto::v1::answer::Answer;
+use twinlog_proto::v1::planned_topic::Action;
+use twinlog_proto::v1::query::Question;
+use twinlog_tests::controller::{FakeController, FakeSession};
+use twinlog_tests::sandbox::{Kafka, KafkaOptions, Sandbox, wait_until};
+use twinlog_tests::tools::{Committed, Isolation, Tools};
+use twinlog_worker::WorkerConfig;
+
+const SOON: Duration = Duration::from_secs(15);
+/// The promise for new topics and partitions, at the default interval.
+const FLOWING: Duration = Duration::from_secs(5);
+
+/// Two clusters, the tools, and a worker with an open session.
+struct World {
+    session: FakeSession,
+    tools: Arc<Tools>,
+    source: Arc<Kafka>,
+    target: Arc<Kafka>,
+}
+
+/// Runs a story in a world of its own, and stops the worker at its end.
+fn story<F: Future<Output = Result<()>>>(name: &str, tell: impl FnOnce(World) -> F) -> Result<()> {
+    let sandbox = Sandbox::new(name)?;
+    let (source, target) =
+        sandbox.kafka_pair(("a", KafkaOptions::default()), ("b", KafkaOptions::default()))?;
+    let (source, target) = (Arc::new(source), Arc::new(target));
+    let tools = Tools::start(&sandbox)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let mut controller = FakeController::start().await?;
+        let config = WorkerConfig {
+            controllers: vec![controller.url()],
+            leave_timeout: Duration::ZERO,
+            ..WorkerConfig::default()
+        };
+        let stop = CancellationToken::new();
+        let worker = tokio::spawn(twinlog_worker::run(config, stop.clone()));
+        let session = controller.welcomed(1, SOON).await?;
+        tell(World { session, tools, source, target }).await?;
+        stop.cancel();
+        tokio::time::timeout(SOON, worker).await???;
+        Ok(())
+    })
+}
+
+impl World {
+    fn clusters(&self) -> Vec<v1::Cluster> {
+        [("a", &self.source), ("b", &self.target)]
+            .map(|(id, kafka)| v1::Cluster {
+                name: format!("clusters/{id}"),
+                bootstrap_servers: kafka.bootstrap().split(',').map(str::to_owned).collect(),
+                ..Default::default()
+            })
+            .into()
+    }
+
+    fn set(&self, generation: i64, mirror: v1::Mirror, tasks: &[&str]) -> v1::AssignmentSet {
+        let tasks = tasks.iter().map(|kind| task(kind)).collect();
+        v1::AssignmentSet { term: 1, generation, tasks, mirrors: vec![mirror], clusters: self.clusters() }
+    }
+
+    async fn ask(
+        &mut self,
+        clusters: &[&str],
+        mirror: Option<v1::Mirror>,
+        question: Question,
+    ) -> Result<Answer> {
+        let all = self.clusters();
+        let wanted = |c: &v1::Cluster| clusters.iter().any(|id| c.name == format!("clusters/{id}"));
+        let query = v1::Query {
+            id: format!("{question:?}"),
+            deadline_ms: 10_000,
+            clusters: all.into_iter().filter(wanted).collect(),
+            mirror,
+            question: Some(question),
+            ..Default::default()
+        };
+        self.session.ask(query, SOON).await
+    }
+}
+
+fn mirror() -> v1::Mirror {
+    v1::Mirror {
+        name: "mirrors/m".into(),
+        source: "clusters/a".into(),
+        target: "clusters/b".into(),
+        topics: vec![".*".into()],
+        groups: vec![".*".into()],
+        sync_group_offsets: true,
+        refresh: Some(v1::RefreshIntervals {
+            topics: None,
+            groups: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        }),
+        ..Default::default()
+    }
+}
+
+fn task(kind: &str) -> v1::Task {
+    use v1::task::Kind;
+    let (name, kind) = match kind {
+        "survey" => ("survey/m", Kind::Survey(v1::SurveyTask {})),
+        "heartbeat" => ("heartbeat/m", Kind::Heartbeat(v1::HeartbeatTask {})),
+        "checkpoint" => ("checkpoint/m/0", Kind::Checkpoint(v1::CheckpointTask { shard: 0, shard_count: 1 })),
+        other => panic!("no task of kind {other}"),
+    };
+    v1::Task { name: name.into(), epoch: 1, mirror: "mirrors/m".into(), kind: Some(kind) }
+}
+
+fn topic<'a>(inventory: &'a v1::Inventory, source: &str) -> Option<&'a v1::InventoryTopic> {
+    inventory.topics.iter().find(|t| t.source_topic == source)
+}
+
+fn reason(topic: &v1::InventoryTopic) -> &str {
+    topic.blocked.as_ref().map_or("", |cause| cause.reason.as_str())
+}
+
+#[test]
+fn a_survey_makes_the_target_ready_and_follows_the_source() -> Result<()> {
+    story("survey", |mut world| async move {
+        let (tools, source, target) = (&world.tools.clone(), &*world.source.clone(), &*world.target.clone());
+        let too_long = "l".repeat(248);
+        tools.create_topic(
+            source,
+            "orders",
+            12,
+            &[("cleanup.policy", "compact"), ("min.insync.replicas", "1")],
+        )?;
+        tools.create_topic(
+            source,
+            "events",
+            1,
+            &[("retention.ms", "3600000"), ("max.message.bytes", "2000000")],
+        )?;
+        tools.create_topic(source, &too_long, 1, &[])?;
+
+        world.session.assign(world.set(1, mirror(), &["survey", "heartbeat"])).await?;
+        let all =
+            |i: &v1::Inventory| ["orders", "events", "heartbeats"].iter().all(|t| topic(i, t).is_some());
+        let inventory = world.session.inventory(SOON, "the topics", all).await?;
+        let orders = topic(&inventory, "orders").expect("it was waited for");
+        assert_eq!((orders.target_topic.as_str(), orders.partitions), ("a.orders", 12));
+        assert_eq!((reason(orders), orders.source_topic_id.len()), ("", 36));
+        assert_eq!(topic(&inventory, "events").unwrap().target_max_message_bytes, 2_000_000);
+        assert!(!inventory.source_kafka_cluster_id.is_empty());
+        assert_ne!(inventory.source_kafka_cluster_id, inventory.target_kafka_cluster_id);
+
+        assert_eq!(tools.partitions(target, "a.orders")?, 12);
+        let configs = |topic: &str| tools.topic_configs(target, topic);
+        let set = |k: &str, v: &str| BTreeMap::from([(k.to_owned(), v.to_owned())]);
+        assert_eq!(configs("a.orders")?, set("cleanup.policy", "compact"), "min.insync.replicas is excluded");
+        assert_eq!(configs("a.events")?["retention.ms"], "3600000");
+        for internal in [
+            "twinlog.m.progress",
+            "twinlog.m.offsets",
+            "a.checkpoints.internal",
+            "mm2-offset-syncs.a.internal",
+            "heartbeats",
+        ] {
+            assert_eq!(configs(internal)?["cleanup.policy"], "compact", "{internal}");
+        }
+
+        // One topic that can't be created blocks only itself.
+        let long = topic(&inventory, &too_long).expect("it is selected");
+        assert_eq!((reason(long), long.partitions), ("TOPIC_CREATION_FAILED", 0));
+
+        tools.create_topic(source, "late", 3, &[])?;
+        let late =
+            |i: &v1::Inventory| topic(i, "late").is_some_and(|t| t.partitions == 3 && t.blocked.is_none());
+        world.session.inventory(FLOWING, "a new topic", late).await?;
+        tools.add_partitions(source, "late", 5)?;
+        let grown = |i: &v1::Inventory| topic(i, "late").is_some_and(|t| t.partitions == 5);
+        world.session.inventory(FLOWING, "new partitions", grown).await?;
+        assert_eq!(tools.partitions(target, "a.late")?, 5);
+
+        tools.delete_topic(source, "late")?;
+        let deleted =
+            |i: &v1::Inventory| topic(i, "late").is_some_and(|t| reason(t) == "SOURCE_TOPIC_DELETED");
+        let inventory = world.session.inventory(FLOWING, "a deleted topic", deleted).await?;
+        assert_eq!(topic(&inventory, "late").unwrap().partitions, 0);
+        assert_eq!(tools.partitions(target, "a.late")?, 5, "nothing is deleted on the target");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_target_that_does_not_fit_is_a_named_state_of_that_topic() -> Result<()> {
+    story("misfit", |mut world| async move {
+        let (tools, source, target) = (&world.tools.clone(), &*world.source.clone(), &*world.target.clone());
+        tools.create_topic(source, "narrow", 4, &[])?;
+        tools.create_topic(target, "a.narrow", 2, &[])?;
+        tools.create_topic(source, "wide", 2, &[])?;
+        tools.create_topic(target, "a.wide", 3, &[])?;
+        tools.create_topic(source, "missing", 1, &[])?;
+        let mut wanted = mirror();
+        wanted.topic_creation = Some(v1::TopicCreation { enabled: Some(false), ..Default::default() });
+        world.session.assign(world.set(1, wanted.clone(), &["survey"])).await?;
+        let inventory =
+            world.session.inventory(SOON, "the topics", |i| topic(i, "missing").is_some()).await?;
+        let seen = |name: &str| {
+            let topic = topic(&inventory, name).expect("it is selected");
+            (reason(topic).to_owned(), topic.partitions)
+        };
+        assert_eq!(seen("narrow"), ("TARGET_HAS_FEWER_PARTITIONS".into(), 2));
+        assert_eq!(seen("missing"), ("TARGET_TOPIC_MISSING".into(), 0));
+        assert_eq!(seen("wide"), (String::new(), 2));
+        assert!(
+            inventory
+                .warnings
+                .iter()
+                .any(|w| w.reason == "PARTITION_MISMATCH" && w.message.contains("a.wide"))
+        );
+
+        // Allowed to, it mends what it can, in the task that runs.
+        wanted.topic_creation = None;
+        world.session.assign(world.set(2, wanted, &["survey"])).await?;
+        let mended = |i: &v1::Inventory| {
+            ["narrow", "missing"].iter().all(|t| topic(i, t).is_some_and(|t| t.blocked.is_none()))
+        };
+        world.session.inventory(SOON, "both mended", mended).await?;
+        assert_eq!(tools.partitions(target, "a.narrow")?, 4);
+        Ok(())
+    })
+}
+
+#[test]
+fn heartbeats_arrive_on_both_sides_as_mm2_writes_them() -> Result<()> {
+    story("heartbeats", |world| async move {
+        world.session.assign(world.set(1, mirror(), &["heartbeat"])).await?;
+        for kafka in [&world.source, &world.target] {
+            let records = wait_until(SOON, "three heartbeats", || {
+                let dump = world.tools.dump(kafka, "heartbeats", Isolation::Committed)?;
+                let records = dump.partitions.get(&0).map(|p| p.records.clone()).unwrap_or_default();
+                Ok((records.len() >= 3).then_some(records))
+            })?;
+            for record in &records {
+                assert_eq!(record.key, "000161000162", "(a, b)");
+                assert_eq!(record.value, format!("0000{:016x}", record.timestamp), "version 0 and the time");
+            }
+            let gaps: Vec<_> = records.windows(2).map(|w| w[1].timestamp - w[0].timestamp).collect();
+            assert!(gaps.iter().all(|ms| (500..5000).contains(ms)), "one a second: {gaps:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn questions_get_true_answers() -> Result<()> {
+    story("questions", |mut world| async move {
+        let (tools, source, target) = (&world.tools.clone(), &*world.source.clone(), &*world.target.clone());
+        tools.create_topic(source, "orders", 3, &[("cleanup.policy", "compact")])?;
+        tools.create_topic(source, "b.copied", 1, &[])?;
+        tools.create_topic(source, "narrow", 4, &[])?;
+        tools.create_topic(target, "a.narrow", 2, &[])?;
+        let offset = Committed { topic: "orders".into(), partition: 0, offset: 0, metadata: String::new() };
+        tools.commit(source, "a, größe", &[offset])?;
+
+        let Answer::TestCluster(test) =
+            world.ask(&["a"], None, Question::TestCluster(v1::TestClusterQuestion {})).await?
+        else {
+            panic!("another answer")
+        };
+        assert!(test.reachable && test.error.is_empty(), "{test:?}");
+        assert_eq!((test.brokers, test.security_protocol.as_str()), (1, "PLAINTEXT"));
+        assert!(!test.kafka_cluster_id.is_empty() && !test.worker.is_empty());
+        assert!(
+            test.checks.iter().all(|check| check.allowed),
+            "no authorizer, no refusal: {:?}",
+            test.checks
+        );
+
+        let patterns = vec!["or.*".to_owned()];
+        let question = Question::ListTopics(v1::ListTopicsQuestion { patterns });
+        let Answer::ListTopics(topics) = world.ask(&["a"], None, question).await? else {
+            panic!("another answer")
+        };
+        let [orders] = topics.topics.as_slice() else { panic!("{topics:?}") };
+        assert_eq!((orders.topic.as_str(), orders.partitions, orders.replication_factor), ("orders", 3, 1));
+
+        let question = Question::ListGroups(v1::ListGroupsQuestion { patterns: vec![] });
+        let Answer::ListGroups(groups) = world.ask(&["a"], None, question).await? else {
+            panic!("another answer")
+        };
+        let [group] = groups.groups.as_slice() else { panic!("{groups:?}") };
+        assert_eq!((group.group.as_str(), group.state.as_str()), ("a, größe", "Empty"));
+
+        let question = Question::Plan(v1::PlanQuestion {});
+        let Answer::Plan(plan) = world.ask(&["a", "b"], Some(mirror()), question).await? else {
+            panic!("another answer")
+        };
+        let planned =
+            |name: &str| plan.topics.iter().find(|t| t.source_topic == name).expect("every topic is planned");
+        assert_eq!(planned("orders").action(), Action::Create);
+        assert_eq!(planned("orders").configs["cleanup.policy"], "compact");
+        assert_eq!(planned("narrow").action(), Action::AddPartitions);
+        assert_eq!((planned("narrow").source_partitions, planned("narrow").target_partitions), (4, 2));
+        assert_eq!(planned("b.copied").action(), Action::Skip);
+        assert!(planned("b.copied").reason.contains("circle"), "{}", planned("b.copied").reason);
+        assert_eq!((plan.matched_topics, plan.matched_partitions), (2, 7));
+        assert_eq!(tools.topics(target)?, ["a.narrow"], "a plan changes nothing");
+        assert_eq!(tools.partitions(target, "a.narrow")?, 2);
+
+        let mut circle = mirror();
+        circle.target = "clusters/c".into();
+        let mut clusters = world.clusters();
+        clusters[1] = v1::Cluster { name: "clusters/c".into(), ..clusters[0].clone() };
+        let query = v1::Query {
+            id: "same".into(),
+            deadline_ms: 5000,
+            clusters,
+            mirror: Some(circle),
+            question: Some(Question::Plan(v1::PlanQuestion {})),
+            ..Default::default()
+        };
+        let Answer::Plan(plan) = world.session.ask(query, SOON).await? else { panic!("another answer") };
+        assert!(plan.warnings.iter().any(|w| w.reason == "SAME_CLUSTER"), "{:?}", plan.warnings);
+        Ok(())
+    })
+}
