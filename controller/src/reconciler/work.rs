@@ -41,9 +41,10 @@ fn translates_groups(mirror: &MirrorState) -> bool {
     !mirror.wire.groups.is_empty()
 }
 
-/// A blocked topic is left alone.
+/// A topic that is blocked as a whole has no partitions to copy. One that is blocked in part (the target can't grow) is copied
+/// as far as it goes.
 pub(crate) fn is_copied(topic: &v1::InventoryTopic) -> bool {
-    topic.blocked.is_none() && topic.partitions > 0
+    topic.partitions > 0
 }
 
 fn topic_input(topic: &v1::InventoryTopic) -> TopicInput<'_> {
