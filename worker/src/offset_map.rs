@@ -4,9 +4,11 @@
 //! `Translator` puts the closed chunks and the open one together again and answers for consumer positions.
 
 mod chunk;
+mod ends;
 mod history;
+mod reader;
 mod translator;
 
 pub use chunk::{Chunk, Damaged, Found, OutOfOrder, Segment};
-pub(crate) use history::History;
+use history::History;
 pub use translator::{Translation, Translator};

@@ -61,9 +61,8 @@ pub(super) fn newest(
     let failed = |error: &dyn std::fmt::Display| {
         Some(Cause::new(Reason::WAITING_FOR_CLUSTER, format!("{}: {error}", place())))
     };
-    let mut source = Source::open(&config::reader(properties), properties).map_err(|e| failed(&e))?;
-    let index = source.topic(topic).map_err(|e| failed(&e))?;
-    source.start(index, partition, start).map_err(|e| failed(&e))?;
+    let mut source = Source::open(&config::reader(properties), properties, topic).map_err(|e| failed(&e))?;
+    source.start(partition, start).map_err(|e| failed(&e))?;
     let deadline = Instant::now() + PATIENCE;
     let (mut next, mut found, mut error) = (start, None, None);
     while next < end {

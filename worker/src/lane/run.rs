@@ -152,11 +152,10 @@ impl Runner {
             return Err(End::Again);
         }
         let source_config = config::source(&self.spec.source.properties, &memory);
-        let source = Source::open(&source_config, &self.spec.source.properties)
+        let source = Source::open(&source_config, &self.spec.source.properties, &range.source_topic)
             .map_err(|e| self.unusable("source", &e))?;
         let running: Vec<i32> = assigned.iter().map(|a| a.partition).collect();
         let job = Job {
-            source_topic: &range.source_topic,
             target_topic: &range.target_topic,
             assigned,
             exactly_once,

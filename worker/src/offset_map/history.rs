@@ -10,13 +10,15 @@ use twinlog_proto::id::{SourceOffset, TargetOffset};
 
 use super::{Chunk, Damaged, Found};
 
+/// Where a chunk's record lies in the offsets topic: partition and offset.
+pub(crate) type StoredAt = (i32, i64);
+
 /// A closed chunk: where it begins, and its bytes unless they were dropped to save memory.
 #[derive(Debug, Clone)]
 struct Closed {
     source: i64,
     target: i64,
-    /// Where the record lies in the offsets topic.
-    stored_at: i64,
+    stored_at: StoredAt,
     bytes: Option<Arc<[u8]>>,
 }
 
@@ -32,7 +34,7 @@ pub(crate) enum Lookup {
     Found(Found),
     /// The chunk's bytes were dropped: read this record of the offsets topic and `restore` it.
     Missing {
-        stored_at: i64,
+        stored_at: StoredAt,
     },
     /// Nothing is known of the partition.
     Unknown,
@@ -40,7 +42,7 @@ pub(crate) enum Lookup {
 
 impl History {
     /// A closed chunk, read from the offsets topic at `stored_at`.
-    pub(crate) fn close(&mut self, chunk: &Chunk, stored_at: i64, bytes: &[u8]) {
+    pub(crate) fn close(&mut self, chunk: &Chunk, stored_at: StoredAt, bytes: &[u8]) {
         let source = chunk.source_start().0;
         self.closed.retain(|c| c.source < source);
         let target = chunk.target_start().0;
@@ -68,16 +70,10 @@ impl History {
     }
 
     /// Gives a chunk its bytes back.
-    pub(crate) fn restore(&mut self, stored_at: i64, bytes: &[u8]) {
+    pub(crate) fn restore(&mut self, stored_at: StoredAt, bytes: &[u8]) {
         if let Some(chunk) = self.closed.iter_mut().find(|c| c.stored_at == stored_at) {
             chunk.bytes = Some(bytes.into());
         }
-    }
-
-    /// Where the map begins.
-    pub(crate) fn source_start(&self) -> Option<SourceOffset> {
-        let closed = self.closed.first().map(|c| c.source);
-        closed.or_else(|| self.open.as_ref().map(|o| o.source_start().0)).map(SourceOffset)
     }
 
     pub(crate) fn find(&self, position: SourceOffset) -> Result<Lookup, Damaged> {

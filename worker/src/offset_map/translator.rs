@@ -1,47 +1,318 @@
 //! Exact translation of consumer positions for one mirror.
 //!
 //! A translator follows the mirror's progress and offset-map topics on the target and answers, for any position in a source
-//! partition, exactly the target position of the record that follows, or why there is none.
+//! partition, exactly the target position of the record that follows, or why there is none:
+//! - inside a segment: its copy; between segments (markers, aborted records, holes of compaction, gaps): the next copy;
+//! - where nothing was copied after the position: the end of the target, over trailing markers, or the record that is there by
+//!   now;
+//! - below the mirror's start: the first copy where nothing that exists lies between, else BEFORE_MIRROR_START;
+//! - above what is mirrored: NOT_YET_MIRRORED.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use prost::Message;
+use tokio::sync::Mutex;
 use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::model;
 use twinlog_proto::reason::Reason;
+use twinlog_proto::storage::{OffsetMapKey, ProgressKey};
 
+use super::history::{Lookup, StoredAt};
+use super::reader::{Reached, Reader, Stored, readers, reread};
+use super::{Chunk, Found, History, ends};
 use crate::cluster::ClusterHandle;
-use crate::kafka::KafkaError;
+use crate::kafka::{Isolation, KafkaError, OffsetSpec};
+use crate::progress::{PartitionProgress, RangeProgress};
+
+/// Bytes of closed chunks held in memory, some 4 per segment; older ones are read again when they are needed.
+const MAX_MAP_BYTES: usize = 64 << 20;
 
 /// Where a consumer of the source would go on, on the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Translation {
     /// The record that follows the position has this offset on the target; where none follows, it is the target's end.
     Exact(TargetOffset),
-    /// NOT_YET_MIRRORED, NOT_MIRRORED, BEFORE_MIRROR_START or SOURCE_TOPIC_RECREATED, with the numbers involved.
+    /// NOT_YET_MIRRORED, NOT_MIRRORED, BEFORE_MIRROR_START, or why Kafka could not be asked, with the numbers involved.
     Not { reason: Reason, message: String },
 }
 
-pub struct Translator {}
+pub struct Translator {
+    mirror: Arc<model::Mirror>,
+    source: Arc<ClusterHandle>,
+    target: Arc<ClusterHandle>,
+    state: Mutex<State>,
+}
+
+struct State {
+    progress: Reader,
+    offsets: Reader,
+    partitions: HashMap<(String, i32), Tracked>,
+}
+
+/// What is known of a source partition.
+#[derive(Default)]
+struct Tracked {
+    history: History,
+    /// Incarnation that the closed chunks are of.
+    topic_id: String,
+    target_topic: String,
+    epoch: i64,
+    progress: Option<PartitionProgress>,
+}
+
+/// A first answer; the rest needs the clusters.
+enum Answer {
+    Done(Translation),
+    /// The end of the target partition, not before this offset.
+    End(String, TargetOffset),
+    /// As if asked for the origin, if nothing of the source is left below it.
+    Below(SourceOffset),
+    Missing(StoredAt),
+}
 
 impl Translator {
     /// Reads both topics to their present ends. Topics that don't exist yet are empty ones.
+    ///
+    /// # Errors
+    /// As `refresh`.
     pub async fn open(
         mirror: Arc<model::Mirror>,
         source: Arc<ClusterHandle>,
         target: Arc<ClusterHandle>,
     ) -> Result<Arc<Self>, KafkaError> {
-        let _ = (mirror, source, target);
-        todo!()
+        let (progress, offsets) = readers(&mirror.id);
+        let state = Mutex::new(State { progress, offsets, partitions: HashMap::new() });
+        let translator = Self { mirror, source, target, state };
+        translator.refresh().await?;
+        Ok(Arc::new(translator))
     }
 
     /// Reads what has been added to both topics since.
+    ///
+    /// # Errors
+    /// The target can't be read now, or an open transaction hides a part of the map: answers stay as they were.
     pub async fn refresh(&self) -> Result<(), KafkaError> {
-        todo!()
+        let mut state = self.state.lock().await;
+        let state = &mut *state;
+        let (mut progress, mut chunks) = (Vec::new(), Vec::new());
+        state.progress.read(&self.target, &mut progress).await?;
+        // Every chunk that this progress relies on was written before it, and so lies below the end that is read to now.
+        let reached = state.offsets.read(&self.target, &mut chunks).await;
+        chunks.iter().for_each(|stored| state.apply_chunk(stored));
+        if reached? == Reached::Hidden {
+            // The progress that was read may rely on what is hidden: it is read again the next time.
+            state.progress = readers(&self.mirror.id).0;
+            let what = "an open transaction hides a part of the offset map; it ends within a minute";
+            return Err(KafkaError::retriable(Reason::KAFKA_ERROR, what));
+        }
+        progress.iter().for_each(|stored| state.apply_progress(stored));
+        state.keep_bounded();
+        Ok(())
     }
 
     /// Translates source topic, partition and position; the answers are in the order of the questions.
     pub async fn translate(&self, wanted: &[(String, i32, SourceOffset)]) -> Vec<Translation> {
-        let _ = wanted;
-        todo!()
+        let mut answers: Vec<Answer> = Vec::with_capacity(wanted.len());
+        {
+            let mut state = self.state.lock().await;
+            if let Err(error) = self.load_missing(&mut state, wanted).await {
+                return wanted.iter().map(|_| not(&error)).collect();
+            }
+            answers.extend(wanted.iter().map(|(t, p, at)| self.look_up(&state, t, *p, *at)));
+            let earliest = self.earliest(wanted, &answers).await;
+            for ((topic, partition, at), answer) in wanted.iter().zip(&mut answers) {
+                if let Answer::Below(origin) = answer {
+                    let origin = *origin;
+                    let left = earliest.get(&(topic.clone(), *partition));
+                    *answer = self.below(&state, (topic, *partition, *at), origin, left);
+                }
+            }
+        }
+        let wanted_ends: BTreeSet<(String, i32, i64)> = answers
+            .iter()
+            .zip(wanted)
+            .filter_map(|(answer, (_, partition, _))| match answer {
+                Answer::End(topic, from) => Some((topic.clone(), *partition, from.0)),
+                _ => None,
+            })
+            .collect();
+        let ends = ends::find(&self.target.client, wanted_ends).await;
+        answers
+            .into_iter()
+            .zip(wanted)
+            .map(|(answer, (_, partition, _))| match answer {
+                Answer::Done(translation) => translation,
+                Answer::End(topic, from) => match ends.get(&(topic, *partition, from.0)) {
+                    Some(Ok(end)) => Translation::Exact(TargetOffset(*end)),
+                    Some(Err(error)) => not(error),
+                    None => unreachable_answer(),
+                },
+                Answer::Below(_) | Answer::Missing(_) => unreachable_answer(),
+            })
+            .collect()
+    }
+
+    /// Reads chunks again whose bytes were dropped.
+    async fn load_missing(
+        &self,
+        state: &mut State,
+        wanted: &[(String, i32, SourceOffset)],
+    ) -> Result<(), KafkaError> {
+        let missing: BTreeSet<(StoredAt, String, i32)> = wanted
+            .iter()
+            .filter_map(|(topic, partition, at)| match self.look_up(state, topic, *partition, *at) {
+                Answer::Missing(stored_at) => Some((stored_at, topic.clone(), *partition)),
+                _ => None,
+            })
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let places = missing.iter().map(|(at, ..)| *at).collect();
+        let found = reread(&self.target, &self.mirror.id, places).await?;
+        for ((at, topic, partition), stored) in missing.into_iter().zip(found) {
+            if let (Some(tracked), Some(bytes)) =
+                (state.partitions.get_mut(&(topic, partition)), stored.value)
+            {
+                tracked.history.restore(at, &bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn look_up(&self, state: &State, topic: &str, partition: i32, at: SourceOffset) -> Answer {
+        let tracked = state.partitions.get(&(topic.to_owned(), partition));
+        let Some((tracked, progress)) = tracked.and_then(|t| Some((t, t.progress.as_ref()?))) else {
+            return Answer::Done(self.not_tracked(topic, partition));
+        };
+        if at > progress.position {
+            let message =
+                format!("{topic} partition {partition} is mirrored up to {}, not to {at}", progress.position);
+            return Answer::Done(Translation::Not { reason: Reason::NOT_YET_MIRRORED, message });
+        }
+        match tracked.history.find(at) {
+            Ok(Lookup::Found(Found::At(target))) => Answer::Done(Translation::Exact(target)),
+            Ok(Lookup::Found(Found::End(from))) => Answer::End(tracked.target_topic.clone(), from),
+            Ok(Lookup::Found(Found::Before(_))) => Answer::Below(progress.origin),
+            Ok(Lookup::Missing { stored_at }) => Answer::Missing(stored_at),
+            Ok(Lookup::Unknown) => Answer::Done(self.not_tracked(topic, partition)),
+            Err(damaged) => {
+                Answer::Done(Translation::Not { reason: Reason::INTERNAL, message: damaged.to_string() })
+            }
+        }
+    }
+
+    fn not_tracked(&self, topic: &str, partition: i32) -> Translation {
+        let mirrored = self.mirror.topics.matches(topic) && !self.mirror.policy.is_internal_topic(topic);
+        let (reason, message) = if mirrored {
+            (Reason::NOT_YET_MIRRORED, format!("{topic} partition {partition} has no progress yet"))
+        } else {
+            (Reason::NOT_MIRRORED, format!("{topic} is not a topic of mirror {}", self.mirror.id))
+        };
+        Translation::Not { reason, message }
+    }
+
+    /// First offsets that exist, of partitions that were asked for below the mirror's start.
+    async fn earliest(
+        &self,
+        wanted: &[(String, i32, SourceOffset)],
+        answers: &[Answer],
+    ) -> HashMap<(String, i32), Result<i64, KafkaError>> {
+        let below = wanted.iter().zip(answers).filter(|(_, answer)| matches!(answer, Answer::Below(_)));
+        let partitions: BTreeSet<(String, i32)> = below.map(|((t, p, _), _)| (t.clone(), *p)).collect();
+        if partitions.is_empty() {
+            return HashMap::new();
+        }
+        let question: Vec<_> =
+            partitions.iter().map(|(t, p)| (t.clone(), *p, OffsetSpec::Earliest)).collect();
+        match self.source.client.list_offsets(&question, Isolation::Uncommitted).await {
+            Ok(listed) => listed.into_iter().map(|(key, found)| (key, found.map(|f| f.offset))).collect(),
+            Err(error) => partitions.into_iter().map(|key| (key, Err(error.clone()))).collect(),
+        }
+    }
+
+    /// A position below the mirror's start.
+    fn below(
+        &self,
+        state: &State,
+        (topic, partition, at): (&str, i32, SourceOffset),
+        origin: SourceOffset,
+        earliest: Option<&Result<i64, KafkaError>>,
+    ) -> Answer {
+        let tracked = state.partitions.get(&(topic.to_owned(), partition));
+        let from_log_start = tracked.and_then(|t| t.progress.as_ref()).is_some_and(|p| p.origin_is_log_start);
+        match earliest {
+            _ if from_log_start => self.look_up(state, topic, partition, origin),
+            Some(Ok(earliest)) if *earliest >= origin.0 => self.look_up(state, topic, partition, origin),
+            Some(Err(error)) => Answer::Done(not(error)),
+            _ => {
+                let message = format!(
+                    "{topic} partition {partition} is mirrored from {origin} on, and the source has records between {at} and there"
+                );
+                Answer::Done(Translation::Not { reason: Reason::BEFORE_MIRROR_START, message })
+            }
+        }
+    }
+}
+
+fn not(error: &KafkaError) -> Translation {
+    Translation::Not { reason: error.reason, message: error.message.clone() }
+}
+
+/// Every question has its answer by construction; should that ever break, it is said and not guessed.
+fn unreachable_answer() -> Translation {
+    Translation::Not { reason: Reason::INTERNAL, message: "the translator lost an answer".to_owned() }
+}
+
+impl State {
+    fn apply_chunk(&mut self, stored: &Stored) {
+        let (Ok(key), Some(value)) = (OffsetMapKey::decode(&*stored.key), &stored.value) else { return };
+        let Ok(chunk) = Chunk::decode(value) else {
+            tracing::error!(at = ?stored.at, "a piece of the offset map is damaged and left out");
+            return;
+        };
+        let tracked = self.partitions.entry((key.source_topic, key.partition)).or_default();
+        tracked.incarnation(key.source_topic_id);
+        tracked.history.close(&chunk, stored.at, value);
+    }
+
+    fn apply_progress(&mut self, stored: &Stored) {
+        let (Ok(key), Some(value)) = (ProgressKey::decode(&*stored.key), &stored.value) else { return };
+        let progress = match RangeProgress::decode(value) {
+            Ok(progress) => progress,
+            Err(damaged) => {
+                tracing::error!(at = ?stored.at, %damaged, "a progress record is damaged and left out");
+                return;
+            }
+        };
+        for (number, partition) in progress.partitions {
+            let tracked = self.partitions.entry((progress.source_topic.clone(), number)).or_default();
+            // At least once, an owner that was replaced may still write for a while: it no longer counts.
+            if progress.epoch < tracked.epoch {
+                continue;
+            }
+            tracked.epoch = progress.epoch;
+            tracked.target_topic.clone_from(&key.target_topic);
+            tracked.incarnation(partition.source_topic_id.clone());
+            tracked.history.set_open(partition.chunk.clone());
+            tracked.progress = Some(partition);
+        }
+    }
+
+    fn keep_bounded(&mut self) {
+        while self.partitions.values().map(|t| t.history.bytes()).sum::<usize>() > MAX_MAP_BYTES {
+            self.partitions.values_mut().for_each(|t| t.history.shed());
+        }
+    }
+}
+
+impl Tracked {
+    /// Chunks of another incarnation of the topic say nothing about this one.
+    fn incarnation(&mut self, topic_id: String) {
+        if self.topic_id != topic_id {
+            self.history = History::default();
+            self.topic_id = topic_id;
+        }
     }
 }

@@ -90,7 +90,7 @@ impl Error {
 /// What librdkafka's threads may touch.
 struct Shared {
     /// The thread to wake when a queue gets something.
-    owner: Thread,
+    owner: Mutex<Thread>,
     /// The last error about the client as a whole (brokers down, authentication), until it is taken.
     trouble: Mutex<Option<Error>>,
     /// Delivery reports that wait (producers only). Filled on the thread that polls, so the lock is never contended.
@@ -105,7 +105,7 @@ impl Shared {
     fn new(properties: &ClientProperties) -> Self {
         Self {
             properties: properties.clone(),
-            owner: std::thread::current(),
+            owner: Mutex::new(std::thread::current()),
             trouble: Mutex::default(),
             acks: Mutex::default(),
             zero_timestamp: AtomicBool::new(false),
@@ -169,6 +169,11 @@ impl Handle {
         }
     }
 
+    /// From now on the calling thread is the one to wake.
+    fn adopt(&self) {
+        *self.shared.owner.lock().unwrap_or_else(PoisonError::into_inner) = std::thread::current();
+    }
+
     /// The last error about the client as a whole since the previous call.
     fn take_trouble(&self) -> Option<Error> {
         self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -218,6 +223,8 @@ struct Topic {
 
 // SAFETY: topic objects may be used from any thread.
 unsafe impl Send for Topic {}
+// SAFETY: as above.
+unsafe impl Sync for Topic {}
 
 impl Topic {
     fn new(handle: &Arc<Handle>, name: &str) -> Result<Self, Error> {
@@ -242,7 +249,8 @@ impl Drop for Topic {
 
 unsafe extern "C" fn on_event(_: *mut sys::rd_kafka_t, opaque: *mut c_void) {
     // SAFETY: set by `wake_on` to the handle's `Shared`.
-    unsafe { &*opaque.cast::<Shared>() }.owner.unpark();
+    let shared = unsafe { &*opaque.cast::<Shared>() };
+    shared.owner.lock().unwrap_or_else(PoisonError::into_inner).unpark();
 }
 
 unsafe extern "C" fn on_error(

@@ -44,7 +44,6 @@ pub(crate) struct Assigned {
 
 /// What to move, and how.
 pub(crate) struct Job<'a> {
-    pub(crate) source_topic: &'a str,
     pub(crate) target_topic: &'a str,
     pub(crate) assigned: Vec<Assigned>,
     pub(crate) exactly_once: bool,
@@ -98,7 +97,6 @@ pub(crate) enum Exit {
 pub(crate) struct View<'a> {
     pub(crate) ledger: &'a mut Ledger,
     pub(crate) source: &'a Source,
-    pub(crate) source_topic: usize,
     pub(crate) slots: &'a [Slot],
     pub(crate) in_flight: u64,
     /// When the oldest record in flight was fetched.
@@ -133,7 +131,6 @@ pub(crate) struct Mover<'a> {
     version: u64,
     source: Source,
     target: Target,
-    source_topic: usize,
     target_topic: usize,
     progress_topic: usize,
     offsets_topic: usize,
@@ -163,12 +160,11 @@ impl<'a> Mover<'a> {
         job: &'a Job<'a>,
         control: &'a Control,
         version: u64,
-        mut source: Source,
+        source: Source,
         mut target: Target,
         ledger: &'a mut Ledger,
     ) -> Result<Self, Exit> {
         let failed = |what| move |error| Exit::Failed { what, error };
-        let source_topic = source.topic(job.source_topic).map_err(failed("opening the source topic"))?;
         let mut open = |name| target.topic(name).map_err(failed("opening a target topic"));
         let (target_topic, progress_topic, offsets_topic) =
             (open(job.target_topic)?, open(job.progress_topic)?, open(job.offsets_topic)?);
@@ -187,7 +183,6 @@ impl<'a> Mover<'a> {
             version,
             source,
             target,
-            source_topic,
             target_topic,
             progress_topic,
             offsets_topic,
@@ -224,7 +219,7 @@ impl<'a> Mover<'a> {
     fn go(&mut self, observe: &mut impl FnMut(View<'_>)) -> Step<std::convert::Infallible> {
         self.claim()?;
         for slot in &self.slots {
-            let started = self.source.start(self.source_topic, slot.partition, slot.next);
+            let started = self.source.start(slot.partition, slot.next);
             started.map_err(|error| Exit::Failed { what: "starting to fetch", error })?;
         }
         loop {
@@ -256,7 +251,6 @@ impl<'a> Mover<'a> {
         observe(View {
             ledger: self.ledger,
             source: &self.source,
-            source_topic: self.source_topic,
             slots: &self.slots,
             in_flight: self.in_flight,
             oldest: oldest.or(self.oldest_unacked_own),
@@ -314,7 +308,7 @@ impl<'a> Mover<'a> {
                 {
                     slot.next = slot.next.max(next);
                     slot.flight.passed(next, self.ledger);
-                    let high = self.source.high_watermark(self.source_topic, partition);
+                    let high = self.source.high_watermark(partition);
                     slot.end = Some((next, high.unwrap_or(next)));
                 }
                 Ok(0)
@@ -339,7 +333,7 @@ impl<'a> Mover<'a> {
         }
         if slot.stop_before.is_some_and(|stop| record.offset() >= stop) {
             slot.stopped = true;
-            self.source.stop(self.source_topic, record.partition());
+            self.source.stop(record.partition());
             return Ok(0);
         }
         let epoch = record.leader_epoch();
@@ -479,8 +473,8 @@ impl<'a> Mover<'a> {
     fn commit_transaction_if_due(&mut self) -> Step<()> {
         let due = match self.transaction {
             Some(began) => began.elapsed() >= self.job.commit_interval,
-            // Only the position moved (markers, aborted records): worth a transaction, but not many.
-            None => self.ledger.is_dirty() && self.last_progress.elapsed() >= PROGRESS_INTERVAL,
+            // Only the position moved, over markers or aborted records.
+            None => self.ledger.is_dirty() && self.last_progress.elapsed() >= self.job.commit_interval,
         };
         if due { self.commit(Instant::now() + COMMIT_TIMEOUT) } else { Ok(()) }
     }

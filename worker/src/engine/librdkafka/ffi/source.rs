@@ -14,22 +14,20 @@ use crate::kafka::ClientProperties;
 /// Messages taken from the queue by one call at most.
 pub(crate) const MAX_BATCH: usize = 1024;
 
-/// A consumer with one queue. Fields are dropped in this order: topics and queue before the client.
+/// A consumer of one topic with one queue. Fields are dropped in this order: topic and queue before the client.
 pub(crate) struct Source {
-    topics: Vec<KnownTopic>,
+    topic: Topic,
+    name: CString,
     queue: Queue,
     handle: Arc<Handle>,
-}
-
-struct KnownTopic {
-    name: CString,
-    topic: Topic,
 }
 
 struct Queue(*mut sys::rd_kafka_queue_t);
 
 // SAFETY: queues may be used from any thread.
 unsafe impl Send for Queue {}
+// SAFETY: as above.
+unsafe impl Sync for Queue {}
 
 impl Drop for Queue {
     fn drop(&mut self) {
@@ -43,13 +41,11 @@ pub(crate) enum Fetched {
     Record(Record),
     /// Everything that a reader may see below `next` has been delivered: trailing control records are passed.
     End {
-        topic: usize,
         partition: i32,
         next: i64,
     },
     /// Fetching a partition ran into something; `partition` is -1 where it is about the client as a whole.
     Failed {
-        topic: usize,
         partition: i32,
         error: Error,
     },
@@ -57,7 +53,11 @@ pub(crate) enum Fetched {
 
 impl Source {
     /// Creates the consumer. The calling thread is the one that is unparked when something was fetched.
-    pub(crate) fn open(config: &ClientConfig, properties: &ClientProperties) -> Result<Self, Error> {
+    pub(crate) fn open(
+        config: &ClientConfig,
+        properties: &ClientProperties,
+        topic: &str,
+    ) -> Result<Self, Error> {
         let handle =
             Arc::new(Handle::new(config, properties, sys::rd_kafka_type_t::RD_KAFKA_CONSUMER, |_, _| ())?);
         // SAFETY: the queue is made from the handle, which outlives it.
@@ -66,23 +66,21 @@ impl Source {
             handle.wake_on(queue.0);
             queue
         };
-        Ok(Self { topics: Vec::new(), queue, handle })
+        let name =
+            CString::new(topic).map_err(|e| Error::plain(RDKafkaErrorCode::InvalidTopic, e.to_string()))?;
+        Ok(Self { topic: Topic::new(&handle, topic)?, name, queue, handle })
     }
 
-    /// Makes a topic known; its index stands for it from then on.
-    pub(crate) fn topic(&mut self, name: &str) -> Result<usize, Error> {
-        let topic = Topic::new(&self.handle, name)?;
-        let name = CString::new(name).expect("a topic was made of this name");
-        self.topics.push(KnownTopic { name, topic });
-        Ok(self.topics.len() - 1)
+    /// From now on the calling thread is the one that is unparked.
+    pub(crate) fn adopt(&self) {
+        self.handle.adopt();
     }
 
     /// Fetches a partition from `offset` on.
-    pub(crate) fn start(&mut self, topic: usize, partition: i32, offset: i64) -> Result<(), Error> {
+    pub(crate) fn start(&mut self, partition: i32, offset: i64) -> Result<(), Error> {
         // SAFETY: topic and queue belong to the same live handle.
-        let failed = unsafe {
-            sys::rd_kafka_consume_start_queue(self.topics[topic].topic.raw, partition, offset, self.queue.0)
-        };
+        let failed =
+            unsafe { sys::rd_kafka_consume_start_queue(self.topic.raw, partition, offset, self.queue.0) };
         if failed == 0 {
             return Ok(());
         }
@@ -91,9 +89,9 @@ impl Source {
     }
 
     /// Stops fetching a partition; blocks until it has stopped. What was fetched before may still come out of the queue.
-    pub(crate) fn stop(&mut self, topic: usize, partition: i32) {
+    pub(crate) fn stop(&mut self, partition: i32) {
         // SAFETY: the topic belongs to a live handle.
-        unsafe { sys::rd_kafka_consume_stop(self.topics[topic].topic.raw, partition) };
+        unsafe { sys::rd_kafka_consume_stop(self.topic.raw, partition) };
     }
 
     /// Gives up to `max` messages that are there now to `each`, without waiting; returns how many.
@@ -115,24 +113,22 @@ impl Source {
         if message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Fetched::Record(record);
         }
-        let topic = self.topics.iter().position(|t| t.topic.raw == message.rkt);
-        let partition = if topic.is_some() { message.partition } else { -1 };
-        let topic = topic.unwrap_or(0);
+        let partition = if message.rkt.is_null() { -1 } else { message.partition };
         if message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF {
-            return Fetched::End { topic, partition, next: message.offset };
+            return Fetched::End { partition, next: message.offset };
         }
         let mut error = Error::from_code(message.err);
         // For errors the payload is the text.
         if let Some(text) = record.value() {
             error.text = String::from_utf8_lossy(text).trim_end_matches('\0').to_owned();
         }
-        Fetched::Failed { topic, partition, error }
+        Fetched::Failed { partition, error }
     }
 
     /// High watermark of a partition as the last fetch answer said.
-    pub(crate) fn high_watermark(&self, topic: usize, partition: i32) -> Option<i64> {
+    pub(crate) fn high_watermark(&self, partition: i32) -> Option<i64> {
         let (mut low, mut high) = (-1, -1);
-        let name = self.topics[topic].name.as_ptr();
+        let name = self.name.as_ptr();
         // SAFETY: copies two cached numbers out.
         let err = unsafe {
             sys::rd_kafka_get_watermark_offsets(self.handle.raw, name, partition, &raw mut low, &raw mut high)
@@ -198,11 +194,6 @@ impl Record {
         // SAFETY: payload and length belong together.
         (!message.payload.is_null())
             .then(|| unsafe { std::slice::from_raw_parts(message.payload.cast(), message.len) })
-    }
-
-    /// Which of the source's topics the record is of.
-    pub(crate) fn topic(&self, source: &Source) -> usize {
-        source.topics.iter().position(|t| t.topic.raw == self.message().rkt).unwrap_or(0)
     }
 
     /// Takes the headers out of the record; the caller owns them. Null where there are none.

@@ -1,0 +1,108 @@
+//! The end of a target partition as a consumer's position: over trailing transaction markers and aborted records, but never
+//! over a record.
+
+use std::collections::{BTreeSet, HashMap};
+
+use futures::StreamExt;
+use futures::stream;
+use twinlog_proto::reason::Reason;
+
+use crate::kafka::{AbortedTransaction, FetchedBatch, Isolation, KafkaClient, KafkaError, OffsetSpec};
+
+/// Bytes of one look at a log: thousands of markers.
+const LOOK_BYTES: i32 = 256 << 10;
+/// Partitions looked at together.
+const CONCURRENT: usize = 32;
+
+/// Target topic, partition and the offset behind the last known copy.
+pub(super) type From = (String, i32, i64);
+
+/// For each the offset of the first record at or after it; where there is none, the log's end.
+pub(super) async fn find(
+    client: &KafkaClient,
+    wanted: BTreeSet<From>,
+) -> HashMap<From, Result<i64, KafkaError>> {
+    if wanted.is_empty() {
+        return HashMap::new();
+    }
+    let partitions: BTreeSet<(String, i32)> = wanted.iter().map(|(t, p, _)| (t.clone(), *p)).collect();
+    let question = |spec| partitions.iter().map(|(t, p)| (t.clone(), *p, spec)).collect::<Vec<_>>();
+    let (starts, ends) = (question(OffsetSpec::Earliest), question(OffsetSpec::Latest));
+    let listed = tokio::try_join!(
+        client.list_offsets(&starts, Isolation::Uncommitted),
+        client.list_offsets(&ends, Isolation::Uncommitted),
+    );
+    let (starts, ends) = match listed {
+        Ok(listed) => listed,
+        Err(error) => return wanted.into_iter().map(|from| (from, Err(error.clone()))).collect(),
+    };
+    let one = async |from: From| {
+        let key = (from.0.clone(), from.1);
+        let listed = match (starts.get(&key), ends.get(&key)) {
+            (Some(Ok(start)), Some(Ok(end))) => Ok((start.offset, end.offset)),
+            (Some(Err(error)), _) | (_, Some(Err(error))) => Err(error.clone()),
+            _ => Err(KafkaError::retriable(Reason::KAFKA_ERROR, format!("{} was not listed", from.0))),
+        };
+        let found = match listed {
+            Ok((start, end)) => first_record(client, &from.0, from.1, from.2.max(start), end).await,
+            Err(error) => Err(error),
+        };
+        (from, found)
+    };
+    stream::iter(wanted).map(one).buffer_unordered(CONCURRENT).collect().await
+}
+
+async fn first_record(
+    client: &KafkaClient,
+    topic: &str,
+    partition: i32,
+    from: i64,
+    end: i64,
+) -> Result<i64, KafkaError> {
+    let mut next = from;
+    while next < end {
+        let fetched = client.fetch_batches(topic, partition, next, LOOK_BYTES, Isolation::Committed).await?;
+        match skip(&fetched.batches, &fetched.aborted, next) {
+            Skipped::Record(at) => return Ok(at),
+            Skipped::Nothing(to) if to > next => next = to,
+            // What is left is an open transaction: whatever it brings comes at or after this.
+            Skipped::Nothing(_) => return Ok(next),
+        }
+    }
+    Ok(next)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Skipped {
+    /// The first record at or after the offset.
+    Record(i64),
+    /// Only markers and aborted records up to here.
+    Nothing(i64),
+}
+
+fn skip(batches: &[FetchedBatch], aborted: &[AbortedTransaction], from: i64) -> Skipped {
+    let mut next = from;
+    for batch in batches.iter().map(|b| &b.header).filter(|b| b.last_offset() >= from) {
+        let is_aborted = || {
+            // A transaction ends with its marker: the newest that began at or below the batch is the batch's, unless a marker
+            // lies between. A batch of the same producer behind that marker belongs to another one.
+            let began = aborted
+                .iter()
+                .filter(|a| a.producer_id == batch.producer_id && a.first_offset <= batch.base_offset);
+            let began = began.map(|a| a.first_offset).max();
+            began.is_some_and(|first| {
+                !batches.iter().map(|b| &b.header).any(|marker| {
+                    marker.is_control()
+                        && marker.producer_id == batch.producer_id
+                        && (first..batch.base_offset).contains(&marker.base_offset)
+                })
+            })
+        };
+        let invisible = batch.is_control() || batch.count == 0 || (batch.is_transactional() && is_aborted());
+        if !invisible {
+            return Skipped::Record(batch.base_offset.max(next));
+        }
+        next = batch.last_offset() + 1;
+    }
+    Skipped::Nothing(next)
+}
