@@ -20,6 +20,9 @@ pub use args::Args;
 /// Where a controller listens, unless configured.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7420";
 
+/// The embedded store within its folder.
+pub const EMBEDDED_STORE_FILE: &str = "twinlog.redb";
+
 /// Everything a controller needs to know at start.
 #[derive(Debug, Clone)]
 pub struct Config {

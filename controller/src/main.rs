@@ -9,12 +9,13 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use twinlog_controller::config::{Args, Config, StoreConfig};
+use twinlog_controller::config::{Args, Config, EMBEDDED_STORE_FILE, StoreConfig};
 use twinlog_controller::controller::ControllerConfig;
 use twinlog_controller::metrics::Metrics;
 use twinlog_controller::replica::Replica;
 use twinlog_controller::server::ServerConfig;
 use twinlog_controller::store::Store;
+use twinlog_controller::store::embedded::EmbeddedStore;
 use twinlog_proto::telemetry::Telemetry;
 
 fn main() -> ExitCode {
@@ -75,7 +76,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 async fn open(config: &StoreConfig) -> anyhow::Result<Arc<dyn Store>> {
-    anyhow::bail!("no store is built in yet: {config:?}")
+    match config {
+        StoreConfig::Embedded(folder) => {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot create the folder {}", folder.display()))?;
+            Ok(Arc::new(EmbeddedStore::open(&folder.join(EMBEDDED_STORE_FILE))?))
+        }
+        StoreConfig::Etcd(etcd) => anyhow::bail!("etcd is not built in yet: {etcd:?}"),
+    }
 }
 
 fn controller_config(config: &Config) -> anyhow::Result<ControllerConfig> {

@@ -96,6 +96,8 @@ pub async fn serve(
         };
     }
     add!(ClusterServiceServer, MirrorServiceServer, OffsetServiceServer, FleetServiceServer);
+    routes.add_service(controller.worker_service());
+    routes.add_service(controller.peer_service());
     routes.add_service(health);
     let reflection = || {
         tonic_reflection::server::Builder::configure()

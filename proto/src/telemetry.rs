@@ -15,9 +15,10 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use tonic::metadata::{KeyRef, MetadataKey, MetadataMap};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// What is logged, in `tracing` filter syntax: `info,twinlog_worker=debug`. `RUST_LOG` is read where it is unset.
 pub const LOG_ENV: &str = "TWINLOG_LOG";
@@ -100,24 +101,21 @@ impl Telemetry {
         let text = env(LOG_ENV).or_else(|| env("RUST_LOG")).unwrap_or(self.filter);
         let filter = EnvFilter::try_new(&text).map_err(|source| TelemetryError::Filter { text, source })?;
         let provider = env(OTLP_ENV).map(|_| tracer_provider(self.service)).transpose()?;
-        let spans =
-            provider.as_ref().map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer(self.service)));
-        tracing_subscriber::registry()
-            .with(spans)
-            .with(log_layer(format))
-            .with(filter)
-            .try_init()
-            .map_err(TelemetryError::Twice)?;
+        // What is logged and what is traced are chosen apart: a quiet program has traces too.
+        let spans = provider.as_ref().map(|provider| {
+            let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(self.service));
+            layer.with_filter(LevelFilter::INFO)
+        });
+        let logs = log_layer(format).with_filter(filter);
+        tracing_subscriber::registry().with(spans).with(logs).try_init().map_err(TelemetryError::Twice)?;
         Ok(TelemetryGuard(provider))
     }
 }
 
-type Traced = tracing_subscriber::layer::Layered<
-    Option<tracing_opentelemetry::OpenTelemetryLayer<Registry, opentelemetry_sdk::trace::Tracer>>,
-    Registry,
->;
-
-fn log_layer(format: LogFormat) -> Box<dyn Layer<Traced> + Send + Sync> {
+fn log_layer<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {
         LogFormat::Human => layer.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),

@@ -1,0 +1,234 @@
+//! `twinlog cluster`
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use twinlog_proto::{properties, v1};
+use uuid::Uuid;
+
+use super::connect::Connection;
+use super::failure::{Failure, Kind};
+use super::fields::key_value;
+use super::human;
+use super::output::{Output, Table, json, json_list};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Register a cluster
+    #[command(after_help = "Examples:\n  twinlog cluster add eu --bootstrap-servers eu-1:9092,eu-2:9092\n  \
+                            twinlog cluster add us --properties-file us.properties --property 'sasl.password=${env:US_PASSWORD}'")]
+    Add {
+        /// Its id, also its alias in topic names: letters, digits, '_' and '-'
+        id: String,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// List the clusters
+    List,
+    /// Show one cluster
+    Get { id: String },
+    /// Let a worker connect: is it reachable, as whom, and is everything permitted?
+    #[command(
+        after_help = "Examples:\n  twinlog cluster test eu\n  twinlog cluster test --bootstrap-servers eu-1:9092"
+    )]
+    Test {
+        /// A registered cluster; otherwise say how to reach it
+        id: Option<String>,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    },
+    /// Remove a cluster that no mirror uses
+    #[command(alias = "delete")]
+    Rm { id: String },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ClusterArgs {
+    /// HOST:PORT. Repeat it, or separate with commas
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    bootstrap_servers: Vec<String>,
+    /// A Kafka client property; secrets as references: ${env:NAME} or ${file:/path}, resolved by workers. Repeat it
+    #[arg(long = "property", value_name = "KEY=VALUE", value_parser = key_value)]
+    properties: Vec<(String, String)>,
+    /// A Kafka client properties file to take them from
+    #[arg(long, value_name = "FILE")]
+    properties_file: Option<PathBuf>,
+    /// A label. Repeat it
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+    labels: Vec<(String, String)>,
+    #[arg(long, value_name = "TEXT")]
+    display_name: Option<String>,
+}
+
+impl ClusterArgs {
+    fn is_empty(&self) -> bool {
+        self.bootstrap_servers.is_empty() && self.properties.is_empty() && self.properties_file.is_none()
+    }
+
+    fn wire(self) -> Result<v1::Cluster, Failure> {
+        let mut properties = match &self.properties_file {
+            Some(path) => properties::parse(&std::fs::read_to_string(path).map_err(|e| {
+                Failure::usage(format!("cannot read the properties file {}: {e}", path.display()))
+            })?),
+            None => Default::default(),
+        };
+        let in_file = properties.remove("bootstrap.servers").unwrap_or_default();
+        properties.extend(self.properties);
+        let mut bootstrap_servers = self.bootstrap_servers;
+        if bootstrap_servers.is_empty() {
+            bootstrap_servers =
+                in_file.split(',').map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect();
+        }
+        Ok(v1::Cluster {
+            bootstrap_servers,
+            properties: properties.into_iter().collect(),
+            labels: self.labels.into_iter().collect(),
+            display_name: self.display_name.unwrap_or_default(),
+            ..v1::Cluster::default()
+        })
+    }
+}
+
+pub(super) async fn execute(
+    command: Command,
+    connection: Connection,
+    output: &Output,
+) -> Result<(), Failure> {
+    let mut client = connection.clusters();
+    match command {
+        Command::Add { id, cluster } => {
+            let request = v1::CreateClusterRequest {
+                cluster_id: id,
+                cluster: Some(cluster.wire()?),
+                request_id: Uuid::new_v4().to_string(),
+                validate_only: false,
+            };
+            let cluster = client.create_cluster(request).await?.into_inner();
+            output.show(json("Cluster", &cluster), || {
+                format!("cluster {} registered", human::id(&cluster.name))
+            })
+        }
+        Command::List => {
+            let clusters = list(&connection).await?;
+            output.show(json_list("Cluster", &clusters), || table(&clusters))
+        }
+        Command::Get { id } => {
+            let request = v1::GetClusterRequest { name: format!("clusters/{id}") };
+            let cluster = client.get_cluster(request).await?.into_inner();
+            output.show(json("Cluster", &cluster), || describe(&cluster))
+        }
+        Command::Test { id, cluster } => {
+            let request = match (id, cluster.is_empty()) {
+                (Some(id), true) => v1::TestClusterRequest { name: format!("clusters/{id}"), cluster: None },
+                (None, false) => {
+                    v1::TestClusterRequest { name: String::new(), cluster: Some(cluster.wire()?) }
+                }
+                _ => {
+                    return Err(Failure::usage(
+                        "give the id of a registered cluster, or --bootstrap-servers, not both",
+                    ));
+                }
+            };
+            let tested = client.test_cluster(request).await?.into_inner();
+            output.show(json("TestClusterResponse", &tested), || test_result(&tested))?;
+            verdict(&tested)
+        }
+        Command::Rm { id } => {
+            let request = v1::DeleteClusterRequest { name: format!("clusters/{id}"), etag: String::new() };
+            client.delete_cluster(request).await?;
+            output.show(serde_json::json!({ "deleted": format!("clusters/{id}") }), || {
+                format!("cluster {id} removed")
+            })
+        }
+    }
+}
+
+/// All pages.
+pub(super) async fn list(connection: &Connection) -> Result<Vec<v1::Cluster>, Failure> {
+    let (mut clusters, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = v1::ListClustersRequest { page_size: 1000, page_token };
+        let page = connection.clusters().list_clusters(request).await?.into_inner();
+        clusters.extend(page.clusters);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(clusters);
+        }
+    }
+}
+
+fn table(clusters: &[v1::Cluster]) -> String {
+    if clusters.is_empty() {
+        return "no clusters yet; register one: twinlog cluster add ID --bootstrap-servers HOST:PORT"
+            .to_owned();
+    }
+    let mut table = Table::new(["ID", "BOOTSTRAP SERVERS", "SECURITY", "NAME"]);
+    for cluster in clusters {
+        let security =
+            cluster.properties.get("security.protocol").cloned().unwrap_or_else(|| "PLAINTEXT".to_owned());
+        let servers = cluster.bootstrap_servers.join(",");
+        table.row([human::id(&cluster.name), servers, security, cluster.display_name.clone()]);
+    }
+    table.render()
+}
+
+fn describe(cluster: &v1::Cluster) -> String {
+    let mut lines = vec![
+        format!("cluster            {}", human::id(&cluster.name)),
+        format!("bootstrap servers  {}", cluster.bootstrap_servers.join(",")),
+    ];
+    if !cluster.display_name.is_empty() {
+        lines.push(format!("name               {}", cluster.display_name));
+    }
+    for (title, map) in [("property", &cluster.properties), ("label", &cluster.labels)] {
+        let mut entries: Vec<_> = map.iter().collect();
+        entries.sort();
+        lines.extend(entries.into_iter().map(|(key, value)| format!("{title:<19}{key}={value}")));
+    }
+    lines.push(format!("etag               {}", cluster.etag));
+    lines.join("\n")
+}
+
+fn test_result(tested: &v1::TestClusterResponse) -> String {
+    if !tested.reachable {
+        return format!("not reachable from {}: {}", human::id(&tested.worker), tested.error);
+    }
+    let mechanism =
+        if tested.sasl_mechanism.is_empty() { String::new() } else { format!(" {}", tested.sasl_mechanism) };
+    let principal =
+        if tested.principal.is_empty() { String::new() } else { format!(" as {}", tested.principal) };
+    let mut lines = vec![format!(
+        "reachable from {}: cluster {}, Kafka {}, {} brokers, {}{mechanism}{principal}",
+        human::id(&tested.worker),
+        tested.kafka_cluster_id,
+        tested.broker_version,
+        tested.brokers,
+        tested.security_protocol,
+    )];
+    let mut table = Table::new(["", "OPERATION", "RESOURCE", "NEEDED FOR"]);
+    for check in &tested.checks {
+        let mark = if check.allowed { "ok" } else { "DENIED" };
+        let resource = format!("{} {}", check.resource_type, check.resource_name);
+        table.row([mark.to_owned(), check.operation.clone(), resource, check.needed_for.clone()]);
+    }
+    if !table.is_empty() {
+        lines.push(table.render());
+    }
+    lines.join("\n")
+}
+
+/// What was found decides the exit code too.
+fn verdict(tested: &v1::TestClusterResponse) -> Result<(), Failure> {
+    let denied: Vec<&str> =
+        tested.checks.iter().filter(|c| !c.allowed).map(|c| c.operation.as_str()).collect();
+    if !tested.reachable {
+        Err(Failure::new(Kind::Unavailable, "the cluster can't be used")
+            .next("check bootstrap servers, network and credentials as seen from the worker"))
+    } else if denied.is_empty() {
+        Ok(())
+    } else {
+        let message = format!("{} of {} permissions are missing", denied.len(), tested.checks.len());
+        Err(Failure::new(Kind::NotPermitted, message)
+            .next("grant what is marked DENIED to the principal shown"))
+    }
+}

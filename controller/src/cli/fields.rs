@@ -1,0 +1,144 @@
+//! Values of flags that `mirror create` and `run` share, and how they become fields of the API.
+
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use serde::Deserialize;
+use twinlog_proto::v1;
+use twinlog_proto::v1::start_position::Position;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Naming {
+    /// SOURCE.topic, as MirrorMaker 2 names it
+    Prefix,
+    /// The same name on both sides
+    Identity,
+}
+
+impl Naming {
+    pub(super) fn wire(self) -> v1::Naming {
+        let kind = match self {
+            Self::Prefix => v1::naming::Kind::Prefix,
+            Self::Identity => v1::naming::Kind::Identity,
+        };
+        v1::Naming { kind: kind.into(), ..v1::Naming::default() }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Guarantee {
+    /// Consumers with read_committed see every record once
+    #[value(alias = "exactly_once")]
+    #[serde(alias = "exactly_once")]
+    ExactlyOnce,
+    /// No record is lost; after a crash some may be there twice
+    #[value(alias = "at_least_once")]
+    #[serde(alias = "at_least_once")]
+    AtLeastOnce,
+}
+
+impl Guarantee {
+    pub(super) fn wire(self) -> v1::Guarantee {
+        match self {
+            Self::ExactlyOnce => v1::Guarantee::ExactlyOnce,
+            Self::AtLeastOnce => v1::Guarantee::AtLeastOnce,
+        }
+    }
+}
+
+/// `earliest`, `latest` or a time.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) enum Start {
+    Earliest,
+    Latest,
+    Time(SystemTime),
+}
+
+impl FromStr for Start {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "earliest" => Ok(Self::Earliest),
+            "latest" => Ok(Self::Latest),
+            time => match humantime::parse_rfc3339_weak(time) {
+                Ok(time) => Ok(Self::Time(time)),
+                Err(_) => Err(format!(
+                    "{text:?} is neither earliest, latest nor a UTC time such as 2026-01-31T12:00:00Z"
+                )),
+            },
+        }
+    }
+}
+
+impl TryFrom<String> for Start {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl Start {
+    pub(super) fn wire(self) -> v1::StartPosition {
+        let position = match self {
+            Self::Earliest => Position::Earliest(true),
+            Self::Latest => Position::Latest(true),
+            Self::Time(time) => Position::Timestamp(time.into()),
+        };
+        v1::StartPosition { position: Some(position) }
+    }
+}
+
+/// `KEY=VALUE`
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        _ => Err("it must look like KEY=VALUE".to_owned()),
+    }
+}
+
+/// Patterns may be repeated or joined by commas. A comma within `{n,m}`, a class or a group belongs to its pattern.
+pub(super) fn patterns(given: &[String]) -> Vec<String> {
+    given.iter().flat_map(|text| split(text)).filter(|pattern| !pattern.is_empty()).collect()
+}
+
+fn split(text: &str) -> Vec<String> {
+    let (mut parts, mut depth, mut escaped) = (vec![String::new()], 0_u32, false);
+    for c in text.chars() {
+        match c {
+            ',' if depth == 0 && !escaped => {
+                parts.push(String::new());
+                continue;
+            }
+            '{' | '[' | '(' if !escaped => depth += 1,
+            '}' | ']' | ')' if !escaped => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        escaped = c == '\\' && !escaped;
+        parts.last_mut().expect("it starts with one").push(c);
+    }
+    parts.iter().map(|part| part.trim().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_split_at_commas_between_them() {
+        let given = ["a, b.*".to_owned(), r"c{1,2},d[,x]\,e,(f,g)".to_owned(), String::new()];
+        assert_eq!(patterns(&given), ["a", "b.*", "c{1,2}", r"d[,x]\,e", "(f,g)"]);
+    }
+
+    #[test]
+    fn starts_are_words_or_times() {
+        assert_eq!("latest".parse(), Ok(Start::Latest));
+        let Ok(Start::Time(time)) = "2026-01-31T12:00:00Z".parse() else { panic!("a time") };
+        assert_eq!(humantime::format_rfc3339(time).to_string(), "2026-01-31T12:00:00Z");
+        assert!("yesterday".parse::<Start>().unwrap_err().contains("yesterday"));
+    }
+}

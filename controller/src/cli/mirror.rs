@@ -1,0 +1,127 @@
+//! `twinlog mirror`
+
+mod create;
+mod show;
+
+use clap::Subcommand;
+use twinlog_proto::v1;
+
+use super::connect::Connection;
+use super::failure::Failure;
+use super::output::{Output, json, json_list};
+use super::watch;
+
+pub(super) use show::{cause, table};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Create a mirror, or with --plan only say what it would do
+    #[command(after_help = create::EXAMPLES)]
+    Create(Box<create::Args>),
+    /// List the mirrors with their state
+    List,
+    /// Show one mirror as it is configured
+    Get { id: String },
+    /// What a mirror copies, creates and changes, as a worker finds it now
+    Plan { id: String },
+    /// State with causes, lag and rate, per topic
+    Status {
+        id: String,
+        /// Also show every partition range
+        #[arg(long)]
+        ranges: bool,
+    },
+    /// Stop copying; everything stays where it is
+    Pause { id: String },
+    /// Go on copying exactly where it stopped
+    Resume { id: String },
+    /// Delete a mirror. What it copied, and its progress on the target, stay
+    #[command(alias = "rm")]
+    Delete { id: String },
+    /// Live progress per topic: rate, lag, and when it will have caught up
+    #[command(
+        after_help = "Examples:\n  twinlog mirror watch orders\n  twinlog mirror watch orders -o json | jq .status.totals.lag_records"
+    )]
+    Watch {
+        /// One mirror; otherwise all of them
+        id: Option<String>,
+        /// How often
+        #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
+        interval: std::time::Duration,
+    },
+}
+
+fn name(id: &str) -> String {
+    format!("mirrors/{id}")
+}
+
+pub(super) async fn execute(
+    command: Command,
+    connection: Connection,
+    output: &Output,
+) -> Result<(), Failure> {
+    let mut client = connection.mirrors();
+    match command {
+        Command::Create(args) => create::execute(*args, connection, output).await,
+        Command::List => {
+            let mirrors = list(&connection).await?;
+            let mut rows = Vec::new();
+            if output.is_table() {
+                for mirror in &mirrors {
+                    rows.push((mirror.clone(), status(&connection, &mirror.name).await?));
+                }
+            }
+            output.show(json_list("Mirror", &mirrors), || table(&rows))
+        }
+        Command::Get { id } => {
+            let mirror = client.get_mirror(v1::GetMirrorRequest { name: name(&id) }).await?.into_inner();
+            output.show(json("Mirror", &mirror), || show::describe(&mirror))
+        }
+        Command::Plan { id } => {
+            let plan = client.plan_mirror(v1::PlanMirrorRequest { name: name(&id) }).await?.into_inner();
+            output.show(json("MirrorPlan", &plan), || show::plan(&plan))
+        }
+        Command::Status { id, ranges } => {
+            let status = status(&connection, &name(&id)).await?;
+            output.show(json("MirrorStatus", &status), || show::status(&status, ranges))
+        }
+        Command::Pause { id } => {
+            let request = v1::PauseMirrorRequest { name: name(&id), etag: String::new() };
+            let mirror = client.pause_mirror(request).await?.into_inner();
+            output.show(json("Mirror", &mirror), || format!("mirror {id} pauses"))
+        }
+        Command::Resume { id } => {
+            let request = v1::ResumeMirrorRequest { name: name(&id), etag: String::new() };
+            let mirror = client.resume_mirror(request).await?.into_inner();
+            output.show(json("Mirror", &mirror), || {
+                format!("mirror {id} goes on; see: twinlog mirror watch {id}")
+            })
+        }
+        Command::Delete { id } => {
+            client.delete_mirror(v1::DeleteMirrorRequest { name: name(&id), etag: String::new() }).await?;
+            output.show(serde_json::json!({ "deleted": name(&id) }), || {
+                format!("mirror {id} deleted; what it copied stays on the target")
+            })
+        }
+        Command::Watch { id, interval } => watch::execute(connection, id, interval, output).await,
+    }
+}
+
+/// All pages.
+pub(super) async fn list(connection: &Connection) -> Result<Vec<v1::Mirror>, Failure> {
+    let (mut mirrors, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = v1::ListMirrorsRequest { page_size: 1000, page_token };
+        let page = connection.mirrors().list_mirrors(request).await?.into_inner();
+        mirrors.extend(page.mirrors);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(mirrors);
+        }
+    }
+}
+
+async fn status(connection: &Connection, name: &str) -> Result<v1::MirrorStatus, Failure> {
+    let request = v1::GetMirrorStatusRequest { name: name.to_owned() };
+    Ok(connection.mirrors().get_mirror_status(request).await?.into_inner())
+}

@@ -1,0 +1,149 @@
+//! `twinlog mirror create`
+
+use std::time::Duration;
+
+use twinlog_proto::v1;
+use uuid::Uuid;
+
+use super::super::connect::Connection;
+use super::super::failure::Failure;
+use super::super::fields::{Guarantee, Naming, Start, key_value, patterns};
+use super::super::human;
+use super::super::output::{Output, json};
+use super::show;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  # What would happen? Nothing is created.
+  twinlog mirror create orders --source eu --target us --topics 'orders.*' --plan
+
+  twinlog mirror create orders --source eu --target us --topics 'orders.*' --exclude '.*\\.tmp'
+  twinlog mirror create all --source eu --target us --topics '.*' --groups '.*' --sync-group-offsets
+  twinlog mirror create move --source old --target new --topics '.*' --naming identity --start 2026-01-31T00:00:00Z";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Its id: lower-case letters, digits, '_' and '-'
+    id: String,
+    /// Id of the cluster to read from
+    #[arg(long, value_name = "CLUSTER")]
+    source: String,
+    /// Id of the cluster to write to
+    #[arg(long, value_name = "CLUSTER")]
+    target: String,
+    /// Topics to copy: a Java pattern for the whole name. Repeat it, or separate with commas
+    #[arg(long, value_name = "PATTERN", required = true)]
+    topics: Vec<String>,
+    /// Topics to leave out. [default: internal topics]
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// Consumer groups whose offsets are translated
+    #[arg(long, value_name = "PATTERN")]
+    groups: Vec<String>,
+    /// Consumer groups to leave out. [default: console-consumer-.*, connect-.*, __.*]
+    #[arg(long, value_name = "PATTERN")]
+    groups_exclude: Vec<String>,
+    /// Commit translated offsets on the target for groups that are idle there
+    #[arg(long)]
+    sync_group_offsets: bool,
+    /// How topics are named on the target. [default: prefix]
+    #[arg(long, value_name = "NAMING")]
+    naming: Option<Naming>,
+    /// Between the source's id and the topic, with naming prefix. [default: .]
+    #[arg(long, value_name = "TEXT")]
+    separator: Option<String>,
+    /// Where to begin: earliest, latest, or a UTC time such as 2026-01-31T12:00:00Z. [default: earliest]
+    #[arg(long, value_name = "POSITION")]
+    start: Option<Start>,
+    /// [default: exactly-once]
+    #[arg(long, value_name = "GUARANTEE")]
+    guarantee: Option<Guarantee>,
+    /// Replication factor of topics it creates. [default: the target's]
+    #[arg(long, value_name = "N")]
+    replication_factor: Option<i32>,
+    /// A topic config set on topics it creates, over the source's. Repeat it
+    #[arg(long = "topic-config", value_name = "KEY=VALUE", value_parser = key_value)]
+    topic_configs: Vec<(String, String)>,
+    /// Don't create topics or add partitions on the target
+    #[arg(long)]
+    no_create_topics: bool,
+    /// How long a record may wait in Twinlog before it is sent and committed. [default: 200ms]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    target_latency: Option<Duration>,
+    /// none, gzip, snappy, lz4 or zstd. [default: lz4]
+    #[arg(long, value_name = "CODEC")]
+    compression: Option<String>,
+    /// Go on at the first record that exists where records were gone before they were copied; otherwise stop and say so
+    #[arg(long)]
+    resume_after_gap: bool,
+    /// Only workers with this label run it. Repeat it
+    #[arg(long = "placement", value_name = "KEY=VALUE", value_parser = key_value)]
+    placement: Vec<(String, String)>,
+    /// A label. Repeat it
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+    labels: Vec<(String, String)>,
+    /// Create it paused
+    #[arg(long)]
+    paused: bool,
+    /// Create nothing; say what would be copied, created and changed
+    #[arg(long)]
+    plan: bool,
+}
+
+impl Args {
+    fn wire(self) -> v1::Mirror {
+        let mut naming = self.naming.map(Naming::wire);
+        if let Some(separator) = self.separator {
+            naming.get_or_insert_default().separator = separator;
+        }
+        v1::Mirror {
+            source: format!("clusters/{}", self.source),
+            target: format!("clusters/{}", self.target),
+            topics: patterns(&self.topics),
+            topics_exclude: patterns(&self.exclude),
+            groups: patterns(&self.groups),
+            groups_exclude: patterns(&self.groups_exclude),
+            sync_group_offsets: self.sync_group_offsets,
+            naming,
+            start: self.start.map(Start::wire),
+            guarantee: self.guarantee.map(|g| g.wire().into()).unwrap_or_default(),
+            topic_creation: Some(v1::TopicCreation {
+                enabled: self.no_create_topics.then_some(false),
+                replication_factor: self.replication_factor.unwrap_or_default(),
+                config_overrides: self.topic_configs.into_iter().collect(),
+                config_exclude: Vec::new(),
+            }),
+            target_latency: self.target_latency.and_then(|d| d.try_into().ok()),
+            compression: self.compression.unwrap_or_default(),
+            gap_policy: if self.resume_after_gap { v1::GapPolicy::Resume.into() } else { 0 },
+            placement: self.placement.into_iter().collect(),
+            labels: self.labels.into_iter().collect(),
+            desired_state: if self.paused { v1::DesiredState::Paused.into() } else { 0 },
+            ..v1::Mirror::default()
+        }
+    }
+}
+
+pub(super) async fn execute(args: Args, connection: Connection, output: &Output) -> Result<(), Failure> {
+    let request = v1::CreateMirrorRequest {
+        mirror_id: args.id.clone(),
+        validate_only: args.plan,
+        request_id: Uuid::new_v4().to_string(),
+        mirror: Some(args.wire()),
+    };
+    let planned = request.validate_only;
+    let mirror = connection.mirrors().create_mirror(request).await?.into_inner();
+    let id = human::id(&mirror.name);
+    if planned {
+        let plan = mirror.plan.unwrap_or_default();
+        return output.show(json("MirrorPlan", &plan), || {
+            format!(
+                "{}\nNothing was created. Without --plan, mirror {id} would do this.",
+                show::plan(&plan).trim_end()
+            )
+        });
+    }
+    output.show(json("Mirror", &mirror), || {
+        format!("mirror {id} created; see it work: twinlog mirror watch {id}")
+    })
+}

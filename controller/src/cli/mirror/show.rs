@@ -1,0 +1,188 @@
+//! Mirrors, plans and statuses as tables.
+
+use twinlog_proto::v1;
+use twinlog_proto::v1::planned_topic::Action;
+
+use super::super::human;
+use super::super::output::Table;
+
+pub(crate) fn table(mirrors: &[(v1::Mirror, v1::MirrorStatus)]) -> String {
+    if mirrors.is_empty() {
+        return "no mirrors yet; see: twinlog mirror create --help".to_owned();
+    }
+    let mut table = Table::new([
+        "MIRROR",
+        "FLOW",
+        "STATE",
+        "TOPICS",
+        "PARTITIONS",
+        "LAG",
+        "RECORDS/S",
+        "BYTES/S",
+        "CAUSE",
+    ]);
+    for (mirror, status) in mirrors {
+        let totals = status.totals.unwrap_or_default();
+        table.row([
+            human::id(&mirror.name),
+            format!("{} -> {}", human::id(&mirror.source), human::id(&mirror.target)),
+            human::state(status.state().as_str_name()),
+            status.topics.len().to_string(),
+            format!("{}/{}", totals.partitions_active, totals.partitions),
+            human::count(totals.lag_records),
+            human::rate(totals.records_per_second),
+            human::bytes(totals.bytes_per_second),
+            status.causes.first().map(cause).unwrap_or_default(),
+        ]);
+    }
+    table.render()
+}
+
+pub(crate) fn cause(cause: &v1::Cause) -> String {
+    format!("{}: {}", cause.reason, cause.message)
+}
+
+pub(super) fn describe(mirror: &v1::Mirror) -> String {
+    let mut lines = vec![
+        ("mirror", human::id(&mirror.name)),
+        ("flow", format!("{} -> {}", human::id(&mirror.source), human::id(&mirror.target))),
+        ("topics", mirror.topics.join(", ")),
+        ("exclude", mirror.topics_exclude.join(", ")),
+        ("groups", mirror.groups.join(", ")),
+        ("sync offsets", if mirror.sync_group_offsets { "yes".to_owned() } else { "no".to_owned() }),
+        ("naming", mirror.naming.as_ref().map(|n| n.kind().as_str_name().to_lowercase()).unwrap_or_default()),
+        ("guarantee", mirror.guarantee().as_str_name().to_lowercase().replace('_', "-")),
+        ("desired state", mirror.desired_state().as_str_name().to_lowercase()),
+        ("etag", mirror.etag.clone()),
+    ];
+    lines.retain(|(_, value)| !value.is_empty());
+    let lines: Vec<String> = lines.into_iter().map(|(title, value)| format!("{title:<15}{value}")).collect();
+    format!("{}\n\nEvery field: -o yaml", lines.join("\n"))
+}
+
+pub(super) fn plan(plan: &v1::MirrorPlan) -> String {
+    let mut table = Table::new(["SOURCE TOPIC", "TARGET TOPIC", "PARTITIONS", "ACTION", "REASON"]);
+    for topic in plan.topics.iter().filter(|topic| topic.action() != Action::Skip) {
+        let partitions = match topic.target_partitions {
+            0 => topic.source_partitions.to_string(),
+            target => format!("{} -> {target}", topic.source_partitions),
+        };
+        let action = match topic.action() {
+            Action::Create => "create",
+            Action::AddPartitions => "add partitions",
+            Action::Blocked => "BLOCKED",
+            _ => "copy",
+        };
+        table.row([
+            topic.source_topic.clone(),
+            topic.target_topic.clone(),
+            partitions,
+            action.to_owned(),
+            topic.reason.clone(),
+        ]);
+    }
+    let mut text = if table.is_empty() { String::new() } else { table.render() };
+    for warning in &plan.warnings {
+        text.push_str(&format!("warning: {}: {}\n", warning.reason, warning.message));
+    }
+    text.push_str(&format!(
+        "{} topics with {} partitions match, {} topics don't\n",
+        plan.matched_topics, plan.matched_partitions, plan.skipped_topics
+    ));
+    text
+}
+
+pub(super) fn status(status: &v1::MirrorStatus, ranges: bool) -> String {
+    let totals = status.totals.unwrap_or_default();
+    let mut text = format!(
+        "mirror {} is {}: lag {} records, {} records/s, {}/s, {} of {} partitions active\n",
+        human::id(&status.name),
+        human::state(status.state().as_str_name()),
+        human::count(totals.lag_records),
+        human::rate(totals.records_per_second),
+        human::bytes(totals.bytes_per_second),
+        totals.partitions_active,
+        totals.partitions,
+    );
+    for each in &status.causes {
+        text.push_str(&format!("  {}\n", cause(each)));
+    }
+    if totals.gap_records > 0 {
+        text.push_str(&format!(
+            "  {} source records were gone before they were copied\n",
+            human::count(totals.gap_records)
+        ));
+    }
+    for part in [
+        topics(&status.topics),
+        groups(&status.groups),
+        if ranges { self::ranges(status) } else { String::new() },
+    ] {
+        if !part.is_empty() {
+            text.push_str(&format!("\n{part}"));
+        }
+    }
+    text
+}
+
+fn topics(topics: &[v1::TopicStatus]) -> String {
+    let mut table = Table::new([
+        "TOPIC",
+        "TARGET TOPIC",
+        "STATE",
+        "LAG",
+        "RECORDS/S",
+        "BYTES/S",
+        "P50",
+        "P99",
+        "AGE",
+        "CAUSE",
+    ]);
+    for topic in topics {
+        let totals = topic.totals.unwrap_or_default();
+        table.row([
+            topic.source_topic.clone(),
+            topic.target_topic.clone(),
+            human::state(topic.state().as_str_name()),
+            human::count(totals.lag_records),
+            human::rate(totals.records_per_second),
+            human::bytes(totals.bytes_per_second),
+            human::millis(totals.latency_p50_ms),
+            human::millis(totals.latency_p99_ms),
+            human::millis(totals.record_age_ms as f64),
+            topic.causes.first().map(cause).unwrap_or_default(),
+        ]);
+    }
+    if table.is_empty() { String::new() } else { table.render() }
+}
+
+fn groups(groups: &[v1::GroupStatus]) -> String {
+    let mut table = Table::new(["GROUP", "STATE", "PARTITIONS", "WAITING", "NOTE"]);
+    for group in groups {
+        table.row([
+            group.group.clone(),
+            human::state(&group.state),
+            group.partitions.to_string(),
+            group.partitions_waiting.to_string(),
+            group.message.clone(),
+        ]);
+    }
+    if table.is_empty() { String::new() } else { table.render() }
+}
+
+fn ranges(status: &v1::MirrorStatus) -> String {
+    let mut table = Table::new(["TARGET TOPIC", "PARTITIONS", "WORKER", "EPOCH", "STATE", "LAG", "CAUSE"]);
+    for range in status.topics.iter().flat_map(|topic| &topic.ranges) {
+        let last = range.first_partition + range.partition_count.max(1) - 1;
+        table.row([
+            range.target_topic.clone(),
+            format!("{}-{last}", range.first_partition),
+            range.worker.clone(),
+            range.epoch.to_string(),
+            human::state(range.state().as_str_name()),
+            human::count(range.partitions.iter().map(|p| p.lag_records).sum()),
+            range.cause.as_ref().map(cause).unwrap_or_default(),
+        ]);
+    }
+    if table.is_empty() { String::new() } else { table.render() }
+}

@@ -1,0 +1,225 @@
+//! `twinlog run`: controller, one worker and the embedded store in one process, joined by the same gRPC session as everywhere.
+//!
+//! Started again with the same data folder it goes on where it was. Flags that changed change the mirror; what can't be
+//! changed is said. Secrets stay in the properties files: the store only holds references to them.
+
+mod settings;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::apply;
+use super::connect::{self, Connection};
+use super::failure::{Failure, Kind};
+use super::output::print;
+use super::watch::{self, Display};
+use crate::catalog::LiteralSecrets;
+use crate::config::{DEFAULT_LISTEN, EMBEDDED_STORE_FILE, process_id};
+use crate::controller::ControllerConfig;
+use crate::metrics::Metrics;
+use crate::replica::Replica;
+use crate::server::ServerConfig;
+use crate::store::Store;
+use crate::store::embedded::EmbeddedStore;
+
+pub(super) use settings::{Args, Settings};
+
+/// How long the controller in this process may take to answer its first call.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
+const START_POLL: Duration = Duration::from_millis(50);
+/// How long the controller may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often progress is shown: on a terminal, and as lines.
+const REDRAW: Duration = Duration::from_secs(1);
+const LINES: Duration = Duration::from_secs(5);
+
+/// What the worker in this process is told.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// http://host:port
+    pub controller: String,
+}
+
+/// Runs a worker until its token is cancelled, then drains it. The library knows nothing of the worker; the binary does.
+pub type StartWorker =
+    fn(WorkerSettings, CancellationToken) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+pub(super) async fn run(args: Args, start_worker: StartWorker) -> Result<(), Failure> {
+    let settings = Settings::resolve(args)?;
+    let store = open_store(&settings.data)?;
+    let (listener, address) = listen(settings.listen).await?;
+    let mut signals = Signals::new()?;
+    let mut parts = Parts::start(store, listener, address, start_worker);
+    let ended = tokio::select! {
+        biased;
+        () = signals.received() => Ok(()),
+        ended = parts.failed() => Err(ended),
+        ended = mirror(&settings, address) => ended,
+    };
+    print("stopping: committing what is in flight (again Ctrl-C: end at once)")?;
+    tokio::select! {
+        biased;
+        () = signals.received() => Err(Failure::new(Kind::Interrupted, "ended at once; started again it goes on where it was")),
+        stopped = parts.stop() => ended.and(stopped),
+    }
+}
+
+/// Sets up the mirror and shows its progress, for ever.
+async fn mirror(settings: &Settings, address: SocketAddr) -> Result<(), Failure> {
+    let controller = format!("http://{address}");
+    let connection = connected(&controller).await?;
+    let changed = apply::apply(&connection, settings).await?;
+    print(&format!(
+        "{changed}; API at {controller} (twinlog --controller {controller} status), state in {}",
+        settings.data.display()
+    ))?;
+    let mut display = Display::new();
+    let interval = if super::output::is_terminal() { REDRAW } else { LINES };
+    let name = format!("mirrors/{}", settings.mirror_id());
+    watch::follow(&connection, &name, interval, |message| {
+        display.take(message)?;
+        Ok(true)
+    })
+    .await
+}
+
+/// Waits until the controller in this process leads and answers.
+async fn connected(controller: &str) -> Result<Connection, Failure> {
+    let settings = connect::Settings::local(controller.to_owned());
+    let deadline = tokio::time::Instant::now() + START_TIMEOUT;
+    loop {
+        let answered = async {
+            let connection = Connection::open(&settings).await?;
+            super::worker::list(&connection).await?;
+            Ok(connection)
+        };
+        match answered.await {
+            Err(failure) if tokio::time::Instant::now() >= deadline => return Err::<_, Failure>(failure),
+            Err(_) => tokio::time::sleep(START_POLL).await,
+            answered => return answered,
+        }
+    }
+}
+
+fn open_store(folder: &Path) -> Result<Arc<dyn Store>, Failure> {
+    let unusable = |error: &dyn std::fmt::Display| {
+        Failure::new(Kind::Failed, format!("cannot keep state in {}: {error}", folder.display()))
+            .next("stop the other process that uses it, or give another folder with --data DIR")
+    };
+    std::fs::create_dir_all(folder).map_err(|e| unusable(&e))?;
+    let path: PathBuf = folder.join(EMBEDDED_STORE_FILE);
+    Ok(Arc::new(EmbeddedStore::open(&path).map_err(|e| unusable(&e))?))
+}
+
+/// A port that was asked for must be free; the default one may be taken.
+async fn listen(asked: Option<SocketAddr>) -> Result<(TcpListener, SocketAddr), Failure> {
+    let failed = |address: SocketAddr, error: std::io::Error| {
+        Failure::new(Kind::Failed, format!("cannot listen on {address}: {error}"))
+            .next("choose another address with --listen HOST:PORT")
+    };
+    let default: SocketAddr = DEFAULT_LISTEN.parse().expect("a constant");
+    let address = asked.unwrap_or(default);
+    let listener = match TcpListener::bind(address).await {
+        Err(e) if asked.is_none() && e.kind() == std::io::ErrorKind::AddrInUse => {
+            let any = SocketAddr::new(default.ip(), 0);
+            TcpListener::bind(any).await.map_err(|e| failed(any, e))?
+        }
+        bound => bound.map_err(|e| failed(address, e))?,
+    };
+    let mut local = listener.local_addr()?;
+    if local.ip().is_unspecified() {
+        // The worker and this command line are in the same process.
+        local.set_ip(default.ip());
+    }
+    Ok((listener, local))
+}
+
+/// Controller and worker, each stopped on its own: the worker first, it needs the controller to drain.
+struct Parts {
+    stop_worker: CancellationToken,
+    worker: JoinHandle<Result<(), String>>,
+    stop_controller: CancellationToken,
+    controller: JoinHandle<Result<(), String>>,
+}
+
+impl Parts {
+    fn start(
+        store: Arc<dyn Store>,
+        listener: TcpListener,
+        address: SocketAddr,
+        start_worker: StartWorker,
+    ) -> Self {
+        let url = format!("http://{address}");
+        let replica = Replica {
+            store,
+            // The worker of the process before is gone with it: nobody has to be waited for.
+            controller: ControllerConfig {
+                startup_grace: Duration::ZERO,
+                ..ControllerConfig::new(process_id(), &url)
+            },
+            literal_secrets: LiteralSecrets::Refused,
+            server: ServerConfig::default(),
+            metrics: Metrics::install().ok(),
+        };
+        let (stop_controller, stop_worker) = (CancellationToken::new(), CancellationToken::new());
+        let stop = stop_controller.clone();
+        let controller =
+            tokio::spawn(async move { replica.run(listener, stop).await.map_err(|e| e.to_string()) });
+        let worker = tokio::spawn(start_worker(WorkerSettings { controller: url }, stop_worker.clone()));
+        Self { stop_worker, worker, stop_controller, controller }
+    }
+
+    /// Resolves when a part ends that nobody stopped.
+    async fn failed(&mut self) -> Failure {
+        let (part, ended) = tokio::select! {
+            ended = &mut self.worker => ("worker", ended),
+            ended = &mut self.controller => ("controller", ended),
+        };
+        let why = match ended {
+            Ok(Ok(())) => "it ended".to_owned(),
+            Ok(Err(error)) => error,
+            Err(panic) => panic.to_string(),
+        };
+        Failure::new(Kind::Failed, format!("the {part} in this process failed: {why}"))
+    }
+
+    async fn stop(&mut self) -> Result<(), Failure> {
+        self.stop_worker.cancel();
+        if !self.worker.is_finished() {
+            let _ = (&mut self.worker).await;
+        }
+        self.stop_controller.cancel();
+        if !self.controller.is_finished() {
+            // The store is consistent at any moment: a controller that doesn't end in time is left alone.
+            let _ = tokio::time::timeout(STOP_TIMEOUT, &mut self.controller).await;
+        }
+        Ok(())
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
