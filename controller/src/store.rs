@@ -7,6 +7,7 @@
 //! - `StoreError::Unknown` from `commit` means that nobody knows whether it happened: look again, never guess.
 
 pub mod embedded;
+pub mod etcd;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,0 +1,50 @@
+//! What only the embedded store promises.
+
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use twinlog_controller::store::embedded::EmbeddedStore;
+use twinlog_controller::store::{Store, StoreError};
+
+use crate::suite::{candidate, put};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_keeps_everything_but_the_leader_over_a_restart() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("twinlog.redb");
+    let store = EmbeddedStore::open(&path).unwrap();
+    put(&store, "/k", "v").await;
+    let leadership = store.campaign(&candidate("a")).await.unwrap();
+    let revision = store.list("/").await.unwrap().revision;
+    let refused = EmbeddedStore::open(&path).err().unwrap();
+    assert!(matches!(&refused, StoreError::Unusable(text) if text.contains("in use")), "{refused}");
+    // As if the process died: nothing is given back.
+    std::mem::forget(leadership);
+    drop(store);
+    let path_copy = dir.path().join("copy.redb");
+    std::fs::copy(&path, &path_copy).unwrap();
+    let store = EmbeddedStore::open(&path_copy).unwrap();
+    assert_eq!(store.list("/k").await.unwrap().entries[0].value, "v");
+    assert_eq!(store.leader().await.unwrap(), None);
+    assert!(put(&store, "/k", "w").await > revision);
+    let old = store.watch("/", 1).await.err().unwrap();
+    assert!(matches!(old, StoreError::Compacted { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_assignments_are_written_and_listed_in_reasonable_time() {
+    let dir = TempDir::new().unwrap();
+    let store = EmbeddedStore::open(&dir.path().join("twinlog.redb")).unwrap();
+    let started = Instant::now();
+    for batch in 0..100 {
+        let writes = (0..100).map(|i| {
+            let key = format!("/twinlog/v1/assignments/replicate/m/t/{}", batch * 100 + i);
+            twinlog_controller::store::Write::put(key, vec![0; 40])
+        });
+        crate::suite::commit(&store, Vec::new(), writes.collect()).await;
+    }
+    let written = started.elapsed();
+    assert_eq!(store.list("/twinlog/").await.unwrap().entries.len(), 10_000);
+    println!("written in {written:?}, listed in {:?}", started.elapsed() - written);
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
