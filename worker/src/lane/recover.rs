@@ -16,6 +16,8 @@ use crate::kafka::{ClientProperties, Isolation, KafkaClient, KafkaError, OffsetS
 
 /// The longest sleep while reading.
 const MAX_PARK: Duration = Duration::from_millis(50);
+/// An empty answer of the broker comes after this time.
+const FETCH_WAIT: Duration = Duration::from_millis(5);
 /// After the coordinator has ended every transaction that was open, nothing hides records any more.
 const PATIENCE: Duration = TRANSACTION_TIMEOUT.saturating_add(Duration::from_secs(15));
 
@@ -61,7 +63,8 @@ pub(super) fn newest(
     let failed = |error: &dyn std::fmt::Display| {
         Some(Cause::new(Reason::WAITING_FOR_CLUSTER, format!("{}: {error}", place())))
     };
-    let mut source = Source::open(&config::reader(properties), properties, topic).map_err(|e| failed(&e))?;
+    let mut source =
+        Source::open(&config::reader(properties, FETCH_WAIT), properties, topic).map_err(|e| failed(&e))?;
     source.start(partition, start).map_err(|e| failed(&e))?;
     let deadline = Instant::now() + PATIENCE;
     let (mut next, mut found, mut error) = (start, None, None);

@@ -141,9 +141,14 @@ impl Runner {
         if std::mem::take(&mut self.suspect) {
             self.read_progress(&topics)?;
         }
+        let began = Instant::now();
         let target = self.open_target(&memory, exactly_once)?;
+        let opened = began.elapsed();
         let before = self.read_progress(&topics)?;
+        let recovered = began.elapsed();
         let progress = self.decide(&range, before)?;
+        let decided = began.elapsed();
+        tracing::debug!(task = %self.spec.task, ?opened, ?recovered, ?decided, "lane prepared");
         self.board.restarted(&progress);
         let assigned = self.assigned(&progress);
         if assigned.is_empty() {

@@ -15,6 +15,8 @@ use crate::progress::StorageTopics;
 
 /// The longest sleep while reading.
 const MAX_PARK: Duration = Duration::from_millis(20);
+/// An empty answer of the broker comes after this time.
+const FETCH_WAIT: Duration = Duration::from_millis(100);
 /// Reading what exists takes longer only if a broker is away.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// A transaction that is being committed hides records for milliseconds; one that was left open is not waited for.
@@ -141,7 +143,7 @@ impl Reading {
         let source = match &mut self.source {
             Some(source) => source,
             empty => {
-                let opened = Source::open(&config::reader(properties), properties, &topic);
+                let opened = Source::open(&config::reader(properties, FETCH_WAIT), properties, &topic);
                 empty.insert(opened.map_err(|e| failed(&e))?)
             }
         };

@@ -108,13 +108,15 @@ pub(crate) fn source(properties: &ClientProperties, memory: &Memory) -> ClientCo
     settings.0
 }
 
-/// A reader of the internal topics.
-pub(crate) fn reader(properties: &ClientProperties) -> ClientConfig {
-    source(properties, &Memory::divide(READER_BYTES, 1))
-}
-
 /// Memory of a reader of internal topics, bytes.
 const READER_BYTES: u64 = 16 << 20;
+
+/// A reader of the internal topics. The end of a topic shows with the first empty answer: it must not keep its reader waiting.
+pub(crate) fn reader(properties: &ClientProperties, wait: Duration) -> ClientConfig {
+    let mut config = source(properties, &Memory::divide(READER_BYTES, 1));
+    config.set("fetch.wait.max.ms", wait.as_millis().to_string());
+    config
+}
 
 /// What the producer of a lane depends on.
 pub(crate) struct TargetSettings<'a> {
