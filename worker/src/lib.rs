@@ -23,6 +23,7 @@ pub mod run;
 pub mod session;
 pub mod supervisor;
 pub mod survey;
+mod token;
 
 pub use config::WorkerConfig;
 pub use run::{RunError, run};

@@ -10,6 +10,7 @@ use twinlog_proto::reason::Reason;
 
 use crate::cluster::ClusterHandle;
 use crate::kafka::{KafkaError, Role};
+use crate::token::TokenContext;
 
 /// A record that isn't acknowledged within this has failed.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,7 +25,7 @@ pub(crate) struct Record {
 
 /// An idempotent producer with acks=all. Connects when first used.
 pub(crate) struct Producer {
-    producer: FutureProducer,
+    producer: FutureProducer<TokenContext>,
     cluster: String,
 }
 
@@ -37,10 +38,11 @@ impl Producer {
             .set("compression.type", "none")
             .set("linger.ms", "5")
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
-        let producer = config.create().map_err(|error| {
-            let message = format!("{}: the client properties can't be used: {error}", cluster.id.name());
-            KafkaError::new(Reason::INVALID_PROPERTY, message)
-        })?;
+        let producer =
+            config.create_with_context(TokenContext(cluster.properties.clone())).map_err(|error| {
+                let message = format!("{}: the client properties can't be used: {error}", cluster.id.name());
+                KafkaError::new(Reason::INVALID_PROPERTY, message)
+            })?;
         Ok(Self { producer, cluster: cluster.id.name() })
     }
 

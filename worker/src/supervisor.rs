@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::{TaskName, WorkerId};
 
@@ -27,6 +28,9 @@ pub(crate) use task::state_of;
 
 /// A task that ended by itself (a defect) is started again after this.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often secrets and certificates are read again.
+const REFRESH_SECRETS: Duration = Duration::from_secs(5);
 
 /// What every task of a worker uses.
 pub struct Context {
@@ -62,17 +66,23 @@ impl Supervisor {
         stop: CancellationToken,
         drain_timeout: Duration,
     ) {
+        let mut refresh = tokio::time::interval(REFRESH_SECRETS);
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut wanted = assignments.borrow_and_update().clone();
         loop {
-            let wanted = assignments.borrow_and_update().clone();
             self.reconcile(&wanted);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                _ = refresh.tick() => self.context.clusters.refresh(),
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
-                changed = assignments.changed() => if changed.is_err() { break },
+                changed = assignments.changed() => match changed {
+                    Ok(()) => wanted = assignments.borrow_and_update().clone(),
+                    Err(_) => break,
+                },
             }
         }
-        let version = assignments.borrow().version;
+        let version = wanted.version;
         if tokio::time::timeout(drain_timeout, self.drain_all(version)).await.is_err() {
             let left: Vec<_> = self.owned.keys().map(ToString::to_string).collect();
             tracing::warn!(tasks = ?left, "not drained in time; the next owner fences them");

@@ -188,6 +188,7 @@ impl<'a> View<'a> {
             .filter_map(|range| range.cause.as_ref())
             .for_each(|c| worse_cause(&mut causes, c, MAX_CAUSES));
         let state = match &topic.blocked {
+            Some(_) if is_copied(topic) => Is::Degraded,
             Some(_) => Is::Stopped,
             None => combine(ranges.iter().map(v1::RangeStatus::state)),
         };

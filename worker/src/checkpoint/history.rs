@@ -15,6 +15,9 @@ use super::decide::Previous;
 use crate::cluster::ClusterHandle;
 use crate::kafka::{Isolation, KafkaError, OffsetSpec, Role};
 use crate::mm2::{Checkpoint, CheckpointKey};
+use crate::token::TokenContext;
+
+type Reader = StreamConsumer<TokenContext>;
 
 /// No progress for this long is a failure.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -73,7 +76,7 @@ async fn offset(target: &ClusterHandle, topic: &str, spec: OffsetSpec) -> Result
     }
 }
 
-fn consumer(target: &ClusterHandle, topic: &str, start: i64) -> Result<StreamConsumer, KafkaError> {
+fn consumer(target: &ClusterHandle, topic: &str, start: i64) -> Result<Reader, KafkaError> {
     let mut config = target.properties.rdkafka(Role::Consumer);
     config
         // Never used: partitions are assigned by hand and nothing is committed.
@@ -82,7 +85,8 @@ fn consumer(target: &ClusterHandle, topic: &str, start: i64) -> Result<StreamCon
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed");
-    let consumer: StreamConsumer = config.create().map_err(|e| failed(target, topic, &e))?;
+    let context = TokenContext(target.properties.clone());
+    let consumer: Reader = config.create_with_context(context).map_err(|e| failed(target, topic, &e))?;
     let mut partitions = TopicPartitionList::new();
     partitions
         .add_partition_offset(topic, 0, Offset::Offset(start))
@@ -91,7 +95,7 @@ fn consumer(target: &ClusterHandle, topic: &str, start: i64) -> Result<StreamCon
     Ok(consumer)
 }
 
-fn position(consumer: &StreamConsumer, topic: &str) -> Option<i64> {
+fn position(consumer: &Reader, topic: &str) -> Option<i64> {
     match consumer.position().ok()?.find_partition(topic, 0)?.offset() {
         Offset::Offset(offset) => Some(offset),
         _ => None,

@@ -36,10 +36,11 @@ pub enum Role {
     Producer,
 }
 
-/// How to reach a cluster and as whom. Cheap to clone.
-#[derive(Clone)]
+/// How to reach a cluster and as whom. Cheap to clone. Equal where everything resolved is equal, the content of files included.
+#[derive(Clone, PartialEq)]
 pub struct ClientProperties(Arc<Resolved>);
 
+#[derive(PartialEq)]
 struct Resolved {
     cluster: String,
     bootstrap: Vec<String>,
@@ -53,6 +54,7 @@ struct Resolved {
     producer: BTreeMap<String, String>,
 }
 
+#[derive(PartialEq)]
 struct Security {
     protocol: Protocol,
     tls: Option<Tls>,

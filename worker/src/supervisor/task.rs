@@ -34,9 +34,17 @@ pub struct Ends {
     pub target: Arc<ClusterHandle>,
 }
 
+/// What comes after a run.
+enum Next {
+    /// With what is assigned now, or with new clients.
+    Again,
+    End,
+}
+
 impl Task {
     /// Returns when it has been drained and will never write again.
     pub(super) async fn run(self, mut updates: watch::Receiver<Assigned>) {
+        let mut clusters = self.context.clusters.changed();
         loop {
             let Assigned { epoch, work } = updates.borrow_and_update().clone();
             let work = match work {
@@ -44,19 +52,14 @@ impl Task {
                 Err(cause) => return self.blocked(cause).await,
             };
             let Some(ends) = self.ends(&work).await else { return };
-            if let Kind::Replicate(range) = &work.kind {
-                let range = range.clone();
-                return self.replicate(epoch, work, range, ends, updates).await;
-            }
-            // These hold nothing that is worth carrying over: a change of settings starts them anew.
-            tokio::select! {
-                biased;
-                () = self.drain.cancelled() => {
-                    self.forget(&work);
-                    return;
-                }
-                changed = updates.changed() => if changed.is_err() { return },
-                () = self.periodic(epoch, &work, ends) => return,
+            let next = if let Kind::Replicate(range) = &work.kind {
+                self.replicate(epoch, &work, range.clone(), &ends, &mut updates, &mut clusters).await
+            } else {
+                self.periodic(epoch, &work, &ends, &mut updates, &mut clusters).await
+            };
+            match next {
+                Next::Again => {}
+                Next::End => return self.forget(&work),
             }
         }
     }
@@ -83,7 +86,28 @@ impl Task {
         }
     }
 
-    async fn periodic(&self, epoch: Epoch, work: &Work, ends: Ends) {
+    /// Surveys, checkpoints and heartbeats hold nothing that is worth carrying over: a change starts them anew.
+    async fn periodic(
+        &self,
+        epoch: Epoch,
+        work: &Work,
+        ends: &Ends,
+        updates: &mut watch::Receiver<Assigned>,
+        clusters: &mut watch::Receiver<()>,
+    ) -> Next {
+        let mut running = std::pin::pin!(self.run_periodic(epoch, work, ends.clone()));
+        loop {
+            tokio::select! {
+                biased;
+                () = self.drain.cancelled() => return Next::End,
+                changed = updates.changed() => return if changed.is_ok() { Next::Again } else { Next::End },
+                Ok(()) = clusters.changed() => if self.is_outdated(work, ends) { return Next::Again },
+                () = &mut running => return Next::End,
+            }
+        }
+    }
+
+    async fn run_periodic(&self, epoch: Epoch, work: &Work, ends: Ends) {
         let mirror = work.mirror.clone();
         match work.kind {
             Kind::Survey => survey::run(epoch, mirror, ends, &self.status, &self.context.board).await,
@@ -93,8 +117,13 @@ impl Task {
         }
     }
 
+    fn is_outdated(&self, work: &Work, ends: &Ends) -> bool {
+        let clusters = &self.context.clusters;
+        !clusters.is_current(&work.source, &ends.source) || !clusters.is_current(&work.target, &ends.target)
+    }
+
     fn forget(&self, work: &Work) {
-        if work.kind == Kind::Survey {
+        if work.kind == Kind::Survey && self.drain.is_cancelled() {
             self.context.board.forget_inventory(&work.mirror.id);
         }
     }
@@ -102,37 +131,39 @@ impl Task {
     async fn replicate(
         &self,
         epoch: Epoch,
-        work: Work,
+        work: &Work,
         range: lane::Range,
-        ends: Ends,
-        mut updates: watch::Receiver<Assigned>,
-    ) {
+        ends: &Ends,
+        updates: &mut watch::Receiver<Assigned>,
+        clusters: &mut watch::Receiver<()>,
+    ) -> Next {
         let spec = LaneSpec {
             task: self.name.clone(),
             epoch,
             worker: self.context.worker.clone(),
-            mirror: work.mirror,
+            mirror: work.mirror.clone(),
             range,
-            source: ends.source,
-            target: ends.target,
+            source: ends.source.clone(),
+            target: ends.target.clone(),
         };
         let mut lane = lane::start(spec, self.context.budget.clone());
         let mut status = lane.status();
-        loop {
+        let next = loop {
             self.show(&status.borrow_and_update());
             tokio::select! {
                 biased;
-                () = self.drain.cancelled() => break,
+                () = self.drain.cancelled() => break Next::End,
                 Ok(()) = updates.changed() => update(&lane, &updates.borrow_and_update()),
+                Ok(()) = clusters.changed() => if self.is_outdated(work, ends) { break Next::Again },
                 Ok(()) = status.changed() => {}
-                () = lane.stopped() => return,
+                () = lane.stopped() => return Next::End,
             }
-        }
+        };
         lane.drain();
         loop {
             tokio::select! {
                 biased;
-                () = lane.stopped() => return,
+                () = lane.stopped() => return next,
                 Ok(()) = status.changed() => self.show(&status.borrow_and_update()),
             }
         }

@@ -18,6 +18,7 @@ const OPAQUE_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 const UNSECURED_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// A mechanism with its credentials.
+#[derive(PartialEq, Eq)]
 pub(in crate::kafka) enum Sasl {
     Plain { username: String, password: String },
     ScramSha256 { username: String, password: String },
@@ -26,6 +27,7 @@ pub(in crate::kafka) enum Sasl {
 }
 
 /// Where OAUTHBEARER tokens come from.
+#[derive(PartialEq, Eq)]
 pub(in crate::kafka) enum TokenSource {
     /// A property's value, its references not yet resolved.
     Property { cluster: String, value: String },

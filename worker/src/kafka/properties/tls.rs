@@ -14,7 +14,7 @@ use crate::kafka::KafkaError;
 use crate::kafka::tls::AnyName;
 
 /// A PEM text: in a file, or in the property itself.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Pem {
     key: &'static str,
     pub(super) location: Option<String>,
@@ -29,6 +29,16 @@ pub(in crate::kafka) struct Tls {
     pub(super) certificate: Option<Pem>,
     pub(super) private_key: Option<Pem>,
     pub(super) check_host: bool,
+}
+
+/// `config` is made of the rest.
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        self.ca == other.ca
+            && self.certificate == other.certificate
+            && self.private_key == other.private_key
+            && self.check_host == other.check_host
+    }
 }
 
 const CA: &[&str] =
