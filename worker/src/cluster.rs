@@ -1,15 +1,20 @@
 //! One Kafka cluster as the tasks of a worker share it: resolved properties and one admin client.
 
+use std::sync::OnceLock;
+
 use twinlog_proto::id::ClusterId;
 use twinlog_proto::model;
 
 use crate::kafka::{ClientProperties, KafkaClient, KafkaError};
+use crate::offset_syncs::SyncQueue;
 
 /// Held behind an `Arc` by every task that works with the cluster.
 pub struct ClusterHandle {
     pub id: ClusterId,
     pub properties: ClientProperties,
     pub client: KafkaClient,
+    /// Where offset syncs for this cluster queue, once a lane has some.
+    pub(crate) syncs: OnceLock<SyncQueue>,
 }
 
 impl ClusterHandle {
@@ -20,6 +25,12 @@ impl ClusterHandle {
     pub fn open(cluster: &model::Cluster) -> Result<Self, KafkaError> {
         let properties = ClientProperties::resolve(cluster)?;
         let client = KafkaClient::new(properties.clone());
-        Ok(Self { id: cluster.id.clone(), properties, client })
+        Ok(Self { id: cluster.id.clone(), properties, client, syncs: OnceLock::new() })
+    }
+
+    /// The same cluster for the writer of offset syncs, whose queue must not keep itself alive.
+    pub(crate) fn without_syncs(&self) -> Self {
+        let (id, properties, client) = (self.id.clone(), self.properties.clone(), self.client.clone());
+        Self { id, properties, client, syncs: OnceLock::new() }
     }
 }

@@ -16,6 +16,7 @@ pub mod lane;
 mod metrics;
 pub mod mm2;
 pub mod offset_map;
+mod offset_syncs;
 mod produce;
 pub mod progress;
 pub mod query;

@@ -7,6 +7,7 @@ use twinlog_proto::id::{SourceOffset, TargetOffset};
 
 use super::meter::Meter;
 use crate::offset_map::{Chunk, OutOfOrder};
+use crate::offset_syncs::OffsetSync;
 use crate::progress::{PartitionProgress, RangeProgress, chunk_key};
 
 /// Segments an open chunk holds before it is closed: it is rewritten with every commit.
@@ -50,6 +51,40 @@ pub(crate) struct Account {
     /// Records acknowledged and not yet committed: when they were fetched and how many.
     uncommitted: Vec<(Instant, u64)>,
     closed: Vec<Chunk>,
+    syncs: Syncs,
+}
+
+/// Which pairs of the partition were, and could be, told to MM2's tools.
+#[derive(Debug, Default)]
+struct Syncs {
+    /// The last record that is durably copied.
+    last: Option<OffsetSync>,
+    /// Newest upstream offset that was told, and when.
+    told: Option<(i64, Instant)>,
+}
+
+impl Account {
+    fn note_durable(&mut self) {
+        self.durable = self.progress.position;
+        let segment = self.progress.chunk.segments().last().filter(|s| s.len > 0);
+        if let Some(segment) = segment {
+            let (upstream, downstream) = (segment.source_end() - 1, segment.target_end() - 1);
+            self.syncs.last = Some(OffsetSync { upstream, downstream });
+        }
+    }
+
+    /// The newest pair, at most once per `interval`.
+    pub(crate) fn sync(&mut self, now: Instant, interval: Duration) -> Option<OffsetSync> {
+        let last = self.syncs.last?;
+        let is_due = match self.syncs.told {
+            Some((upstream, at)) => last.upstream > upstream && now.duration_since(at) >= interval,
+            None => true,
+        };
+        is_due.then(|| {
+            self.syncs.told = Some((last.upstream, now));
+            last
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -83,6 +118,7 @@ impl Ledger {
                     newest: None,
                     uncommitted: Vec::new(),
                     closed: Vec::new(),
+                    syncs: Syncs::default(),
                 })
             })
             .collect();
@@ -103,7 +139,7 @@ impl Ledger {
             account.uncommitted.push((run.fetched, run.count));
         } else {
             account.meter.took(now, now.duration_since(run.fetched), run.count);
-            account.durable = account.progress.position;
+            account.note_durable();
         }
         account.newest = Some((run.timestamp, SystemTime::now()));
         self.dirty = true;
@@ -172,7 +208,7 @@ impl Ledger {
         }
         let now = Instant::now();
         for account in &mut self.accounts {
-            account.durable = account.progress.position;
+            account.note_durable();
             for (fetched, count) in account.uncommitted.drain(..) {
                 let latency: Duration = now.duration_since(fetched);
                 account.meter.took(now, latency, count);

@@ -29,6 +29,7 @@ use crate::engine::librdkafka::ffi;
 use crate::engine::librdkafka::ffi::source::Source;
 use crate::engine::librdkafka::ffi::target::Target;
 use crate::engine::librdkafka::mover::{Assigned, Exit, Job, Mover};
+use crate::offset_syncs::SyncSender;
 use crate::progress::{self, PartitionProgress, RangeProgress, StorageTopics};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
@@ -41,6 +42,8 @@ const MEMORY_WAIT: Duration = Duration::from_secs(1);
 const INIT_STEP: Duration = Duration::from_millis(200);
 /// After this time a coordinator that does not answer is worth a word in the status.
 const INIT_PATIENCE: Duration = Duration::from_secs(3);
+/// A moving partition tells MM2's tools its newest pair of offsets this often.
+const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// A partition that halted or was refused is tried again this often: someone may have changed a topic's settings.
 const RETRY_STOPPED: Duration = Duration::from_secs(60);
 
@@ -179,10 +182,21 @@ impl Runner {
             Err(exit) => return Ok(exit),
         };
         tracing::info!(task = %self.spec.task, epoch = %self.spec.epoch, partitions = running.len(), "lane runs");
+        let syncs = {
+            let _runtime = self.runtime.enter();
+            SyncSender::new(&self.spec.mirror, &range.source_topic, &self.spec.source, &self.spec.target)
+        };
         let (board, runtime) = (&mut self.board, &self.runtime);
         let retry =
             (!board.halted.is_empty() || !board.blocked.is_empty()).then(|| Instant::now() + RETRY_STOPPED);
-        Ok(mover.run(retry, |view| board.running(view, runtime)))
+        Ok(mover.run(retry, |view| {
+            if let Some(syncs) = &syncs {
+                // The last words of a lane don't wait.
+                let interval = if control.is_draining() { Duration::ZERO } else { SYNC_INTERVAL };
+                send_syncs(syncs, view.ledger, interval);
+            }
+            board.running(view, runtime);
+        }))
     }
 
     fn reserve(&mut self, range: &Range) -> Step<Memory> {
@@ -476,6 +490,15 @@ impl Runner {
         tracing::error!(task = %self.spec.task, partition, reason = %cause.reason, "{}", cause.message);
         self.refused.insert(partition, (offset, cause));
         End::Again
+    }
+}
+
+fn send_syncs(syncs: &SyncSender, ledger: &mut Ledger, interval: Duration) {
+    let now = Instant::now();
+    for account in &mut ledger.accounts {
+        if let Some(sync) = account.sync(now, interval) {
+            syncs.send(account.partition, sync);
+        }
     }
 }
 

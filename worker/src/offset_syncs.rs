@@ -1,0 +1,175 @@
+//! MM2's offset syncs: pairs of (source offset, target offset) of records that are durably copied, for the tools that people
+//! have around MirrorMaker. Twinlog itself translates by its own offset map, which is exact.
+//!
+//! Record format (mirrormaker2 reference 3.1): key topic STRING and partition INT32, value upstream INT64 and downstream INT64,
+//! no version. Per partition they only grow. Lanes hand them to one writer per cluster through a bounded queue; what doesn't fit,
+//! or can't be written, is left out: a newer one follows.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use twinlog_proto::model::{Mirror, OffsetSyncLocation};
+
+use crate::cluster::ClusterHandle;
+use crate::kafka::{KafkaError, NewTopic};
+use crate::produce::{Producer, Record};
+use crate::progress::millis;
+
+/// Syncs that wait for the writer, all lanes of the worker to one cluster.
+const QUEUE: usize = 4096;
+/// Syncs written together.
+const BATCH: usize = 512;
+/// After a failure the writer rests.
+const REST: Duration = Duration::from_secs(2);
+
+/// One sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OffsetSync {
+    pub(crate) upstream: i64,
+    pub(crate) downstream: i64,
+}
+
+impl OffsetSync {
+    fn encode(self) -> Vec<u8> {
+        [self.upstream.to_be_bytes(), self.downstream.to_be_bytes()].concat()
+    }
+}
+
+/// `None` for names that the format's 16-bit length can't say; Kafka has none.
+fn encode_key(topic: &str, partition: i32) -> Option<Vec<u8>> {
+    let length = i16::try_from(topic.len()).ok()?;
+    let mut out = Vec::from(length.to_be_bytes());
+    out.extend(topic.as_bytes());
+    out.extend(partition.to_be_bytes());
+    Some(out)
+}
+
+/// A sync on its way to the writer.
+struct Wanted {
+    topic: Arc<SyncTopic>,
+    source_topic: Arc<str>,
+    partition: i32,
+    sync: OffsetSync,
+}
+
+/// The topic that a mirror's syncs go to.
+struct SyncTopic {
+    name: String,
+    replication_factor: i16,
+}
+
+/// Where one lane's syncs go.
+pub(crate) struct SyncSender {
+    queue: mpsc::Sender<Wanted>,
+    topic: Arc<SyncTopic>,
+    source_topic: Arc<str>,
+}
+
+impl SyncSender {
+    /// `None` where the mirror wants no syncs. Must be called inside a tokio runtime.
+    pub(crate) fn new(
+        mirror: &Mirror,
+        source_topic: &str,
+        source: &ClusterHandle,
+        target: &ClusterHandle,
+    ) -> Option<Self> {
+        // As MM2 names it: after the cluster at the other end.
+        let (home, alias) = match mirror.offset_syncs {
+            OffsetSyncLocation::Disabled => return None,
+            OffsetSyncLocation::Target => (target, mirror.source.as_str()),
+            OffsetSyncLocation::Source => (source, mirror.target.as_str()),
+        };
+        let name = mirror.policy.offset_syncs_topic(alias);
+        let topic = SyncTopic { name, replication_factor: mirror.replication_factor };
+        Some(Self { queue: home.sync_queue(), topic: Arc::new(topic), source_topic: source_topic.into() })
+    }
+
+    pub(crate) fn send(&self, partition: i32, sync: OffsetSync) {
+        let (topic, source_topic) = (self.topic.clone(), self.source_topic.clone());
+        if self.queue.try_send(Wanted { topic, source_topic, partition, sync }).is_err() {
+            metrics::counter!("twinlog_offset_syncs_dropped_total").increment(1);
+        }
+    }
+}
+
+/// The queue of a cluster's writer.
+#[derive(Clone)]
+pub(crate) struct SyncQueue(mpsc::Sender<Wanted>);
+
+impl SyncQueue {
+    /// Starts the writer; it ends when the last sender is gone.
+    pub(crate) fn start(cluster: ClusterHandle) -> Self {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        tokio::spawn(write(cluster, receiver));
+        Self(sender)
+    }
+}
+
+impl ClusterHandle {
+    fn sync_queue(&self) -> mpsc::Sender<Wanted> {
+        let queue = self.syncs.get_or_init(|| SyncQueue::start(self.without_syncs()));
+        queue.0.clone()
+    }
+}
+
+async fn write(cluster: ClusterHandle, mut queue: mpsc::Receiver<Wanted>) {
+    let mut producer = None;
+    let mut batch = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut batch, BATCH).await > 0 {
+        if let Err(error) = write_batch(&cluster, &mut producer, &mut batch).await {
+            metrics::counter!("twinlog_offset_syncs_dropped_total").increment(batch.len() as u64);
+            tracing::warn!(cluster = %cluster.id, reason = %error.reason, "offset syncs are left out: {}", error.message);
+            producer = None;
+            tokio::time::sleep(REST).await;
+        }
+        batch.clear();
+    }
+}
+
+/// A producer and the topics that are known to exist.
+type Open = (Producer, HashSet<String>);
+
+async fn write_batch(
+    cluster: &ClusterHandle,
+    open: &mut Option<Open>,
+    batch: &mut Vec<Wanted>,
+) -> Result<(), KafkaError> {
+    if open.is_none() {
+        *open = Some((Producer::open(cluster)?, HashSet::new()));
+    }
+    let (producer, known) = open.as_mut().expect("was just opened");
+    let now = millis(SystemTime::now());
+    let mut by_topic: BTreeMap<String, (i16, Vec<Record>)> = BTreeMap::new();
+    for wanted in batch.iter() {
+        let Some(key) = encode_key(&wanted.source_topic, wanted.partition) else { continue };
+        let record = Record { key, value: wanted.sync.encode(), timestamp_ms: now };
+        let topic = by_topic.entry(wanted.topic.name.clone()).or_default();
+        topic.0 = wanted.topic.replication_factor;
+        topic.1.push(record);
+    }
+    for (name, (replication_factor, records)) in by_topic {
+        if !known.contains(&name) {
+            let configs = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+            let topic = NewTopic { name: name.clone(), partitions: 1, replication_factor, configs };
+            cluster.client.ensure_topic(&topic).await?;
+            known.insert(name.clone());
+        }
+        producer.send_all(&name, 0, &records).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_has_mm2s_bytes() {
+        let key = [&[0, 7][..], b"topic-1", &[0, 0, 0, 2]].concat();
+        assert_eq!(encode_key("topic-1", 2), Some(key));
+        let value = OffsetSync { upstream: 3, downstream: 4 }.encode();
+        assert_eq!(value, [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4]);
+    }
+}
