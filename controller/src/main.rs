@@ -9,13 +9,14 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use twinlog_controller::config::{Args, Config, EMBEDDED_STORE_FILE, StoreConfig};
+use twinlog_controller::config::{self, Args, Config, EMBEDDED_STORE_FILE, StoreConfig};
 use twinlog_controller::controller::ControllerConfig;
 use twinlog_controller::metrics::Metrics;
 use twinlog_controller::replica::Replica;
 use twinlog_controller::server::ServerConfig;
 use twinlog_controller::store::Store;
 use twinlog_controller::store::embedded::EmbeddedStore;
+use twinlog_controller::store::etcd::{EtcdConfig, EtcdStore};
 use twinlog_proto::telemetry::Telemetry;
 
 fn main() -> ExitCode {
@@ -82,8 +83,22 @@ async fn open(config: &StoreConfig) -> anyhow::Result<Arc<dyn Store>> {
                 .with_context(|| format!("cannot create the folder {}", folder.display()))?;
             Ok(Arc::new(EmbeddedStore::open(&folder.join(EMBEDDED_STORE_FILE))?))
         }
-        StoreConfig::Etcd(etcd) => anyhow::bail!("etcd is not built in yet: {etcd:?}"),
+        StoreConfig::Etcd(etcd) => Ok(Arc::new(EtcdStore::connect(etcd_config(etcd)?).await?)),
     }
+}
+
+fn etcd_config(config: &config::EtcdConfig) -> anyhow::Result<EtcdConfig> {
+    let password = match &config.password_file {
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the etcd password from {}", path.display()))?,
+        None => String::new(),
+    };
+    let is_tls = config.endpoints.iter().any(|endpoint| endpoint.starts_with("https://"));
+    Ok(EtcdConfig {
+        user: config.user.clone().map(|user| (user, password.trim_end_matches(['\r', '\n']).to_owned())),
+        tls: if is_tls { Some(config.tls.load()?) } else { None },
+        ..EtcdConfig::new(config.endpoints.clone())
+    })
 }
 
 fn controller_config(config: &Config) -> anyhow::Result<ControllerConfig> {

@@ -187,11 +187,8 @@ impl<'a> View<'a> {
             .iter()
             .filter_map(|range| range.cause.as_ref())
             .for_each(|c| worse_cause(&mut causes, c, MAX_CAUSES));
-        let state = match &topic.blocked {
-            Some(_) if is_copied(topic) => Is::Degraded,
-            Some(_) => Is::Stopped,
-            None => combine(ranges.iter().map(v1::RangeStatus::state)),
-        };
+        let blocked = topic.blocked.as_ref().map(|_| Is::Stopped);
+        let state = combine(ranges.iter().map(v1::RangeStatus::state).chain(blocked));
         v1::TopicStatus {
             source_topic: topic.source_topic.clone(),
             target_topic: topic.target_topic.clone(),

@@ -9,7 +9,7 @@ use twinlog_controller::state::Cache;
 use twinlog_controller::store::etcd::{EtcdConfig, EtcdStore};
 use twinlog_controller::store::{Store, StoreError, Transaction, Write};
 
-use crate::backend::Etcd;
+use crate::etcd_process::Etcd;
 use crate::suite::{candidate, put};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

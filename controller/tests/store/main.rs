@@ -3,6 +3,7 @@
 mod backend;
 mod embedded;
 mod etcd;
+mod etcd_process;
 mod suite;
 
 /// Runs each case of the suite against a backend.

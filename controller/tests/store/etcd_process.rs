@@ -1,0 +1,79 @@
+//! A real etcd for tests.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use twinlog_controller::store::Store;
+use twinlog_controller::store::etcd::{EtcdConfig, EtcdStore};
+
+/// A real etcd of one node, on free ports, gone with its test.
+pub struct Etcd {
+    pub url: String,
+    peer: String,
+    dir: TempDir,
+    process: Option<Child>,
+}
+
+impl Etcd {
+    pub fn start() -> Self {
+        let [client, peer] = free_ports();
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let dir = TempDir::new().unwrap();
+        let mut etcd = Self { url: url(client), peer: url(peer), dir, process: None };
+        etcd.run();
+        etcd
+    }
+
+    /// Starts it (again) on its own data.
+    pub fn run(&mut self) {
+        let Self { url, peer, dir, .. } = self;
+        let log = std::fs::File::create(dir.path().join("etcd.log")).unwrap();
+        let process = Command::new("etcd")
+            .args(["--name", "test", "--data-dir"])
+            .arg(dir.path().join("data"))
+            .args(["--listen-client-urls", url, "--advertise-client-urls", url])
+            .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
+            .args(["--initial-cluster", &format!("test={peer}")])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("etcd is installed");
+        self.process = Some(process);
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Connects, and waits until it answers.
+    pub async fn connect(&self, namespace: &str) -> EtcdStore {
+        let config = EtcdConfig {
+            namespace: namespace.to_owned(),
+            request_timeout: Duration::from_secs(2),
+            ..EtcdConfig::new(vec![self.url.clone()])
+        };
+        let store = EtcdStore::connect(config).await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while let Err(error) = store.list("/").await {
+            assert!(Instant::now() < deadline, "etcd does not answer: {error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        store
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
