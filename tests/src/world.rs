@@ -22,6 +22,7 @@ pub struct WorldOptions {
     pub target: KafkaOptions,
     pub controllers: usize,
     pub workers: usize,
+    /// 0: no etcd, the controller keeps its state in a file.
     pub etcd_members: usize,
     /// Arguments of every worker.
     pub worker_args: Vec<String>,
@@ -47,7 +48,7 @@ pub struct World {
     pub controllers: Vec<Controller>,
     pub api: Api,
     pub tools: Arc<Tools>,
-    pub etcd: Etcd,
+    pub etcd: Option<Etcd>,
     pub source: Kafka,
     pub target: Kafka,
     pub sandbox: Sandbox,
@@ -56,12 +57,16 @@ pub struct World {
 impl World {
     pub fn start(name: &str, options: WorldOptions) -> Result<Self> {
         let sandbox = Sandbox::new(name)?;
-        let etcd = sandbox.etcd(options.etcd_members)?;
+        let etcd = match options.etcd_members {
+            0 => None,
+            members => Some(sandbox.etcd(members)?),
+        };
+        let endpoints = etcd.as_ref().map(Etcd::endpoints).unwrap_or_default();
         let (source, target) = sandbox.kafka_pair(("a", options.source), ("b", options.target))?;
         let tools = Tools::start(&sandbox)?;
         let mut controllers = Vec::new();
         for number in 1..=options.controllers {
-            let controller = ControllerOptions { etcd: etcd.endpoints(), ..Default::default() };
+            let controller = ControllerOptions { etcd: endpoints.clone(), ..Default::default() };
             controllers.push(sandbox.controller(&number.to_string(), controller)?);
         }
         let mut workers = Vec::new();
@@ -75,6 +80,11 @@ impl World {
         api.add_cluster("a", &source.bootstrap(), &[])?;
         api.add_cluster("b", &target.bootstrap(), &[])?;
         Ok(Self { workers, controllers, api, tools, etcd, source, target, sandbox })
+    }
+
+    /// The etcd of a world that has one.
+    pub fn etcd(&self) -> &Etcd {
+        self.etcd.as_ref().expect("this world was started with etcd")
     }
 
     /// Waits until the target's topic is the source's topic, and says what is different if that doesn't come.

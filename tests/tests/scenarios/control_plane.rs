@@ -77,14 +77,14 @@ fn lanes_keep_copying_without_controllers_and_etcd() -> Result<()> {
     unnoticed(&world, "both controllers killed", || {
         world.controllers.iter().try_for_each(|c| c.process.kill9())
     })?;
-    unnoticed(&world, "etcd killed too", || world.etcd.kill_all())?;
-    unnoticed(&world, "etcd is back", || world.etcd.start_all())?;
+    unnoticed(&world, "etcd killed too", || world.etcd().kill_all())?;
+    unnoticed(&world, "etcd is back", || world.etcd().start_all())?;
     unnoticed(&world, "the controllers are back", || {
         world.controllers.iter().try_for_each(|c| c.process.start_again())
     })?;
     wait_placement(&world, &before)?;
-    unnoticed(&world, "etcd killed under running controllers", || world.etcd.kill_all())?;
-    unnoticed(&world, "etcd is back again", || world.etcd.start_all())?;
+    unnoticed(&world, "etcd killed under running controllers", || world.etcd().kill_all())?;
+    unnoticed(&world, "etcd is back again", || world.etcd().start_all())?;
     wait_placement(&world, &before)?;
 
     world.tools.stop_load(TOPIC)?;
