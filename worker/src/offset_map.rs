@@ -12,3 +12,6 @@ mod translator;
 pub use chunk::{Chunk, Damaged, Found, OutOfOrder, Segment};
 use history::History;
 pub use translator::{Translation, Translator};
+
+#[cfg(test)]
+mod tests;

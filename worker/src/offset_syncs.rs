@@ -118,7 +118,7 @@ async fn write(cluster: ClusterHandle, mut queue: mpsc::Receiver<Wanted>) {
     let mut producer = None;
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
-        if let Err(error) = write_batch(&cluster, &mut producer, &mut batch).await {
+        if let Err(error) = write_batch(&cluster, &mut producer, &batch).await {
             metrics::counter!("twinlog_offset_syncs_dropped_total").increment(batch.len() as u64);
             tracing::warn!(cluster = %cluster.id, reason = %error.reason, "offset syncs are left out: {}", error.message);
             producer = None;
@@ -134,7 +134,7 @@ type Open = (Producer, HashSet<String>);
 async fn write_batch(
     cluster: &ClusterHandle,
     open: &mut Option<Open>,
-    batch: &mut Vec<Wanted>,
+    batch: &[Wanted],
 ) -> Result<(), KafkaError> {
     if open.is_none() {
         *open = Some((Producer::open(cluster)?, HashSet::new()));
@@ -142,7 +142,7 @@ async fn write_batch(
     let (producer, known) = open.as_mut().expect("was just opened");
     let now = millis(SystemTime::now());
     let mut by_topic: BTreeMap<String, (i16, Vec<Record>)> = BTreeMap::new();
-    for wanted in batch.iter() {
+    for wanted in batch {
         let Some(key) = encode_key(&wanted.source_topic, wanted.partition) else { continue };
         let record = Record { key, value: wanted.sync.encode(), timestamp_ms: now };
         let topic = by_topic.entry(wanted.topic.name.clone()).or_default();

@@ -216,3 +216,86 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::offset_map::Found;
+
+    fn ledger(until_commit: bool) -> Ledger {
+        let partition = |position| PartitionProgress {
+            position: SourceOffset(position),
+            source_topic_id: "id".to_owned(),
+            leader_epoch: -1,
+            origin: SourceOffset(position),
+            origin_is_log_start: true,
+            gaps: Vec::new(),
+            chunk: Chunk::anchored(SourceOffset(position), TargetOffset(0)),
+        };
+        let progress = RangeProgress {
+            source_topic: "t".to_owned(),
+            epoch: 7,
+            worker: "w".to_owned(),
+            partitions: BTreeMap::from([(0, partition(0)), (1, partition(5)), (2, partition(9))]),
+        };
+        Ledger::new(progress, &[0, 2], until_commit, Instant::now())
+    }
+
+    fn run(source: i64, target: i64, count: u64) -> Copied {
+        Copied {
+            source: SourceOffset(source),
+            target: TargetOffset(target),
+            count,
+            bytes: count * 10,
+            fetched: Instant::now(),
+            timestamp: 1,
+            leader_epoch: 2,
+        }
+    }
+
+    #[test]
+    fn a_sealed_record_holds_running_and_resting_partitions() {
+        let mut ledger = ledger(true);
+        ledger.copied(1, &run(9, 0, 3)).unwrap();
+        ledger.passed(0, SourceOffset(4));
+        let sealed = RangeProgress::decode(&ledger.seal(SystemTime::UNIX_EPOCH)).unwrap();
+        let positions: Vec<i64> = sealed.partitions.values().map(|p| p.position.0).collect();
+        assert_eq!((positions, sealed.epoch), (vec![4, 5, 12], 7));
+        assert!(!ledger.is_dirty());
+    }
+
+    #[test]
+    fn exactly_once_nothing_is_durable_before_the_commit() {
+        let mut ledger = ledger(true);
+        ledger.copied(0, &run(0, 0, 3)).unwrap();
+        let now = Instant::now();
+        assert_eq!(ledger.accounts[0].durable, SourceOffset(0));
+        assert_eq!(ledger.accounts[0].sync(now, Duration::ZERO), None);
+        ledger.seal(SystemTime::UNIX_EPOCH);
+        ledger.committed();
+        assert_eq!(ledger.accounts[0].durable, SourceOffset(3));
+        let sync = ledger.accounts[0].sync(now, Duration::ZERO).unwrap();
+        assert_eq!((sync.upstream, sync.downstream), (2, 2));
+        assert_eq!(ledger.accounts[0].sync(now, Duration::ZERO), None, "told once");
+    }
+
+    #[test]
+    fn a_long_chunk_is_closed_and_together_nothing_is_missing() {
+        let mut ledger = ledger(true);
+        for i in 0..(MAX_OPEN_SEGMENTS as i64 + 20) {
+            ledger.copied(0, &run(i * 3, i * 2, 1)).unwrap();
+        }
+        let entries = ledger.closing();
+        assert_eq!(entries.len(), 1);
+        assert_eq!(ledger.closing(), entries, "until it is durable it is written again");
+        let closed = Chunk::decode(&entries[0].value).unwrap();
+        let open = &ledger.accounts[0].progress.chunk;
+        assert_eq!(open.segments().len(), 1);
+        assert_eq!(closed.find(SourceOffset(7)), Found::At(TargetOffset(6)));
+        assert_eq!(closed.source_end().0, open.source_start().0 - 2);
+        ledger.closed();
+        assert!(ledger.closing().is_empty());
+    }
+}

@@ -28,7 +28,7 @@ use crate::engine::librdkafka::config::{self, Memory, TargetSettings};
 use crate::engine::librdkafka::ffi;
 use crate::engine::librdkafka::ffi::source::Source;
 use crate::engine::librdkafka::ffi::target::Target;
-use crate::engine::librdkafka::mover::{Assigned, Exit, Job, Mover};
+use crate::engine::librdkafka::mover::{Assigned, Exit, Job, Mover, View};
 use crate::offset_syncs::SyncSender;
 use crate::progress::{self, PartitionProgress, RangeProgress, StorageTopics};
 
@@ -177,26 +177,26 @@ impl Runner {
         };
         let mut ledger = Ledger::new(progress, &running, exactly_once, Instant::now());
         let control = self.control.clone();
-        let mover = match Mover::new(&job, &control, version, source, target, &mut ledger) {
-            Ok(mover) => mover,
-            Err(exit) => return Ok(exit),
-        };
-        tracing::info!(task = %self.spec.task, epoch = %self.spec.epoch, partitions = running.len(), "lane runs");
         let syncs = {
             let _runtime = self.runtime.enter();
             SyncSender::new(&self.spec.mirror, &range.source_topic, &self.spec.source, &self.spec.target)
         };
         let (board, runtime) = (&mut self.board, &self.runtime);
-        let retry =
-            (!board.halted.is_empty() || !board.blocked.is_empty()).then(|| Instant::now() + RETRY_STOPPED);
-        Ok(mover.run(retry, |view| {
+        let stops = !board.halted.is_empty() || !board.blocked.is_empty();
+        let retry = stops.then(|| Instant::now() + RETRY_STOPPED);
+        let observer = Box::new(|view: View<'_>| {
             if let Some(syncs) = &syncs {
                 // The last words of a lane don't wait.
                 let interval = if control.is_draining() { Duration::ZERO } else { SYNC_INTERVAL };
                 send_syncs(syncs, view.ledger, interval);
             }
             board.running(view, runtime);
-        }))
+        });
+        tracing::info!(task = %self.spec.task, epoch = %self.spec.epoch, partitions = running.len(), "lane runs");
+        Ok(match Mover::new(&job, &control, version, source, target, &mut ledger, observer) {
+            Ok(mover) => mover.run(retry),
+            Err(exit) => exit,
+        })
     }
 
     fn reserve(&mut self, range: &Range) -> Step<Memory> {

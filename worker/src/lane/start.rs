@@ -180,3 +180,6 @@ impl Question<'_> {
         self.go_on(before, earliest, self.gap(position, earliest, GapKind::Retention))
     }
 }
+
+#[cfg(test)]
+mod tests;

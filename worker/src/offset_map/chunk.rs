@@ -115,11 +115,14 @@ impl Chunk {
         Ok(())
     }
 
-    /// Splits off everything but the last segment, which may still grow; `None` if that is all there is.
+    /// Splits off everything but the last segment, which may still grow; `None` if no record is mapped there.
     pub fn close(&mut self) -> Option<Self> {
-        let last = self.segments.pop()?;
-        let closed = std::mem::replace(&mut self.segments, vec![last]);
-        (!closed.is_empty()).then_some(Self { segments: closed })
+        let split = self.segments.len() - 1;
+        if !self.segments[..split].iter().any(|s| s.len > 0) {
+            return None;
+        }
+        let open = self.segments.split_off(split);
+        Some(Self { segments: std::mem::replace(&mut self.segments, open) })
     }
 
     /// The same map in chunks of at most `max` segments.
@@ -173,7 +176,7 @@ impl Chunk {
         }
         match next {
             Some(next) => Found::At(TargetOffset(next.target)),
-            None => Found::End(TargetOffset(segment.target_end())),
+            None => Found::End(self.target_end()),
         }
     }
 

@@ -106,3 +106,58 @@ fn skip(batches: &[FetchedBatch], aborted: &[AbortedTransaction], from: i64) -> 
     }
     Skipped::Nothing(next)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::kafka::BatchHeader;
+
+    const TRANSACTIONAL: i16 = 1 << 4;
+    const CONTROL: i16 = 1 << 5;
+
+    fn batch(base_offset: i64, count: i32, producer_id: i64, attributes: i16) -> FetchedBatch {
+        let header = BatchHeader {
+            base_offset,
+            batch_length: 100,
+            leader_epoch: 0,
+            crc: 0,
+            attributes,
+            last_offset_delta: count - 1,
+            base_timestamp: 0,
+            max_timestamp: 0,
+            producer_id,
+            producer_epoch: 0,
+            base_sequence: 0,
+            count,
+        };
+        FetchedBatch { header, bytes: Bytes::new() }
+    }
+
+    fn marker(offset: i64, producer_id: i64) -> FetchedBatch {
+        batch(offset, 1, producer_id, TRANSACTIONAL | CONTROL)
+    }
+
+    #[test]
+    fn markers_are_passed_and_records_are_not() {
+        let batches = [marker(10, 1), marker(11, 2), batch(12, 5, 1, TRANSACTIONAL)];
+        assert_eq!(skip(&batches, &[], 10), Skipped::Record(12));
+        assert_eq!(skip(&batches[..2], &[], 10), Skipped::Nothing(12));
+        assert_eq!(skip(&[], &[], 10), Skipped::Nothing(10));
+    }
+
+    #[test]
+    fn a_batch_that_began_earlier_counts_from_the_offset_on() {
+        assert_eq!(skip(&[batch(5, 10, -1, 0)], &[], 8), Skipped::Record(8));
+    }
+
+    #[test]
+    fn aborted_records_are_passed_and_a_later_transaction_of_the_same_producer_is_not() {
+        let aborted = [AbortedTransaction { producer_id: 1, first_offset: 10 }];
+        let batches =
+            [batch(10, 2, 1, TRANSACTIONAL), marker(12, 1), batch(13, 2, 1, TRANSACTIONAL), marker(15, 1)];
+        assert_eq!(skip(&batches[..2], &aborted, 10), Skipped::Nothing(13));
+        assert_eq!(skip(&batches, &aborted, 10), Skipped::Record(13));
+    }
+}

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use twinlog_proto::id::{SourceOffset, TargetOffset};
 
-use super::ffi::source::Record;
 use super::ffi::target::Ticket;
 use crate::lane::ledger::{Copied, Ledger};
 use crate::offset_map::OutOfOrder;
@@ -32,6 +31,19 @@ pub(crate) struct Flight {
     acknowledged: u64,
 }
 
+/// A record that was handed to the producer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    /// At the source.
+    pub(crate) offset: i64,
+    /// Key and value, bytes.
+    pub(crate) size: u64,
+    /// What it holds of the lane's memory, bytes.
+    pub(crate) cost: u64,
+    pub(crate) timestamp: i64,
+    pub(crate) epoch: i32,
+}
+
 /// An acknowledgement that can't be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadAck {
@@ -52,9 +64,9 @@ impl Flight {
         Ticket { slot: self.slot, number: self.next & NUMBER_MASK }
     }
 
-    /// A record was handed to the producer under `ticket()`; `cost` is what it holds of the lane's memory.
-    pub(crate) fn sent(&mut self, record: &Record, cost: u64, now: Instant) {
-        let (at, size, epoch) = (record.offset(), record.size() as u64, record.leader_epoch());
+    /// A record was handed to the producer under `ticket()`.
+    pub(crate) fn sent(&mut self, sent: Sent, now: Instant) {
+        let Sent { offset: at, size, cost, timestamp: stamp, epoch } = sent;
         self.next += 1;
         if let Some(Waiting::Run { source, count, bytes, cost: held, fetched, timestamp, epoch: old }) =
             self.waiting.back_mut()
@@ -65,11 +77,11 @@ impl Flight {
             *count += 1;
             *bytes += size;
             *held += cost;
-            *timestamp = record.timestamp();
+            *timestamp = stamp;
             return;
         }
-        let timestamp = record.timestamp();
-        let run = Waiting::Run { source: at, count: 1, bytes: size, cost, fetched: now, timestamp, epoch };
+        let run =
+            Waiting::Run { source: at, count: 1, bytes: size, cost, fetched: now, timestamp: stamp, epoch };
         self.waiting.push_back(run);
     }
 
@@ -162,3 +174,6 @@ impl Flight {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

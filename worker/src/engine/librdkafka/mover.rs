@@ -14,7 +14,7 @@ use super::config::RECORD_OVERHEAD;
 use super::ffi::Error;
 use super::ffi::source::{Fetched, MAX_BATCH, Record, Source};
 use super::ffi::target::{Ack, Target, Ticket};
-use super::flight::{BadAck, Flight};
+use super::flight::{BadAck, Flight, Sent};
 use crate::lane::control::Control;
 use crate::lane::ledger::{Entry, Ledger};
 
@@ -125,8 +125,12 @@ enum Progress {
     Record(usize),
 }
 
+/// Called a few times per second with what there is to show, also while the mover waits for the target.
+pub(crate) type Observer<'a> = Box<dyn FnMut(View<'_>) + 'a>;
+
 pub(crate) struct Mover<'a> {
     job: &'a Job<'a>,
+    observer: Option<Observer<'a>>,
     control: &'a Control,
     version: u64,
     source: Source,
@@ -145,11 +149,12 @@ pub(crate) struct Mover<'a> {
     transaction: Option<Instant>,
     progress: Progress,
     last_progress: Instant,
-    last_observed: Instant,
+    last_observed: Option<Instant>,
     retry: Option<Instant>,
     drain_deadline: Option<Instant>,
     own_number: u64,
-    oldest_unacked_own: Option<Instant>,
+    /// Since when progress, or the end of a transaction, waits for the target.
+    own_since: Option<Instant>,
 }
 
 type Step<T> = Result<T, Exit>;
@@ -163,6 +168,7 @@ impl<'a> Mover<'a> {
         source: Source,
         mut target: Target,
         ledger: &'a mut Ledger,
+        observer: Observer<'a>,
     ) -> Result<Self, Exit> {
         let failed = |what| move |error| Exit::Failed { what, error };
         let mut open = |name| target.topic(name).map_err(failed("opening a target topic"));
@@ -179,6 +185,7 @@ impl<'a> Mover<'a> {
         let now = Instant::now();
         Ok(Self {
             job,
+            observer: Some(observer),
             control,
             version,
             source,
@@ -194,29 +201,28 @@ impl<'a> Mover<'a> {
             transaction: None,
             progress: Progress::Idle,
             last_progress: now,
-            last_observed: now.checked_sub(OBSERVE_INTERVAL).unwrap_or(now),
+            last_observed: None,
             retry: None,
             drain_deadline: None,
             own_number: 0,
-            oldest_unacked_own: None,
+            own_since: None,
         })
     }
 
-    /// Moves records until there is a reason to end. `observe` is called a few times per second.
-    /// `retry` is when it ends by itself.
-    pub(crate) fn run(mut self, retry: Option<Instant>, mut observe: impl FnMut(View<'_>)) -> Exit {
+    /// Moves records until there is a reason to end; `retry` is when it ends by itself.
+    pub(crate) fn run(mut self, retry: Option<Instant>) -> Exit {
         self.retry = retry;
-        let exit = match self.go(&mut observe) {
+        let exit = match self.go() {
             Ok(never) => match never {},
             Err(exit) => exit,
         };
         let exit = self.finish(exit);
-        self.observe(&mut observe);
-        // Partitions are stopped by closing the client, all at once.
+        self.last_observed = None;
+        self.observe();
         exit
     }
 
-    fn go(&mut self, observe: &mut impl FnMut(View<'_>)) -> Step<std::convert::Infallible> {
+    fn go(&mut self) -> Step<std::convert::Infallible> {
         self.claim()?;
         for slot in &self.slots {
             let started = self.source.start(slot.partition, slot.next);
@@ -236,26 +242,29 @@ impl<'a> Mover<'a> {
             let settled = self.settle()?;
             self.source.poll();
             self.commit_if_due()?;
-            if self.last_observed.elapsed() >= OBSERVE_INTERVAL {
-                self.observe(observe);
-            }
+            self.observe();
             if taken == 0 && settled == 0 {
                 self.sleep();
             }
         }
     }
 
-    fn observe(&mut self, observe: &mut impl FnMut(View<'_>)) {
-        self.last_observed = Instant::now();
+    fn observe(&mut self) {
+        if self.last_observed.is_some_and(|at| at.elapsed() < OBSERVE_INTERVAL) {
+            return;
+        }
+        self.last_observed = Some(Instant::now());
+        let Some(mut observer) = self.observer.take() else { return };
         let oldest = self.slots.iter().filter_map(|s| s.flight.oldest()).min();
-        observe(View {
+        observer(View {
             ledger: self.ledger,
             source: &self.source,
             slots: &self.slots,
             in_flight: self.in_flight,
-            oldest: oldest.or(self.oldest_unacked_own),
+            oldest: oldest.or(self.own_since),
             trouble: (self.source.take_trouble(), self.target.take_trouble()),
         });
+        self.observer = Some(observer);
     }
 
     fn sleep(&self) {
@@ -362,7 +371,14 @@ impl<'a> Mover<'a> {
                 _ => self.failure("handing a record to the producer", error),
             });
         }
-        slot.flight.sent(record, cost as u64, now);
+        let sent = Sent {
+            offset: record.offset(),
+            size: record.size() as u64,
+            cost: cost as u64,
+            timestamp: record.timestamp(),
+            epoch,
+        };
+        slot.flight.sent(sent, now);
         slot.next = record.offset() + 1;
         self.in_flight += cost as u64;
         Ok(cost)
@@ -495,11 +511,12 @@ impl<'a> Mover<'a> {
         loop {
             match self.target.commit(WAIT_STEP) {
                 Ok(()) => break,
-                Err(error) if error.retriable && self.may_wait(deadline) => {}
+                Err(error) if error.retriable && self.may_wait(deadline) => self.observe(),
                 Err(error) => return Err(self.failure("committing a transaction", error)),
             }
         }
         self.settle()?;
+        self.own_since = None;
         self.transaction = None;
         self.last_progress = Instant::now();
         self.ledger.closed();
@@ -525,6 +542,7 @@ impl<'a> Mover<'a> {
             if done {
                 return Ok(());
             }
+            self.observe();
             if !self.may_wait(deadline) {
                 let text = "the target did not acknowledge records in time".to_owned();
                 let error =
@@ -538,7 +556,7 @@ impl<'a> Mover<'a> {
         let ticket = Ticket { slot: OWN, number: self.own_number };
         self.own_number += 1;
         let now = crate::progress::millis(SystemTime::now());
-        self.oldest_unacked_own.get_or_insert_with(Instant::now);
+        self.own_since.get_or_insert_with(Instant::now);
         let made = self.target.produce_bytes(topic, partition, &entry.key, &entry.value, now, ticket);
         made.map_err(|error| self.failure("writing progress", error))
     }
@@ -574,7 +592,7 @@ impl<'a> Mover<'a> {
 
     fn own_stored(&mut self, count: u64) {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        self.oldest_unacked_own = None;
+        self.own_since = None;
         self.progress = match std::mem::replace(&mut self.progress, Progress::Idle) {
             Progress::Chunks(left) if left > count => Progress::Chunks(left - count),
             Progress::Chunks(_) => {
