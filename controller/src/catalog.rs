@@ -133,4 +133,4 @@ fn now() -> prost_types::Timestamp {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

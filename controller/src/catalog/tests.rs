@@ -1,0 +1,270 @@
+use tonic::Code;
+use twinlog_proto::v1;
+use uuid::Uuid;
+
+use super::*;
+use crate::state::State;
+use crate::store::embedded::EmbeddedStore;
+
+fn catalog_with(secrets: LiteralSecrets) -> (Catalog, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(&folder.path().join("store")).unwrap();
+    (Catalog::new(Arc::new(store), secrets), folder)
+}
+
+fn catalog() -> (Catalog, tempfile::TempDir) {
+    catalog_with(LiteralSecrets::Refused)
+}
+
+fn create_cluster(id: &str) -> v1::CreateClusterRequest {
+    let cluster = v1::Cluster { bootstrap_servers: vec!["host:9092".to_owned()], ..v1::Cluster::default() };
+    v1::CreateClusterRequest { cluster_id: id.to_owned(), cluster: Some(cluster), ..Default::default() }
+}
+
+fn create_mirror(id: &str) -> v1::CreateMirrorRequest {
+    let mirror = v1::Mirror {
+        source: "clusters/a".to_owned(),
+        target: "clusters/b".to_owned(),
+        topics: vec!["orders.*".to_owned()],
+        ..v1::Mirror::default()
+    };
+    v1::CreateMirrorRequest { mirror_id: id.to_owned(), mirror: Some(mirror), ..Default::default() }
+}
+
+async fn with_clusters() -> (Catalog, tempfile::TempDir) {
+    let (catalog, folder) = catalog();
+    for id in ["a", "b"] {
+        catalog.create_cluster(create_cluster(id)).await.unwrap();
+    }
+    (catalog, folder)
+}
+
+async fn with_mirror() -> (Catalog, tempfile::TempDir, v1::Mirror) {
+    let (catalog, folder) = with_clusters().await;
+    let mirror = catalog.create_mirror(create_mirror("m"), &State::default()).await.unwrap().resource;
+    (catalog, folder, mirror)
+}
+
+fn update(mirror: v1::Mirror, paths: &[&str]) -> v1::UpdateMirrorRequest {
+    let update_mask = Some(prost_types::FieldMask { paths: paths.iter().map(|p| (*p).to_owned()).collect() });
+    v1::UpdateMirrorRequest { mirror: Some(mirror), update_mask, ..Default::default() }
+}
+
+#[track_caller]
+fn expect(status: &Status, reason: Reason, says: &str) {
+    assert_eq!(reason::reason_of(status).as_deref(), Some(reason.as_str()), "{status:?}");
+    assert_eq!(status.code(), reason.code());
+    assert!(status.message().contains(says), "{}", status.message());
+}
+
+#[tokio::test]
+async fn a_retry_with_the_same_request_id_answers_with_what_the_first_call_made() {
+    let (catalog, _folder) = catalog();
+    let mut request = create_cluster("a");
+    request.cluster.as_mut().unwrap().properties =
+        (0..20).map(|i| (format!("key{i}"), "value".to_owned())).collect();
+    request.request_id = Uuid::new_v4().to_string();
+    let first = catalog.create_cluster(request.clone()).await.unwrap();
+    let again = catalog.create_cluster(request.clone()).await.unwrap();
+    assert_eq!((first.resource, first.revision), (again.resource, again.revision));
+
+    request.cluster.as_mut().unwrap().display_name = "other".to_owned();
+    expect(&catalog.create_cluster(request.clone()).await.unwrap_err(), Reason::REQUEST_ID_REUSED, "request_id");
+    request.request_id = Uuid::new_v4().to_string();
+    expect(&catalog.create_cluster(request.clone()).await.unwrap_err(), Reason::ALREADY_EXISTS, "clusters/a");
+    request.request_id = "seven".to_owned();
+    expect(&catalog.create_cluster(request).await.unwrap_err(), Reason::INVALID_FIELD, "UUID");
+}
+
+#[tokio::test]
+async fn a_retried_update_is_done_once() {
+    let (catalog, _folder, mirror) = with_mirror().await;
+    let mut request = update(v1::Mirror { display_name: "one".to_owned(), ..mirror.clone() }, &["display_name"]);
+    request.request_id = Uuid::new_v4().to_string();
+    let first = catalog.update_mirror(request.clone()).await.unwrap();
+    // Its etag is stale by now, but the change is known.
+    let again = catalog.update_mirror(request).await.unwrap();
+    assert_eq!(first.revision, again.revision);
+}
+
+#[tokio::test]
+async fn a_stale_etag_is_refused_and_nothing_changes() {
+    let (catalog, _folder, mirror) = with_mirror().await;
+    let changed = v1::Mirror { display_name: "one".to_owned(), ..mirror.clone() };
+    let fresh = catalog.update_mirror(update(changed, &["display_name"])).await.unwrap().resource;
+    assert_ne!(fresh.etag, mirror.etag);
+    let stale = v1::Mirror { display_name: "two".to_owned(), ..mirror.clone() };
+    expect(&catalog.update_mirror(update(stale, &["display_name"])).await.unwrap_err(), Reason::ETAG_MISMATCH, "etag");
+    let delete = v1::DeleteMirrorRequest { name: mirror.name.clone(), etag: mirror.etag };
+    expect(&catalog.delete_mirror(delete).await.unwrap_err(), Reason::ETAG_MISMATCH, "etag");
+    let delete = v1::DeleteMirrorRequest { name: mirror.name, etag: fresh.etag };
+    catalog.delete_mirror(delete).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_mask_changes_what_it_names_and_nothing_else() {
+    let (catalog, _folder, mirror) = with_mirror().await;
+    let given = v1::Mirror {
+        topics: vec!["x".to_owned()],
+        display_name: "shown".to_owned(),
+        topic_creation: Some(v1::TopicCreation { replication_factor: 3, enabled: Some(false), ..Default::default() }),
+        ..v1::Mirror { name: mirror.name.clone(), ..Default::default() }
+    };
+    let paths = ["display_name", "topic_creation.replication_factor"];
+    let changed = catalog.update_mirror(update(given.clone(), &paths)).await.unwrap().resource;
+    assert_eq!((changed.display_name.as_str(), &changed.topics), ("shown", &mirror.topics));
+    let creation = changed.topic_creation.unwrap();
+    assert_eq!((creation.replication_factor, creation.enabled), (3, None));
+
+    let status = catalog.update_mirror(update(given, &["display_name", "colour"])).await.unwrap_err();
+    expect(&status, Reason::UNKNOWN_FIELD, "\"colour\"");
+}
+
+#[tokio::test]
+async fn without_a_mask_every_mutable_field_is_replaced_but_a_pause_stays() {
+    let (catalog, _folder, mirror) = with_mirror().await;
+    catalog.set_desired_state(&mirror.name, "", v1::DesiredState::Paused).await.unwrap();
+    let given = v1::Mirror { topics: vec!["x".to_owned()], ..v1::Mirror { name: mirror.name, ..Default::default() } };
+    let request = v1::UpdateMirrorRequest { mirror: Some(given), ..Default::default() };
+    let changed = catalog.update_mirror(request).await.unwrap().resource;
+    assert_eq!(changed.topics, ["x"]);
+    assert_eq!(changed.desired_state(), v1::DesiredState::Paused);
+    assert_eq!((changed.source.as_str(), changed.block_size), ("clusters/a", 8));
+}
+
+#[tokio::test]
+async fn what_identifies_ranges_can_not_change() {
+    let (catalog, _folder, mirror) = with_mirror().await;
+    assert_eq!((mirror.block_size, mirror.guarantee()), (8, v1::Guarantee::ExactlyOnce));
+    let mut given = mirror.clone();
+    given.source = "clusters/c".to_owned();
+    given.block_size = 16;
+    given.set_guarantee(v1::Guarantee::AtLeastOnce);
+    given.naming = Some(v1::Naming { kind: v1::naming::Kind::Identity.into(), ..Default::default() });
+    let request = v1::UpdateMirrorRequest { mirror: Some(given.clone()), ..Default::default() };
+    let status = catalog.update_mirror(request).await.unwrap_err();
+    for field in ["mirror.source", "mirror.block_size", "mirror.guarantee", "mirror.naming"] {
+        expect(&status, Reason::IMMUTABLE_FIELD, field);
+    }
+    // A mask that doesn't name them leaves them alone; naming them unchanged is fine.
+    catalog.update_mirror(update(given, &["topics"])).await.unwrap();
+    catalog.update_mirror(update(v1::Mirror { etag: String::new(), ..mirror }, &["source", "naming"])).await.unwrap();
+}
+
+#[tokio::test]
+async fn bad_mirrors_are_refused_with_every_field_that_is_wrong() {
+    let (catalog, _folder) = with_clusters().await;
+    let refused = async |change: fn(&mut v1::Mirror)| {
+        let mut request = create_mirror("m");
+        change(request.mirror.as_mut().unwrap());
+        catalog.create_mirror(request, &State::default()).await.unwrap_err()
+    };
+    expect(&refused(|m| m.topics = vec!["a".into(), "b[".into()]).await, Reason::INVALID_PATTERN, "mirror.topics[1]");
+    expect(&refused(|m| m.target = m.source.clone()).await, Reason::SOURCE_IS_TARGET, "mirror.target");
+    expect(&refused(|m| m.target = "clusters/zzz".into()).await, Reason::CLUSTER_NOT_FOUND, "zzz");
+    expect(&refused(|m| m.guarantee = 99).await, Reason::INVALID_FIELD, "mirror.guarantee");
+    expect(&refused(|m| m.block_size = 1000).await, Reason::INVALID_FIELD, "1000");
+    expect(&refused(|m| m.topics = vec!["a".into(); 2000]).await, Reason::INVALID_FIELD, "2000 patterns");
+    expect(&refused(|m| m.display_name = "x".repeat(2_000_000)).await, Reason::INVALID_FIELD, "bytes");
+    let both = refused(|m| (m.compression, m.block_size) = ("rar".into(), -1)).await;
+    expect(&both, Reason::INVALID_FIELD, "mirror.compression");
+    expect(&both, Reason::INVALID_FIELD, "mirror.block_size");
+
+    let mut named = create_mirror("m");
+    named.mirror.as_mut().unwrap().name = "mirrors/other".to_owned();
+    expect(&catalog.create_mirror(named, &State::default()).await.unwrap_err(), Reason::INVALID_FIELD, "mirror_id");
+    let bad_id = catalog.create_mirror(create_mirror("Not An Id"), &State::default()).await.unwrap_err();
+    expect(&bad_id, Reason::INVALID_FIELD, "Not An Id");
+}
+
+#[tokio::test]
+async fn a_cluster_in_use_stays_and_an_unused_one_goes() {
+    let (catalog, _folder, mirror) = with_mirror().await;
+    let delete = v1::DeleteClusterRequest { name: "clusters/a".to_owned(), etag: String::new() };
+    let status = catalog.delete_cluster(delete.clone()).await.unwrap_err();
+    expect(&status, Reason::CLUSTER_IN_USE, "mirrors/m");
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    catalog.delete_mirror(v1::DeleteMirrorRequest { name: mirror.name, etag: String::new() }).await.unwrap();
+    catalog.delete_cluster(delete.clone()).await.unwrap();
+    expect(&catalog.delete_cluster(delete).await.unwrap_err(), Reason::CLUSTER_NOT_FOUND, "a");
+}
+
+#[tokio::test]
+async fn secrets_in_clear_are_refused_unless_the_store_encrypts_and_never_shown() {
+    let mut request = create_cluster("a");
+    let properties = [("sasl.password", "hush"), ("sasl.username", "ann"), ("ssl.key.password", "${env:KEY}")];
+    request.cluster.as_mut().unwrap().properties =
+        properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    let (strict, _folder) = catalog();
+    let status = strict.create_cluster(request.clone()).await.unwrap_err();
+    expect(&status, Reason::LITERAL_SECRET, "cluster.properties.sasl.password");
+    assert!(!format!("{status:?}").contains("hush"));
+
+    let (catalog, _folder) = catalog_with(LiteralSecrets::Accepted);
+    let made = catalog.create_cluster(request).await.unwrap().resource;
+    let mut shown = hide_secrets(made.clone());
+    assert!(!format!("{shown:?}").contains("hush"));
+    assert_eq!((&*shown.properties["sasl.username"], &*shown.properties["ssl.key.password"]), ("ann", "${env:KEY}"));
+
+    // What was shown can be sent back: the secret stays.
+    shown.display_name = "renamed".to_owned();
+    let request = v1::UpdateClusterRequest { cluster: Some(shown), ..Default::default() };
+    let updated = catalog.update_cluster(request).await.unwrap().resource;
+    assert_eq!((&*updated.properties["sasl.password"], &*updated.display_name), ("hush", "renamed"));
+}
+
+#[tokio::test]
+async fn validation_alone_writes_nothing() {
+    let (catalog, _folder) = with_clusters().await;
+    let request = v1::CreateMirrorRequest { validate_only: true, ..create_mirror("m") };
+    let validated = catalog.create_mirror(request, &State::default()).await.unwrap();
+    assert_eq!((validated.revision, validated.resource.uid.as_str()), (None, ""));
+    let get = catalog.set_desired_state("mirrors/m", "", v1::DesiredState::Paused).await.unwrap_err();
+    expect(&get, Reason::MIRROR_NOT_FOUND, "m");
+}
+
+#[tokio::test]
+async fn a_second_mirror_must_not_write_the_same_topics_from_the_same_source() {
+    let (catalog, _folder, mirror) = with_mirror().await;
+    let store = catalog.store.clone();
+    let found = |topic: &str, target: &str| v1::InventoryTopic {
+        source_topic: topic.to_owned(),
+        target_topic: target.to_owned(),
+        ..Default::default()
+    };
+    let inventory = v1::Inventory {
+        topics: vec![found("heartbeats", "a.heartbeats"), found("orders", "a.orders")],
+        ..Default::default()
+    };
+    let id = twinlog_proto::id::MirrorId::from_name(&mirror.name).unwrap();
+    let write = crate::store::Write::put(crate::keys::inventory(&id), crate::state::encode_inventory(&inventory));
+    store.commit(Transaction { guards: vec![], writes: vec![write] }).await.unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let cache = crate::state::Cache::start(store, stop.clone()).await.unwrap();
+
+    let status = catalog.create_mirror(create_mirror("again"), &cache.snapshot()).await.unwrap_err();
+    expect(&status, Reason::TARGET_OVERLAP, "a.orders");
+    let mut other = create_mirror("payments");
+    other.mirror.as_mut().unwrap().topics = vec!["payments.*".to_owned()];
+    catalog.create_mirror(other, &cache.snapshot()).await.unwrap();
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn concurrent_writers_never_lose_a_change() {
+    let (catalog, _folder, mirror) = with_mirror().await;
+    let rename = |field: &'static str| {
+        let (catalog, name) = (catalog.clone(), mirror.name.clone());
+        async move {
+            let mut given = v1::Mirror { name, ..Default::default() };
+            match field {
+                "labels" => given.labels = [("k".to_owned(), "v".to_owned())].into(),
+                _ => given.display_name = "shown".to_owned(),
+            }
+            catalog.update_mirror(update(given, &[field])).await.unwrap();
+        }
+    };
+    tokio::join!(rename("labels"), rename("display_name"));
+    let now = catalog.set_desired_state(&mirror.name, "", v1::DesiredState::Paused).await.unwrap().resource;
+    assert_eq!((now.display_name.as_str(), now.labels.len()), ("shown", 1));
+}
