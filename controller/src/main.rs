@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
@@ -18,6 +19,9 @@ use twinlog_controller::store::Store;
 use twinlog_controller::store::embedded::EmbeddedStore;
 use twinlog_controller::store::etcd::{EtcdConfig, EtcdStore};
 use twinlog_proto::telemetry::Telemetry;
+
+/// Signals this close together are one.
+const SAME_SIGNAL: Duration = Duration::from_millis(300);
 
 fn main() -> ExitCode {
     let config = match Args::parse().resolve() {
@@ -114,22 +118,29 @@ fn controller_config(config: &Config) -> anyhow::Result<ControllerConfig> {
     })
 }
 
-/// The first SIGTERM or Ctrl-C stops in order, the second at once.
+/// The first SIGTERM or Ctrl-C stops in order, the second at once. Some send one stop as several signals: those count once.
 fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
+        let mut first: Option<Instant> = None;
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            if stop.is_cancelled() {
-                warn!("told to stop twice: ending at once");
-                std::process::exit(130);
+            match first {
+                None => {
+                    info!("stopping");
+                    first = Some(Instant::now());
+                    stop.cancel();
+                }
+                Some(at) if at.elapsed() > SAME_SIGNAL => {
+                    warn!("told to stop twice: ending at once");
+                    std::process::exit(130);
+                }
+                Some(_) => {}
             }
-            info!("stopping");
-            stop.cancel();
         }
     })
 }

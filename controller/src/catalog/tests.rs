@@ -69,7 +69,11 @@ async fn a_retry_with_the_same_request_id_answers_with_what_the_first_call_made(
     assert_eq!((first.resource, first.revision), (again.resource, again.revision));
 
     request.cluster.as_mut().unwrap().display_name = "other".to_owned();
-    expect(&catalog.create_cluster(request.clone()).await.unwrap_err(), Reason::REQUEST_ID_REUSED, "request_id");
+    expect(
+        &catalog.create_cluster(request.clone()).await.unwrap_err(),
+        Reason::REQUEST_ID_REUSED,
+        "request_id",
+    );
     request.request_id = Uuid::new_v4().to_string();
     expect(&catalog.create_cluster(request.clone()).await.unwrap_err(), Reason::ALREADY_EXISTS, "clusters/a");
     request.request_id = "seven".to_owned();
@@ -79,7 +83,8 @@ async fn a_retry_with_the_same_request_id_answers_with_what_the_first_call_made(
 #[tokio::test]
 async fn a_retried_update_is_done_once() {
     let (catalog, _folder, mirror) = with_mirror().await;
-    let mut request = update(v1::Mirror { display_name: "one".to_owned(), ..mirror.clone() }, &["display_name"]);
+    let mut request =
+        update(v1::Mirror { display_name: "one".to_owned(), ..mirror.clone() }, &["display_name"]);
     request.request_id = Uuid::new_v4().to_string();
     let first = catalog.update_mirror(request.clone()).await.unwrap();
     // Its etag is stale by now, but the change is known.
@@ -94,7 +99,11 @@ async fn a_stale_etag_is_refused_and_nothing_changes() {
     let fresh = catalog.update_mirror(update(changed, &["display_name"])).await.unwrap().resource;
     assert_ne!(fresh.etag, mirror.etag);
     let stale = v1::Mirror { display_name: "two".to_owned(), ..mirror.clone() };
-    expect(&catalog.update_mirror(update(stale, &["display_name"])).await.unwrap_err(), Reason::ETAG_MISMATCH, "etag");
+    expect(
+        &catalog.update_mirror(update(stale, &["display_name"])).await.unwrap_err(),
+        Reason::ETAG_MISMATCH,
+        "etag",
+    );
     let delete = v1::DeleteMirrorRequest { name: mirror.name.clone(), etag: mirror.etag };
     expect(&catalog.delete_mirror(delete).await.unwrap_err(), Reason::ETAG_MISMATCH, "etag");
     let delete = v1::DeleteMirrorRequest { name: mirror.name, etag: fresh.etag };
@@ -107,7 +116,11 @@ async fn a_mask_changes_what_it_names_and_nothing_else() {
     let given = v1::Mirror {
         topics: vec!["x".to_owned()],
         display_name: "shown".to_owned(),
-        topic_creation: Some(v1::TopicCreation { replication_factor: 3, enabled: Some(false), ..Default::default() }),
+        topic_creation: Some(v1::TopicCreation {
+            replication_factor: 3,
+            enabled: Some(false),
+            ..Default::default()
+        }),
         ..v1::Mirror { name: mirror.name.clone(), ..Default::default() }
     };
     let paths = ["display_name", "topic_creation.replication_factor"];
@@ -124,7 +137,8 @@ async fn a_mask_changes_what_it_names_and_nothing_else() {
 async fn without_a_mask_every_mutable_field_is_replaced_but_a_pause_stays() {
     let (catalog, _folder, mirror) = with_mirror().await;
     catalog.set_desired_state(&mirror.name, "", v1::DesiredState::Paused).await.unwrap();
-    let given = v1::Mirror { topics: vec!["x".to_owned()], ..v1::Mirror { name: mirror.name, ..Default::default() } };
+    let given =
+        v1::Mirror { topics: vec!["x".to_owned()], ..v1::Mirror { name: mirror.name, ..Default::default() } };
     let request = v1::UpdateMirrorRequest { mirror: Some(given), ..Default::default() };
     let changed = catalog.update_mirror(request).await.unwrap().resource;
     assert_eq!(changed.topics, ["x"]);
@@ -148,7 +162,10 @@ async fn what_identifies_ranges_can_not_change() {
     }
     // A mask that doesn't name them leaves them alone; naming them unchanged is fine.
     catalog.update_mirror(update(given, &["topics"])).await.unwrap();
-    catalog.update_mirror(update(v1::Mirror { etag: String::new(), ..mirror }, &["source", "naming"])).await.unwrap();
+    catalog
+        .update_mirror(update(v1::Mirror { etag: String::new(), ..mirror }, &["source", "naming"]))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -159,7 +176,11 @@ async fn bad_mirrors_are_refused_with_every_field_that_is_wrong() {
         change(request.mirror.as_mut().unwrap());
         catalog.create_mirror(request, &State::default()).await.unwrap_err()
     };
-    expect(&refused(|m| m.topics = vec!["a".into(), "b[".into()]).await, Reason::INVALID_PATTERN, "mirror.topics[1]");
+    expect(
+        &refused(|m| m.topics = vec!["a".into(), "b[".into()]).await,
+        Reason::INVALID_PATTERN,
+        "mirror.topics[1]",
+    );
     expect(&refused(|m| m.target = m.source.clone()).await, Reason::SOURCE_IS_TARGET, "mirror.target");
     expect(&refused(|m| m.target = "clusters/zzz".into()).await, Reason::CLUSTER_NOT_FOUND, "zzz");
     expect(&refused(|m| m.guarantee = 99).await, Reason::INVALID_FIELD, "mirror.guarantee");
@@ -172,7 +193,11 @@ async fn bad_mirrors_are_refused_with_every_field_that_is_wrong() {
 
     let mut named = create_mirror("m");
     named.mirror.as_mut().unwrap().name = "mirrors/other".to_owned();
-    expect(&catalog.create_mirror(named, &State::default()).await.unwrap_err(), Reason::INVALID_FIELD, "mirror_id");
+    expect(
+        &catalog.create_mirror(named, &State::default()).await.unwrap_err(),
+        Reason::INVALID_FIELD,
+        "mirror_id",
+    );
     let bad_id = catalog.create_mirror(create_mirror("Not An Id"), &State::default()).await.unwrap_err();
     expect(&bad_id, Reason::INVALID_FIELD, "Not An Id");
 }
@@ -192,7 +217,8 @@ async fn a_cluster_in_use_stays_and_an_unused_one_goes() {
 #[tokio::test]
 async fn secrets_in_clear_are_refused_unless_the_store_encrypts_and_never_shown() {
     let mut request = create_cluster("a");
-    let properties = [("sasl.password", "hush"), ("sasl.username", "ann"), ("ssl.key.password", "${env:KEY}")];
+    let properties =
+        [("sasl.password", "hush"), ("sasl.username", "ann"), ("ssl.key.password", "${env:KEY}")];
     request.cluster.as_mut().unwrap().properties =
         properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     let (strict, _folder) = catalog();
@@ -204,7 +230,10 @@ async fn secrets_in_clear_are_refused_unless_the_store_encrypts_and_never_shown(
     let made = catalog.create_cluster(request).await.unwrap().resource;
     let mut shown = hide_secrets(made.clone());
     assert!(!format!("{shown:?}").contains("hush"));
-    assert_eq!((&*shown.properties["sasl.username"], &*shown.properties["ssl.key.password"]), ("ann", "${env:KEY}"));
+    assert_eq!(
+        (&*shown.properties["sasl.username"], &*shown.properties["ssl.key.password"]),
+        ("ann", "${env:KEY}")
+    );
 
     // What was shown can be sent back: the secret stays.
     shown.display_name = "renamed".to_owned();
@@ -237,7 +266,8 @@ async fn a_second_mirror_must_not_write_the_same_topics_from_the_same_source() {
         ..Default::default()
     };
     let id = twinlog_proto::id::MirrorId::from_name(&mirror.name).unwrap();
-    let write = crate::store::Write::put(crate::keys::inventory(&id), crate::state::encode_inventory(&inventory));
+    let write =
+        crate::store::Write::put(crate::keys::inventory(&id), crate::state::encode_inventory(&inventory));
     store.commit(Transaction { guards: vec![], writes: vec![write] }).await.unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
     let cache = crate::state::Cache::start(store, stop.clone()).await.unwrap();

@@ -126,10 +126,14 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
         let controller = settings.controller.clone();
-        let invalid = |e: tonic::transport::Error| {
-            Failure::usage(format!("{controller:?} is no address of a controller: {e}"))
+        let no_address = |why: &dyn std::fmt::Display| {
+            Failure::usage(format!("{controller:?} is no address of a controller: {why}"))
                 .next("give --controller http://host:7420")
         };
+        let invalid = |e: tonic::transport::Error| no_address(&root_cause(&e));
+        if !controller.starts_with("http://") && !controller.starts_with("https://") {
+            return Err(no_address(&"it doesn't begin with http:// or https://"));
+        }
         let mut endpoint = Endpoint::from_shared(controller.clone())
             .map_err(invalid)?
             .connect_timeout(CONNECT_TIMEOUT)

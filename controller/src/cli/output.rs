@@ -76,7 +76,10 @@ pub(super) fn json<M: Message>(name: &str, message: &M) -> Value {
     let descriptor = POOL.get_message_by_name(&format!("twinlog.v1.{name}")).expect("a message of the API");
     let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
         .expect("it was encoded with the same descriptor");
-    let options = SerializeOptions::new().use_proto_field_name(true).stringify_64_bit_integers(false);
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .stringify_64_bit_integers(false)
+        .skip_default_fields(false);
     dynamic
         .serialize_with_options(serde_json::value::Serializer, &options)
         .expect("JSON values hold any message")

@@ -38,6 +38,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(15);
 const START_POLL: Duration = Duration::from_millis(50);
 /// How long the controller may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Signals this close together are one.
+const SAME_SIGNAL: Duration = Duration::from_millis(300);
 /// How often progress is shown: on a terminal, and as lines.
 const REDRAW: Duration = Duration::from_secs(1);
 const LINES: Duration = Duration::from_secs(5);
@@ -58,25 +60,26 @@ pub(super) async fn run(args: Args, start_worker: StartWorker) -> Result<(), Fai
     let store = open_store(&settings.data)?;
     let (listener, address) = listen(settings.listen).await?;
     let mut signals = Signals::new()?;
-    let mut parts = Parts::start(store, listener, address, start_worker);
+    let url = format!("http://{address}");
+    let mut parts = Parts::start(store, listener, url.clone(), start_worker);
     let ended = tokio::select! {
         biased;
-        () = signals.received() => Ok(()),
+        () = signals.received() => print("stopping: committing what is in flight (again Ctrl-C: end at once)"),
         ended = parts.failed() => Err(ended),
-        ended = mirror(&settings, address) => ended,
+        ended = mirror(&settings, &url) => ended,
     };
-    print("stopping: committing what is in flight (again Ctrl-C: end at once)")?;
     tokio::select! {
         biased;
-        () = signals.received() => Err(Failure::new(Kind::Interrupted, "ended at once; started again it goes on where it was")),
-        stopped = parts.stop() => ended.and(stopped),
+        () = signals.received_again() => {
+            Err(Failure::new(Kind::Interrupted, "ended at once; started again it goes on where it was"))
+        }
+        () = parts.stop() => ended,
     }
 }
 
 /// Sets up the mirror and shows its progress, for ever.
-async fn mirror(settings: &Settings, address: SocketAddr) -> Result<(), Failure> {
-    let controller = format!("http://{address}");
-    let connection = connected(&controller).await?;
+async fn mirror(settings: &Settings, controller: &str) -> Result<(), Failure> {
+    let connection = connected(controller).await?;
     let changed = apply::apply(&connection, settings).await?;
     print(&format!(
         "{changed}; API at {controller} (twinlog --controller {controller} status), state in {}",
@@ -152,13 +155,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn start(
-        store: Arc<dyn Store>,
-        listener: TcpListener,
-        address: SocketAddr,
-        start_worker: StartWorker,
-    ) -> Self {
-        let url = format!("http://{address}");
+    fn start(store: Arc<dyn Store>, listener: TcpListener, url: String, start_worker: StartWorker) -> Self {
         let replica = Replica {
             store,
             // The worker of the process before is gone with it: nobody has to be waited for.
@@ -174,7 +171,12 @@ impl Parts {
         let stop = stop_controller.clone();
         let controller =
             tokio::spawn(async move { replica.run(listener, stop).await.map_err(|e| e.to_string()) });
-        let worker = tokio::spawn(start_worker(WorkerSettings { controller: url }, stop_worker.clone()));
+        let stop = stop_worker.clone();
+        let worker = tokio::spawn(async move {
+            // Before the controller answers, a worker could only complain. What is wrong with it is said by others.
+            let _ = connected(&url).await;
+            start_worker(WorkerSettings { controller: url }, stop).await
+        });
         Self { stop_worker, worker, stop_controller, controller }
     }
 
@@ -192,17 +194,16 @@ impl Parts {
         Failure::new(Kind::Failed, format!("the {part} in this process failed: {why}"))
     }
 
-    async fn stop(&mut self) -> Result<(), Failure> {
+    /// The store is consistent at any moment: a controller that doesn't end in time is left alone.
+    async fn stop(&mut self) {
         self.stop_worker.cancel();
         if !self.worker.is_finished() {
             let _ = (&mut self.worker).await;
         }
         self.stop_controller.cancel();
         if !self.controller.is_finished() {
-            // The store is consistent at any moment: a controller that doesn't end in time is left alone.
             let _ = tokio::time::timeout(STOP_TIMEOUT, &mut self.controller).await;
         }
-        Ok(())
     }
 }
 
@@ -220,6 +221,17 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Some send one stop as several signals, to the process and to its group: those count once.
+    async fn received_again(&mut self) {
+        let once = tokio::time::Instant::now() + SAME_SIGNAL;
+        loop {
+            self.received().await;
+            if tokio::time::Instant::now() > once {
+                return;
+            }
         }
     }
 }

@@ -177,7 +177,7 @@ fn ranges(status: &v1::MirrorStatus) -> String {
         table.row([
             range.target_topic.clone(),
             format!("{}-{last}", range.first_partition),
-            range.worker.clone(),
+            human::id(&range.worker),
             range.epoch.to_string(),
             human::state(range.state().as_str_name()),
             human::count(range.partitions.iter().map(|p| p.lag_records).sum()),

@@ -1,0 +1,191 @@
+//! The `twinlog` binary as a person and a program see it: what it prints, where, and its exit code.
+
+use std::process::{Output, Stdio};
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use twinlog_proto::v1;
+
+use crate::service::{Service, create_mirror};
+use crate::worker::Worker;
+
+async fn twinlog(service: &Service, args: &[&str]) -> Output {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_twinlog"));
+    command.env_clear().env("TWINLOG_CONTROLLER", &service.url).args(args);
+    command.output().await.unwrap()
+}
+
+/// Standard output of a command that succeeds.
+async fn out(service: &Service, args: &[&str]) -> String {
+    let output = twinlog(service, args).await;
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success() && err.is_empty(), "{args:?}: {out}{err}");
+    out
+}
+
+/// Exit code and standard error of a command that fails.
+async fn fails(service: &Service, args: &[&str]) -> (i32, String) {
+    let output = twinlog(service, args).await;
+    assert!(output.stdout.is_empty(), "{args:?}: errors belong on stderr");
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[tokio::test]
+async fn tables_for_people() {
+    let service = Service::with_clusters().await;
+    assert_eq!(
+        out(&service, &["cluster", "list"]).await,
+        "ID   BOOTSTRAP SERVERS   SECURITY    NAME\n\
+         a    host:9092           PLAINTEXT   -\n\
+         b    host:9092           PLAINTEXT   -\n"
+    );
+    assert_eq!(
+        out(&service, &["mirror", "create", "m", "--source", "a", "--target", "b", "--topics", "x,y"]).await,
+        "mirror m created; see it work: twinlog mirror watch m\n"
+    );
+    assert_eq!(
+        out(&service, &["mirror", "get", "m"]).await.lines().take(3).collect::<Vec<_>>(),
+        ["mirror         m", "flow           a -> b", "topics         x, y"]
+    );
+    assert_eq!(out(&service, &["mirror", "pause", "m"]).await, "mirror m pauses\n");
+    assert_eq!(
+        out(&service, &["worker", "list"]).await,
+        "no workers are connected; start one: twinlog-worker --controller URL\n"
+    );
+}
+
+#[tokio::test]
+async fn plans_tests_and_translations_come_from_a_worker() {
+    let service = Service::with_clusters().await;
+    let _worker = Worker::start(&service).await;
+    let create = ["mirror", "create", "m", "--source", "a", "--target", "b", "--topics", "orders", "--plan"];
+    assert_eq!(
+        out(&service, &create).await,
+        "SOURCE TOPIC   TARGET TOPIC   PARTITIONS   ACTION   REASON\n\
+         orders         a.orders                3   create   -\n\
+         1 topics with 3 partitions match, 0 topics don't\n\
+         Nothing was created. Without --plan, mirror m would do this.\n"
+    );
+    service.mirrors().create_mirror(create_mirror("m")).await.unwrap();
+    let translate = ["offsets", "translate", "m", "--offset", "orders:0:5", "--offset", "orders:1:1000"];
+    assert_eq!(
+        out(&service, &translate).await,
+        "SOURCE TOPIC   PARTITION   SOURCE OFFSET   TARGET TOPIC   TARGET OFFSET   NOTE\n\
+         orders                 0               5   a.orders                   6   -\n\
+         orders                 1           1,000   a.orders                   -   NOT_YET_MIRRORED\n"
+    );
+    assert!(out(&service, &["cluster", "test", "a"]).await.starts_with("reachable from w1"));
+}
+
+#[tokio::test]
+async fn json_and_yaml_for_programs() {
+    let service = Service::with_clusters().await;
+    let clusters: serde_json::Value =
+        serde_json::from_str(&out(&service, &["cluster", "list", "-o", "json"]).await).unwrap();
+    assert_eq!(clusters[0]["name"], "clusters/a");
+    assert_eq!(clusters[0]["bootstrap_servers"][0], "host:9092");
+    service.mirrors().create_mirror(create_mirror("m")).await.unwrap();
+    let yaml = out(&service, &["-o", "yaml", "mirror", "get", "m"]).await;
+    assert!(
+        yaml.contains("guarantee: EXACTLY_ONCE\n") && yaml.contains("sync_group_offsets: false\n"),
+        "{yaml}"
+    );
+    let status: serde_json::Value =
+        serde_json::from_str(&out(&service, &["mirror", "status", "m", "-o", "json"]).await).unwrap();
+    assert_eq!(status["totals"]["lag_records"], 0);
+}
+
+#[tokio::test]
+async fn errors_have_stable_codes_and_end_with_the_next_step() {
+    let service = Service::with_clusters().await;
+    let create = |topics| ["mirror", "create", "m", "--source", "a", "--target", "b", "--topics", topics];
+    assert_eq!(
+        fails(&service, &["mirror", "get", "none"]).await,
+        (
+            3,
+            "error: there is no mirror none: list the mirrors to see their ids\n\
+             reason: MIRROR_NOT_FOUND\n\
+             next: twinlog mirror list\n"
+                .to_owned()
+        )
+    );
+    for (args, code, says) in [
+        (&create("a[")[..], 2, "position 1"),
+        (&["cluster", "add", "a", "--bootstrap-servers", "host:1"], 4, "ALREADY_EXISTS"),
+        (
+            &["cluster", "add", "c", "--bootstrap-servers", "host:1", "--property", "sasl.password=x"],
+            2,
+            "LITERAL_SECRET",
+        ),
+        (&["cluster", "test", "a"], 5, "next: start one: twinlog-worker"),
+        (&["worker", "drain", "w"], 3, "next: twinlog worker list"),
+        (&["mirror", "frobnicate"], 2, "frobnicate"),
+        (
+            &["mirror", "create", "m", "--source", "a", "--target", "b", "--topics", "a", "--start", "soon"],
+            2,
+            "soon",
+        ),
+        (&["--controller", "http://127.0.0.1:1", "status"], 5, "next: start one (twinlog-controller"),
+        (&["--controller", "nonsense", "status"], 2, "next: give --controller"),
+        (&["run", "--source", "a:1", "--topics", "x"], 2, "next: give --target"),
+    ] {
+        let (exit, error) = fails(&service, args).await;
+        assert_eq!(exit, code, "{args:?}: {error}");
+        assert!(error.contains(says), "{args:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn watching_without_a_terminal_prints_plain_lines() {
+    let service = Service::with_clusters().await;
+    service.mirrors().create_mirror(create_mirror("m")).await.unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_twinlog"));
+    command.env_clear().env("TWINLOG_CONTROLLER", &service.url).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut watch = command.args(["mirror", "watch", "m", "--interval", "100ms"]).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let first = lines.next_line().await.unwrap().unwrap();
+    assert!(first.contains(" m pending: 0 records copied"), "{first}");
+
+    let request = v1::DeleteMirrorRequest { name: "mirrors/m".to_owned(), etag: String::new() };
+    service.mirrors().delete_mirror(request).await.unwrap();
+    let mut last = first;
+    while let Some(line) = lines.next_line().await.unwrap() {
+        assert!(!line.contains('\x1b'), "{line}");
+        last = line;
+    }
+    assert_eq!(last, "mirrors/m was deleted");
+    assert!(watch.wait().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_configuration_file_is_read_and_unknown_fields_in_it_are_refused() {
+    let service = Service::with_clusters().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let run = async |text: String| {
+        std::fs::write(&path, text).unwrap();
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_twinlog"));
+        command.env_clear().env("TWINLOG_CLI_CONFIG", &path).args(["cluster", "list"]);
+        command.output().await.unwrap()
+    };
+    let output = run(format!("controller = {:?}\noutput = \"json\"\n", service.url)).await;
+    assert!(output.status.success() && output.stdout.starts_with(b"["), "{output:?}");
+    let output = run("controler = \"x\"\n".to_owned()).await;
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error.contains("unknown field `controler`") && error.contains("line 1"), "{error}");
+}
+
+#[tokio::test]
+async fn completion_and_help_need_no_controller() {
+    for args in
+        [&["completion", "bash"][..], &["completion", "zsh"], &["mirror", "create", "--help"], &["--version"]]
+    {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_twinlog"))
+            .env_clear()
+            .args(args)
+            .output()
+            .await
+            .unwrap();
+        assert!(output.status.success() && !output.stdout.is_empty(), "{args:?}");
+    }
+}

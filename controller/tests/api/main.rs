@@ -1,0 +1,10 @@
+//! The public API over a real port: controller on the embedded store, a worker that answers questions, tonic clients, and the
+//! `twinlog` binary as a program sees it.
+
+mod cli;
+mod clusters;
+mod mirrors;
+mod service;
+mod watch;
+mod web;
+mod worker;

@@ -1,0 +1,122 @@
+//! WatchMirrors: nothing is missed and nothing comes twice, also over a lost stream.
+
+use twinlog_proto::reason::Reason;
+use twinlog_proto::v1;
+use twinlog_proto::v1::watch_mirrors_response::Event;
+
+use crate::service::{PATIENCE, Service, create_mirror, expect};
+
+type Stream = tonic::Streaming<v1::WatchMirrorsResponse>;
+
+async fn watch(service: &Service, request: v1::WatchMirrorsRequest) -> Stream {
+    service.mirrors().watch_mirrors(request).await.unwrap().into_inner()
+}
+
+fn since(revision: i64) -> v1::WatchMirrorsRequest {
+    v1::WatchMirrorsRequest { revision, ..Default::default() }
+}
+
+async fn next(stream: &mut Stream) -> v1::WatchMirrorsResponse {
+    tokio::time::timeout(PATIENCE, stream.message())
+        .await
+        .expect("a message in time")
+        .unwrap()
+        .expect("no end")
+}
+
+/// What a message says, in short.
+fn short(message: &v1::WatchMirrorsResponse) -> String {
+    match message.event.as_ref().unwrap() {
+        Event::Mirror(mirror) => format!("{} {}", mirror.name, mirror.desired_state().as_str_name()),
+        Event::Deleted(deleted) => format!("{} deleted", deleted.name),
+        Event::Status(status) => format!("{} status", status.name),
+        Event::Synced(_) => "synced".to_owned(),
+    }
+}
+
+async fn set(service: &Service, id: &str, running: bool) {
+    let name = format!("mirrors/{id}");
+    if running {
+        service
+            .mirrors()
+            .resume_mirror(v1::ResumeMirrorRequest { name, ..Default::default() })
+            .await
+            .unwrap();
+    } else {
+        service.mirrors().pause_mirror(v1::PauseMirrorRequest { name, ..Default::default() }).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_watch_shows_the_present_then_changes_and_resumes_where_it_was() {
+    let service = Service::with_clusters().await;
+    service.mirrors().create_mirror(create_mirror("m")).await.unwrap();
+    let mut stream = watch(&service, since(0)).await;
+    assert_eq!(short(&next(&mut stream).await), "mirrors/m RUNNING");
+    assert_eq!(short(&next(&mut stream).await), "synced");
+
+    set(&service, "m", false).await;
+    let paused = next(&mut stream).await;
+    assert_eq!(short(&paused), "mirrors/m PAUSED");
+    let Some(Event::Mirror(mirror)) = &paused.event else { panic!("{paused:?}") };
+    assert_eq!(mirror.etag, paused.revision.to_string());
+
+    // Away while three things happen.
+    drop(stream);
+    set(&service, "m", true).await;
+    service.mirrors().create_mirror(create_mirror("n")).await.unwrap();
+    let delete = v1::DeleteMirrorRequest { name: "mirrors/m".to_owned(), etag: String::new() };
+    service.mirrors().delete_mirror(delete).await.unwrap();
+    let mut stream = watch(&service, since(paused.revision)).await;
+    for expected in ["mirrors/m RUNNING", "mirrors/n RUNNING", "mirrors/m deleted"] {
+        assert_eq!(short(&next(&mut stream).await), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_list_and_a_watch_from_its_revision_miss_nothing() {
+    let service = Service::with_clusters().await;
+    let listed =
+        service.mirrors().list_mirrors(v1::ListMirrorsRequest::default()).await.unwrap().into_inner();
+    service.mirrors().create_mirror(create_mirror("m")).await.unwrap();
+    let mut stream = watch(&service, since(listed.revision)).await;
+    assert_eq!(short(&next(&mut stream).await), "mirrors/m RUNNING");
+}
+
+#[tokio::test]
+async fn one_mirror_can_be_watched_with_its_status() {
+    let service = Service::with_clusters().await;
+    for id in ["m", "n"] {
+        service.mirrors().create_mirror(create_mirror(id)).await.unwrap();
+    }
+    let request = v1::WatchMirrorsRequest {
+        name: "mirrors/n".to_owned(),
+        status_interval: Some(prost_types::Duration { seconds: 0, nanos: 100_000_000 }),
+        ..Default::default()
+    };
+    let mut stream = watch(&service, request).await;
+    for expected in ["mirrors/n RUNNING", "synced", "mirrors/n status", "mirrors/n status"] {
+        assert_eq!(short(&next(&mut stream).await), expected);
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_watched_is_refused() {
+    let service = Service::with_clusters().await;
+    let request = v1::WatchMirrorsRequest { name: "mirrors/none".to_owned(), ..Default::default() };
+    expect(service.mirrors().watch_mirrors(request).await, Reason::MIRROR_NOT_FOUND, "none");
+    expect(service.mirrors().watch_mirrors(since(-1)).await, Reason::INVALID_FIELD, "negative");
+    let status_interval = Some(prost_types::Duration { seconds: 0, nanos: 1 });
+    let request = v1::WatchMirrorsRequest { status_interval, ..Default::default() };
+    expect(service.mirrors().watch_mirrors(request).await, Reason::INVALID_FIELD, "100ms");
+}
+
+#[tokio::test]
+async fn a_stopping_controller_ends_its_watches_with_a_status() {
+    let service = Service::start().await;
+    let mut stream = watch(&service, since(0)).await;
+    assert_eq!(short(&next(&mut stream).await), "synced");
+    service.stop().await;
+    let ended = tokio::time::timeout(PATIENCE, stream.message()).await.expect("it ends in time");
+    assert_eq!(ended.unwrap_err().code(), tonic::Code::Unavailable);
+}
