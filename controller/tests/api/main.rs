@@ -1,6 +1,9 @@
 //! The public API over a real port: controller on the embedded store, a worker that answers questions, tonic clients, and the
 //! `twinlog` binary as a program sees it.
 
+// Helpers of tests fail as tests do.
+#![allow(clippy::unwrap_used)]
+
 mod cli;
 mod clusters;
 mod mirrors;
