@@ -27,6 +27,8 @@ use crate::store::{self, Candidate, CommitOutcome, LeaderInfo, Store, StoreError
 
 /// Pause before this replica campaigns again after an error.
 const CAMPAIGN_RETRY: Duration = Duration::from_millis(500);
+/// A replica that leads no more, and hears of no other leader for this long, closes its sessions.
+const CUT_OFF: Duration = Duration::from_secs(10);
 /// How long giving a leadership back may take.
 const RESIGN_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long this replica may take to see its own write.
@@ -172,7 +174,7 @@ impl Controller {
 
     /// Every worker, by id. NO_LEADER while nobody leads.
     pub async fn workers(&self) -> Result<Vec<v1::Worker>, Status> {
-        if self.is_leader() {
+        if self.replica.knows_the_fleet() {
             return Ok(self.replica.workers());
         }
         let mut peer = self.replica.relay.peer()?;
@@ -190,7 +192,7 @@ impl Controller {
 
     /// Starts a drain or (`cancel`) takes it back. WORKER_NOT_FOUND, NO_LEADER, STORE_UNAVAILABLE.
     pub async fn drain_worker(&self, id: &WorkerId, cancel: bool) -> Result<v1::Worker, Status> {
-        if self.is_leader() {
+        if self.replica.knows_the_fleet() {
             return self.replica.drain(id, cancel).await;
         }
         let mut peer = self.replica.relay.peer()?;
@@ -200,7 +202,7 @@ impl Controller {
 
     /// Asks a worker. NO_LEADER, NO_WORKER, NO_ELIGIBLE_WORKER, TOO_MANY, QUERY_TIMEOUT, or the reason the worker gave.
     pub async fn query(&self, question: Question) -> Result<Answered, Status> {
-        if self.is_leader() {
+        if self.replica.knows_the_fleet() {
             return self.replica.ask(question).await;
         }
         let mut peer = self.replica.relay.peer()?;
@@ -225,7 +227,7 @@ impl Controller {
 
     /// State with causes, per topic and per range. MIRROR_NOT_FOUND, NO_LEADER.
     pub async fn mirror_status(&self, id: &MirrorId) -> Result<v1::MirrorStatus, Status> {
-        if self.is_leader() {
+        if self.replica.knows_the_fleet() {
             return self.replica.mirror_status(id);
         }
         let mut peer = self.replica.relay.peer()?;
@@ -235,7 +237,7 @@ impl Controller {
 
     /// Every range of a mirror, by target topic and block. MIRROR_NOT_FOUND, NO_LEADER.
     pub async fn ranges(&self, id: &MirrorId) -> Result<Vec<v1::RangeStatus>, Status> {
-        if self.is_leader() {
+        if self.replica.knows_the_fleet() {
             return self.replica.ranges(id);
         }
         let mut peer = self.replica.relay.peer()?;
@@ -277,9 +279,10 @@ impl Replica {
         self.leading.borrow().is_some()
     }
 
-    pub(crate) fn leading(&self) -> Result<Term, Status> {
-        let term = *self.leading.borrow();
-        term.ok_or_else(|| relay::no_leader("this replica does not lead"))
+    /// Whether this replica knows the fleet: it leads, or it did and nobody does so instead, as when the store is away.
+    pub(crate) fn knows_the_fleet(&self) -> bool {
+        let elsewhere = || self.cache.snapshot().leader.as_ref().is_some_and(|l| l.id != self.config.id);
+        self.is_leader() || (!self.fleet.is_empty() && !elsewhere())
     }
 
     pub(crate) fn welcome(&self) -> v1::Welcome {
@@ -381,18 +384,23 @@ async fn campaign(replica: Arc<Replica>) {
 }
 
 /// Once another replica leads, this one's sessions end: the workers reconnect and reach the leader. While nobody leads they
-/// stay open, as this replica may lead again.
+/// stay open for a while, as this replica may lead again. Not for ever: it may be the only one that can't see the store, and
+/// then its workers must find the leader that it doesn't know of.
 async fn make_way(replica: Arc<Replica>) {
     let mut states = replica.cache.subscribe();
+    let mut leading = replica.leading.subscribe();
     loop {
+        let leads = leading.borrow_and_update().is_some();
         let elsewhere = states.borrow_and_update().leader.as_ref().is_some_and(|l| l.id != replica.config.id);
-        if elsewhere && !replica.is_leader() {
-            replica.fleet.close_all();
+        if elsewhere && !leads {
+            replica.fleet.close_sessions();
         }
         tokio::select! {
             biased;
             () = replica.stop.cancelled() => return,
+            _ = leading.changed() => {}
             changed = states.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(CUT_OFF), if !leads => replica.fleet.close_sessions(),
         }
     }
 }

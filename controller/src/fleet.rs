@@ -123,6 +123,8 @@ impl Fleet {
     /// A term of this replica begins: workers that the store names and that are not here get time to come.
     pub(crate) fn begin_term(&self, term: Term, state: &State, now: Instant) {
         let mut members = self.members();
+        // Whoever is not connected now may be anywhere: it gets the same time as those this replica never saw.
+        members.by_id.retain(|_, member| member.link.is_some());
         let mut named: BTreeSet<&WorkerId> = state.drains.iter().collect();
         for assignment in state.assignments.values() {
             named.extend(assignment.worker.iter().chain(&assignment.previous));
@@ -141,19 +143,23 @@ impl Fleet {
         self.changed.notify_one();
     }
 
-    /// This replica leads no more. Streams stay open: only when someone else leads must they end (`close_all`).
+    /// This replica leads no more. Streams stay open: only when someone else leads must they end (`close_sessions`).
     pub(crate) fn end_term(&self) {
         self.members().term = None;
     }
 
-    /// Closes every stream: the workers go on, and connect to the leader through whichever replica they reach.
-    pub(crate) fn close_all(&self) {
-        let mut members = self.members();
-        for member in std::mem::take(&mut members.by_id).into_values() {
-            if let Some(link) = member.link {
+    /// Closes every stream: the workers go on, and connect to the leader through whichever replica they reach. What they
+    /// reported last stays to be seen until somebody else leads.
+    pub(crate) fn close_sessions(&self) {
+        for member in self.members().by_id.values() {
+            if let Some(link) = &member.link {
                 link.close.cancel();
             }
         }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members().by_id.is_empty()
     }
 
     /// A worker has connected. Returns the number of its session.

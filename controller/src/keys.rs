@@ -23,7 +23,7 @@ pub fn mirror(id: &MirrorId) -> String {
     format!("{MIRRORS}{id}")
 }
 
-/// Value: `v1::Inventory`, see `state::encode_inventory`.
+/// Value: `v1::Inventory`, see `inventory::encode`.
 pub fn inventory(id: &MirrorId) -> String {
     format!("{INVENTORY}{id}")
 }

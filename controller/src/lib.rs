@@ -11,6 +11,7 @@ pub mod config;
 pub mod controller;
 pub mod fleet;
 mod handover;
+pub mod inventory;
 pub mod keys;
 pub mod metrics;
 pub mod peer;

@@ -9,6 +9,7 @@ use twinlog_proto::reason::{Reason, bad_request};
 use twinlog_proto::{telemetry, v1};
 
 use crate::controller::{Replica, question_of};
+use crate::relay;
 
 #[derive(Clone)]
 pub struct Peer {
@@ -17,8 +18,11 @@ pub struct Peer {
 
 impl Peer {
     fn leader(&self) -> Result<&Replica, Status> {
-        self.replica.leading()?;
-        Ok(&self.replica)
+        if self.replica.knows_the_fleet() {
+            Ok(&self.replica)
+        } else {
+            Err(relay::no_leader("this replica does not lead"))
+        }
     }
 }
 

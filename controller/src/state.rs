@@ -16,6 +16,7 @@ use twinlog_proto::id::{ClusterId, MirrorId, TaskName, Term, WorkerId};
 use twinlog_proto::{model, v1};
 
 use crate::assignment::Assignment;
+use crate::inventory;
 use crate::keys;
 use crate::store::{Entry, Event, LeaderInfo, Snapshot, Store, StoreError};
 
@@ -115,7 +116,7 @@ impl State {
             Arc::make_mut(&mut self.mirrors).insert(id, Arc::new(decode_mirror(entry)?));
         } else if let Some(id) = key.strip_prefix(keys::INVENTORY) {
             let id = MirrorId::new(id).map_err(|e| e.to_string())?;
-            let inventory = decode_inventory(&entry.value)?;
+            let inventory = inventory::decode(&entry.value)?;
             let state = InventoryState { inventory, mod_revision: entry.mod_revision };
             Arc::make_mut(&mut self.inventories).insert(id, Arc::new(state));
         } else if let Some(task) = key.strip_prefix(keys::ASSIGNMENTS) {
@@ -166,36 +167,6 @@ pub fn decode_mirror(entry: &Entry) -> Result<MirrorState, String> {
     let model = model::Mirror::parse(&wire).map_err(|violations| format!("{violations:?}"))?;
     let (create_revision, mod_revision) = (entry.create_revision, entry.mod_revision);
     Ok(MirrorState { wire, model: Arc::new(model), create_revision, mod_revision })
-}
-
-/// Parses a stored inventory.
-pub fn decode_inventory(value: &[u8]) -> Result<v1::Inventory, String> {
-    v1::Inventory::decode(value).map_err(|e| e.to_string())
-}
-
-/// The value to store for an inventory.
-pub fn encode_inventory(inventory: &v1::Inventory) -> bytes::Bytes {
-    inventory.encode_to_vec().into()
-}
-
-/// Whether two inventories say the same, whenever they were made.
-pub(crate) fn same_inventory(a: &v1::Inventory, b: &v1::Inventory) -> bool {
-    let v1::Inventory {
-        topics,
-        blocked,
-        warnings,
-        groups,
-        source_kafka_cluster_id,
-        target_kafka_cluster_id,
-        time: _,
-    } = a;
-    let cause = |cause: &Option<v1::Cause>| cause.as_ref().map(|c| (c.reason.clone(), c.message.clone()));
-    cause(blocked) == cause(&b.blocked)
-        && *topics == b.topics
-        && *warnings == b.warnings
-        && *groups == b.groups
-        && *source_kafka_cluster_id == b.source_kafka_cluster_id
-        && *target_kafka_cluster_id == b.target_kafka_cluster_id
 }
 
 /// Keeps a `State` current. Clone the `Arc`; it lives until its stop token is cancelled.

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use tracing::error;
 use twinlog_proto::id::{TaskName, WorkerId};
 
 use crate::assignment::Assignment;
 use crate::fleet::Members;
 use crate::handover::Holders;
-use crate::keys;
 use crate::planner::{Placement, Plan};
-use crate::state::{self, State};
-use crate::store::Write;
+use crate::state::State;
+use crate::store::{MAX_TXN_BYTES, Write};
+use crate::{inventory, keys};
 
 /// Writes that turn the stored assignments into the planned ones.
 pub(super) fn assignments(plan: &Plan, state: &State, holders: &Holders<'_>) -> Vec<Write> {
@@ -63,9 +64,15 @@ pub(super) fn inventories(members: &Members, state: &State) -> Vec<Write> {
             // The survey saw nothing: what was known stays.
             next.topics = stored.map(|inventory| inventory.topics.clone()).unwrap_or_default();
         }
-        if stored.is_none_or(|stored| !state::same_inventory(stored, &next)) {
-            writes.push(Write::put(keys::inventory(mirror), state::encode_inventory(&next)));
+        if stored.is_some_and(|stored| inventory::same(stored, &next)) {
+            continue;
         }
+        let write = Write::put(keys::inventory(mirror), inventory::encode(&next));
+        if write.bytes() > MAX_TXN_BYTES {
+            error!(%mirror, topics = next.topics.len(), bytes = write.bytes(), "the inventory is too large to store");
+            continue;
+        }
+        writes.push(write);
     }
     let gone = state.inventories.keys().filter(|mirror| !state.mirrors.contains_key(*mirror));
     writes.extend(gone.map(|mirror| Write::delete(keys::inventory(mirror))));

@@ -1,6 +1,7 @@
 //! The control path with real sessions and workers that only pretend to copy: who runs what, and when, must be right
 //! whatever gets lost, repeated, killed or paused. The store is the embedded one; `replicas.rs` runs two on etcd.
 
+mod chaos;
 #[path = "../store/etcd_process.rs"]
 mod etcd_process;
 mod ledger;

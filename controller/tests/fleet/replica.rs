@@ -48,11 +48,52 @@ impl Replica {
         Self { controller, address, stop, server }
     }
 
+    /// A replica in a runtime of its own, that can die.
+    pub fn start_apart(
+        id: &'static str,
+        store: impl AsyncFnOnce() -> Arc<dyn Store> + Send + 'static,
+    ) -> Doomed {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let handle = runtime.handle().clone();
+        std::thread::spawn(move || {
+            handle.block_on(async {
+                let replica = Self::start(id, store().await).await;
+                sender.send((replica.address.clone(), replica.controller.clone())).unwrap();
+                std::mem::forget(replica);
+            });
+        });
+        let (address, controller) = receiver.recv().unwrap();
+        Doomed { address, controller, runtime: Some(runtime) }
+    }
+
     /// Stops in good order: the leadership is given back.
     pub async fn stop(self) {
         self.stop.cancel();
         self.controller.stopped().await;
         self.server.abort();
+    }
+}
+
+/// As a process of its own: killed, it gives nothing back.
+pub struct Doomed {
+    pub address: String,
+    pub controller: Arc<Controller>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Doomed {
+    pub fn kill(mut self) {
+        self.runtime.take().expect("it is killed once").shutdown_background();
+    }
+}
+
+impl Drop for Doomed {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use twinlog_controller::fleet::Question;
+use twinlog_controller::store::Store;
 use twinlog_controller::store::etcd::EtcdStore;
 use twinlog_proto::id::{MirrorId, WorkerId};
 use twinlog_proto::{reason, v1};
@@ -82,7 +83,7 @@ async fn a_replica_that_does_not_lead_answers_for_the_leader() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_leader_goes_and_nothing_moves() {
     let pair = Pair::new().await;
-    let (one, two) = pair.two_workers().await;
+    let (one, mut two) = pair.two_workers().await;
     let before = (one.running(), two.running());
     let Pair { leader, follower, ledger, etcd, .. } = pair;
     leader.stop().await;
@@ -97,7 +98,7 @@ async fn the_leader_goes_and_nothing_moves() {
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!((one.running(), two.running()), before);
     // The new leader does all that the old one did.
-    two.kill();
+    two.kill().await;
     eventually("the lost worker is replaced", || one.running().len() == TASKS).await;
     ledger.assert_one_owner_each();
     drop(etcd);
@@ -160,4 +161,34 @@ async fn without_a_leader_calls_say_so_and_when_to_come_back() {
     assert_eq!(error.code(), tonic::Code::Unavailable);
     let hint = tonic_types::StatusExt::get_details_retry_info(&error).unwrap();
     assert!(hint.retry_delay.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_leader_is_replaced_within_its_lease_and_nothing_moves() {
+    let etcd = Etcd::start();
+    let store = etcd.connect("").await;
+    put_clusters(&store).await;
+    put_mirror(&store, &mirror("m")).await;
+    let for_leader = store.clone();
+    let leader = Replica::start_apart("one", async move || Arc::new(for_leader) as Arc<dyn Store>);
+    eventually("the first leads", || leader.controller.is_leader()).await;
+    let follower = Replica::start("two", Arc::new(etcd.connect("").await)).await;
+    let ledger = Ledger::default();
+    let addresses = vec![leader.address.clone(), follower.address.clone()];
+    let worker = |id: &str| FakeWorker::start(Spec::new(id), addresses.clone(), &ledger);
+    let (one, two) = (worker("w1"), worker("w2"));
+    eventually("both have their share", || {
+        one.ranges() == 6 && two.ranges() == 6 && one.running().len().abs_diff(two.running().len()) == 1
+    })
+    .await;
+    let before = (one.running(), two.running());
+    let killed = Instant::now();
+    leader.kill();
+    eventually("the other leads", || follower.controller.is_leader()).await;
+    let took = killed.elapsed();
+    assert!(took < Duration::from_secs(5), "with a TTL of 2 s it took {took:?}");
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!((one.running(), two.running()), before);
+    ledger.assert_one_owner_each();
+    println!("another leads after {took:?}");
 }

@@ -2,9 +2,10 @@
 //! older, report what runs and what still drains, keep running without a controller, reconnect elsewhere.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -54,6 +55,7 @@ pub struct FakeWorker {
     pub spec: Spec,
     ledger: Ledger,
     order: watch::Sender<Order>,
+    cut: Arc<Notify>,
     running: watch::Receiver<BTreeMap<String, i64>>,
     refused: watch::Receiver<Option<v1::Cause>>,
     task: JoinHandle<()>,
@@ -64,7 +66,9 @@ impl FakeWorker {
         let (order, orders) = watch::channel(Order::Run);
         let (running, shown) = watch::channel(BTreeMap::new());
         let (refused, refusal) = watch::channel(None);
+        let cut = Arc::new(Notify::new());
         let life = Life {
+            cut: cut.clone(),
             spec: spec.clone(),
             ledger: ledger.clone(),
             orders,
@@ -75,7 +79,7 @@ impl FakeWorker {
             tasks: BTreeMap::new(),
         };
         let task = tokio::spawn(life.live(controllers));
-        Self { spec, ledger: ledger.clone(), order, running: shown, refused: refusal, task }
+        Self { spec, ledger: ledger.clone(), order, cut, running: shown, refused: refusal, task }
     }
 
     pub fn running(&self) -> BTreeMap<String, i64> {
@@ -91,9 +95,15 @@ impl FakeWorker {
     }
 
     /// As kill -9: connections close, nothing is said.
-    pub fn kill(&self) {
+    pub async fn kill(&mut self) {
         self.task.abort();
+        let _ = (&mut self.task).await;
         self.vanish();
+    }
+
+    /// The connection breaks; it is made again at once.
+    pub fn disconnect(&self) {
+        self.cut.notify_one();
     }
 
     pub fn freeze(&self) {
@@ -129,6 +139,7 @@ struct Task {
 }
 
 struct Life {
+    cut: Arc<Notify>,
     spec: Spec,
     ledger: Ledger,
     orders: watch::Receiver<Order>,
@@ -143,7 +154,7 @@ struct Life {
 impl Life {
     async fn live(mut self, controllers: Vec<String>) {
         for controller in controllers.iter().cycle() {
-            self.session(controller).await;
+            let _ = self.session(controller).await;
             self.settle();
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
@@ -157,7 +168,8 @@ impl Life {
         let mut inbound = client.session(ReceiverStream::new(messages)).await.ok()?.into_inner();
         let mut report = tokio::time::interval(REPORT);
         loop {
-            if *self.orders.borrow() == Order::Freeze {
+            let order = *self.orders.borrow_and_update();
+            if order == Order::Freeze {
                 let _ = self.orders.wait_for(|order| *order != Order::Freeze).await;
                 for task in self.tasks.keys() {
                     // It doesn't know yet that it has lost them; the fence at the target is what keeps this harmless.
@@ -167,6 +179,7 @@ impl Life {
             tokio::select! {
                 biased;
                 _ = self.orders.changed() => continue,
+                () = self.cut.notified() => return None,
                 message = inbound.message() => match message.ok()??.message? {
                     In::Assignments(set) => self.apply(set),
                     In::Query(query) => {
