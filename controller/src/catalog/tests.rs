@@ -266,8 +266,7 @@ async fn a_second_mirror_must_not_write_the_same_topics_from_the_same_source() {
         ..Default::default()
     };
     let id = twinlog_proto::id::MirrorId::from_name(&mirror.name).unwrap();
-    let write =
-        crate::store::Write::put(crate::keys::inventory(&id), crate::state::encode_inventory(&inventory));
+    let write = crate::store::Write::put(crate::keys::inventory(&id), crate::inventory::encode(&inventory));
     store.commit(Transaction { guards: vec![], writes: vec![write] }).await.unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
     let cache = crate::state::Cache::start(store, stop.clone()).await.unwrap();

@@ -199,7 +199,6 @@ proptest! {
     #[test]
     fn a_new_worker_takes_no_more_than_its_share(mut world in worlds()) {
         world.settle();
-        let before = world.current.clone();
         world.workers.push(worker(900));
         let plan = world.settle();
         assert_balanced(&world, &plan);
