@@ -84,6 +84,12 @@ impl Chunk {
         SourceOffset(self.last().source_end())
     }
 
+    /// Source offset of the first mapped record.
+    pub fn first_record(&self) -> SourceOffset {
+        let first = self.segments.iter().find(|s| s.len > 0);
+        SourceOffset(first.unwrap_or(&self.first()).source)
+    }
+
     /// Where the first mapped record lies.
     pub fn target_start(&self) -> TargetOffset {
         let first = self.segments.iter().find(|s| s.len > 0);

@@ -17,6 +17,8 @@ pub(crate) type StoredAt = (i32, i64);
 #[derive(Debug, Clone)]
 struct Closed {
     source: i64,
+    /// Where its first record is, on both sides.
+    first: i64,
     target: i64,
     stored_at: StoredAt,
     bytes: Option<Arc<[u8]>>,
@@ -46,7 +48,8 @@ impl History {
         let source = chunk.source_start().0;
         self.closed.retain(|c| c.source < source);
         let target = chunk.target_start().0;
-        self.closed.push(Closed { source, target, stored_at, bytes: Some(bytes.into()) });
+        let first = chunk.first_record().0;
+        self.closed.push(Closed { source, first, target, stored_at, bytes: Some(bytes.into()) });
     }
 
     /// The open chunk as the newest progress has it.
@@ -84,16 +87,22 @@ impl History {
             return Ok(Lookup::Found(open.find(position)));
         }
         let after = closed.partition_point(|c| c.source <= position.0);
-        let Some(chunk) = closed[..after].last() else {
-            return Ok(Lookup::Found(Found::Before(TargetOffset(closed[0].target))));
-        };
-        let Some(bytes) = &chunk.bytes else { return Ok(Lookup::Missing { stored_at: chunk.stored_at }) };
         // A later chunk may begin inside this one: from there on it is what counts.
-        let next_source = closed.get(after).map_or(open.source_start().0, |c| c.source);
-        let chunk = Chunk::decode(bytes)?.below(SourceOffset(next_source));
+        let end_of = |chunk: usize| closed.get(chunk + 1).map_or(open.source_start().0, |c| c.source);
+        let next_record = || {
+            let next = (after..closed.len()).find(|chunk| closed[*chunk].first < end_of(*chunk));
+            next.map(|chunk| TargetOffset(closed[chunk].target))
+        };
+        let Some(current) = after.checked_sub(1) else {
+            return Ok(Lookup::Found(Found::Before(next_record().unwrap_or_else(|| open.target_start()))));
+        };
+        let Some(bytes) = &closed[current].bytes else {
+            return Ok(Lookup::Missing { stored_at: closed[current].stored_at });
+        };
+        let chunk = Chunk::decode(bytes)?.below(SourceOffset(end_of(current)));
         Ok(Lookup::Found(match chunk.find(position) {
-            Found::End(_) => match closed.get(after) {
-                Some(next) => Found::At(TargetOffset(next.target)),
+            Found::End(_) => match next_record() {
+                Some(target) => Found::At(target),
                 None => open.find(open.source_start()),
             },
             found => found,
