@@ -83,7 +83,9 @@ async fn scram(
     let nonce = URL_SAFE_NO_PAD.encode(rand::random::<[u8; NONCE_BYTES]>());
     let exchange = Exchange::new(hash, username, password, nonce);
     let answer = send(connection, properties, exchange.first().into_bytes()).await?;
-    let proof = exchange.prove(&String::from_utf8_lossy(&answer.auth_bytes));
+    let server_first = String::from_utf8_lossy(&answer.auth_bytes).into_owned();
+    let proof = tokio::task::spawn_blocking(move || exchange.prove(&server_first));
+    let proof = proof.await.expect("the proof is computed without a panic");
     let (last, proven) = proof.map_err(|why| refused(connection, properties, &why))?;
     let answer = send(connection, properties, last.into_bytes()).await?;
     let verified = proven.verify(&String::from_utf8_lossy(&answer.auth_bytes));

@@ -31,7 +31,7 @@ impl KafkaClient {
         };
         let (broker_version, has_describe_cluster) = self.router.probe(deadline, look).await?;
         if !has_describe_cluster {
-            let response = self.metadata(Some(&[]), deadline).await?;
+            let response = self.metadata(Some(&[]), true, deadline).await?;
             return Ok(from_metadata(&response, broker_version));
         }
         let build =
@@ -45,20 +45,28 @@ impl KafkaClient {
     /// Topics with their partitions, in the order of their names; `None` means all that this client may see. A topic that
     /// was asked for by name and can't be described has an entry with `error`. Never creates a topic.
     pub async fn topics(&self, names: Option<&[String]>) -> Result<Vec<TopicMetadata>, KafkaError> {
-        let deadline = self.until();
-        let response = self.router.retry(deadline, || self.metadata(names, deadline)).await?;
+        self.topics_until(names, self.until()).await
+    }
+
+    pub(super) async fn topics_until(
+        &self,
+        names: Option<&[String]>,
+        deadline: Instant,
+    ) -> Result<Vec<TopicMetadata>, KafkaError> {
+        let response = self.router.retry(deadline, || self.metadata(names, true, deadline)).await?;
         let mut topics: Vec<_> = response.topics.iter().filter_map(|t| self.topic(t)).collect();
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(topics)
     }
 
-    /// One look at the metadata, remembered for routing.
+    /// One look at the metadata, remembered for routing; with `authorized` also at what this client may do.
     pub(super) async fn metadata(
         &self,
         names: Option<&[String]>,
+        authorized: bool,
         deadline: Instant,
     ) -> Result<MetadataResponse, KafkaError> {
-        let build = |version| Ok::<MetadataRequest, _>(metadata::request(version, names, true));
+        let build = |version| Ok::<MetadataRequest, _>(metadata::request(version, names, authorized));
         let response = self.router.send(To::Any, Use::Control, deadline, &build).await?.body;
         if response.brokers.is_empty() {
             let text = format!("cluster {}: no broker has registered yet", self.properties().cluster_id());

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use super::code::Ask;
 use super::pool::Use;
-use super::route::{Routes, To};
+use super::retry::Routes;
+use super::route::To;
 use super::topics::text;
 use super::types::AclOperation;
 use super::{KafkaClient, KafkaError};
@@ -31,7 +32,7 @@ impl KafkaClient {
         let mut found: HashMap<String, Result<i32, KafkaError>> = HashMap::new();
         let mut unknown = Vec::new();
         {
-            let remembered = self.router.coordinators.lock().expect("no panic under this lock");
+            let remembered = self.router.coordinators();
             for group in &groups {
                 match remembered.get(group).filter(|_| !again) {
                     Some(id) => drop(found.insert(group.clone(), Ok(*id))),
@@ -55,9 +56,8 @@ impl KafkaClient {
         groups: &[String],
         deadline: Instant,
     ) -> Result<Vec<(String, Result<i32, KafkaError>)>, KafkaError> {
-        let mut rest = groups.iter();
         let mut found = Vec::with_capacity(groups.len());
-        while let Some(first) = rest.next() {
+        for first in groups {
             let build = |version| Ok(find(version, first, groups));
             let answer = self.router.send(To::Any, Use::Control, deadline, &build).await?;
             if answer.version >= FIND_COORDINATOR_MANY {
@@ -82,7 +82,7 @@ impl KafkaClient {
     }
 
     fn remember(&self, found: &HashMap<String, Result<i32, KafkaError>>) {
-        let mut remembered = self.router.coordinators.lock().expect("no panic under this lock");
+        let mut remembered = self.router.coordinators();
         if remembered.len() + found.len() > MAX_REMEMBERED {
             remembered.clear();
         }

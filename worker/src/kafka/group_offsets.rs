@@ -15,8 +15,10 @@ use tokio::time::Instant;
 
 use super::client::PerName;
 use super::code::Ask;
+use super::offsets_topic::partition_of;
 use super::pool::Use;
-use super::route::{Answers, To};
+use super::retry::Answers;
+use super::route::To;
 use super::topics::text;
 use super::types::{AclOperation, CommittedOffset};
 use super::{KafkaClient, KafkaError};
@@ -41,10 +43,11 @@ impl KafkaClient {
         groups: &[String],
     ) -> Result<PerName<Vec<CommittedOffset>>, KafkaError> {
         let deadline = self.until();
+        let count = self.router.retry(deadline, || self.holders(deadline)).await?.count();
         let mut all = PerName::new();
         for chunk in groups.chunks(GROUPS_PER_REQUEST) {
             let route = |groups, again| self.to_coordinators(groups, again, deadline).boxed();
-            let ask = |to, groups| self.offsets_of_some(to, groups, deadline).boxed();
+            let ask = |to, groups| self.offsets_of_some(to, groups, count, deadline).boxed();
             all.extend(self.router.scatter(chunk.to_vec(), deadline, route, ask).await?);
         }
         Ok(all)
@@ -76,7 +79,26 @@ impl KafkaClient {
         Ok(items.into_iter().map(|item| (item, to.clone())).collect())
     }
 
+    /// Offsets of groups whose coordinator has caught up; `count` is the number of partitions that groups live in.
     async fn offsets_of_some(
+        &self,
+        to: To,
+        groups: Vec<String>,
+        count: Option<i32>,
+        deadline: Instant,
+    ) -> Answers<String, Vec<CommittedOffset>> {
+        let Some(count) = count else { return self.ask_for_offsets(to, groups, deadline).await };
+        let partitions = groups.iter().map(|g| partition_of(g, count)).collect();
+        let epochs = self.caught_up(to, &partitions, deadline).await?;
+        let behind = |group: &String| epochs.get(&partition_of(group, count))?.as_ref().err().cloned();
+        let (late, ready): (Vec<_>, Vec<_>) = groups.into_iter().partition(|g| behind(g).is_some());
+        let mut answers = self.ask_for_offsets(to, ready, deadline).await?;
+        answers.extend(late.into_iter().filter_map(|g| behind(&g).map(|error| (g, Err(error)))));
+        Ok(answers)
+    }
+
+    /// Offsets of groups as the broker tells them.
+    pub(super) async fn ask_for_offsets(
         &self,
         to: To,
         groups: Vec<String>,

@@ -1,125 +1,80 @@
 //! Consumer groups: finding, describing and deleting them. Their offsets are in `group_offsets`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::try_join_all;
 use kafka_protocol::messages::{
     ApiKey, ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, GroupId,
     ListGroupsRequest, consumer_group_describe_response, describe_groups_response, list_groups_response,
 };
 use tokio::time::Instant;
-use twinlog_proto::reason::Reason;
 
 use super::client::PerName;
-use super::code::{Ask, COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, GROUP_ID_NOT_FOUND};
-use super::pool::Use;
-use super::route::{Answers, To};
-use super::topics::text;
-use super::types::{
-    AclOperation, GroupDescription, GroupListing, GroupMember, GroupState, GroupType, TopicMetadata,
+use super::code::{
+    Ask, COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, GROUP_ID_NOT_FOUND, UNSUPPORTED_VERSION,
 };
+use super::offsets_topic::Holders;
+use super::pool::Use;
+use super::retry::Answers;
+use super::route::To;
+use super::topics::text;
+use super::types::{AclOperation, GroupDescription, GroupListing, GroupMember, GroupState, GroupType};
 use super::{KafkaClient, KafkaError};
 
-/// Where brokers keep groups and their offsets.
-const OFFSETS_TOPIC: &str = "__consumer_offsets";
-/// A broker that has just started answers "no groups" before it begins to load them (for about 0.2 s): its empty answer counts
-/// only when it is known to have been up for this long.
+/// A broker that has just started names no groups for about 0.2 s. Where it can't be asked whether it has settled, such an answer
+/// counts only when the broker is known to have been up for this long.
 const EMPTY_LIST_MIN_BROKER_AGE: Duration = Duration::from_millis(1500);
 /// From this version on a broker can say what the client is allowed to do with a group.
 const DESCRIBE_GROUPS_WITH_OPERATIONS: i16 = 3;
-
-/// Brokers that may hold groups.
-enum Holders {
-    These(BTreeSet<i32>),
-    Any,
-}
-
-impl Holders {
-    fn include(&self, broker: i32) -> bool {
-        match self {
-            Self::These(brokers) => brokers.contains(&broker),
-            Self::Any => true,
-        }
-    }
-}
 
 impl KafkaClient {
     /// All groups of the cluster that this client may see, in the order of their ids. It asks every broker.
     ///
     /// # Errors
-    /// An error of one broker is an error: never a short list. So is an offsets partition without a leader, whose groups
-    /// nobody could name.
+    /// Never a short list: an error of one broker is an error, and so is a broker that hasn't settled.
     pub async fn list_groups(&self) -> Result<Vec<GroupListing>, KafkaError> {
         let deadline = self.until();
-        let holders = self.router.retry(deadline, || self.group_holders(deadline)).await?;
-        let brokers: Vec<i32> = {
-            let metadata = self.router.metadata.lock().expect("no panic under this lock");
-            metadata.brokers().map(|b| b.id).collect()
-        };
-        let route = |ids: Vec<i32>, _| {
-            async move { Ok(ids.into_iter().map(|id| (id, Ok(To::Broker(id)))).collect()) }.boxed()
-        };
-        let ask = |to, ids| self.list_of_broker(to, ids, &holders, deadline).boxed();
-        let lists = self.router.scatter(brokers, deadline, route, ask).await?;
-        let mut groups = BTreeMap::new();
-        for (_, list) in lists {
-            groups.extend(list?.into_iter().map(|g| (g.group.clone(), g)));
-        }
-        Ok(groups.into_values().collect())
+        self.router.retry(deadline, || self.list_groups_once(deadline)).await
     }
 
-    /// Which brokers hold groups: those that lead partitions of the offsets topic. None where that topic doesn't exist;
-    /// any where this client may not see it.
-    async fn group_holders(&self, deadline: Instant) -> Result<Holders, KafkaError> {
-        let names = [OFFSETS_TOPIC.to_owned()];
-        let response = self.metadata(Some(&names), deadline).await?;
-        let topics = response.topics.iter().filter_map(|t| self.topic(t));
-        let partitions = match topics.into_iter().next() {
-            Some(TopicMetadata { partitions, error: None, .. }) => partitions,
-            Some(TopicMetadata {
-                error: Some(KafkaError { reason: Reason::TOPIC_NOT_FOUND, .. }), ..
-            }) => {
-                return Ok(Holders::These(BTreeSet::new()));
-            }
-            _ => return Ok(Holders::Any),
-        };
-        let leaderless = partitions.iter().filter(|p| p.leader.is_none()).count();
-        if leaderless > 0 {
-            let detail =
-                format!("{leaderless} of {} partitions of {OFFSETS_TOPIC} have no leader", partitions.len());
+    async fn list_groups_once(&self, deadline: Instant) -> Result<Vec<GroupListing>, KafkaError> {
+        let holders = self.holders(deadline).await?;
+        if holders.leaderless() > 0 {
+            let detail = format!("{} partitions of __consumer_offsets have no leader", holders.leaderless());
             return Err(self.listing().refused(self.properties(), COORDINATOR_NOT_AVAILABLE, Some(&detail)));
         }
-        Ok(Holders::These(partitions.iter().filter_map(|p| p.leader).collect()))
+        let brokers: Vec<i32> = self.router.known().brokers().map(|b| b.id).collect();
+        let lists = brokers.into_iter().map(|id| self.groups_of_broker(id, &holders, deadline));
+        let groups = try_join_all(lists).await?.into_iter().flatten();
+        Ok(groups.map(|g| (g.group.clone(), g)).collect::<BTreeMap<_, _>>().into_values().collect())
     }
 
     fn listing(&self) -> Ask<'static> {
         Ask::cluster("list groups", AclOperation::Describe)
     }
 
-    async fn list_of_broker(
+    async fn groups_of_broker(
         &self,
-        to: To,
-        ids: Vec<i32>,
+        id: i32,
         holders: &Holders,
         deadline: Instant,
-    ) -> Answers<i32, Vec<GroupListing>> {
+    ) -> Result<Vec<GroupListing>, KafkaError> {
+        let (broker, partitions) = (To::Broker(id), holders.of(id));
+        let before = self.settled(broker, holders, &partitions, deadline).await?;
         let build = |_| Ok(ListGroupsRequest::default());
-        let answer = self.router.send(to, Use::Control, deadline, &build).await?;
-        let Some(id) = ids.first() else { return Ok(Vec::new()) };
-        let result = self.listing().check(self.properties(), answer.body.error_code, None).and_then(|()| {
-            let unsure = answer.body.groups.is_empty() && holders.include(*id);
-            if unsure && answer.broker_age < EMPTY_LIST_MIN_BROKER_AGE {
-                let detail = format!("broker {id} names no groups, but may have just started");
-                return Err(self.listing().refused(
-                    self.properties(),
-                    COORDINATOR_LOAD_IN_PROGRESS,
-                    Some(&detail),
-                ));
-            }
-            Ok(answer.body.groups.iter().map(listed).collect())
-        });
-        Ok(vec![(*id, result)])
+        let answer = self.router.send(broker, Use::Control, deadline, &build).await?;
+        self.listing().check(self.properties(), answer.body.error_code, None)?;
+        let unseen = matches!(holders, Holders::Unseen) && answer.body.groups.is_empty();
+        if unseen && answer.broker_age < EMPTY_LIST_MIN_BROKER_AGE
+            || self.settled(broker, holders, &partitions, deadline).await? != before
+        {
+            let detail = format!("broker {id} has only just started, or become a coordinator");
+            let ask = self.listing();
+            return Err(ask.refused(self.properties(), COORDINATOR_LOAD_IN_PROGRESS, Some(&detail)));
+        }
+        Ok(answer.body.groups.iter().map(listed).collect())
     }
 
     /// State and members of each group, classic and KIP-848 ones. A group that doesn't exist is `Dead`.
@@ -136,11 +91,9 @@ impl KafkaClient {
         if !others.is_empty() && self.knows(ApiKey::ConsumerGroupDescribe, deadline).await? {
             let ask = |to, groups| self.describe_consumer(to, groups, deadline).boxed();
             let found = self.router.scatter(others, deadline, route, ask).await?;
-            all.extend(
-                found
-                    .into_iter()
-                    .filter(|(_, r)| r.as_ref().map_or_else(|e| e.code != GROUP_ID_NOT_FOUND, |_| true)),
-            );
+            // A broker that has the request but not the feature answers UNSUPPORTED_VERSION.
+            let unknown = |e: &KafkaError| [GROUP_ID_NOT_FOUND, UNSUPPORTED_VERSION].contains(&e.code);
+            all.extend(found.into_iter().filter(|(_, result)| !result.as_ref().is_err_and(unknown)));
         }
         Ok(all)
     }

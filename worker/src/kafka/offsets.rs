@@ -15,7 +15,8 @@ use super::client::PerPartition;
 use super::code::{Ask, LEADER_NOT_AVAILABLE, UNKNOWN_TOPIC_OR_PARTITION};
 use super::metadata::Leader;
 use super::pool::Use;
-use super::route::{Answers, Routes, To};
+use super::retry::{Answers, Routes};
+use super::route::To;
 use super::topics::text;
 use super::types::{AclOperation, EpochEnd, Isolation, ListedOffset, OffsetSpec};
 use super::{KafkaClient, KafkaError};
@@ -39,7 +40,7 @@ impl KafkaClient {
         isolation: Isolation,
     ) -> Result<PerPartition<ListedOffset>, KafkaError> {
         let deadline = self.until();
-        let items = wanted.iter().map(|(t, p, spec)| (t.clone(), *p, timestamp(*spec))).collect();
+        let items = wanted.iter().map(|(t, p, spec)| (t.clone(), *p, spec.to_wire())).collect();
         let route = |items, again| self.to_leaders(items, again, deadline).boxed();
         let ask = |to, items| self.list_some(to, items, isolation, deadline).boxed();
         let found = self.router.scatter(items, deadline, route, ask).await?;
@@ -69,16 +70,16 @@ impl KafkaClient {
         let stale: Vec<String> = if again {
             partitions().map(|(t, _)| t.to_owned()).collect::<BTreeSet<_>>().into_iter().collect()
         } else {
-            let metadata = self.router.metadata.lock().expect("no panic under this lock");
+            let metadata = self.router.known();
             metadata.unknown(partitions(), Instant::now()).into_iter().collect()
         };
         let mut refused = HashMap::new();
         if !stale.is_empty() {
-            let response = self.metadata(Some(&stale), deadline).await?;
+            let response = self.metadata(Some(&stale), false, deadline).await?;
             let topics = response.topics.into_iter().filter(|t| t.error_code != 0);
             refused.extend(topics.filter_map(|t| Some((t.name?.to_string(), t.error_code))));
         }
-        let metadata = self.router.metadata.lock().expect("no panic under this lock");
+        let metadata = self.router.known();
         let route = |item: Wanted<T>| {
             let result = match refused.get(&item.0) {
                 Some(code) => Err(self.cannot_lead(&item.0, *code)),
@@ -103,7 +104,7 @@ impl KafkaClient {
         ask.refused(self.properties(), code, None)
     }
 
-    async fn list_some(
+    pub(super) async fn list_some(
         &self,
         to: To,
         items: Vec<Wanted<i64>>,
@@ -188,11 +189,13 @@ impl Isolation {
     }
 }
 
-fn timestamp(spec: OffsetSpec) -> i64 {
-    match spec {
-        OffsetSpec::Earliest => EARLIEST,
-        OffsetSpec::Latest => LATEST,
-        OffsetSpec::Timestamp(ms) => ms.max(0),
+impl OffsetSpec {
+    pub(super) fn to_wire(self) -> i64 {
+        match self {
+            Self::Earliest => EARLIEST,
+            Self::Latest => LATEST,
+            Self::Timestamp(ms) => ms.max(0),
+        }
     }
 }
 

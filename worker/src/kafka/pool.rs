@@ -4,7 +4,7 @@
 //! connection is dropped. Long polls have connections of their own, so that they never hold up anything else.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -46,7 +46,7 @@ pub(super) struct Lease {
 impl Lease {
     /// Puts the connection back.
     pub(super) fn release(self) {
-        self.slot.idle.lock().expect("no panic under this lock").push(self.connection);
+        self.slot.idle().push(self.connection);
     }
 }
 
@@ -62,9 +62,18 @@ impl Pool {
         let idle = if fresh { None } else { slot.take() };
         let (connection, reused) = match idle {
             Some(connection) => (connection, true),
-            None => (Connection::open(peer, &self.properties).await?, false),
+            None => {
+                self.sweep();
+                (Connection::open(peer, &self.properties).await?, false)
+            }
         };
         Ok(Lease { connection, reused, slot, _permit: permit })
+    }
+
+    /// Closes what has been idle for long, also to brokers that are gone.
+    fn sweep(&self) {
+        let slots = self.slots.lock().expect("no panic under this lock");
+        slots.values().for_each(|slot| drop(slot.idle()));
     }
 
     fn slot(&self, peer: &str, purpose: Use) -> Arc<Slot> {
@@ -79,8 +88,13 @@ impl Slot {
     }
 
     fn take(&self) -> Option<Connection> {
+        self.idle().pop()
+    }
+
+    /// The connections that may be used again; the others are closed.
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         let mut idle = self.idle.lock().expect("no panic under this lock");
         idle.retain(|c| c.is_reusable(MAX_IDLE));
-        idle.pop()
+        idle
     }
 }

@@ -1,31 +1,21 @@
-//! Getting a request to the broker that can answer it, and again until it does or time runs out.
+//! Getting a request to the broker that can answer it.
 
-use std::collections::{HashMap, HashSet};
-use std::future::Future;
-use std::hash::Hash;
-use std::sync::Mutex;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join_all};
+use kafka_protocol::messages::MetadataResponse;
 use tokio::time::{Instant, timeout_at};
 use twinlog_proto::reason::Reason;
 
 use super::api::Api;
-use super::code::{LEADER_NOT_AVAILABLE, UNKNOWN_TOPIC_OR_PARTITION};
 use super::connection::Connection;
 use super::error::timed_out;
 use super::metadata::{self, Metadata};
 use super::pool::{Pool, Use};
 use super::{ClientProperties, KafkaError};
 
-/// First pause between two tries; it doubles up to the longest.
-const FIRST_BACKOFF: Duration = Duration::from_millis(30);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
-/// How long a partition may lack a leader within a call.
-const LEADERLESS_PATIENCE: Duration = Duration::from_secs(3);
-/// How long a topic may be missing within a call: brokers learn of a new one a moment after it was made.
-const MISSING_PATIENCE: Duration = Duration::from_millis(500);
 /// Known brokers that are tried for a request that any broker can answer, besides the bootstrap servers.
 const ANY_BROKER_TRIES: usize = 3;
 
@@ -39,17 +29,13 @@ pub(super) enum To {
 
 /// Makes a request for the version that was agreed on.
 pub(super) type Build<'a, R> = &'a (dyn Fn(i16) -> Result<R, KafkaError> + Send + Sync);
-/// One broker's answers to some of a call's items.
-pub(super) type Answers<I, T> = Result<Vec<(I, Result<T, KafkaError>)>, KafkaError>;
-/// Who is responsible for each item, or why nobody is.
-pub(super) type Routes<I> = Result<Vec<(I, Result<To, KafkaError>)>, KafkaError>;
 
 /// What all clones of a client share.
 pub(super) struct Router {
     pub(super) properties: ClientProperties,
     pool: Pool,
-    pub(super) metadata: Mutex<Metadata>,
-    pub(super) coordinators: Mutex<HashMap<String, i32>>,
+    metadata: Mutex<Metadata>,
+    coordinators: Mutex<HashMap<String, i32>>,
     next: AtomicUsize,
 }
 
@@ -124,7 +110,7 @@ impl Router {
         })
     }
 
-    /// A connection for looking at, kept out of the pool.
+    /// Looks at a connection to any broker, without a request.
     pub(super) async fn probe<T>(
         &self,
         deadline: Instant,
@@ -161,11 +147,11 @@ impl Router {
                 Ok(vec![self.peer_of(id).ok_or_else(|| self.gone(id))?])
             }
             To::Controller => {
-                let known = || self.metadata.lock().expect("no panic under this lock").controller();
-                if known().is_none() {
+                let controller = || self.known().controller();
+                if controller().is_none() {
                     Box::pin(self.refresh(&[], deadline)).await?;
                 }
-                Ok(match known().and_then(|id| self.peer_of(id)) {
+                Ok(match controller().and_then(|id| self.peer_of(id)) {
                     Some(peer) => vec![peer],
                     None => self.any_peers(),
                 })
@@ -174,15 +160,12 @@ impl Router {
     }
 
     fn peer_of(&self, id: i32) -> Option<String> {
-        let metadata = self.metadata.lock().expect("no panic under this lock");
-        metadata.broker(id).map(|b| address(&b.host, b.port))
+        self.known().broker(id).map(|b| address(&b.host, b.port))
     }
 
     /// Some known brokers, in turn, then the bootstrap servers.
     fn any_peers(&self) -> Vec<String> {
-        let metadata = self.metadata.lock().expect("no panic under this lock");
-        let mut peers: Vec<String> = metadata.brokers().map(|b| address(&b.host, b.port)).collect();
-        drop(metadata);
+        let mut peers: Vec<String> = self.known().brokers().map(|b| address(&b.host, b.port)).collect();
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         if !peers.is_empty() {
             let by = turn % peers.len();
@@ -214,142 +197,18 @@ impl Router {
         Ok(())
     }
 
-    pub(super) fn learn(&self, response: &kafka_protocol::messages::MetadataResponse) {
-        self.metadata.lock().expect("no panic under this lock").learn(response, Instant::now());
+    pub(super) fn learn(&self, response: &MetadataResponse) {
+        self.known().learn(response, Instant::now());
     }
 
-    /// Repeats `attempt` until it succeeds, fails for good, or the deadline is near. Every failed try makes the next
-    /// one look at the cluster anew.
-    pub(super) async fn retry<T, F: Future<Output = Result<T, KafkaError>>>(
-        &self,
-        deadline: Instant,
-        mut attempt: impl FnMut() -> F,
-    ) -> Result<T, KafkaError> {
-        let mut backoff = Backoff::new();
-        let mut before: Option<KafkaError> = None;
-        loop {
-            let error = match attempt().await {
-                Err(error) if may_heal(&error) => telling(before, error, deadline),
-                result => return result,
-            };
-            if !backoff.pause(deadline).await {
-                return Err(error);
-            }
-            tracing::debug!(cluster = self.properties.cluster_id(), %error, "trying again");
-            before = Some(error);
-            // What the refresh finds wrong the next attempt finds too.
-            let _ = self.refresh(&[], deadline).await;
-        }
+    /// What is known of the cluster. Not to be held while waiting for anything.
+    pub(super) fn known(&self) -> MutexGuard<'_, Metadata> {
+        self.metadata.lock().expect("no panic under this lock")
     }
 
-    /// Sends each item to the broker responsible for it, until every item has its answer or time runs out. An item that
-    /// can't be answered has its own error; the call as a whole fails only where no broker can be asked at all.
-    ///
-    /// `route` finds the brokers, anew for items that failed (its second argument is then true); `ask` sends one request.
-    pub(super) async fn scatter<'a, I, T>(
-        &'a self,
-        items: Vec<I>,
-        deadline: Instant,
-        route: impl Fn(Vec<I>, bool) -> BoxFuture<'a, Routes<I>> + Sync,
-        ask: impl Fn(To, Vec<I>) -> BoxFuture<'a, Answers<I, T>> + Sync,
-    ) -> Result<Vec<(I, Result<T, KafkaError>)>, KafkaError>
-    where
-        I: Clone + Eq + Hash + Send + 'a,
-    {
-        let started = Instant::now();
-        let mut done = Vec::with_capacity(items.len());
-        let mut seen = HashSet::new();
-        let mut open: Vec<I> = items.into_iter().filter(|i| seen.insert(i.clone())).collect();
-        let mut failed: HashMap<I, KafkaError> = HashMap::new();
-        let mut backoff = Backoff::new();
-        loop {
-            let again = !failed.is_empty();
-            let routes = match self.retry(deadline, || route(open.clone(), again)).await {
-                Err(error) if !again => return Err(error),
-                Err(_) => break,
-                Ok(routes) => routes,
-            };
-            for (item, result) in self.ask_all(routes, &ask).await {
-                let before = failed.remove(&item);
-                match result {
-                    Err(error) if may_heal(&error) && started.elapsed() < patience(&error) => {
-                        failed.insert(item, telling(before, error, deadline));
-                    }
-                    result => done.push((item, result)),
-                }
-            }
-            if failed.is_empty() || !backoff.pause(deadline).await {
-                break;
-            }
-            open = failed.keys().cloned().collect();
-        }
-        done.extend(failed.into_iter().map(|(item, error)| (item, Err(error))));
-        Ok(done)
-    }
-
-    async fn ask_all<'a, I: Clone + Eq + Hash, T>(
-        &'a self,
-        routes: Vec<(I, Result<To, KafkaError>)>,
-        ask: &(impl Fn(To, Vec<I>) -> BoxFuture<'a, Answers<I, T>> + Sync),
-    ) -> Vec<(I, Result<T, KafkaError>)> {
-        let mut results = Vec::with_capacity(routes.len());
-        let mut by_broker: Vec<(To, Vec<I>)> = Vec::new();
-        for (item, route) in routes {
-            match route {
-                Ok(to) => match by_broker.iter_mut().find(|(t, _)| *t == to) {
-                    Some((_, items)) => items.push(item),
-                    None => by_broker.push((to, vec![item])),
-                },
-                Err(error) => results.push((item, Err(error))),
-            }
-        }
-        let asked =
-            by_broker.into_iter().map(|(to, items)| async move { (items.clone(), ask(to, items).await) });
-        for (items, answers) in join_all(asked).await {
-            match answers {
-                Ok(answers) => results.extend(complete(&self.properties, items, answers)),
-                Err(error) => results.extend(items.into_iter().map(|i| (i, Err(error.clone())))),
-            }
-        }
-        results
-    }
-}
-
-/// Every item of a request gets an answer, also one that the broker left out (asking again would not help).
-fn complete<I: Clone + Eq + Hash, T>(
-    properties: &ClientProperties,
-    items: Vec<I>,
-    answers: Vec<(I, Result<T, KafkaError>)>,
-) -> Vec<(I, Result<T, KafkaError>)> {
-    let mut answers: HashMap<I, Result<T, KafkaError>> = answers.into_iter().collect();
-    let missing = || {
-        let text = format!("cluster {}: the broker's answer leaves out an entry", properties.cluster_id());
-        Err(KafkaError::new(Reason::KAFKA_ERROR, text))
-    };
-    items
-        .into_iter()
-        .map(|item| {
-            let answer = answers.remove(&item).unwrap_or_else(missing);
-            (item, answer)
-        })
-        .collect()
-}
-
-/// Whether another try within the same call makes sense. TLS problems don't go away that fast.
-fn may_heal(error: &KafkaError) -> bool {
-    error.retriable && error.reason != Reason::TLS_FAILED
-}
-
-/// Of two failures the one that says more: the last, unless it only says that time ran out.
-fn telling(before: Option<KafkaError>, last: KafkaError, deadline: Instant) -> KafkaError {
-    before.filter(|_| Instant::now() >= deadline).unwrap_or(last)
-}
-
-fn patience(error: &KafkaError) -> Duration {
-    match error.code {
-        LEADER_NOT_AVAILABLE => LEADERLESS_PATIENCE,
-        UNKNOWN_TOPIC_OR_PARTITION => MISSING_PATIENCE,
-        _ => Duration::MAX,
+    /// The coordinator of each group, as last seen.
+    pub(super) fn coordinators(&self) -> MutexGuard<'_, HashMap<String, i32>> {
+        self.coordinators.lock().expect("no panic under this lock")
     }
 }
 
@@ -370,24 +229,4 @@ fn summary(properties: &ClientProperties, mut failures: Vec<KafkaError>) -> Kafk
 /// host:port, with brackets where the host is an IPv6 address.
 fn address(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-/// Pauses between tries: doubling, with a random part so that many callers don't meet again.
-struct Backoff(Duration);
-
-impl Backoff {
-    fn new() -> Self {
-        Self(FIRST_BACKOFF)
-    }
-
-    /// Waits; false if the deadline leaves no time for another try.
-    async fn pause(&mut self, deadline: Instant) -> bool {
-        let pause = self.0.mul_f64(0.75 + rand::random::<f64>() / 2.0);
-        if Instant::now() + pause >= deadline {
-            return false;
-        }
-        tokio::time::sleep(pause).await;
-        self.0 = (self.0 * 2).min(LONGEST_BACKOFF);
-        true
-    }
 }

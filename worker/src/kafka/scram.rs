@@ -17,9 +17,9 @@ pub(super) enum Hash {
 }
 
 /// An exchange that has sent its first message.
-pub(super) struct Exchange<'a> {
+pub(super) struct Exchange {
     hash: Hash,
-    password: &'a str,
+    password: String,
     first_bare: String,
     nonce: String,
 }
@@ -29,11 +29,11 @@ pub(super) struct Proven {
     server_signature: Vec<u8>,
 }
 
-impl<'a> Exchange<'a> {
+impl Exchange {
     /// `nonce` is printable, without commas, and new for each exchange.
-    pub(super) fn new(hash: Hash, username: &str, password: &'a str, nonce: String) -> Self {
+    pub(super) fn new(hash: Hash, username: &str, password: &str, nonce: String) -> Self {
         let name = username.replace('=', "=3D").replace(',', "=2C");
-        Self { hash, password, first_bare: format!("n={name},r={nonce}"), nonce }
+        Self { hash, password: password.to_owned(), first_bare: format!("n={name},r={nonce}"), nonce }
     }
 
     /// The client's first message.
@@ -41,7 +41,7 @@ impl<'a> Exchange<'a> {
         format!("n,,{}", self.first_bare)
     }
 
-    /// Answers the server's first message with the client's final one.
+    /// Answers the server's first message with the client's final one. Takes some milliseconds of work.
     pub(super) fn prove(&self, server_first: &str) -> Result<(String, Proven), String> {
         let field = |name: &str| server_first.split(',').find_map(|part| part.strip_prefix(name));
         let nonce = field("r=").filter(|n| n.len() > self.nonce.len() && n.starts_with(&self.nonce));
@@ -57,7 +57,7 @@ impl<'a> Exchange<'a> {
         // "biws" is "n,," in base64: no channel binding.
         let without_proof = format!("c=biws,r={nonce}");
         let auth = format!("{},{server_first},{without_proof}", self.first_bare);
-        let salted = self.hash.salted(self.password, &salt, iterations);
+        let salted = self.hash.salted(&self.password, &salt, iterations);
         let client_key = self.hash.hmac(&salted, b"Client Key");
         let signature = self.hash.hmac(&self.hash.digest(&client_key), auth.as_bytes());
         let proof: Vec<u8> = client_key.iter().zip(&signature).map(|(k, s)| k ^ s).collect();
@@ -119,7 +119,7 @@ mod tests {
     const SERVER_FIRST: &str =
         "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
 
-    fn exchange(hash: Hash) -> Exchange<'static> {
+    fn exchange(hash: Hash) -> Exchange {
         Exchange::new(hash, "user", "pencil", "rOprNGfwEbeRWgbNEkqO".to_owned())
     }
 

@@ -14,7 +14,8 @@ use twinlog_proto::reason::Reason;
 
 use super::code::{Ask, TOPIC_ALREADY_EXISTS};
 use super::pool::Use;
-use super::route::{Answers, To};
+use super::retry::Answers;
+use super::route::To;
 use super::types::{AclOperation, NewTopic, TopicMetadata};
 use super::{KafkaClient, KafkaError};
 
@@ -34,8 +35,18 @@ impl KafkaClient {
         topics: &[NewTopic],
         validate_only: bool,
     ) -> Result<Vec<(String, Result<(), KafkaError>)>, KafkaError> {
+        self.create_topics_until(topics, validate_only, self.until()).await
+    }
+
+    async fn create_topics_until(
+        &self,
+        topics: &[NewTopic],
+        validate_only: bool,
+        deadline: Instant,
+    ) -> Result<Vec<(String, Result<(), KafkaError>)>, KafkaError> {
         let names = topics.iter().map(|t| t.name.clone()).collect();
-        self.change_topics(names, |names| self.create_some(topics, names, validate_only).boxed()).await
+        let change = |names| self.create_some(topics, names, validate_only, deadline).boxed();
+        self.change_topics(names, deadline, change).await
     }
 
     /// Makes sure that a topic exists, and waits until every partition has a leader. An existing topic is left as it is,
@@ -45,12 +56,12 @@ impl KafkaClient {
         let names = [topic.name.clone()];
         let mut created = false;
         loop {
-            if let Some(found) = self.topics(Some(&names)).await?.into_iter().next() {
+            if let Some(found) = self.topics_until(Some(&names), deadline).await?.into_iter().next() {
                 let led = !found.partitions.is_empty() && found.partitions.iter().all(|p| p.leader.is_some());
                 match &found.error {
                     None if led => return Ok(found),
                     Some(error) if error.reason == Reason::TOPIC_NOT_FOUND && !created => {
-                        self.create_unless_there(topic).await?;
+                        self.create_unless_there(topic, deadline).await?;
                         created = true;
                         continue;
                     }
@@ -70,8 +81,9 @@ impl KafkaClient {
         &self,
         wanted: &[(String, i32)],
     ) -> Result<Vec<(String, Result<(), KafkaError>)>, KafkaError> {
+        let deadline = self.until();
         let names = wanted.iter().map(|(name, _)| name.clone()).collect();
-        self.change_topics(names, |names| self.grow_some(wanted, names).boxed()).await
+        self.change_topics(names, deadline, |names| self.grow_some(wanted, names, deadline).boxed()).await
     }
 
     /// Deletes topics; one result per topic.
@@ -79,11 +91,12 @@ impl KafkaClient {
         &self,
         names: &[String],
     ) -> Result<Vec<(String, Result<(), KafkaError>)>, KafkaError> {
-        self.change_topics(names.to_vec(), |names| self.delete_some(names).boxed()).await
+        let deadline = self.until();
+        self.change_topics(names.to_vec(), deadline, |names| self.delete_some(names, deadline).boxed()).await
     }
 
-    async fn create_unless_there(&self, topic: &NewTopic) -> Result<(), KafkaError> {
-        let results = self.create_topics(std::slice::from_ref(topic), false).await?;
+    async fn create_unless_there(&self, topic: &NewTopic, deadline: Instant) -> Result<(), KafkaError> {
+        let results = self.create_topics_until(std::slice::from_ref(topic), false, deadline).await?;
         match results.into_iter().next() {
             Some((_, Err(error))) if error.code != TOPIC_ALREADY_EXISTS => Err(error),
             _ => Ok(()),
@@ -104,9 +117,9 @@ impl KafkaClient {
     async fn change_topics<'a>(
         &'a self,
         names: Vec<String>,
+        deadline: Instant,
         change: impl Fn(Vec<String>) -> futures::future::BoxFuture<'a, Answers<String, ()>> + Sync,
     ) -> Result<Vec<(String, Result<(), KafkaError>)>, KafkaError> {
-        let deadline = self.until();
         let mut results = Vec::with_capacity(names.len());
         for chunk in names.chunks(TOPICS_PER_REQUEST) {
             let route = |names: Vec<String>, again| self.to_controller(names, again, deadline).boxed();
@@ -135,6 +148,7 @@ impl KafkaClient {
         topics: &[NewTopic],
         names: Vec<String>,
         validate_only: bool,
+        deadline: Instant,
     ) -> Answers<String, ()> {
         let chosen: Vec<&NewTopic> =
             names.iter().filter_map(|name| topics.iter().find(|t| t.name == *name)).collect();
@@ -145,7 +159,7 @@ impl KafkaClient {
                 .with_timeout_ms(CHANGE_TIMEOUT_MS)
                 .with_validate_only(validate_only))
         };
-        let answer = self.router.send(To::Controller, Use::Control, self.until(), &build).await?.body;
+        let answer = self.router.send(To::Controller, Use::Control, deadline, &build).await?.body;
         let result = |t: &kafka_protocol::messages::create_topics_response::CreatableTopicResult| {
             let name = t.name.to_string();
             let ask = Ask::topic("create", AclOperation::Create, &name);
@@ -176,7 +190,12 @@ impl KafkaClient {
             .with_configs(topic.configs.iter().map(config).collect()))
     }
 
-    async fn grow_some(&self, wanted: &[(String, i32)], names: Vec<String>) -> Answers<String, ()> {
+    async fn grow_some(
+        &self,
+        wanted: &[(String, i32)],
+        names: Vec<String>,
+        deadline: Instant,
+    ) -> Answers<String, ()> {
         let build = |_| {
             let topic = |(name, count): &(String, i32)| {
                 CreatePartitionsTopic::default()
@@ -188,7 +207,7 @@ impl KafkaClient {
             let topics = chosen.map(topic).collect();
             Ok(CreatePartitionsRequest::default().with_topics(topics).with_timeout_ms(CHANGE_TIMEOUT_MS))
         };
-        let answer = self.router.send(To::Controller, Use::Control, self.until(), &build).await?.body;
+        let answer = self.router.send(To::Controller, Use::Control, deadline, &build).await?.body;
         let result =
             |t: &kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult| {
                 let name = t.name.to_string();
@@ -199,12 +218,12 @@ impl KafkaClient {
         Ok(answer.results.iter().map(result).collect())
     }
 
-    async fn delete_some(&self, names: Vec<String>) -> Answers<String, ()> {
+    async fn delete_some(&self, names: Vec<String>, deadline: Instant) -> Answers<String, ()> {
         let build = |_| {
             let names = names.iter().map(|n| TopicName(text(n))).collect();
             Ok(DeleteTopicsRequest::default().with_topic_names(names).with_timeout_ms(CHANGE_TIMEOUT_MS))
         };
-        let answer = self.router.send(To::Controller, Use::Control, self.until(), &build).await?.body;
+        let answer = self.router.send(To::Controller, Use::Control, deadline, &build).await?.body;
         let result = |t: &kafka_protocol::messages::delete_topics_response::DeletableTopicResult| {
             let name = t.name.as_ref().map(|n| n.to_string()).unwrap_or_default();
             let ask = Ask::topic("delete", AclOperation::Delete, &name);
