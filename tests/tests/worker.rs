@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::v1;
 use twinlog_proto::v1::answer::Answer;
@@ -14,7 +16,7 @@ use twinlog_proto::v1::planned_topic::Action;
 use twinlog_proto::v1::query::Question;
 use twinlog_tests::controller::{FakeController, FakeSession};
 use twinlog_tests::sandbox::{Kafka, KafkaOptions, Sandbox, wait_until};
-use twinlog_tests::tools::{Committed, Isolation, Tools};
+use twinlog_tests::tools::{Committed, Isolation, LoadOptions, Tools};
 use twinlog_worker::WorkerConfig;
 
 const SOON: Duration = Duration::from_secs(15);
@@ -103,6 +105,22 @@ fn mirror() -> v1::Mirror {
             groups: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
         }),
         ..Default::default()
+    }
+}
+
+/// The only range of a topic with at most eight partitions.
+fn replicate(topic: &str, partitions: i32) -> v1::Task {
+    let range = v1::PartitionRange {
+        source_topic: topic.into(),
+        target_topic: format!("a.{topic}"),
+        partition_count: partitions,
+        ..Default::default()
+    };
+    v1::Task {
+        name: format!("replicate/m/a.{topic}/0"),
+        epoch: 1,
+        mirror: "mirrors/m".into(),
+        kind: Some(v1::task::Kind::Replicate(v1::ReplicateTask { range: Some(range) })),
     }
 }
 
@@ -326,4 +344,125 @@ fn questions_get_true_answers() -> Result<()> {
         assert!(plan.warnings.iter().any(|w| w.reason == "SAME_CLUSTER"), "{:?}", plan.warnings);
         Ok(())
     })
+}
+
+/// What the worker says of a group.
+async fn group_state(session: &mut FakeSession, group: &str, state: &str) -> Result<v1::GroupStatus> {
+    let found = |report: &v1::Report| -> Option<v1::GroupStatus> {
+        let mut groups = report.tasks.iter().flat_map(|task| &task.groups);
+        groups.find(|g| g.group == group && g.state == state).cloned()
+    };
+    let report = session.report(SOON, &format!("{group:?} to be {state}"), |r| found(r).is_some()).await?;
+    Ok(found(&report).expect("it was waited for"))
+}
+
+#[test]
+fn committed_offsets_are_translated_and_never_go_back_on_the_target() -> Result<()> {
+    story("checkpoints", |mut world| async move {
+        let (tools, source, target) = (&world.tools.clone(), &*world.source.clone(), &*world.target.clone());
+        tools.create_topic(source, "orders", 2, &[])?;
+        let load = LoadOptions { rate: 20_000.0, records: Some(2_000), ..LoadOptions::new(2) };
+        tools.load(source, "orders", &load)?;
+        let mut set = world.set(
+            1,
+            v1::Mirror { guarantee: v1::Guarantee::AtLeastOnce.into(), ..mirror() },
+            &["survey", "checkpoint"],
+        );
+        world.session.assign(set.clone()).await?;
+        world.session.inventory(SOON, "the topic", |i| topic(i, "orders").is_some()).await?;
+        (set.generation, set.tasks) = (2, [set.tasks, vec![replicate("orders", 2)]].concat());
+        world.session.assign(set.clone()).await?;
+        let copied = |report: &v1::Report| {
+            let all = || report.tasks.iter().flat_map(|task| &task.partitions);
+            all().count() == 2 && all().map(|p| p.records).sum::<i64>() == 2_000
+        };
+        world.session.report(Duration::from_secs(60), "all records", copied).await?;
+
+        // Any id goes through, and the metadata with it. Nothing else was written to the target, so offsets are equal there.
+        let group = "a, größe";
+        let at = |topic: &str, partition, offset| Committed {
+            topic: topic.into(),
+            partition,
+            offset,
+            metadata: format!("note {partition}"),
+        };
+        tools.commit(source, group, &[at("orders", 0, 123), at("orders", 1, 456)])?;
+        let status = group_state(&mut world.session, group, "SYNCED").await?;
+        assert_eq!((status.partitions, status.partitions_waiting), (2, 0));
+        assert_eq!(
+            sorted(tools.group_offsets(target, group)?),
+            [at("a.orders", 0, 123), at("a.orders", 1, 456)]
+        );
+        let view = tools.mirror_client(target, "a", group)?;
+        assert_eq!(
+            sorted(view.offsets),
+            [at("a.orders", 0, 123), at("a.orders", 1, 456)],
+            "as MM2's own client sees them"
+        );
+
+        // Ahead on the target: left alone, in that partition only.
+        tools.commit(target, group, &[at("a.orders", 0, 200)])?;
+        tools.commit(source, group, &[at("orders", 0, 150), at("orders", 1, 500)])?;
+        group_state(&mut world.session, group, "AHEAD_ON_TARGET").await?;
+        assert_eq!(
+            sorted(tools.group_offsets(target, group)?),
+            [at("a.orders", 0, 200), at("a.orders", 1, 500)]
+        );
+
+        // Used on the target: nothing is committed over its head.
+        let consumer = member(target, group)?;
+        group_state(&mut world.session, group, "ACTIVE_ON_TARGET").await?;
+        tools.commit(source, group, &[at("orders", 0, 300), at("orders", 1, 600)])?;
+        let written = |offset: i64| view_has(tools, target, group, offset);
+        wait_until(SOON, "the checkpoint", || written(300))?;
+        assert_eq!(
+            sorted(tools.group_offsets(target, group)?),
+            [at("a.orders", 0, 200), at("a.orders", 1, 500)]
+        );
+        drop(consumer);
+        group_state(&mut world.session, group, "SYNCED").await?;
+        assert_eq!(
+            sorted(tools.group_offsets(target, group)?),
+            [at("a.orders", 0, 300), at("a.orders", 1, 600)]
+        );
+
+        // A task that starts again knows what it wrote.
+        let written = || -> Result<usize> {
+            Ok(tools.dump(target, "a.checkpoints.internal", Isolation::Committed)?.records())
+        };
+        let before = written()?;
+        set.generation = 3;
+        set.tasks.iter_mut().filter(|t| t.name.starts_with("checkpoint")).for_each(|t| t.epoch = 3);
+        world.session.assign(set).await?;
+        let again = |r: &v1::Report| r.tasks.iter().any(|t| t.epoch == 3 && t.groups.len() == 1);
+        world.session.report(SOON, "the new task", again).await?;
+        assert_eq!(written()?, before);
+        Ok(())
+    })
+}
+
+fn sorted(mut offsets: Vec<Committed>) -> Vec<Committed> {
+    offsets.sort();
+    offsets
+}
+
+fn view_has(tools: &Tools, kafka: &Kafka, group: &str, offset: i64) -> Result<Option<()>> {
+    let view = tools.mirror_client(kafka, "a", group)?;
+    Ok(view.offsets.iter().any(|o| o.offset == offset).then_some(()))
+}
+
+/// A consumer that is in the group until it is dropped.
+fn member(kafka: &Kafka, group: &str) -> Result<BaseConsumer> {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", kafka.bootstrap())
+        .set("group.id", group)
+        .set("enable.auto.commit", "false");
+    let consumer: BaseConsumer = config.create()?;
+    consumer.subscribe(&["a.orders"])?;
+    wait_until(SOON, "the consumer to have joined", || {
+        let _ = consumer.poll(Duration::from_millis(100));
+        Ok((consumer.assignment()?.count() > 0).then_some(()))
+    })?;
+    Ok(consumer)
 }

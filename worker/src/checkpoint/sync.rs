@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::kafka::{CommittedOffset, GroupState, KafkaClient, KafkaError};
+use crate::kafka::{CommittedOffset, GroupDescription, GroupState, KafkaClient, KafkaError};
 
 use super::decide::{self, Synced, Translated};
 
@@ -21,28 +21,35 @@ pub(super) async fn sync(
         let mut described = target.describe_groups(&names).await?;
         let idle: Vec<String> = names.iter().filter(|name| is_idle(described.get(*name))).cloned().collect();
         let mut offsets = if idle.is_empty() { HashMap::new() } else { target.fetch_offsets(&idle).await? };
-        for group in batch {
-            let synced = match described.remove(&group.group) {
-                Some(Ok(description)) if !description.state.is_idle() => Synced::Active(description.state),
-                Some(Ok(_)) => sync_idle(target, group, offsets.remove(&group.group)).await,
-                Some(Err(error)) => {
-                    Synced::Failed(format!("its state on the target is unknown: {}", error.message))
-                }
-                None => Synced::Failed(
-                    "its state on the target is unknown: the broker did not describe it".into(),
-                ),
-            };
-            states.insert(group.group.clone(), synced);
-        }
+        let work = batch.iter().map(|group| {
+            let (described, there) = (described.remove(&group.group), offsets.remove(&group.group));
+            async move { (group.group.clone(), sync_group(target, group, described, there).await) }
+        });
+        states.extend(futures::future::join_all(work).await);
     }
     Ok(states)
 }
 
-fn is_idle(described: Option<&Result<crate::kafka::GroupDescription, KafkaError>>) -> bool {
+type Described = Result<GroupDescription, KafkaError>;
+type Fetched = Result<Vec<CommittedOffset>, KafkaError>;
+
+fn is_idle(described: Option<&Described>) -> bool {
     described.is_some_and(|d| d.as_ref().is_ok_and(|d| d.state.is_idle()))
 }
 
-type Fetched = Result<Vec<CommittedOffset>, KafkaError>;
+async fn sync_group(
+    target: &KafkaClient,
+    group: &Translated,
+    described: Option<Described>,
+    there: Option<Fetched>,
+) -> Synced {
+    match described {
+        Some(Ok(description)) if !description.state.is_idle() => Synced::Active(description.state),
+        Some(Ok(_)) => sync_idle(target, group, there).await,
+        Some(Err(error)) => Synced::Failed(format!("its state on the target is unknown: {}", error.message)),
+        None => Synced::Failed("its state on the target is unknown: the broker did not describe it".into()),
+    }
+}
 
 async fn sync_idle(target: &KafkaClient, group: &Translated, there: Option<Fetched>) -> Synced {
     let there = match there {
