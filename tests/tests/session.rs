@@ -140,7 +140,7 @@ async fn clusters_that_do_not_answer_are_a_named_state() -> Result<()> {
                 })
             })
     };
-    session.report(Duration::from_secs(45), "the causes", waiting).await?;
+    session.report(Duration::from_secs(15), "the causes", waiting).await?;
     worker.stopped().await
 }
 
@@ -325,7 +325,7 @@ async fn questions_are_answered_and_bounded() -> Result<()> {
     };
     let begin = Instant::now();
     let answer = session.ask(query("2", 1500, vec![cluster]), SOON).await?;
-    assert_eq!(error(answer), "QUERY_TIMEOUT");
+    assert_eq!(error(answer), "CLUSTER_UNREACHABLE");
     assert!(begin.elapsed() < Duration::from_millis(1700), "answered within its deadline");
     worker.stopped().await
 }

@@ -93,10 +93,7 @@ impl Checkpoints {
         let (mirror, ends) = (&self.mirror, &self.ends);
         let translator = Translator::open(mirror.clone(), ends.source.clone(), ends.target.clone()).await?;
         let topic = mirror.policy.checkpoints_topic();
-        ends.target
-            .client
-            .ensure_topic(&crate::survey::internal::compacted(mirror, topic.clone(), 1))
-            .await?;
+        ends.target.client.ensure_topic(&crate::survey::internal::compacted(mirror, topic.clone())).await?;
         let previous = history::read(&ends.target, &topic, |group| self.is_ours(group)).await?;
         let writer = Writer::open(&ends.target, topic)?;
         Ok(Ready { translator, writer, previous })

@@ -28,9 +28,15 @@ impl ClusterHandle {
         Ok(Self { id: cluster.id.clone(), properties, client, syncs: OnceLock::new() })
     }
 
-    /// The same cluster for the writer of offset syncs, whose queue must not keep itself alive.
+    /// The same cluster without the queue of offset syncs: that one must not keep itself alive.
     pub(crate) fn without_syncs(&self) -> Self {
         let (id, properties, client) = (self.id.clone(), self.properties.clone(), self.client.clone());
         Self { id, properties, client, syncs: OnceLock::new() }
+    }
+
+    /// The same cluster and connections, whose calls end within `deadline`.
+    #[must_use]
+    pub fn with_deadline(&self, deadline: std::time::Duration) -> Self {
+        Self { client: self.client.with_deadline(deadline), ..self.without_syncs() }
     }
 }

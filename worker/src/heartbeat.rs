@@ -13,7 +13,7 @@
 //! record of each. A mirror's principal often may not write to the source. Then the second one is left out, which the task's
 //! status says; nothing else depends on it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use tokio::time::MissedTickBehavior;
@@ -31,7 +31,7 @@ use crate::produce::{Producer, Record, millis};
 use crate::supervisor::{Ends, state_of};
 use crate::survey::internal::{HEARTBEATS, compacted};
 
-/// Beats between two tries to write to a source that doesn't permit it.
+/// Beats between two tries to write where it isn't permitted.
 const DENIED_PAUSE_BEATS: u32 = 300;
 
 /// Emits until it is dropped.
@@ -40,24 +40,28 @@ pub async fn run(mirror: Arc<Mirror>, ends: Ends, status: &StatusCell) {
         Ok(key) => key,
         Err(error) => return status.stopped(Cause::new(Reason::INVALID_FIELD, error.to_string())),
     };
-    let mut ticks = tokio::time::interval(mirror.heartbeat_interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut source = Side::new("source", ends.source.clone());
-    let mut target = Side::new("target", ends.target.clone());
-    loop {
-        ticks.tick().await;
-        let now = millis(SystemTime::now());
-        let record = Record { key: key.clone(), value: mm2::heartbeat_value(now), timestamp_ms: now };
-        let (on_target, on_source) =
-            tokio::join!(target.beat(&mirror, &record), source.beat_if_permitted(&mirror, &record));
-        status.set(summary(on_target.err(), on_source.err()));
-    }
+    let last = Mutex::new((None, None));
+    let said = |change: &dyn Fn(&mut Failures)| {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut last);
+        status.set(summary(&last));
+    };
+    // Each at its own pace: a source that hangs delays no beat on the target.
+    let target = Side { name: "target", cluster: ends.target, producer: None, denied: None };
+    let source = Side { name: "source", cluster: ends.source, producer: None, denied: None };
+    tokio::join!(
+        target.run(&mirror, &key, |result| said(&|last| last.0 = result.clone().err())),
+        source.run(&mirror, &key, |result| said(&|last| last.1 = result.clone().err())),
+    );
 }
 
+/// Why the last beat failed, on the target and on the source.
+type Failures = (Option<KafkaError>, Option<KafkaError>);
+
 /// The target counts; the source is only mentioned.
-fn summary(target: Option<KafkaError>, source: Option<KafkaError>) -> TaskStatus {
-    match (target, source) {
-        (Some(error), _) => TaskStatus::new(state_of(&error), Some(error.into())),
+fn summary(failures: &Failures) -> TaskStatus {
+    match failures {
+        (Some(error), _) => TaskStatus::new(state_of(error), Some(error.clone().into())),
         (None, Some(error)) => {
             let message = format!("no heartbeats are written to the source: {}", error.message);
             TaskStatus::new(v1::State::Active, Some(Cause::new(error.reason, message)))
@@ -76,8 +80,15 @@ struct Side {
 }
 
 impl Side {
-    fn new(name: &'static str, cluster: Arc<ClusterHandle>) -> Self {
-        Self { name, cluster, producer: None, denied: None }
+    async fn run(mut self, mirror: &Mirror, key: &[u8], said: impl Fn(Result<(), KafkaError>)) {
+        let mut ticks = tokio::time::interval(mirror.heartbeat_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let now = millis(SystemTime::now());
+            let record = Record { key: key.to_vec(), value: mm2::heartbeat_value(now), timestamp_ms: now };
+            said(self.beat_if_permitted(mirror, &record).await);
+        }
     }
 
     async fn beat(&mut self, mirror: &Mirror, record: &Record) -> Result<(), KafkaError> {
@@ -104,7 +115,7 @@ impl Side {
 
     async fn try_beat(&mut self, mirror: &Mirror, record: &Record) -> Result<(), KafkaError> {
         if self.producer.is_none() {
-            self.cluster.client.ensure_topic(&compacted(mirror, HEARTBEATS.to_owned(), 1)).await?;
+            self.cluster.client.ensure_topic(&compacted(mirror, HEARTBEATS.to_owned())).await?;
             self.producer = Some(Producer::open(&self.cluster)?);
         }
         let producer = self.producer.as_ref().expect("opened just above");

@@ -26,8 +26,10 @@ const WAITING: usize = 56;
 /// Where a question names no deadline.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 const MAX_DEADLINE: Duration = Duration::from_secs(60);
-/// An answer is due this long before the deadline, or nobody would be there to take it.
+/// An answer is due this long before the deadline, or nobody would be there to take it ...
 const MARGIN: Duration = Duration::from_millis(200);
+/// ... and calls to Kafka end this long before that, so that the answer can say what stood in the way.
+const CALL_MARGIN: Duration = Duration::from_millis(200);
 
 /// Answers questions; clones share the limits.
 #[derive(Clone)]
@@ -75,7 +77,7 @@ impl Queries {
         let (id, kind, deadline) = (query.id.clone(), kind(&query), deadline(&query));
         let work = async {
             let _working = self.working.acquire().await;
-            answer::answer(&self.context, query).await
+            answer::answer(&self.context, query, deadline.saturating_sub(CALL_MARGIN)).await
         };
         let result = match tokio::time::timeout(deadline, work).await {
             Ok(result) => result,

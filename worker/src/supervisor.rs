@@ -106,7 +106,7 @@ impl Supervisor {
         let observed = self.owned.iter().map(|(name, owned)| (name.clone(), owned.observed())).collect();
         for (name, action) in diff::diff(&observed, &wanted.tasks) {
             match action {
-                Action::Start => self.start(name, wanted.tasks[&name].clone(), Duration::ZERO),
+                Action::Start => self.start(name, wanted.tasks[name].clone(), Duration::ZERO),
                 Action::Update => self.update(name, &wanted.tasks[name]),
                 Action::Drain => self.drain(name),
             }

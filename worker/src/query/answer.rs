@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use twinlog_proto::filter::Filter;
 use twinlog_proto::id::SourceOffset;
@@ -26,8 +27,9 @@ use crate::survey::look::{Look, same_cluster_message};
 /// Explicit offsets in one question.
 const MAX_OFFSETS: usize = 10_000;
 
-pub(super) async fn answer(context: &Context, query: v1::Query) -> Result<Answer, Cause> {
-    let asked = Asked { context, clusters: &query.clusters, mirror: query.mirror.as_ref() };
+/// No call to Kafka takes longer than `patience`.
+pub(super) async fn answer(context: &Context, query: v1::Query, patience: Duration) -> Result<Answer, Cause> {
+    let asked = Asked { context, clusters: &query.clusters, mirror: query.mirror.as_ref(), patience };
     match &query.question {
         Some(Question::TestCluster(_)) => Ok(Answer::TestCluster(test_cluster(&asked).await?)),
         Some(Question::ListTopics(question)) => {
@@ -50,6 +52,7 @@ struct Asked<'a> {
     context: &'a Context,
     clusters: &'a [v1::Cluster],
     mirror: Option<&'a v1::Mirror>,
+    patience: Duration,
 }
 
 impl Asked<'_> {
@@ -64,7 +67,8 @@ impl Asked<'_> {
     fn open(&self, wire: &v1::Cluster) -> Result<Arc<ClusterHandle>, Cause> {
         let cluster = Cluster::parse(wire)
             .map_err(|list| Cause::new(Reason::INVALID_FIELD, violations(&wire.name, &list)))?;
-        Ok(self.context.clusters.handle(&cluster)?)
+        let handle = self.context.clusters.handle(&cluster)?;
+        Ok(Arc::new(handle.with_deadline(self.patience)))
     }
 
     fn flow(&self) -> Result<(Arc<Mirror>, Ends), Cause> {

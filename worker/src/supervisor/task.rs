@@ -27,11 +27,22 @@ pub(super) struct Task {
     pub(super) drain: CancellationToken,
 }
 
+/// A call of a survey, checkpoint or heartbeat that doesn't get through is given up, and its cause said, after this.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Both ends of a flow.
 #[derive(Clone)]
 pub struct Ends {
     pub source: Arc<ClusterHandle>,
     pub target: Arc<ClusterHandle>,
+}
+
+impl Ends {
+    /// The same ends, whose calls end within `deadline`.
+    fn with_deadline(&self, deadline: Duration) -> Self {
+        let within = |handle: &ClusterHandle| Arc::new(handle.with_deadline(deadline));
+        Self { source: within(&self.source), target: within(&self.target) }
+    }
 }
 
 /// What comes after a run.
@@ -95,7 +106,7 @@ impl Task {
         updates: &mut watch::Receiver<Assigned>,
         clusters: &mut watch::Receiver<()>,
     ) -> Next {
-        let mut running = std::pin::pin!(self.run_periodic(epoch, work, ends.clone()));
+        let mut running = std::pin::pin!(self.run_periodic(epoch, work, ends.with_deadline(CALL_DEADLINE)));
         loop {
             tokio::select! {
                 biased;
