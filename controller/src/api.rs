@@ -82,7 +82,7 @@ impl Api {
 
 /// A worker gave another kind of answer than it was asked for.
 fn wrong_answer(answered: &Answered) -> Status {
-    error!(worker = %answered.worker, answer = ?answered.answer, "answer of the wrong kind");
+    error!(worker = %answered.worker, "answer of the wrong kind");
     let message = format!(
         "worker {} gave an answer that fits another question; is it of another version?",
         answered.worker

@@ -97,7 +97,9 @@ fn kind(code: Code) -> Kind {
         Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition | Code::OutOfRange => {
             Kind::Precondition
         }
-        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => Kind::Unavailable,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted => {
+            Kind::Unavailable
+        }
         Code::PermissionDenied | Code::Unauthenticated => Kind::NotPermitted,
         _ => Kind::Failed,
     }
@@ -142,7 +144,9 @@ fn next_step(reason: Option<&str>, code: Code) -> Option<&'static str> {
         }
         Some(Reason::INTERNAL) => "the controller's log says more",
         _ if code == Code::Unavailable => "check that the controller runs, then try again",
-        _ if code == Code::DeadlineExceeded => "try again, or allow more time with --timeout",
+        _ if matches!(code, Code::DeadlineExceeded | Code::Cancelled) => {
+            "try again, or allow more time with --timeout"
+        }
         _ if code == Code::InvalidArgument => "correct it and repeat; --help has examples",
         _ => return None,
     })

@@ -8,6 +8,8 @@ mod cli;
 mod clusters;
 mod mirrors;
 mod service;
+mod tls;
+mod trace;
 mod watch;
 mod web;
 mod worker;

@@ -37,7 +37,9 @@ impl Service {
         Self::start_with(ServerConfig::default()).await
     }
 
+    /// With TLS it doesn't wait: `channel` is of no use then.
     pub(crate) async fn start_with(server: ServerConfig) -> Self {
+        let with_tls = server.tls.is_some();
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(EmbeddedStore::open(&folder.path().join("store")).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -56,8 +58,11 @@ impl Service {
         let stop = CancellationToken::new();
         let token = stop.clone();
         let ended = tokio::spawn(async move { replica.run(listener, token).await.unwrap() });
-        let channel = Endpoint::from_shared(url.clone()).unwrap().connect().await.unwrap();
+        let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
         let service = Self { url, channel, stop, ended, _folder: folder };
+        if with_tls {
+            return service;
+        }
         service
             .until("it leads", async || {
                 service.fleet().list_workers(v1::ListWorkersRequest::default()).await.is_ok()

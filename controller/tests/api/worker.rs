@@ -78,6 +78,8 @@ fn answer(query: &v1::Query) -> Answer {
         Question::TestCluster(_) => Answer::TestCluster(v1::TestClusterResponse {
             reachable: true,
             kafka_cluster_id: query.clusters[0].name.clone(),
+            // What the worker would continue; see trace.rs.
+            broker_version: query.trace_context.get("traceparent").cloned().unwrap_or_default(),
             ..Default::default()
         }),
         Question::ListTopics(_) => {

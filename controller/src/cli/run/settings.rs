@@ -204,15 +204,12 @@ fn client_properties(role: &str, path: &Path) -> Result<std::collections::BTreeM
     let absolute = std::fs::canonicalize(path).map_err(unreadable)?;
     let mut properties = properties::parse(&std::fs::read_to_string(&absolute).map_err(unreadable)?);
     let shown = absolute.display().to_string();
-    for (key, value) in &mut properties {
-        if secret::is_literal(key, value) {
-            *value = format!("${{file:{shown}:{key}}}");
+    for (key, value) in properties.iter_mut().filter(|(key, value)| secret::is_literal(key, value)) {
+        if shown.contains('}') {
+            let message = format!("--{role}-config {shown}: the path of a file with secrets can't hold '}}'");
+            return Err(Failure::usage(message));
         }
-    }
-    if shown.contains(['}', ':']) {
-        return Err(Failure::usage(format!(
-            "--{role}-config {shown}: the path of a properties file can't hold '}}' or ':'"
-        )));
+        *value = format!("${{file:{shown}:{key}}}");
     }
     Ok(properties)
 }
