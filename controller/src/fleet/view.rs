@@ -101,17 +101,11 @@ impl<'a> View<'a> {
         let member = worker.and_then(|worker| self.members.by_id.get(worker));
         let report =
             member.and_then(|member| member.reports.get(task)).filter(|report| report.epoch == epoch);
+        let refused = member.and_then(|member| member.refused.as_ref());
         let (state, cause) = match (worker, report) {
             (_, Some(report)) => (report.state(), report.cause.clone()),
             (None, None) => (Is::Pending, Some(self.unplaced(task))),
-            (Some(worker), None) if member.is_none() => (
-                Is::Pending,
-                Some(cause(Reason::STARTING, format!("waiting for worker {worker} to come back"))),
-            ),
-            (Some(worker), None) => (
-                Is::Pending,
-                Some(cause(Reason::STARTING, format!("worker {worker} has not reported it yet"))),
-            ),
+            (Some(worker), None) => (Is::Pending, Some(not_reported(worker, member.is_some(), refused))),
         };
         Known { worker, epoch, state, cause, report }
     }
@@ -265,7 +259,6 @@ impl<'a> View<'a> {
         let mut add = |cause: &v1::Cause| worse_cause(&mut causes, cause, MAX_CAUSES);
         let blocked = inventory.and_then(|inventory| inventory.blocked.as_ref());
         blocked.into_iter().for_each(&mut add);
-        self.refusals().iter().for_each(&mut add);
         topics.iter().flat_map(|topic| &topic.causes).for_each(&mut add);
         let troubled = |known: &&Known<'_>| known.state != Is::Active;
         tasks.values().filter(troubled).filter_map(|known| known.cause.as_ref()).for_each(&mut add);
@@ -295,20 +288,18 @@ impl<'a> View<'a> {
         }
         (state, causes)
     }
+}
 
-    /// Workers of this mirror that refuse what this leader sends, as after a restored store.
-    fn refusals(&self) -> Vec<v1::Cause> {
-        let id = &self.mirror.model.id;
-        let concerned = self.members.by_id.values().filter(|member| {
-            member.refused.is_some() && member.running.tasks.keys().any(|task| task.mirror() == id)
-        });
-        concerned
-            .map(|member| {
-                let refused = member.refused.clone().unwrap_or_default();
-                let message = format!("worker {} refuses its assignments: {}", member.id, refused.message);
-                v1::Cause { message, ..refused }
-            })
-            .collect()
+/// Why an assigned task shows no report of its own.
+fn not_reported(worker: &WorkerId, is_here: bool, refused: Option<&v1::Cause>) -> v1::Cause {
+    match refused {
+        // As after a restored store: what the worker has seen is newer than what this leader has.
+        Some(refused) => {
+            let message = format!("worker {worker} refuses its assignments: {}", refused.message);
+            v1::Cause { message, ..refused.clone() }
+        }
+        None if is_here => cause(Reason::STARTING, format!("worker {worker} has not reported it yet")),
+        None => cause(Reason::STARTING, format!("waiting for worker {worker} to come back")),
     }
 }
 

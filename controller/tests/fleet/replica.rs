@@ -13,15 +13,15 @@ use twinlog_controller::keys;
 use twinlog_controller::store::{Store, Transaction, Write};
 use twinlog_proto::v1;
 
-pub struct Replica {
-    pub controller: Arc<Controller>,
-    pub address: String,
+pub(crate) struct Replica {
+    pub(crate) controller: Arc<Controller>,
+    pub(crate) address: String,
     stop: CancellationToken,
     server: JoinHandle<()>,
 }
 
 /// Short enough for tests, long enough for two busy cores.
-pub fn config(id: &str, address: &str) -> ControllerConfig {
+pub(crate) fn config(id: &str, address: &str) -> ControllerConfig {
     ControllerConfig {
         leader_ttl: Duration::from_secs(2),
         worker_lease: Duration::from_millis(1200),
@@ -34,7 +34,7 @@ pub fn config(id: &str, address: &str) -> ControllerConfig {
 }
 
 impl Replica {
-    pub async fn start(id: &str, store: Arc<dyn Store>) -> Self {
+    pub(crate) async fn start(id: &str, store: Arc<dyn Store>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
@@ -49,7 +49,7 @@ impl Replica {
     }
 
     /// A replica in a runtime of its own, that can die.
-    pub fn start_apart(
+    pub(crate) fn start_apart(
         id: &'static str,
         store: impl AsyncFnOnce() -> Arc<dyn Store> + Send + 'static,
     ) -> Doomed {
@@ -69,7 +69,7 @@ impl Replica {
     }
 
     /// Stops in good order: the leadership is given back.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.controller.stopped().await;
         self.server.abort();
@@ -77,14 +77,14 @@ impl Replica {
 }
 
 /// As a process of its own: killed, it gives nothing back.
-pub struct Doomed {
-    pub address: String,
-    pub controller: Arc<Controller>,
+pub(crate) struct Doomed {
+    pub(crate) address: String,
+    pub(crate) controller: Arc<Controller>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Doomed {
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.runtime.take().expect("it is killed once").shutdown_background();
     }
 }
@@ -105,7 +105,7 @@ impl Drop for Replica {
 }
 
 /// Polls until something holds; says what it waited for when it doesn't.
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
     while !holds() {
         assert!(tokio::time::Instant::now() < deadline, "waited in vain for: {what}");
@@ -114,7 +114,7 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Registers clusters `src` and `dst`.
-pub async fn put_clusters(store: &dyn Store) {
+pub(crate) async fn put_clusters(store: &dyn Store) {
     for id in ["src", "dst"] {
         let cluster = v1::Cluster {
             name: format!("clusters/{id}"),
@@ -126,7 +126,7 @@ pub async fn put_clusters(store: &dyn Store) {
 }
 
 /// A mirror of everything from `src` to `dst`, one partition per range.
-pub fn mirror(id: &str) -> v1::Mirror {
+pub(crate) fn mirror(id: &str) -> v1::Mirror {
     v1::Mirror {
         name: format!("mirrors/{id}"),
         source: "clusters/src".to_owned(),
@@ -139,7 +139,7 @@ pub fn mirror(id: &str) -> v1::Mirror {
     }
 }
 
-pub async fn put_mirror(store: &dyn Store, mirror: &v1::Mirror) {
+pub(crate) async fn put_mirror(store: &dyn Store, mirror: &v1::Mirror) {
     let id = mirror.name.strip_prefix("mirrors/").unwrap();
     put(store, format!("{}{id}", keys::MIRRORS), mirror.encode_to_vec()).await;
 }

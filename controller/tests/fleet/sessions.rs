@@ -316,3 +316,12 @@ async fn a_broken_connection_that_is_soon_back_moves_nothing() {
     tokio::time::sleep(Duration::from_millis(800)).await;
     assert_eq!((one.running(), two.running()), before);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_has_seen_newer_assignments_refuses_and_the_status_says_so() {
+    let world = World::new().await;
+    // As after the store was restored from an older backup.
+    let newer = world.spawn(Spec { seen: (1_000_000, 1), ..Spec::new("w1") });
+    eventually_cause(&world, "STALE_TERM").await;
+    assert!(newer.running().is_empty());
+}

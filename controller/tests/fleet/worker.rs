@@ -18,26 +18,29 @@ use crate::ledger::{Happened, Ledger};
 const REPORT: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
-pub struct Spec {
-    pub id: String,
-    pub labels: BTreeMap<String, String>,
-    pub capacity: i32,
+pub(crate) struct Spec {
+    pub(crate) id: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) capacity: i32,
     /// How long a task takes to stop.
-    pub drain: Duration,
+    pub(crate) drain: Duration,
     /// Every message to the controller is sent this often.
-    pub repeat: usize,
+    pub(crate) repeat: usize,
+    /// The newest (term, generation) that it has seen before it starts.
+    pub(crate) seen: (i64, i64),
     /// What its surveys find: mirror to (topic, partitions).
-    pub finds: BTreeMap<String, Vec<(String, i32)>>,
+    pub(crate) finds: BTreeMap<String, Vec<(String, i32)>>,
 }
 
 impl Spec {
-    pub fn new(id: &str) -> Self {
+    pub(crate) fn new(id: &str) -> Self {
         Self {
             id: id.to_owned(),
             labels: BTreeMap::new(),
             capacity: 0,
             drain: Duration::from_millis(30),
             repeat: 1,
+            seen: (0, 0),
             finds: BTreeMap::from([("m".to_owned(), vec![("t".to_owned(), 12)])]),
         }
     }
@@ -51,21 +54,19 @@ enum Order {
     Leave,
 }
 
-pub struct FakeWorker {
-    pub spec: Spec,
+pub(crate) struct FakeWorker {
+    pub(crate) spec: Spec,
     ledger: Ledger,
     order: watch::Sender<Order>,
     cut: Arc<Notify>,
     running: watch::Receiver<BTreeMap<String, i64>>,
-    refused: watch::Receiver<Option<v1::Cause>>,
     task: JoinHandle<()>,
 }
 
 impl FakeWorker {
-    pub fn start(spec: Spec, controllers: Vec<String>, ledger: &Ledger) -> Self {
+    pub(crate) fn start(spec: Spec, controllers: Vec<String>, ledger: &Ledger) -> Self {
         let (order, orders) = watch::channel(Order::Run);
         let (running, shown) = watch::channel(BTreeMap::new());
-        let (refused, refusal) = watch::channel(None);
         let cut = Arc::new(Notify::new());
         let life = Life {
             cut: cut.clone(),
@@ -73,49 +74,45 @@ impl FakeWorker {
             ledger: ledger.clone(),
             orders,
             running,
-            refused,
-            applied: (0, 0),
+            refused: None,
+            applied: spec.seen,
             epochs: BTreeMap::new(),
             tasks: BTreeMap::new(),
         };
         let task = tokio::spawn(life.live(controllers));
-        Self { spec, ledger: ledger.clone(), order, cut, running: shown, refused: refusal, task }
+        Self { spec, ledger: ledger.clone(), order, cut, running: shown, task }
     }
 
-    pub fn running(&self) -> BTreeMap<String, i64> {
+    pub(crate) fn running(&self) -> BTreeMap<String, i64> {
         self.running.borrow().clone()
     }
 
-    pub fn ranges(&self) -> usize {
+    pub(crate) fn ranges(&self) -> usize {
         self.running().keys().filter(|task| task.starts_with("replicate/")).count()
     }
 
-    pub fn refused(&self) -> Option<v1::Cause> {
-        self.refused.borrow().clone()
-    }
-
     /// As kill -9: connections close, nothing is said.
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.task.abort();
         let _ = (&mut self.task).await;
         self.vanish();
     }
 
     /// The connection breaks; it is made again at once.
-    pub fn disconnect(&self) {
+    pub(crate) fn disconnect(&self) {
         self.cut.notify_one();
     }
 
-    pub fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.order.send_replace(Order::Freeze);
         self.vanish();
     }
 
-    pub fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         self.order.send_replace(Order::Run);
     }
 
-    pub fn leave(&self) {
+    pub(crate) fn leave(&self) {
         self.order.send_replace(Order::Leave);
     }
 
@@ -144,7 +141,7 @@ struct Life {
     ledger: Ledger,
     orders: watch::Receiver<Order>,
     running: watch::Sender<BTreeMap<String, i64>>,
-    refused: watch::Sender<Option<v1::Cause>>,
+    refused: Option<v1::Cause>,
     applied: (i64, i64),
     /// The highest epoch seen per task.
     epochs: BTreeMap<String, i64>,
@@ -235,7 +232,7 @@ impl Life {
             applied: Some(self.applied()),
             tasks: self.tasks.iter().map(task).collect(),
             leaving: *self.orders.borrow() == Order::Leave,
-            refused: self.refused.borrow().clone(),
+            refused: self.refused.clone(),
             ..v1::Report::default()
         }
     }
@@ -266,10 +263,10 @@ impl Life {
         if (set.term, set.generation) < self.applied || stale {
             let reason = if stale { "STALE_EPOCH" } else { "STALE_TERM" };
             let cause = v1::Cause { reason: reason.to_owned(), message: reason.to_owned(), since: None };
-            self.refused.send_replace(Some(cause));
+            self.refused = Some(cause);
             return;
         }
-        self.refused.send_replace(None);
+        self.refused = None;
         self.applied = (set.term, set.generation);
         let wanted: BTreeMap<_, _> = set.tasks.into_iter().map(|task| (task.name, task.epoch)).collect();
         for (name, task) in &mut self.tasks {

@@ -9,26 +9,26 @@ use twinlog_controller::store::embedded::EmbeddedStore;
 use crate::etcd_process::Etcd;
 
 /// Events that the embedded store keeps here.
-pub const HISTORY: usize = 400;
+pub(crate) const HISTORY: usize = 400;
 
-pub struct Backend {
-    pub store: Arc<dyn Store>,
+pub(crate) struct Backend {
+    pub(crate) store: Arc<dyn Store>,
     /// Held until the test ends.
-    pub home: Home,
+    pub(crate) home: Home,
 }
 
-pub enum Home {
+pub(crate) enum Home {
     Embedded { _dir: TempDir },
     Etcd(Etcd),
 }
 
-pub async fn embedded() -> Backend {
+pub(crate) async fn embedded() -> Backend {
     let dir = TempDir::new().unwrap();
     let store = EmbeddedStore::open_with_history(&dir.path().join("twinlog.redb"), HISTORY).unwrap();
     Backend { store: Arc::new(store), home: Home::Embedded { _dir: dir } }
 }
 
-pub async fn etcd() -> Backend {
+pub(crate) async fn etcd() -> Backend {
     let etcd = Etcd::start();
     let store = etcd.connect("/test").await;
     Backend { store: Arc::new(store), home: Home::Etcd(etcd) }
@@ -36,7 +36,7 @@ pub async fn etcd() -> Backend {
 
 impl Backend {
     /// Makes the history up to `revision` unavailable.
-    pub async fn compact(&self, revision: i64) {
+    pub(crate) async fn compact(&self, revision: i64) {
         match &self.home {
             // Its history is short: writing is enough.
             Home::Embedded { .. } => {

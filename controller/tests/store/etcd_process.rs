@@ -9,15 +9,15 @@ use twinlog_controller::store::Store;
 use twinlog_controller::store::etcd::{EtcdConfig, EtcdStore};
 
 /// A real etcd of one node, on free ports, gone with its test.
-pub struct Etcd {
-    pub url: String,
+pub(crate) struct Etcd {
+    pub(crate) url: String,
     peer: String,
     dir: TempDir,
     process: Option<Child>,
 }
 
 impl Etcd {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let [client, peer] = free_ports();
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let dir = TempDir::new().unwrap();
@@ -27,7 +27,7 @@ impl Etcd {
     }
 
     /// Starts it (again) on its own data.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let Self { url, peer, dir, .. } = self;
         let log = std::fs::File::create(dir.path().join("etcd.log")).unwrap();
         let process = Command::new("etcd")
@@ -43,7 +43,7 @@ impl Etcd {
         self.process = Some(process);
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
             process.wait().unwrap();
@@ -51,7 +51,7 @@ impl Etcd {
     }
 
     /// Connects, and waits until it answers.
-    pub async fn connect(&self, namespace: &str) -> EtcdStore {
+    pub(crate) async fn connect(&self, namespace: &str) -> EtcdStore {
         let config = EtcdConfig {
             namespace: namespace.to_owned(),
             request_timeout: Duration::from_secs(2),

@@ -1,5 +1,7 @@
 //! The store's promises, kept by both implementations: one suite, run against the embedded store and a real etcd.
 
+#![allow(clippy::unwrap_used)]
+
 mod backend;
 mod embedded;
 mod etcd;

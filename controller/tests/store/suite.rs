@@ -18,18 +18,18 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// As short as etcd allows.
 const TTL: Duration = Duration::from_secs(2);
 
-pub async fn commit(store: &dyn Store, guards: Vec<Guard>, writes: Vec<Write>) -> CommitOutcome {
+pub(crate) async fn commit(store: &dyn Store, guards: Vec<Guard>, writes: Vec<Write>) -> CommitOutcome {
     store.commit(Transaction { guards, writes }).await.unwrap()
 }
 
-pub async fn put(store: &dyn Store, key: &str, value: &str) -> i64 {
+pub(crate) async fn put(store: &dyn Store, key: &str, value: &str) -> i64 {
     match commit(store, Vec::new(), vec![Write::put(key, value.as_bytes().to_vec())]).await {
         CommitOutcome::Committed { revision } => revision,
         CommitOutcome::Conflict => panic!("there was no guard"),
     }
 }
 
-pub fn candidate(id: &str) -> Candidate {
+pub(crate) fn candidate(id: &str) -> Candidate {
     Candidate { id: id.to_owned(), address: format!("http://{id}"), ttl: TTL }
 }
 
@@ -58,7 +58,7 @@ fn key_of(event: &Event) -> &str {
     }
 }
 
-pub async fn a_list_is_sorted_complete_and_limited_to_its_prefix(backend: Backend) {
+pub(crate) async fn a_list_is_sorted_complete_and_limited_to_its_prefix(backend: Backend) {
     let store = backend.store.as_ref();
     assert!(store.list("/a/").await.unwrap().entries.is_empty());
     for batch in 0..13 {
@@ -73,7 +73,7 @@ pub async fn a_list_is_sorted_complete_and_limited_to_its_prefix(backend: Backen
     assert_eq!(keys, (0..1300).map(|i| format!("/a/{i:04}")).collect::<Vec<_>>());
 }
 
-pub async fn guards_decide_whether_anything_is_written(backend: Backend) {
+pub(crate) async fn guards_decide_whether_anything_is_written(backend: Backend) {
     let store = backend.store.as_ref();
     let write = |value: &str| vec![Write::put("/k", value.as_bytes().to_vec()), Write::put("/other", "x")];
     let CommitOutcome::Committed { revision } = commit(store, vec![Guard::absent("/k")], write("1")).await
@@ -99,7 +99,7 @@ pub async fn guards_decide_whether_anything_is_written(backend: Backend) {
     assert_eq!(won.iter().filter(|outcome| **outcome != CommitOutcome::Conflict).count(), 1);
 }
 
-pub async fn revisions_grow_and_tell_creation_from_change(backend: Backend) {
+pub(crate) async fn revisions_grow_and_tell_creation_from_change(backend: Backend) {
     let store = backend.store.as_ref();
     let first = put(store, "/k", "1").await;
     let second = put(store, "/k", "2").await;
@@ -114,7 +114,7 @@ pub async fn revisions_grow_and_tell_creation_from_change(backend: Backend) {
     assert!(third > second + 1);
 }
 
-pub async fn a_watch_delivers_past_and_future_in_order(backend: Backend) {
+pub(crate) async fn a_watch_delivers_past_and_future_in_order(backend: Backend) {
     let store = backend.store.as_ref();
     let before = put(store, "/w/0", "not seen").await;
     put(store, "/w/1", "past").await;
@@ -137,7 +137,7 @@ pub async fn a_watch_delivers_past_and_future_in_order(backend: Backend) {
     }
 }
 
-pub async fn a_watch_resumes_where_it_ended(backend: Backend) {
+pub(crate) async fn a_watch_resumes_where_it_ended(backend: Backend) {
     let store = backend.store.as_ref();
     let start = put(store, "/w", "0").await;
     let mut revisions = Vec::new();
@@ -154,7 +154,7 @@ pub async fn a_watch_resumes_where_it_ended(backend: Backend) {
     assert_eq!(events(&mut all, 50).await.len(), 50);
 }
 
-pub async fn a_compacted_past_is_an_error(backend: Backend) {
+pub(crate) async fn a_compacted_past_is_an_error(backend: Backend) {
     let store = backend.store.as_ref();
     let first = put(store, "/w", "0").await;
     for i in 1..=10 {
@@ -176,7 +176,7 @@ pub async fn a_compacted_past_is_an_error(backend: Backend) {
     assert_eq!(events(&mut watch, 1).await.len(), 1);
 }
 
-pub async fn transactions_have_limits(backend: Backend) {
+pub(crate) async fn transactions_have_limits(backend: Backend) {
     let store = backend.store.as_ref();
     let writes = |n: usize| (0..n).map(|i| Write::put(format!("/k{i}"), "x")).collect::<Vec<_>>();
     assert!(matches!(commit(store, Vec::new(), writes(MAX_TXN_OPS)).await, CommitOutcome::Committed { .. }));
@@ -192,7 +192,7 @@ pub async fn transactions_have_limits(backend: Backend) {
     assert!(matches!(refused(twice).await, StoreError::Invalid(_)));
 }
 
-pub async fn one_leads_and_the_next_takes_over_at_once_after_a_resignation(backend: Backend) {
+pub(crate) async fn one_leads_and_the_next_takes_over_at_once_after_a_resignation(backend: Backend) {
     let store = backend.store.clone();
     let first = within("a leader", store.campaign(&candidate("a"))).await.unwrap();
     assert!(first.is_valid());
@@ -214,7 +214,7 @@ fn campaign_in_background(store: &Arc<dyn Store>, id: &'static str) -> tokio::ta
     tokio::spawn(async move { store.campaign(&candidate(id)).await.unwrap() })
 }
 
-pub async fn a_leadership_whose_key_is_gone_is_lost(backend: Backend) {
+pub(crate) async fn a_leadership_whose_key_is_gone_is_lost(backend: Backend) {
     let store = backend.store.as_ref();
     let leadership = within("a leader", store.campaign(&candidate("a"))).await.unwrap();
     commit(store, Vec::new(), vec![Write::delete(keys::LEADER)]).await;
@@ -222,7 +222,7 @@ pub async fn a_leadership_whose_key_is_gone_is_lost(backend: Backend) {
     assert!(!leadership.is_valid());
 }
 
-pub async fn a_leadership_that_nobody_renews_runs_out(backend: Backend) {
+pub(crate) async fn a_leadership_that_nobody_renews_runs_out(backend: Backend) {
     let store = backend.store.clone();
     let first = within("a leader", store.campaign(&candidate("a"))).await.unwrap();
     let term = first.term;
@@ -236,7 +236,7 @@ pub async fn a_leadership_that_nobody_renews_runs_out(backend: Backend) {
     assert!(took > TTL / 3 && took < TTL * 3, "took {took:?} with a TTL of {TTL:?}");
 }
 
-pub async fn a_deposed_leader_writes_nothing(backend: Backend) {
+pub(crate) async fn a_deposed_leader_writes_nothing(backend: Backend) {
     let store = backend.store.as_ref();
     let leadership = within("a leader", store.campaign(&candidate("a"))).await.unwrap();
     let guard = leadership.guard.clone();
@@ -248,7 +248,7 @@ pub async fn a_deposed_leader_writes_nothing(backend: Backend) {
     assert_eq!(commit(store, vec![guard], write()).await, CommitOutcome::Conflict);
 }
 
-pub async fn the_leader_can_be_observed(backend: Backend) {
+pub(crate) async fn the_leader_can_be_observed(backend: Backend) {
     let store = backend.store.as_ref();
     assert_eq!(store.leader().await.unwrap(), None);
     let start = store.list(keys::ROOT).await.unwrap().revision;
@@ -263,7 +263,7 @@ pub async fn the_leader_can_be_observed(backend: Backend) {
     assert_eq!(store.leader().await.unwrap(), None);
 }
 
-pub async fn a_withdrawn_candidate_leaves_nothing_behind(backend: Backend) {
+pub(crate) async fn a_withdrawn_candidate_leaves_nothing_behind(backend: Backend) {
     let store = backend.store.clone();
     let first = within("a leader", store.campaign(&candidate("a"))).await.unwrap();
     let withdrawn = campaign_in_background(&store, "b");
@@ -275,7 +275,7 @@ pub async fn a_withdrawn_candidate_leaves_nothing_behind(backend: Backend) {
     drop(third);
 }
 
-pub async fn the_cache_follows_and_lists_again_after_compaction(backend: Backend) {
+pub(crate) async fn the_cache_follows_and_lists_again_after_compaction(backend: Backend) {
     let stop = CancellationToken::new();
     let store = backend.store.clone();
     let drain = |i: usize| format!("{}w{i}", keys::DRAINS);
