@@ -65,3 +65,38 @@ apis! {
     CreateAcls CreateAclsRequest CreateAclsResponse 1..=3;
     DeleteAcls DeleteAclsRequest DeleteAclsResponse 1..=3;
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::kafka::{coordinators, group_offsets, metadata, types::CommittedOffset};
+
+    /// A field that a version doesn't have fails only when it is written: on an old broker.
+    fn every_version_can_be_written<R: Api>(build: impl Fn(i16) -> R) {
+        for version in R::VERSIONS.min..=R::VERSIONS.max {
+            let written = build(version).encode(&mut BytesMut::new(), version);
+            assert!(written.is_ok(), "{:?} version {version}: {written:?}", R::KEY);
+        }
+    }
+
+    #[test]
+    fn requests_that_differ_by_version_can_be_written_in_all() {
+        let names = ["a".to_owned(), "b".to_owned()];
+        for authorized in [false, true] {
+            every_version_can_be_written(|v| metadata::request(v, Some(&names), authorized));
+            every_version_can_be_written(|v| metadata::request(v, None, authorized));
+        }
+        every_version_can_be_written(|v| coordinators::find(v, "a", &names));
+        every_version_can_be_written(|v| group_offsets::fetch_request(v, "a", &names));
+        let offset = CommittedOffset {
+            topic: "t".to_owned(),
+            partition: 1,
+            offset: 2,
+            leader_epoch: 3,
+            metadata: "m".to_owned(),
+        };
+        every_version_can_be_written(|v| group_offsets::commit_request(v, "a", &[&offset]));
+    }
+}

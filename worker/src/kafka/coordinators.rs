@@ -100,7 +100,7 @@ impl KafkaClient {
     }
 }
 
-fn find(version: i16, one: &str, many: &[String]) -> FindCoordinatorRequest {
+pub(super) fn find(version: i16, one: &str, many: &[String]) -> FindCoordinatorRequest {
     let request = FindCoordinatorRequest::default().with_key_type(KEY_TYPE_GROUP);
     if version >= FIND_COORDINATOR_MANY {
         request.with_coordinator_keys(many.iter().map(|g| text(g)).collect())

@@ -175,7 +175,7 @@ impl KafkaClient {
     }
 }
 
-fn fetch_request(version: i16, one: &str, many: &[String]) -> OffsetFetchRequest {
+pub(super) fn fetch_request(version: i16, one: &str, many: &[String]) -> OffsetFetchRequest {
     if version < OFFSET_FETCH_MANY {
         return OffsetFetchRequest::default().with_group_id(GroupId(text(one))).with_topics(None);
     }
@@ -206,7 +206,7 @@ fn as_group(group: &str, answer: &OffsetFetchResponse) -> OffsetFetchResponseGro
         .with_topics(topics.collect())
 }
 
-fn commit_request(version: i16, group: &str, offsets: &[&CommittedOffset]) -> OffsetCommitRequest {
+pub(super) fn commit_request(version: i16, group: &str, offsets: &[&CommittedOffset]) -> OffsetCommitRequest {
     let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
     for offset in offsets {
         let epoch = if version >= OFFSET_COMMIT_WITH_EPOCH { offset.leader_epoch } else { -1 };
