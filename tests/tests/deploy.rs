@@ -34,12 +34,18 @@ fn settings_named_in_deploy_are_settings_of_the_service() {
         ("deploy/systemd/twinlog-worker.service", "twinlog-worker"),
     ];
     for (file, service) in files {
-        let help = Command::new(binary(service).expect("the service is built")).arg("--help").output().expect("the service starts");
+        let help = Command::new(binary(service).expect("the service is built"))
+            .arg("--help")
+            .output()
+            .expect("the service starts");
         let help = String::from_utf8(help.stdout).unwrap();
         // Read by the logging set-up before flags are parsed, so it is in no help.
         let known = words(&help, "TWINLOG_");
         for setting in words(&read(file), "TWINLOG_") {
-            assert!(known.contains(&setting), "{file} sets {setting}, which {service} --help does not know: {known:?}");
+            assert!(
+                known.contains(&setting),
+                "{file} sets {setting}, which {service} --help does not know: {known:?}"
+            );
         }
     }
 }
