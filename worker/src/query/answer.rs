@@ -24,6 +24,8 @@ use crate::survey::apply::new_topics;
 use crate::survey::decide::{Decision, Step};
 use crate::survey::look::{Look, same_cluster_message};
 
+/// How long a test of a cluster waits for a broker. Well within the question's own deadline: that nobody answers is the answer.
+const TEST_DEADLINE: Duration = Duration::from_secs(8);
 /// Explicit offsets in one question.
 const MAX_OFFSETS: usize = 10_000;
 
@@ -100,7 +102,8 @@ async fn test_cluster(asked: &Asked<'_>) -> Result<v1::TestClusterResponse, Caus
         worker: worker.clone(),
         ..Default::default()
     };
-    let info = match handle.client.describe_cluster().await {
+    let client = handle.client.with_deadline(TEST_DEADLINE);
+    let info = match client.describe_cluster().await {
         Ok(info) => info,
         Err(error) => {
             let error = format!("{}: {}", error.reason, error.message);
@@ -109,7 +112,7 @@ async fn test_cluster(asked: &Asked<'_>) -> Result<v1::TestClusterResponse, Caus
     };
     Ok(v1::TestClusterResponse {
         reachable: true,
-        checks: permissions::checks(&handle.client, &info).await,
+        checks: permissions::checks(&client, &info).await,
         kafka_cluster_id: info.cluster_id.unwrap_or_default(),
         broker_version: info.broker_version,
         brokers: i32::try_from(info.brokers.len()).unwrap_or(i32::MAX),
