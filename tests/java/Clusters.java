@@ -38,6 +38,7 @@ final class Clusters {
             case "create_topic": return create(admin, r);
             case "add_partitions":
                 admin.createPartitions(Map.of(topic(r), NewPartitions.increaseTo(r.get("partitions").asInt()))).all().get();
+                awaitLeaders(admin, topic(r), r.get("partitions").asInt());
                 return true;
             case "delete_topic": admin.deleteTopics(List.of(topic(r))).all().get(); return true;
             case "topics": return admin.listTopics(new ListTopicsOptions().listInternal(true)).names().get();
@@ -72,21 +73,24 @@ final class Clusters {
 
     static void create(Admin admin, NewTopic topic) throws Exception {
         admin.createTopics(List.of(topic)).all().get();
-        // Until every broker knows it, a producer may be told that it doesn't exist.
+        awaitLeaders(admin, topic.name(), topic.numPartitions());
+    }
+
+    /** Until every partition is led, a producer may be told that it doesn't exist. */
+    private static void awaitLeaders(Admin admin, String topic, int count) throws Exception {
         long end = System.currentTimeMillis() + 30_000;
-        while (true) {
+        while (System.currentTimeMillis() < end) {
             try {
-                boolean led = partitions(admin, topic.name()).stream().allMatch(p -> p.leader() != null && !p.leader().isEmpty());
-                if (led) {
+                var partitions = partitions(admin, topic);
+                if (partitions.size() >= count && partitions.stream().allMatch(p -> p.leader() != null && !p.leader().isEmpty())) {
                     return;
                 }
-            } catch (java.util.concurrent.ExecutionException retry) {
-                if (System.currentTimeMillis() > end) {
-                    throw retry;
-                }
+            } catch (java.util.concurrent.ExecutionException notYet) {
+                // The broker that was asked hasn't heard of it.
             }
             Thread.sleep(50);
         }
+        throw new IllegalStateException(topic + " has no leaders after 30 s");
     }
 
     static List<org.apache.kafka.common.TopicPartitionInfo> partitions(Admin admin, String topic) throws Exception {

@@ -49,6 +49,8 @@ final class Load implements Runnable {
         p.put("delivery.timeout.ms", DELIVERY_MS);
         p.put("request.timeout.ms", "10000");
         p.put("reconnect.backoff.max.ms", "500");
+        // Partitions that were just added may have no leader in the first answer.
+        p.put("metadata.max.age.ms", "2000");
         p.put("compression.type", r.path("compression").asText("lz4"));
         this.producer = new KafkaProducer<>(p, new ByteArraySerializer(), new ByteArraySerializer());
     }

@@ -59,7 +59,7 @@ pub(super) fn watch(world: &World, mirror: &str, live: &str, long: Duration) -> 
     println!("   first records copied {:.1} s after they began to flow", begin.elapsed().as_secs_f64());
     println!(
         "   {:>8} {:>10} {:>10} {:>9} {:>9} {:>9}",
-        "lag", "records/s", "MB/s", "p50 ms", "p99 ms", "copied"
+        "lag", "records/s", "MB/s", "p50 ms", "p99 ms", "age ms"
     );
     let end = Instant::now() + long;
     let mut tick = Instant::now();
@@ -74,7 +74,7 @@ pub(super) fn watch(world: &World, mirror: &str, live: &str, long: Duration) -> 
             totals.bytes_per_second / 1e6,
             totals.latency_p50_ms,
             totals.latency_p99_ms,
-            totals.records,
+            totals.record_age_ms,
         );
         std::io::stdout().flush()?;
     }

@@ -12,7 +12,7 @@ use crate::alone;
 
 const TOPIC: &str = "numbers";
 const ONCE: &str = "a.numbers";
-const LEAST: &str = "a_numbers";
+const LEAST: &str = "a-numbers";
 const PARTITIONS: u32 = 6;
 const RESUMED: Duration = Duration::from_secs(60);
 
@@ -40,7 +40,7 @@ fn source_and_target_brokers_restart() -> Result<()> {
     }
     let base = Mirror { block_size: 2, ..mirror(&[TOPIC]) };
     world.api.add_mirror("once", base.clone())?;
-    let separator = Naming { kind: Kind::Prefix.into(), separator: "_".into(), ..Default::default() };
+    let separator = Naming { kind: Kind::Prefix.into(), separator: "-".into(), ..Default::default() };
     let least = Mirror { guarantee: Guarantee::AtLeastOnce.into(), naming: Some(separator), ..base };
     world.api.add_mirror("least", least)?;
     wait_caught_up(&world)?;

@@ -13,7 +13,7 @@ use crate::alone;
 
 const TOPIC: &str = "numbers";
 const ONCE: &str = "a.numbers";
-const LEAST: &str = "a_numbers";
+const LEAST: &str = "a-numbers";
 const PARTITIONS: u32 = 12;
 const RATE: f64 = 10_000.0;
 const KILLS: usize = 10;
@@ -22,7 +22,7 @@ const TAKEN_OVER: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(15);
 const WORKERS: Duration = Duration::from_secs(20);
 
-/// A load on the source, copied by two mirrors: exactly once to `a.numbers`, at least once to `a_numbers`.
+/// A load on the source, copied by two mirrors: exactly once to `a.numbers`, at least once to `a-numbers`.
 fn flowing(name: &str) -> Result<World> {
     let world = World::start(name, WorldOptions::default())?;
     world.tools.create_topic(&world.source, TOPIC, PARTITIONS, &[])?;
@@ -31,7 +31,7 @@ fn flowing(name: &str) -> Result<World> {
     world.tools.load(&world.source, TOPIC, &LoadOptions { rate: RATE, ..LoadOptions::new(PARTITIONS) })?;
     let base = Mirror { block_size: 2, ..mirror(&[TOPIC]) };
     world.api.add_mirror("once", Mirror { guarantee: Guarantee::ExactlyOnce.into(), ..base.clone() })?;
-    let separator = Naming { kind: Kind::Prefix.into(), separator: "_".into(), ..Default::default() };
+    let separator = Naming { kind: Kind::Prefix.into(), separator: "-".into(), ..Default::default() };
     let least = Mirror { guarantee: Guarantee::AtLeastOnce.into(), naming: Some(separator), ..base };
     world.api.add_mirror("least", least)?;
     for topic in [ONCE, LEAST] {
