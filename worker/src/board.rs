@@ -10,6 +10,7 @@ use twinlog_proto::v1;
 
 use crate::assignments::Version;
 use crate::cause::Cause;
+use crate::kafka::KafkaError;
 
 /// How a task is doing.
 #[derive(Debug, Clone)]
@@ -187,20 +188,19 @@ impl StatusCell {
         self.set(TaskStatus::new(v1::State::Active, None));
     }
 
-    /// Waiting for what heals by itself.
-    pub fn waiting(&self, cause: Cause) {
-        self.set(TaskStatus::new(v1::State::Waiting, Some(cause)));
-    }
-
     /// Nothing more happens until someone acts.
     pub fn stopped(&self, cause: Cause) {
         self.set(TaskStatus::new(v1::State::Stopped, Some(cause)));
     }
 
     /// Waiting or stopped, as the error says; keeps what is known of groups.
-    pub fn failed(&self, error: crate::kafka::KafkaError) {
-        let state = if error.retriable { v1::State::Waiting } else { v1::State::Stopped };
+    pub fn failed(&self, error: KafkaError) {
         let before = self.status.borrow().clone();
-        self.set(TaskStatus { state, cause: Some(error.into()), ..before });
+        self.set(TaskStatus { state: state_of(&error), cause: Some(error.into()), ..before });
     }
+}
+
+/// What a failed call means for a task that tries again by itself.
+pub fn state_of(error: &KafkaError) -> v1::State {
+    if error.retriable { v1::State::Waiting } else { v1::State::Stopped }
 }

@@ -95,7 +95,7 @@ impl Checkpoints {
         let topic = mirror.policy.checkpoints_topic();
         ends.target.client.ensure_topic(&crate::survey::internal::compacted(mirror, topic.clone())).await?;
         let previous = history::read(&ends.target, &topic, |group| self.is_ours(group)).await?;
-        let writer = Writer::open(&ends.target, topic)?;
+        let writer = Writer::new(&ends.target, topic);
         Ok(Ready { translator, writer, previous })
     }
 

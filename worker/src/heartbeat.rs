@@ -21,14 +21,14 @@ use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
-use crate::board::{StatusCell, TaskStatus};
+use crate::board::{StatusCell, TaskStatus, state_of};
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::kafka::KafkaError;
 use crate::metrics;
 use crate::mm2;
 use crate::produce::{Producer, Record, millis};
-use crate::supervisor::{Ends, state_of};
+use crate::supervisor::Ends;
 use crate::survey::internal::{HEARTBEATS, compacted};
 
 /// Beats between two tries to write where it isn't permitted.
@@ -36,10 +36,8 @@ const DENIED_PAUSE_BEATS: u32 = 300;
 
 /// Emits until it is dropped.
 pub async fn run(mirror: Arc<Mirror>, ends: Ends, status: &StatusCell) {
-    let key = match mm2::heartbeat_key(mirror.source.as_str(), mirror.target.as_str()) {
-        Ok(key) => key,
-        Err(error) => return status.stopped(Cause::new(Reason::INVALID_FIELD, error.to_string())),
-    };
+    let key = mm2::heartbeat_key(mirror.source.as_str(), mirror.target.as_str())
+        .expect("cluster ids have at most 64 characters");
     let last = Mutex::new((None, None));
     let said = |change: &dyn Fn(&mut Failures)| {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,8 +45,7 @@ pub async fn run(mirror: Arc<Mirror>, ends: Ends, status: &StatusCell) {
         status.set(summary(&last));
     };
     // Each at its own pace: a source that hangs delays no beat on the target.
-    let target = Side { name: "target", cluster: ends.target, producer: None, denied: None };
-    let source = Side { name: "source", cluster: ends.source, producer: None, denied: None };
+    let (target, source) = (Side::new("target", ends.target), Side::new("source", ends.source));
     tokio::join!(
         target.run(&mirror, &key, |result| said(&|last| last.0 = result.clone().err())),
         source.run(&mirror, &key, |result| said(&|last| last.1 = result.clone().err())),
@@ -74,12 +71,18 @@ fn summary(failures: &Failures) -> TaskStatus {
 struct Side {
     name: &'static str,
     cluster: Arc<ClusterHandle>,
-    /// Once the topic is there.
-    producer: Option<Producer>,
+    producer: Producer,
+    /// The topic is there.
+    ready: bool,
     denied: Option<(KafkaError, u32)>,
 }
 
 impl Side {
+    fn new(name: &'static str, cluster: Arc<ClusterHandle>) -> Self {
+        let producer = Producer::new(&cluster);
+        Self { name, cluster, producer, ready: false, denied: None }
+    }
+
     async fn run(mut self, mirror: &Mirror, key: &[u8], said: impl Fn(Result<(), KafkaError>)) {
         let mut ticks = tokio::time::interval(mirror.heartbeat_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -94,6 +97,10 @@ impl Side {
     async fn beat(&mut self, mirror: &Mirror, record: &Record) -> Result<(), KafkaError> {
         let result = self.try_beat(mirror, record).await;
         metrics::heartbeat(&mirror.id, self.name, result.is_ok());
+        if result.is_err() {
+            // The topic may be gone.
+            self.ready = false;
+        }
         result
     }
 
@@ -114,11 +121,10 @@ impl Side {
     }
 
     async fn try_beat(&mut self, mirror: &Mirror, record: &Record) -> Result<(), KafkaError> {
-        if self.producer.is_none() {
+        if !self.ready {
             self.cluster.client.ensure_topic(&compacted(mirror, HEARTBEATS.to_owned())).await?;
-            self.producer = Some(Producer::open(&self.cluster)?);
+            self.ready = true;
         }
-        let producer = self.producer.as_ref().expect("opened just above");
-        producer.send(HEARTBEATS, 0, record).await
+        self.producer.send_all(HEARTBEATS, 0, std::slice::from_ref(record)).await
     }
 }

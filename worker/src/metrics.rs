@@ -29,9 +29,6 @@ const TASKS: &str = "twinlog_worker_tasks";
 const RESIDENT: &str = "twinlog_worker_resident_memory_bytes";
 const RESERVED: &str = "twinlog_worker_record_memory_reserved_bytes";
 const RECORD_LIMIT: &str = "twinlog_worker_record_memory_limit_bytes";
-const LAG: &str = "twinlog_mirror_lag_records";
-const RATE: &str = "twinlog_mirror_records_per_second";
-const BYTE_RATE: &str = "twinlog_mirror_bytes_per_second";
 const SURVEY: &str = "twinlog_survey_seconds";
 const SURVEY_FAILURES: &str = "twinlog_survey_failures_total";
 const SURVEY_TOPICS: &str = "twinlog_survey_topics";
@@ -49,7 +46,7 @@ const BUCKETS: &[f64] = &[0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 /// Everything a group can be; those that none is in are 0.
 const GROUP_STATES: [&str; 5] = ["SYNCED", "ACTIVE_ON_TARGET", "AHEAD_ON_TARGET", "NOT_SYNCED", "WAITING"];
 
-fn describe() {
+pub(crate) fn describe() {
     describe_gauge!(SESSION_CONNECTED, "1 while a controller has welcomed this worker, else 0");
     describe_counter!(SESSIONS, "Sessions opened; more than one means reconnects");
     describe_counter!(REFUSED, "Assignment sets refused, whole or in part, by reason");
@@ -59,9 +56,6 @@ fn describe() {
     describe_gauge!(RESIDENT, "Resident memory of the process, bytes");
     describe_gauge!(RESERVED, "Record memory that lanes have reserved, bytes");
     describe_gauge!(RECORD_LIMIT, "Bound of the record memory, bytes");
-    describe_gauge!(LAG, "Source records not yet copied, summed over the ranges that run here");
-    describe_gauge!(RATE, "Records copied per second, summed over the ranges that run here");
-    describe_gauge!(BYTE_RATE, "Bytes copied per second, summed over the ranges that run here");
     describe_histogram!(SURVEY, "Duration of one survey, seconds");
     describe_counter!(SURVEY_FAILURES, "Surveys that failed, by reason");
     describe_gauge!(
@@ -141,12 +135,9 @@ pub(crate) fn query(kind: &'static str, took: Duration, failed: Option<Reason>) 
     }
 }
 
-/// Sums per mirror, and counts per kind and state, as they were last set: what has gone must be set to 0 once.
+/// Tasks per kind and state, as they were last set: what has gone must be set to 0 once.
 #[derive(Default)]
-pub(crate) struct Gauges {
-    tasks: BTreeMap<(&'static str, &'static str), f64>,
-    mirrors: BTreeMap<MirrorId, [f64; 3]>,
-}
+pub(crate) struct Gauges(BTreeMap<(&'static str, &'static str), f64>);
 
 impl Gauges {
     /// Sets every gauge that is a view of the present.
@@ -154,27 +145,13 @@ impl Gauges {
         gauge!(RESIDENT).set(resident_bytes() as f64);
         gauge!(RESERVED).set(budget.reserved() as f64);
         gauge!(RECORD_LIMIT).set(budget.bytes() as f64);
-        self.tasks.values_mut().for_each(|count| *count = 0.0);
-        self.mirrors.values_mut().for_each(|sums| *sums = [0.0; 3]);
+        self.0.values_mut().for_each(|count| *count = 0.0);
         for (name, running) in board.running() {
-            let status = running.status.borrow();
-            *self.tasks.entry((kind(&name), status.state.as_str_name())).or_default() += 1.0;
-            if name.is_replicate() {
-                let sums = self.mirrors.entry(name.mirror().clone()).or_default();
-                for partition in &status.partitions {
-                    sums[0] += partition.lag_records.max(0) as f64;
-                    sums[1] += partition.records_per_second;
-                    sums[2] += partition.bytes_per_second;
-                }
-            }
+            let state = running.status.borrow().state.as_str_name();
+            *self.0.entry((kind(&name), state)).or_default() += 1.0;
         }
-        for ((kind, state), count) in &self.tasks {
+        for ((kind, state), count) in &self.0 {
             gauge!(TASKS, "kind" => *kind, "state" => *state).set(*count);
-        }
-        for (mirror, [lag, records, bytes]) in &self.mirrors {
-            gauge!(LAG, "mirror" => mirror.to_string()).set(*lag);
-            gauge!(RATE, "mirror" => mirror.to_string()).set(*records);
-            gauge!(BYTE_RATE, "mirror" => mirror.to_string()).set(*bytes);
         }
     }
 }

@@ -6,10 +6,11 @@ use futures::future::try_join_all;
 use rdkafka::error::{KafkaError as RdError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
+use twinlog_proto::id::ClusterId;
 use twinlog_proto::reason::Reason;
 
 use crate::cluster::ClusterHandle;
-use crate::kafka::{KafkaError, Role};
+use crate::kafka::{ClientProperties, KafkaError, Role};
 use crate::token::TokenContext;
 
 /// A record that isn't acknowledged within this has failed.
@@ -23,56 +24,59 @@ pub(crate) struct Record {
     pub(crate) timestamp_ms: i64,
 }
 
-/// An idempotent producer with acks=all. Connects when first used.
+type Client = FutureProducer<TokenContext>;
+
+/// An idempotent producer with acks=all. It connects when first used and begins anew after a failure: some are final for an
+/// idempotent producer.
 pub(crate) struct Producer {
-    producer: FutureProducer<TokenContext>,
-    cluster: String,
+    cluster: ClusterId,
+    properties: ClientProperties,
+    client: Option<Client>,
 }
 
 impl Producer {
-    pub(crate) fn open(cluster: &ClusterHandle) -> Result<Self, KafkaError> {
-        let mut config = cluster.properties.rdkafka(Role::Producer);
+    pub(crate) fn new(cluster: &ClusterHandle) -> Self {
+        Self { cluster: cluster.id.clone(), properties: cluster.properties.clone(), client: None }
+    }
+
+    /// Returns once all are acknowledged, or with the first failure.
+    pub(crate) async fn send_all(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        records: &[Record],
+    ) -> Result<(), KafkaError> {
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => self.create()?,
+        };
+        for chunk in records.chunks(CHUNK) {
+            let sending = chunk.iter().map(|record| send_one(&client, topic, partition, record));
+            if let Err(error) = try_join_all(sending).await {
+                retire(client);
+                return Err(self.failed(topic, &error));
+            }
+        }
+        self.client = Some(client);
+        Ok(())
+    }
+
+    fn create(&self) -> Result<Client, KafkaError> {
+        let mut config = self.properties.rdkafka(Role::Producer);
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("compression.type", "none")
             .set("linger.ms", "5")
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
-        let producer =
-            config.create_with_context(TokenContext(cluster.properties.clone())).map_err(|error| {
-                let message = format!("{}: the client properties can't be used: {error}", cluster.id.name());
-                KafkaError::new(Reason::INVALID_PROPERTY, message)
-            })?;
-        Ok(Self { producer, cluster: cluster.id.name() })
-    }
-
-    /// Returns once all are acknowledged, or with the first failure.
-    pub(crate) async fn send_all(
-        &self,
-        topic: &str,
-        partition: i32,
-        records: &[Record],
-    ) -> Result<(), KafkaError> {
-        for chunk in records.chunks(CHUNK) {
-            try_join_all(chunk.iter().map(|record| self.send(topic, partition, record))).await?;
-        }
-        Ok(())
-    }
-
-    pub(crate) async fn send(&self, topic: &str, partition: i32, record: &Record) -> Result<(), KafkaError> {
-        let message = FutureRecord::to(topic)
-            .partition(partition)
-            .key(&record.key)
-            .payload(&record.value)
-            .timestamp(record.timestamp_ms);
-        match self.producer.send(message, Timeout::After(DELIVERY_TIMEOUT)).await {
-            Ok(_) => Ok(()),
-            Err((error, _)) => Err(self.failed(topic, &error)),
-        }
+        config.create_with_context(TokenContext(self.properties.clone())).map_err(|error| {
+            let message = format!("{}: the client properties can't be used: {error}", self.cluster.name());
+            KafkaError::new(Reason::INVALID_PROPERTY, message)
+        })
     }
 
     fn failed(&self, topic: &str, error: &RdError) -> KafkaError {
-        let cluster = &self.cluster;
+        let cluster = self.cluster.name();
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::TopicAuthorizationFailed) => KafkaError::new(
                 Reason::MISSING_PERMISSION,
@@ -90,6 +94,28 @@ impl Producer {
             ),
         }
     }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.client.take().into_iter().for_each(retire);
+    }
+}
+
+/// Closing takes librdkafka up to a second, which nobody waits for.
+fn retire(client: Client) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        drop(runtime.spawn_blocking(move || drop(client)));
+    }
+}
+
+async fn send_one(client: &Client, topic: &str, partition: i32, record: &Record) -> Result<(), RdError> {
+    let message = FutureRecord::to(topic)
+        .partition(partition)
+        .key(&record.key)
+        .payload(&record.value)
+        .timestamp(record.timestamp_ms);
+    client.send(message, Timeout::After(DELIVERY_TIMEOUT)).await.map(drop).map_err(|(error, _)| error)
 }
 
 /// Milliseconds since 1970, as Kafka writes times.

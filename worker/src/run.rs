@@ -53,9 +53,7 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Ru
     });
     let connected = watch::Sender::new(false);
     let background = Background::default();
-    if let Some(address) = config.metrics_listen {
-        background.serve_metrics(address, &board, &budget, connected.subscribe()).await?;
-    }
+    background.record_metrics(config.metrics_listen, &board, &budget, connected.subscribe()).await?;
     tracing::info!(worker = %identity.worker, version = env!("CARGO_PKG_VERSION"), controllers = ?config.controllers,
         memory_bytes = config.memory_bytes, "worker starts");
 
@@ -141,17 +139,22 @@ struct Background {
 }
 
 impl Background {
-    async fn serve_metrics(
+    /// Without an address for whoever records metrics in this process, if anybody does.
+    async fn record_metrics(
         &self,
-        address: SocketAddr,
+        address: Option<SocketAddr>,
         board: &Arc<Board>,
         budget: &Arc<Budget>,
         connected: watch::Receiver<bool>,
     ) -> Result<(), RunError> {
-        let listener =
-            TcpListener::bind(address).await.map_err(|source| RunError::Metrics { address, source })?;
-        let handle = metrics::install();
-        self.tasks.spawn(metrics::serve(listener, handle.clone(), connected, self.stop.clone()));
+        let mut handle = None;
+        if let Some(address) = address {
+            let failed = |source| RunError::Metrics { address, source };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            handle = metrics::install();
+            self.tasks.spawn(metrics::serve(listener, handle.clone(), connected, self.stop.clone()));
+        }
+        metrics::describe();
         self.tasks.spawn(metrics::refresh(board.clone(), budget.clone(), handle, self.stop.clone()));
         Ok(())
     }

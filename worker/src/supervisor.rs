@@ -24,7 +24,6 @@ use crate::clusters::Clusters;
 
 use diff::Action;
 pub use task::Ends;
-pub(crate) use task::state_of;
 
 /// A task that ended by itself (a defect) is started again after this.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ mod inventory;
 pub mod look;
 pub mod select;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -22,11 +22,11 @@ use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
-use crate::board::{Board, StatusCell, TaskStatus};
+use crate::board::{Board, StatusCell, TaskStatus, state_of};
 use crate::cause::Cause;
 use crate::kafka::KafkaError;
 use crate::metrics;
-use crate::supervisor::{Ends, state_of};
+use crate::supervisor::Ends;
 
 use decide::Decision;
 use look::Look;
@@ -97,7 +97,7 @@ impl Survey {
         match result {
             Ok(inventory) => {
                 match &inventory.blocked {
-                    Some(_) => status.set(TaskStatus::new(v1::State::Stopped, Some(self.same_cluster()))),
+                    Some(_) => status.stopped(self.same_cluster()),
                     None => status.active(),
                 }
                 metrics::survey_topics(&self.mirror.id, &inventory);
@@ -189,9 +189,9 @@ impl Survey {
     /// Topics that were there before and are not listed now. An empty answer is no proof: each is asked for by name, and
     /// only what the source says doesn't exist is called deleted.
     async fn gone(&self, decisions: &[Decision]) -> Result<Vec<v1::InventoryTopic>, KafkaError> {
-        let listed: BTreeMap<&str, ()> = decisions.iter().map(|d| (d.source.name.as_str(), ())).collect();
+        let listed: HashSet<&str> = decisions.iter().map(|d| d.source.name.as_str()).collect();
         let missing: Vec<&v1::InventoryTopic> =
-            self.known.topics.iter().filter(|t| !listed.contains_key(t.source_topic.as_str())).collect();
+            self.known.topics.iter().filter(|t| !listed.contains(t.source_topic.as_str())).collect();
         if missing.is_empty() {
             return Ok(Vec::new());
         }

@@ -13,12 +13,16 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn open(target: &ClusterHandle, topic: String) -> Result<Self, KafkaError> {
-        Ok(Self { producer: Producer::open(target)?, topic })
+    pub(super) fn new(target: &ClusterHandle, topic: String) -> Self {
+        Self { producer: Producer::new(target), topic }
     }
 
     /// Returns once all are acknowledged. After an error some may have been written: writing them again does no harm.
-    pub(super) async fn write(&self, checkpoints: &[Checkpoint], at: SystemTime) -> Result<(), KafkaError> {
+    pub(super) async fn write(
+        &mut self,
+        checkpoints: &[Checkpoint],
+        at: SystemTime,
+    ) -> Result<(), KafkaError> {
         let mut records = Vec::with_capacity(checkpoints.len());
         for checkpoint in checkpoints {
             match (checkpoint.key.encode(), checkpoint.encode_value()) {

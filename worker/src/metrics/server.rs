@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{BUCKETS, Gauges, describe};
+use super::{BUCKETS, Gauges};
 use crate::board::Board;
 use crate::budget::Budget;
 
@@ -27,7 +27,6 @@ pub(crate) fn install() -> Option<PrometheusHandle> {
         .install_recorder()
         .inspect_err(|error| tracing::warn!(%error, "metrics are recorded elsewhere in this process"))
         .ok();
-    describe();
     handle
 }
 

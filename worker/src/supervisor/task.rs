@@ -6,19 +6,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::{Epoch, TaskName};
-use twinlog_proto::v1;
 
 use super::Context;
 use crate::assignments::{Assigned, Kind, Work};
 use crate::board::{StatusCell, TaskStatus};
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
-use crate::kafka::KafkaError;
 use crate::lane::{self, LaneHandle, LaneSpec, LaneStatus};
 use crate::{checkpoint, heartbeat, survey};
 
 /// Properties that can't be resolved (a secret's file may appear later) are tried again after this.
 const RESOLVE_PAUSE: Duration = Duration::from_secs(5);
+
+/// A call of a survey, checkpoint or heartbeat that doesn't get through is given up, and its cause said, after this.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) struct Task {
     pub(super) name: TaskName,
@@ -26,9 +27,6 @@ pub(super) struct Task {
     pub(super) status: StatusCell,
     pub(super) drain: CancellationToken,
 }
-
-/// A call of a survey, checkpoint or heartbeat that doesn't get through is given up, and its cause said, after this.
-const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Both ends of a flow.
 #[derive(Clone)]
@@ -69,8 +67,8 @@ impl Task {
                 self.periodic(epoch, &work, &ends, &mut updates, &mut clusters).await
             };
             match next {
-                Next::Again => {}
-                Next::End => return self.forget(&work),
+                Next::Again if !self.drain.is_cancelled() => {}
+                Next::Again | Next::End => return self.forget(&work),
             }
         }
     }
@@ -194,9 +192,4 @@ fn update(lane: &LaneHandle, assigned: &Assigned) {
     if let Ok(Work { kind: Kind::Replicate(range), mirror, .. }) = &assigned.work {
         lane.update(mirror.clone(), range.clone());
     }
-}
-
-/// What a failed call means for a task that tries again by itself.
-pub(crate) fn state_of(error: &KafkaError) -> v1::State {
-    if error.retriable { v1::State::Waiting } else { v1::State::Stopped }
 }

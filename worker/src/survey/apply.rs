@@ -37,16 +37,16 @@ pub async fn apply(
         .collect();
     failed.extend(wait_until_visible(target, pending).await?);
     for decision in decisions.iter_mut() {
-        let (did, reason) = match decision.step {
+        let (action, reason) = match decision.step {
             Step::Create => ("create", Reason::TOPIC_CREATION_FAILED),
             Step::Grow => ("add partitions to", Reason::TARGET_HAS_FEWER_PARTITIONS),
             _ => continue,
         };
         decision.step = match failed.remove(&decision.target) {
-            Some(error) => blocked(mirror, decision, did, reason, &error),
+            Some(error) => blocked(mirror, decision, action, reason, &error),
             None => {
-                tracing::info!(mirror = %mirror.id, topic = decision.target, partitions = decision.source.partitions,
-                    "did {did} a target topic");
+                let (topic, partitions) = (&decision.target, decision.source.partitions);
+                tracing::info!(mirror = %mirror.id, topic, partitions, action, "target topic is ready");
                 decision.target_partitions = decision.source.partitions;
                 Step::Nothing
             }
@@ -55,10 +55,10 @@ pub async fn apply(
     Ok(())
 }
 
-fn blocked(mirror: &Mirror, decision: &Decision, did: &str, reason: Reason, error: &KafkaError) -> Step {
+fn blocked(mirror: &Mirror, decision: &Decision, action: &str, reason: Reason, error: &KafkaError) -> Step {
     // A missing permission names its own remedy; anything else is a failure of what was tried.
     let reason = if error.reason == Reason::MISSING_PERMISSION { error.reason } else { reason };
-    let message = format!("cannot {did} {} on {}: {}", decision.target, mirror.target, error.message);
+    let message = format!("cannot {action} {} on {}: {}", decision.target, mirror.target, error.message);
     Step::Blocked(reason, message)
 }
 
