@@ -21,13 +21,12 @@ const REFRESH: Duration = Duration::from_secs(1);
 
 /// Makes this process record metrics, unless something in it already does.
 pub(crate) fn install() -> Option<PrometheusHandle> {
-    let handle = PrometheusBuilder::new()
+    PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)
         .expect("the buckets are not empty")
         .install_recorder()
         .inspect_err(|error| tracing::warn!(%error, "metrics are recorded elsewhere in this process"))
-        .ok();
-    handle
+        .ok()
 }
 
 struct Served {
