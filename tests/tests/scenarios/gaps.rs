@@ -65,10 +65,7 @@ fn retention_that_outran_the_mirror_halts_or_is_recorded() -> Result<()> {
 
     outrun(&world, "halting", GapPolicy::Halt)?;
     let message = world.api.wait_cause("halting", "SOURCE_OFFSETS_LOST", SAID)?;
-    assert!(
-        message.contains("500 to 799"),
-        "names where it was and what is left: {message}"
-    );
+    assert!(message.contains("500 to 799"), "names where it was and what is left: {message}");
     wait_until(COPIED, "partition 1, which lost nothing, to be copied", || {
         Ok((copied(&world, "halting", 1)?.len() as u64 == 2 * EACH).then_some(()))
     })?;
