@@ -34,7 +34,7 @@ use look::Look;
 /// An unchanged inventory is sent again after this, to say that it is still so.
 const REPEAT_INVENTORY: Duration = Duration::from_secs(30);
 /// `max.message.bytes` of a target topic is looked at again after this.
-const REFRESH_LIMITS: Duration = Duration::from_secs(300);
+const REFRESH_LIMITS: Duration = Duration::from_secs(15);
 /// Topics described in one call for their limits.
 const LIMITS_BATCH: usize = 200;
 

@@ -45,7 +45,7 @@ const INIT_PATIENCE: Duration = Duration::from_secs(3);
 /// A moving partition tells MM2's tools its newest pair of offsets this often.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// A partition that halted or was refused is tried again this often: someone may have changed a topic's settings.
-const RETRY_STOPPED: Duration = Duration::from_secs(60);
+const RETRY_STOPPED: Duration = Duration::from_secs(30);
 
 pub(super) struct Runner {
     pub(super) spec: LaneSpec,
