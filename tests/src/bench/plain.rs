@@ -13,6 +13,8 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 /// Delivery reports are taken every so many records.
 const POLL_EVERY: u64 = 1024;
+/// How long a full producer is left alone.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
 
 /// Copies one topic, partition by partition, until killed.
 #[derive(Debug, Clone, clap::Args)]
@@ -58,7 +60,9 @@ pub fn run(args: &Args) -> Result<()> {
             if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) {
                 return Err(error).context("cannot write");
             }
-            producer.poll(Duration::from_millis(1));
+            // Polling with a timeout would spin: the crate cuts what is left of it to whole milliseconds.
+            std::thread::sleep(FULL_PAUSE);
+            producer.poll(Duration::ZERO);
             record = again;
         }
         records += 1;
