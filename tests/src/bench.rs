@@ -53,6 +53,9 @@ pub struct Args {
     /// NAME=VALUE in the environment of Twinlog's worker; may be repeated.
     #[arg(long, hide = true)]
     worker_env: Vec<String>,
+    /// NAME=VALUE among the properties of Twinlog's clusters; may be repeated.
+    #[arg(long, hide = true)]
+    property: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -68,6 +71,7 @@ struct Place {
     target: Kafka,
     plain_settings: Vec<String>,
     worker_env: Vec<(String, String)>,
+    properties: Vec<(String, String)>,
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -121,13 +125,23 @@ fn place(args: &Args) -> Result<Place> {
     options.heap_mib = 1024;
     options.jvm = vec!["-XX:+UseG1GC".to_owned()];
     let (source, target) = sandbox.kafka_pair(("source", options.clone()), ("target", options))?;
-    let mut worker_env = Vec::new();
-    for setting in &args.worker_env {
+    Ok(Place {
+        sandbox,
+        source,
+        target,
+        plain_settings: args.plain_setting.clone(),
+        worker_env: pairs(&args.worker_env)?,
+        properties: pairs(&args.property)?,
+    })
+}
+
+fn pairs(settings: &[String]) -> Result<Vec<(String, String)>> {
+    let split = |setting: &String| {
         let (name, value) =
             setting.split_once('=').with_context(|| format!("{setting:?} is not NAME=VALUE"))?;
-        worker_env.push((name.to_owned(), value.to_owned()));
-    }
-    Ok(Place { sandbox, source, target, plain_settings: args.plain_setting.clone(), worker_env })
+        Ok((name.to_owned(), value.to_owned()))
+    };
+    settings.iter().map(split).collect()
 }
 
 fn empty_report(place: &Place) -> Result<Report> {

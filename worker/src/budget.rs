@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A share is this fraction of what is free.
-const SHARE_OF_FREE: u64 = 16;
+const SHARE_OF_FREE: u64 = 32;
 /// More than this does not make one lane faster.
 pub const MAX_SHARE_BYTES: u64 = 64 << 20;
 /// Less than this does not carry records.

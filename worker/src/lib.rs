@@ -1,5 +1,6 @@
 //! The Twinlog worker as a library.
 
+mod allocator;
 pub mod assignments;
 mod backoff;
 pub mod board;

@@ -42,6 +42,7 @@ pub enum RunError {
 /// Runs until `stop` is cancelled, then drains (bounded by `leave_timeout` + `drain_timeout`) and returns.
 pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), RunError> {
     config.check()?;
+    crate::allocator::limit_heaps();
     let identity = identity(&config);
     let board = Board::new();
     let budget = Budget::new(config.memory_bytes);

@@ -24,7 +24,11 @@ pub(super) fn start_worker(place: &Place, job: &Job, controller: &Controller) ->
 fn create(place: &Place, job: &Job, api: &Api) -> Result<()> {
     let (source, target) = (job.alias.clone(), format!("{}t", job.alias));
     for (id, bootstrap) in [(&source, place.source.bootstrap()), (&target, place.target.bootstrap())] {
-        let cluster = v1::Cluster { bootstrap_servers: vec![bootstrap], ..v1::Cluster::default() };
+        let cluster = v1::Cluster {
+            bootstrap_servers: vec![bootstrap],
+            properties: place.properties.iter().cloned().collect(),
+            ..v1::Cluster::default()
+        };
         let request = v1::CreateClusterRequest {
             cluster_id: id.clone(),
             cluster: Some(cluster),
