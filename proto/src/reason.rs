@@ -52,6 +52,7 @@ reasons! {
     NO_LEADER => Unavailable,
     NO_WORKER => Unavailable,
     STORE_UNAVAILABLE => Unavailable,
+    SHUTTING_DOWN => Unavailable,
     QUERY_TIMEOUT => DeadlineExceeded,
     QUERY_FAILED => FailedPrecondition,
     TOO_MANY => ResourceExhausted,

@@ -111,7 +111,7 @@ impl Watcher {
             biased;
             () = self.api.stop.cancelled() => {
                 let message = "this controller stops: resume the watch at another replica";
-                Err(reason::status(Reason::STARTING, message, &[]))
+                Err(reason::status(Reason::SHUTTING_DOWN, message, &[]))
             }
             batch = changes.next() => {
                 let ended = || reason::status(Reason::STORE_UNAVAILABLE, "the watch ended: resume it", &[]);
