@@ -13,7 +13,7 @@ use crate::progress::{PartitionProgress, RangeProgress, chunk_key};
 /// Segments an open chunk holds before it is closed: it is rewritten with every commit.
 const MAX_OPEN_SEGMENTS: usize = 128;
 /// Segments of a closed chunk at most.
-const MAX_CLOSED_SEGMENTS: usize = 4096;
+const MAX_CLOSED_SEGMENTS: usize = 512;
 
 /// A run of records that was acknowledged: consecutive on both sides.
 #[derive(Debug, Clone, Copy)]

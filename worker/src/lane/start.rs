@@ -99,7 +99,9 @@ impl Question<'_> {
     fn go_on(&self, before: &PartitionProgress, position: i64, gap: Gap) -> Verdict {
         let at = SourceOffset(position);
         let chunk = before.chunk.restart(at, TargetOffset(self.facts.target_end));
-        let mut progress = PartitionProgress { position: at, leader_epoch: -1, chunk, ..before.clone() };
+        let origin = before.origin.min(at);
+        let mut progress =
+            PartitionProgress { position: at, leader_epoch: -1, origin, chunk, ..before.clone() };
         progress.record(gap);
         Verdict::Run(progress)
     }

@@ -150,15 +150,6 @@ impl Chunk {
         Self { segments }
     }
 
-    /// The map below `source`.
-    pub fn below(mut self, source: SourceOffset) -> Self {
-        self.segments.retain(|s| s.source < source.0);
-        if let Some(last) = self.segments.last_mut() {
-            last.len = last.len.min(source.0 - last.source);
-        }
-        self
-    }
-
     /// The source offset whose copy lies at the target offset, or is the first after it; `None` where the map begins later.
     pub fn source_of(&self, target: TargetOffset) -> Option<SourceOffset> {
         let after = self.segments.partition_point(|s| s.target <= target.0);
@@ -184,6 +175,21 @@ impl Chunk {
             Some(next) => Found::At(TargetOffset(next.target)),
             None => Found::End(self.target_end()),
         }
+    }
+
+    /// As `find` in the part of the map below `limit`.
+    pub fn find_below(&self, position: SourceOffset, limit: SourceOffset) -> Found {
+        let end = Found::End(self.target_end());
+        if position >= limit {
+            return end;
+        }
+        let after = self.segments.partition_point(|s| s.source <= position.0);
+        let holds = after.checked_sub(1).is_some_and(|i| position.0 < self.segments[i].source_end());
+        let next = self.segments[after..].iter().find(|s| s.len > 0);
+        if !holds && next.is_none_or(|next| next.source >= limit.0) {
+            return end;
+        }
+        self.find(position)
     }
 
     pub fn to_stored(&self) -> OffsetMapChunk {

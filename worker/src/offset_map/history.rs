@@ -28,6 +28,8 @@ struct Closed {
 pub(crate) struct History {
     closed: Vec<Closed>,
     open: Option<Chunk>,
+    /// The closed chunk that was looked into last: questions often come in order.
+    last: Option<(StoredAt, Chunk)>,
 }
 
 /// What a history knows about a position.
@@ -79,7 +81,7 @@ impl History {
         }
     }
 
-    pub(crate) fn find(&self, position: SourceOffset) -> Result<Lookup, Damaged> {
+    pub(crate) fn find(&mut self, position: SourceOffset) -> Result<Lookup, Damaged> {
         let Some(open) = &self.open else { return Ok(Lookup::Unknown) };
         // What is closed at or above the open chunk's start was written by an owner whose progress did not make it.
         let closed = &self.closed[..self.closed.partition_point(|c| c.source < open.source_start().0)];
@@ -96,11 +98,13 @@ impl History {
         let Some(current) = after.checked_sub(1) else {
             return Ok(Lookup::Found(Found::Before(next_record().unwrap_or_else(|| open.target_start()))));
         };
-        let Some(bytes) = &closed[current].bytes else {
-            return Ok(Lookup::Missing { stored_at: closed[current].stored_at });
-        };
-        let chunk = Chunk::decode(bytes)?.below(SourceOffset(end_of(current)));
-        Ok(Lookup::Found(match chunk.find(position) {
+        let stored_at = closed[current].stored_at;
+        if self.last.as_ref().is_none_or(|(at, _)| *at != stored_at) {
+            let Some(bytes) = &closed[current].bytes else { return Ok(Lookup::Missing { stored_at }) };
+            self.last = Some((stored_at, Chunk::decode(bytes)?));
+        }
+        let (_, chunk) = self.last.as_ref().expect("was just put there");
+        Ok(Lookup::Found(match chunk.find_below(position, SourceOffset(end_of(current))) {
             Found::End(_) => match next_record() {
                 Some(target) => Found::At(target),
                 None => open.find(open.source_start()),

@@ -66,8 +66,8 @@ enum Answer {
     Done(Translation),
     /// The end of the target partition, not before this offset.
     End(String, TargetOffset),
-    /// As if asked for the origin, if nothing of the source is left below it.
-    Below(SourceOffset),
+    /// Below the mirror's start, which is here: the start's answer, if nothing of the source is left between.
+    Below(SourceOffset, Box<Answer>),
     Missing(StoredAt),
 }
 
@@ -113,62 +113,45 @@ impl Translator {
 
     /// Translates source topic, partition and position; the answers are in the order of the questions.
     pub async fn translate(&self, wanted: &[(String, i32, SourceOffset)]) -> Vec<Translation> {
-        let mut answers: Vec<Answer> = Vec::with_capacity(wanted.len());
-        {
-            let mut state = self.state.lock().await;
-            if let Err(error) = self.load_missing(&mut state, wanted).await {
-                return wanted.iter().map(|_| not(&error)).collect();
-            }
-            answers.extend(wanted.iter().map(|(t, p, at)| self.look_up(&state, t, *p, *at)));
-            let earliest = self.earliest(wanted, &answers).await;
-            for ((topic, partition, at), answer) in wanted.iter().zip(&mut answers) {
-                if let Answer::Below(origin) = answer {
-                    let origin = *origin;
-                    let left = earliest.get(&(topic.clone(), *partition));
-                    *answer = self.below(&state, (topic, *partition, *at), origin, left);
-                }
-            }
-        }
-        let wanted_ends: BTreeSet<(String, i32, i64)> = answers
-            .iter()
-            .zip(wanted)
-            .filter_map(|(answer, (_, partition, _))| match answer {
-                Answer::End(topic, from) => Some((topic.clone(), *partition, from.0)),
-                _ => None,
-            })
-            .collect();
-        let ends = ends::find(&self.target.client, wanted_ends).await;
-        answers
-            .into_iter()
-            .zip(wanted)
-            .map(|(answer, (_, partition, _))| match answer {
-                Answer::Done(translation) => translation,
-                Answer::End(topic, from) => match ends.get(&(topic, *partition, from.0)) {
-                    Some(Ok(end)) => Translation::Exact(TargetOffset(*end)),
-                    Some(Err(error)) => not(error),
-                    None => unreachable_answer(),
-                },
-                Answer::Below(_) | Answer::Missing(_) => unreachable_answer(),
-            })
-            .collect()
+        let mut answers = match self.from_memory(wanted).await {
+            Ok(answers) => answers,
+            Err(error) => return wanted.iter().map(|_| not(&error)).collect(),
+        };
+        self.settle_below(wanted, &mut answers).await;
+        self.settle_ends(wanted, answers).await
     }
 
-    /// Reads chunks again whose bytes were dropped.
-    async fn load_missing(
-        &self,
-        state: &mut State,
-        wanted: &[(String, i32, SourceOffset)],
-    ) -> Result<(), KafkaError> {
-        let missing: BTreeSet<(StoredAt, String, i32)> = wanted
+    /// What the map says, reading back what was dropped from memory.
+    async fn from_memory(&self, wanted: &[(String, i32, SourceOffset)]) -> Result<Vec<Answer>, KafkaError> {
+        let mut state = self.state.lock().await;
+        // In order, a chunk is unpacked once, not once per question.
+        let mut order: Vec<usize> = (0..wanted.len()).collect();
+        order.sort_unstable_by_key(|i| &wanted[*i]);
+        let mut answers: Vec<(usize, Answer)> =
+            order.into_iter().map(|i| (i, self.look_up(&mut state, &wanted[i]))).collect();
+        let missing: BTreeSet<(StoredAt, String, i32)> = answers
             .iter()
-            .filter_map(|(topic, partition, at)| match self.look_up(state, topic, *partition, *at) {
-                Answer::Missing(stored_at) => Some((stored_at, topic.clone(), *partition)),
+            .filter_map(|(i, answer)| match answer {
+                Answer::Missing(at) => Some((*at, wanted[*i].0.clone(), wanted[*i].1)),
                 _ => None,
             })
             .collect();
-        if missing.is_empty() {
-            return Ok(());
+        if !missing.is_empty() {
+            self.restore(&mut state, missing).await?;
+            for (i, answer) in answers.iter_mut().filter(|(_, a)| matches!(a, Answer::Missing(_))) {
+                *answer = self.look_up(&mut state, &wanted[*i]);
+            }
+            state.keep_bounded();
         }
+        answers.sort_unstable_by_key(|(i, _)| *i);
+        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+    }
+
+    async fn restore(
+        &self,
+        state: &mut State,
+        missing: BTreeSet<(StoredAt, String, i32)>,
+    ) -> Result<(), KafkaError> {
         let places = missing.iter().map(|(at, ..)| *at).collect();
         let found = reread(&self.target, &self.mirror.id, places).await?;
         for ((at, topic, partition), stored) in missing.into_iter().zip(found) {
@@ -181,25 +164,34 @@ impl Translator {
         Ok(())
     }
 
-    fn look_up(&self, state: &State, topic: &str, partition: i32, at: SourceOffset) -> Answer {
-        let tracked = state.partitions.get(&(topic.to_owned(), partition));
-        let Some((tracked, progress)) = tracked.and_then(|t| Some((t, t.progress.as_ref()?))) else {
-            return Answer::Done(self.not_tracked(topic, partition));
+    fn look_up(&self, state: &mut State, (topic, partition, at): &(String, i32, SourceOffset)) -> Answer {
+        let tracked = state.partitions.get_mut(&(topic.clone(), *partition));
+        let Some(tracked) = tracked else { return Answer::Done(self.not_tracked(topic, *partition)) };
+        let Some(progress) = &tracked.progress else {
+            return Answer::Done(self.not_tracked(topic, *partition));
         };
-        if at > progress.position {
+        if *at > progress.position {
             let message =
                 format!("{topic} partition {partition} is mirrored up to {}, not to {at}", progress.position);
             return Answer::Done(Translation::Not { reason: Reason::NOT_YET_MIRRORED, message });
         }
-        match tracked.history.find(at) {
-            Ok(Lookup::Found(Found::At(target))) => Answer::Done(Translation::Exact(target)),
+        // Below its start the mirror has nothing: such a position is as good as the start, or nothing can be said.
+        let is_below = *at < progress.origin && !progress.origin_is_log_start;
+        let answer = match tracked.history.find((*at).max(progress.origin)) {
+            Ok(Lookup::Found(Found::At(target) | Found::Before(target))) => {
+                Answer::Done(Translation::Exact(target))
+            }
             Ok(Lookup::Found(Found::End(from))) => Answer::End(tracked.target_topic.clone(), from),
-            Ok(Lookup::Found(Found::Before(_))) => Answer::Below(progress.origin),
             Ok(Lookup::Missing { stored_at }) => Answer::Missing(stored_at),
-            Ok(Lookup::Unknown) => Answer::Done(self.not_tracked(topic, partition)),
+            Ok(Lookup::Unknown) => Answer::Done(self.not_tracked(topic, *partition)),
             Err(damaged) => {
                 Answer::Done(Translation::Not { reason: Reason::INTERNAL, message: damaged.to_string() })
             }
+        };
+        match answer {
+            Answer::Missing(_) => answer,
+            answer if is_below => Answer::Below(progress.origin, Box::new(answer)),
+            answer => answer,
         }
     }
 
@@ -213,46 +205,66 @@ impl Translator {
         Translation::Not { reason, message }
     }
 
-    /// First offsets that exist, of partitions that were asked for below the mirror's start.
-    async fn earliest(
-        &self,
-        wanted: &[(String, i32, SourceOffset)],
-        answers: &[Answer],
-    ) -> HashMap<(String, i32), Result<i64, KafkaError>> {
-        let below = wanted.iter().zip(answers).filter(|(_, answer)| matches!(answer, Answer::Below(_)));
+    /// Positions below the mirror's start: exact where nothing that still exists lies between.
+    async fn settle_below(&self, wanted: &[(String, i32, SourceOffset)], answers: &mut [Answer]) {
+        let below = wanted.iter().zip(&*answers).filter(|(_, answer)| matches!(answer, Answer::Below(..)));
         let partitions: BTreeSet<(String, i32)> = below.map(|((t, p, _), _)| (t.clone(), *p)).collect();
         if partitions.is_empty() {
-            return HashMap::new();
+            return;
         }
         let question: Vec<_> =
             partitions.iter().map(|(t, p)| (t.clone(), *p, OffsetSpec::Earliest)).collect();
-        match self.source.client.list_offsets(&question, Isolation::Uncommitted).await {
-            Ok(listed) => listed.into_iter().map(|(key, found)| (key, found.map(|f| f.offset))).collect(),
-            Err(error) => partitions.into_iter().map(|key| (key, Err(error.clone()))).collect(),
+        let listed = self.source.client.list_offsets(&question, Isolation::Uncommitted).await;
+        for ((topic, partition, at), answer) in wanted.iter().zip(answers) {
+            let Answer::Below(origin, first) = answer else { continue };
+            let earliest = match &listed {
+                Ok(listed) => match listed.get(&(topic.clone(), *partition)) {
+                    Some(Ok(found)) => Ok(found.offset),
+                    Some(Err(error)) => Err(not(error)),
+                    None => Err(lost_answer()),
+                },
+                Err(error) => Err(not(error)),
+            };
+            *answer = match earliest {
+                Ok(earliest) if earliest >= origin.0 => {
+                    std::mem::replace(&mut **first, Answer::Done(lost_answer()))
+                }
+                Ok(_) => {
+                    let message = format!(
+                        "{topic} partition {partition} is mirrored from {origin} on, and the source has records between {at} and there"
+                    );
+                    Answer::Done(Translation::Not { reason: Reason::BEFORE_MIRROR_START, message })
+                }
+                Err(answer) => Answer::Done(answer),
+            };
         }
     }
 
-    /// A position below the mirror's start.
-    fn below(
+    /// Positions after the last copy.
+    async fn settle_ends(
         &self,
-        state: &State,
-        (topic, partition, at): (&str, i32, SourceOffset),
-        origin: SourceOffset,
-        earliest: Option<&Result<i64, KafkaError>>,
-    ) -> Answer {
-        let tracked = state.partitions.get(&(topic.to_owned(), partition));
-        let from_log_start = tracked.and_then(|t| t.progress.as_ref()).is_some_and(|p| p.origin_is_log_start);
-        match earliest {
-            _ if from_log_start => self.look_up(state, topic, partition, origin),
-            Some(Ok(earliest)) if *earliest >= origin.0 => self.look_up(state, topic, partition, origin),
-            Some(Err(error)) => Answer::Done(not(error)),
-            _ => {
-                let message = format!(
-                    "{topic} partition {partition} is mirrored from {origin} on, and the source has records between {at} and there"
-                );
-                Answer::Done(Translation::Not { reason: Reason::BEFORE_MIRROR_START, message })
-            }
-        }
+        wanted: &[(String, i32, SourceOffset)],
+        answers: Vec<Answer>,
+    ) -> Vec<Translation> {
+        let places: BTreeSet<(String, i32, i64)> = answers
+            .iter()
+            .zip(wanted)
+            .filter_map(|(answer, (_, partition, _))| match answer {
+                Answer::End(topic, from) => Some((topic.clone(), *partition, from.0)),
+                _ => None,
+            })
+            .collect();
+        let ends = ends::find(&self.target.client, places).await;
+        let settle = |(answer, (_, partition, _)): (Answer, &(String, i32, SourceOffset))| match answer {
+            Answer::Done(translation) => translation,
+            Answer::End(topic, from) => match ends.get(&(topic, *partition, from.0)) {
+                Some(Ok(end)) => Translation::Exact(TargetOffset(*end)),
+                Some(Err(error)) => not(error),
+                None => lost_answer(),
+            },
+            Answer::Below(..) | Answer::Missing(_) => lost_answer(),
+        };
+        answers.into_iter().zip(wanted).map(settle).collect()
     }
 }
 
@@ -261,7 +273,7 @@ fn not(error: &KafkaError) -> Translation {
 }
 
 /// Every question has its answer by construction; should that ever break, it is said and not guessed.
-fn unreachable_answer() -> Translation {
+fn lost_answer() -> Translation {
     Translation::Not { reason: Reason::INTERNAL, message: "the translator lost an answer".to_owned() }
 }
 
