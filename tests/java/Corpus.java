@@ -101,6 +101,8 @@ final class Corpus {
             p.put("compression.type", codec);
             p.put("acks", "all");
             p.put("linger.ms", "2");
+            // See Load.
+            p.put("max.in.flight.requests.per.connection", "1");
             p.put("batch.size", "65536");
             p.put("max.request.size", String.valueOf(8 * 1024 * 1024));
             if (transactional) {

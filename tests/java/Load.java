@@ -49,6 +49,9 @@ final class Load implements Runnable {
         p.put("delivery.timeout.ms", DELIVERY_MS);
         p.put("request.timeout.ms", "10000");
         p.put("reconnect.backoff.max.ms", "500");
+        // A partition that was just made may refuse one batch as not yet led and take the next: with several in flight the producer
+        // then waits for ever for a sequence number that can't come.
+        p.put("max.in.flight.requests.per.connection", "1");
         // Partitions that were just added may have no leader in the first answer.
         p.put("metadata.max.age.ms", "2000");
         p.put("compression.type", r.path("compression").asText("lz4"));
