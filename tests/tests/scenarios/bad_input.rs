@@ -15,7 +15,7 @@ use crate::alone;
 
 const SAID: Duration = Duration::from_secs(30);
 const COPIED: Duration = Duration::from_secs(60);
-/// A partition that was stopped by a refused record is tried again every minute.
+/// A partition that was stopped by a refused record is tried again now and then.
 const HEALED: Duration = Duration::from_secs(100);
 
 fn create(world: &World, id: &str, mirror: v1::Mirror) -> (Code, String, String) {
