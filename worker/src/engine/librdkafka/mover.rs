@@ -630,10 +630,11 @@ impl<'a> Mover<'a> {
                     "the last progress was not written: its records will be copied again"
                 );
             }
-        } else if orderly && (self.transaction.is_some() || self.ledger.is_dirty()) {
-            if let Err(failed) = self.commit(deadline) {
-                tracing::warn!(?failed, "the last transaction was not committed: it will be copied again");
-            }
+        } else if orderly
+            && (self.transaction.is_some() || self.ledger.is_dirty())
+            && let Err(failed) = self.commit(deadline)
+        {
+            tracing::warn!(?failed, "the last transaction was not committed: it will be copied again");
         }
         if self.transaction.is_some() && !matches!(exit, Exit::Fenced(_)) {
             // The next owner's first call would end it too; this is only sooner.
