@@ -113,7 +113,7 @@ impl Translator {
 
     /// Translates source topic, partition and position; the answers are in the order of the questions.
     pub async fn translate(&self, wanted: &[(String, i32, SourceOffset)]) -> Vec<Translation> {
-        let mut answers = match self.from_memory(wanted).await {
+        let mut answers = match self.look_up_held(wanted).await {
             Ok(answers) => answers,
             Err(error) => return wanted.iter().map(|_| not(&error)).collect(),
         };
@@ -122,7 +122,7 @@ impl Translator {
     }
 
     /// What the map says, reading back what was dropped from memory.
-    async fn from_memory(&self, wanted: &[(String, i32, SourceOffset)]) -> Result<Vec<Answer>, KafkaError> {
+    async fn look_up_held(&self, wanted: &[(String, i32, SourceOffset)]) -> Result<Vec<Answer>, KafkaError> {
         let mut state = self.state.lock().await;
         // In order, a chunk is unpacked once, not once per question.
         let mut order: Vec<usize> = (0..wanted.len()).collect();
