@@ -262,7 +262,9 @@ fn position(offset: &v1::SourceOffset) -> CommittedOffset {
 
 async fn committed(source: &ClusterHandle, group: &str) -> Result<Vec<CommittedOffset>, Cause> {
     let mut fetched = source.client.fetch_offsets(&[group.to_owned()]).await?;
-    let offsets = fetched.remove(group).transpose()?.unwrap_or_default();
+    let mut offsets = fetched.remove(group).transpose()?.unwrap_or_default();
+    // Brokers answer in no order; people read the result.
+    offsets.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
     if offsets.is_empty() {
         let message = format!("group {group:?} has no committed offsets on {}", source.id.name());
         return Err(Cause::new(Reason::NO_COMMITTED_OFFSET, message));
