@@ -52,7 +52,7 @@ fn source_and_target_brokers_restart() -> Result<()> {
     wait_caught_up(&world)?;
     println!("source broker killed and restarted: resumed");
 
-    for node in 1..=3 {
+    for node in [1, 3] {
         world.target.broker(node).kill9()?;
         // The other two brokers have everything: the copy goes on without the third.
         wait_caught_up(&world)?;

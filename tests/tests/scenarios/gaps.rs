@@ -65,7 +65,7 @@ fn retention_that_outran_the_mirror_halts_or_is_recorded() -> Result<()> {
 
     outrun(&world, "halting", GapPolicy::Halt)?;
     let message = world.api.wait_cause("halting", "SOURCE_OFFSETS_LOST", SAID)?;
-    assert!(message.contains("500 to 799"), "names where it was and what is left: {message}");
+    assert!(message.contains("500 to 799"), "names what is lost: {message}");
     wait_until(COPIED, "partition 1, which lost nothing, to be copied", || {
         Ok((copied(&world, "halting", 1)?.len() as u64 == 2 * EACH).then_some(()))
     })?;
@@ -75,9 +75,11 @@ fn retention_that_outran_the_mirror_halts_or_is_recorded() -> Result<()> {
     wait_until(COPIED, "what is left to be copied", || {
         Ok((copied(&world, "resuming", 0)?.len() as u64 == EACH + 200).then_some(()))
     })?;
-    let ranges = world.api.ranges("resuming")?;
-    let partition = ranges.iter().flat_map(|r| &r.partitions).find(|p| p.partition == 0);
-    let gap = partition.and_then(|p| p.gaps.first()).context("no gap is recorded")?;
+    let gap = wait_until(SAID, "the gap to be in the status", || {
+        let ranges = world.api.ranges("resuming")?;
+        let partition = ranges.iter().flat_map(|r| &r.partitions).find(|p| p.partition == 0);
+        Ok(partition.and_then(|p| p.gaps.first().cloned()))
+    })?;
     assert_eq!((gap.first_offset, gap.end_offset), (500, 800), "{gap:?}");
     let lost = world.api.status("resuming")?.totals.context("no totals")?.gap_records;
     assert_eq!(lost, 300);
