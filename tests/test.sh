@@ -6,4 +6,6 @@ cd "$(dirname "$0")/.."
 tests/packages.sh
 # Tests of the sandbox start the binaries, so these must be built; then everything that can be tested.
 cargo build --workspace --bins
-exec cargo test --workspace "$@"
+# An error says what failed; a page of frames around it doesn't help.
+export RUST_LIB_BACKTRACE=0
+exec cargo test --workspace --no-fail-fast "$@"
