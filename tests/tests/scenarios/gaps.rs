@@ -77,7 +77,9 @@ fn retention_that_outran_the_mirror_halts_or_is_recorded() -> Result<()> {
     })?;
     let gap = wait_until(SAID, "the gap to be in the status", || {
         let ranges = world.api.ranges("resuming")?;
-        let partition = ranges.iter().flat_map(|r| &r.partitions).find(|p| p.partition == 0);
+        let mut partitions =
+            ranges.iter().filter(|r| r.source_topic == "resuming").flat_map(|r| &r.partitions);
+        let partition = partitions.find(|p| p.partition == 0);
         Ok(partition.and_then(|p| p.gaps.first().cloned()))
     })?;
     assert_eq!((gap.first_offset, gap.end_offset), (500, 800), "{gap:?}");
