@@ -35,10 +35,20 @@ pub(crate) fn config(id: &str, address: &str) -> ControllerConfig {
 
 impl Replica {
     pub(crate) async fn start(id: &str, store: Arc<dyn Store>) -> Self {
+        Self::start_with(id, store, |config| config).await
+    }
+
+    /// With other patience than `config` has.
+    pub(crate) async fn start_with(
+        id: &str,
+        store: Arc<dyn Store>,
+        patience: impl FnOnce(ControllerConfig) -> ControllerConfig,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        let controller = Controller::start(config(id, &address), store, stop.clone()).await.unwrap();
+        let controller =
+            Controller::start(patience(config(id, &address)), store, stop.clone()).await.unwrap();
         let services = tonic::transport::Server::builder()
             .add_service(controller.worker_service())
             .add_service(controller.peer_service());
