@@ -81,6 +81,14 @@ fn finish(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// Waits until every worker copies something: killing an idle one proves nothing.
+fn wait_all_busy(world: &World) -> Result<()> {
+    wait_until(TAKEN_OVER, "every worker to have ranges", || {
+        let workers = world.api.workers()?;
+        Ok((workers.len() == world.workers.len() && workers.iter().all(|w| w.ranges > 0)).then_some(()))
+    })
+}
+
 fn silences(world: &World, reset: bool) -> Result<(Duration, Duration)> {
     let of = |topic| world.tools.tail_stats(topic, reset).map(|s| Duration::from_millis(s.silence_ms));
     Ok((of(ONCE)?, of(LEAST)?))
@@ -92,6 +100,7 @@ fn ten_kills_at_full_rate_lose_nothing() -> Result<()> {
     let world = flowing("kills")?;
     let mut longest = (Duration::ZERO, Duration::ZERO);
     for kill in 0..KILLS {
+        wait_all_busy(&world)?;
         std::thread::sleep(Duration::from_millis(rand::random_range(500..3_000)));
         silences(&world, true)?;
         let victim = &world.workers[rand::random_range(0..world.workers.len())];
@@ -120,6 +129,7 @@ fn a_worker_that_wakes_after_its_lease_is_fenced() -> Result<()> {
     let _alone = alone();
     let world = flowing("frozen")?;
     for frozen in &world.workers {
+        wait_all_busy(&world)?;
         silences(&world, true)?;
         frozen.process.pause()?;
         for topic in [ONCE, LEAST] {
@@ -144,6 +154,7 @@ fn a_worker_that_wakes_after_its_lease_is_fenced() -> Result<()> {
 fn a_worker_that_is_asked_to_stop_hands_over() -> Result<()> {
     let _alone = alone();
     let world = flowing("leave")?;
+    wait_all_busy(&world)?;
     silences(&world, true)?;
     let leaver = &world.workers[0].process;
     let status = leaver.terminate()?;
