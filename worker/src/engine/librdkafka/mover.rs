@@ -4,7 +4,9 @@
 //! It sleeps only in `park`: both clients unpark it when something waits. It runs until it is told to stop, the lane changes, or
 //! something happens that the lane must decide about.
 
-use std::time::{Duration, Instant, SystemTime};
+mod commit;
+
+use std::time::{Duration, Instant};
 
 use rdkafka_sys as sys;
 use sys::types::RDKafkaErrorCode as Code;
@@ -16,20 +18,12 @@ use super::ffi::source::{Fetched, MAX_BATCH, Record, Source};
 use super::ffi::target::{Ack, Target, Ticket};
 use super::flight::{BadAck, Flight, Sent};
 use crate::lane::control::Control;
-use crate::lane::ledger::{Entry, Ledger};
+use crate::lane::ledger::Ledger;
 
-/// At least once: progress is written this often while records flow.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// The status is refreshed this often.
 const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
 /// The longest sleep: a bound for whatever no client tells.
 const MAX_PARK: Duration = Duration::from_millis(100);
-/// One wait for acknowledgements or for the coordinator; between waits the lane looks whether to end.
-const WAIT_STEP: Duration = Duration::from_millis(250);
-/// What ending may take: then what is in flight is given up (and copied again by whoever comes next).
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// A commit that takes longer is given up; the coordinator has ended the transaction by then.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Slot of the records that are not mirrored ones.
 const OWN: u16 = u16::MAX;
 
@@ -463,187 +457,6 @@ impl<'a> Mover<'a> {
             Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => Exit::Fenced(error),
             _ => Exit::Failed { what, error },
         }
-    }
-
-    fn begin(&mut self) -> Step<()> {
-        self.target.begin().map_err(|error| self.failure("beginning a transaction", error))?;
-        self.transaction = Some(Instant::now());
-        Ok(())
-    }
-
-    /// Writes progress before the first record: from then on an older owner of the range knows that it is one.
-    fn claim(&mut self) -> Step<()> {
-        if self.job.exactly_once {
-            return self.commit(Instant::now() + COMMIT_TIMEOUT);
-        }
-        self.write_progress_and_wait(Instant::now() + COMMIT_TIMEOUT)
-    }
-
-    fn commit_if_due(&mut self) -> Step<()> {
-        if self.job.exactly_once {
-            return self.commit_transaction_if_due();
-        }
-        self.advance_progress()
-    }
-
-    fn commit_transaction_if_due(&mut self) -> Step<()> {
-        let due = match self.transaction {
-            Some(began) => began.elapsed() >= self.job.commit_interval,
-            // Only the position moved, over markers or aborted records.
-            None => self.ledger.is_dirty() && self.last_progress.elapsed() >= self.job.commit_interval,
-        };
-        if due { self.commit(Instant::now() + COMMIT_TIMEOUT) } else { Ok(()) }
-    }
-
-    /// One commit: all records acknowledged, then progress and closed chunks, then the transaction's end.
-    fn commit(&mut self, deadline: Instant) -> Step<()> {
-        if self.transaction.is_none() {
-            self.begin()?;
-        }
-        self.flush(deadline)?;
-        let closing = self.ledger.closing();
-        let value = self.ledger.seal(SystemTime::now());
-        for entry in &closing {
-            self.produce_own(self.offsets_topic, self.job.offsets_partition, entry)?;
-        }
-        let entry = Entry { key: self.job.progress_key.clone(), value };
-        self.produce_own(self.progress_topic, self.job.progress_partition, &entry)?;
-        loop {
-            match self.target.commit(WAIT_STEP) {
-                Ok(()) => break,
-                Err(error) if error.retriable && self.may_wait(deadline) => self.observe(),
-                Err(error) => return Err(self.failure("committing a transaction", error)),
-            }
-        }
-        self.settle()?;
-        self.own_since = None;
-        self.transaction = None;
-        self.last_progress = Instant::now();
-        self.ledger.closed();
-        self.ledger.committed();
-        Ok(())
-    }
-
-    /// A drain does not wait for a target that is away as long as a running lane does.
-    fn may_wait(&mut self, deadline: Instant) -> bool {
-        let now = Instant::now();
-        if self.control.is_draining() {
-            self.drain_deadline.get_or_insert(now + DRAIN_TIMEOUT);
-        }
-        now < self.drain_deadline.map_or(deadline, |drain| drain.min(deadline))
-    }
-
-    /// Waits until nothing is in flight.
-    fn flush(&mut self, deadline: Instant) -> Step<()> {
-        loop {
-            let mut reports = Vec::new();
-            let done = self.target.flush(WAIT_STEP, |ack| reports.push(ack));
-            self.settle_reports(reports)?;
-            if done {
-                return Ok(());
-            }
-            self.observe();
-            if !self.may_wait(deadline) {
-                let text = "the target did not acknowledge records in time".to_owned();
-                let error =
-                    Error { code: Code::OperationTimedOut, text, fatal: false, retriable: true, abort: true };
-                return Err(Exit::Failed { what: "waiting for acknowledgements", error });
-            }
-        }
-    }
-
-    fn produce_own(&mut self, topic: usize, partition: i32, entry: &Entry) -> Step<()> {
-        let ticket = Ticket { slot: OWN, number: self.own_number };
-        self.own_number += 1;
-        let now = crate::progress::millis(SystemTime::now());
-        self.own_since.get_or_insert_with(Instant::now);
-        let made = self.target.produce_bytes(topic, partition, &entry.key, &entry.value, now, ticket);
-        made.map_err(|error| self.failure("writing progress", error))
-    }
-
-    /// At least once: closed chunks first; when they are acknowledged, the progress that no longer holds them.
-    fn advance_progress(&mut self) -> Step<()> {
-        let due = self.ledger.is_dirty() && self.last_progress.elapsed() >= PROGRESS_INTERVAL;
-        if !matches!(self.progress, Progress::Idle) || !due {
-            return Ok(());
-        }
-        self.start_progress()
-    }
-
-    fn start_progress(&mut self) -> Step<()> {
-        let closing = self.ledger.closing();
-        if closing.is_empty() {
-            return self.write_record();
-        }
-        for entry in &closing {
-            self.produce_own(self.offsets_topic, self.job.offsets_partition, entry)?;
-        }
-        self.progress = Progress::Chunks(closing.len());
-        Ok(())
-    }
-
-    fn write_record(&mut self) -> Step<()> {
-        let entry = Entry { key: self.job.progress_key.clone(), value: self.ledger.seal(SystemTime::now()) };
-        self.produce_own(self.progress_topic, self.job.progress_partition, &entry)?;
-        self.progress = Progress::Record(1);
-        self.last_progress = Instant::now();
-        Ok(())
-    }
-
-    fn own_stored(&mut self, count: u64) {
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        self.own_since = None;
-        self.progress = match std::mem::replace(&mut self.progress, Progress::Idle) {
-            Progress::Chunks(left) if left > count => Progress::Chunks(left - count),
-            Progress::Chunks(_) => {
-                self.ledger.closed();
-                Progress::Idle
-            }
-            Progress::Record(left) if left > count => Progress::Record(left - count),
-            Progress::Record(_) => {
-                self.ledger.committed();
-                Progress::Idle
-            }
-            Progress::Idle => Progress::Idle,
-        };
-    }
-
-    /// At least once: everything that is acknowledged becomes progress, now.
-    fn write_progress_and_wait(&mut self, deadline: Instant) -> Step<()> {
-        self.flush(deadline)?;
-        while self.ledger.is_dirty() {
-            self.start_progress()?;
-            self.flush(deadline)?;
-        }
-        Ok(())
-    }
-
-    /// Makes durable what can be made durable, and closes the producer in a defined state.
-    fn finish(&mut self, exit: Exit) -> Exit {
-        let orderly =
-            matches!(exit, Exit::Drained | Exit::Changed | Exit::RetryStopped | Exit::Reconsider { .. });
-        let deadline = Instant::now() + DRAIN_TIMEOUT;
-        if orderly && !self.job.exactly_once {
-            if let Err(failed) = self.write_progress_and_wait(deadline) {
-                tracing::warn!(
-                    ?failed,
-                    "the last progress was not written: its records will be copied again"
-                );
-            }
-        } else if orderly
-            && (self.transaction.is_some() || self.ledger.is_dirty())
-            && let Err(failed) = self.commit(deadline)
-        {
-            tracing::warn!(?failed, "the last transaction was not committed: it will be copied again");
-        }
-        if self.transaction.is_some() && !matches!(exit, Exit::Fenced(_)) {
-            // The next owner's first call would end it too; this is only sooner.
-            if let Err(error) = self.target.abort(WAIT_STEP * 4) {
-                tracing::debug!(%error, "the open transaction was left to the coordinator");
-            }
-        }
-        self.target.purge();
-        exit
     }
 }
 
