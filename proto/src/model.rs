@@ -8,8 +8,14 @@ use std::time::Duration;
 
 use crate::filter::Filter;
 use crate::id::{ClusterId, MirrorId};
-use crate::policy::{Naming, Policy};
+use crate::policy::Policy;
 use crate::v1;
+
+mod sync;
+mod violations;
+
+pub use sync::{AclSync, ConfigSync, InternalReplication, Partitioning, TakeOver};
+use violations::Violations;
 
 /// Field path and what is wrong with it, as in `google.rpc.BadRequest`.
 pub type Violation = (String, String);
@@ -101,6 +107,23 @@ pub struct Mirror {
     pub offset_syncs: OffsetSyncLocation,
     pub block_size: u32,
     pub compression: Compression,
+    pub config_sync: ConfigSync,
+    pub acl_sync: AclSync,
+    pub partitioning: Partitioning,
+    /// Whether MM2 checkpoint records are written.
+    pub checkpoints: bool,
+    /// Copy heartbeats topics whatever `topics` says.
+    pub replicate_heartbeats: bool,
+    /// Write heartbeats to the source too.
+    pub heartbeats_on_source: bool,
+    /// Target offsets between two offset syncs at most; 0: a sync for every record.
+    pub offset_lag_max: i64,
+    pub internal_replication: InternalReplication,
+    pub allow_loops: bool,
+    /// Client properties over those of the clusters.
+    pub source_properties: BTreeMap<String, String>,
+    pub target_properties: BTreeMap<String, String>,
+    pub take_over: Option<TakeOver>,
 }
 
 /// Excluded where a mirror names no exclusion: MM2 4.3.0's list (KIP-1074), and Twinlog's own internal topics.
@@ -125,6 +148,9 @@ pub const DEFAULT_TARGET_LATENCY: Duration = Duration::from_millis(200);
 pub const DEFAULT_REFRESH_TOPICS: Duration = Duration::from_secs(3);
 pub const DEFAULT_REFRESH_GROUPS: Duration = Duration::from_secs(5);
 pub const DEFAULT_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+pub const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(60);
+/// MM2's `offset.lag.max`.
+pub const DEFAULT_OFFSET_LAG_MAX: i64 = 100;
 
 impl Cluster {
     /// Parses and checks a cluster. Errors name fields relative to `cluster`.
@@ -214,24 +240,26 @@ impl Mirror {
                 DEFAULT_BLOCK_SIZE
             }
         };
-        let replication_factor = match creation.replication_factor {
-            0 | -1 => -1,
-            n if (1..=i32::from(i16::MAX)).contains(&n) => n as i16,
-            n => {
-                bad.add(
-                    "topic_creation.replication_factor",
-                    format!("{n} is neither positive nor -1 (the broker's default)"),
-                );
-                -1
-            }
-        };
+        let replication_factor =
+            bad.replication_factor("topic_creation.replication_factor", creation.replication_factor);
+        let syncs = wire.offset_syncs.unwrap_or_default();
+        let offset_lag_max = syncs.lag_max.unwrap_or(DEFAULT_OFFSET_LAG_MAX);
+        if offset_lag_max < 0 {
+            bad.add("offset_syncs.lag_max", format!("{offset_lag_max} is negative"));
+        }
+        let internal_replication = InternalReplication::parse(wire, &mut bad);
+        let internal_topics = bad.internal_topics(wire.naming.as_ref());
+        let config_sync = ConfigSync::parse(wire, &mut bad);
+        let acl_sync = AclSync::parse(wire, &mut bad);
         let compression = bad.compression(&wire.compression);
         let start = bad.start(wire.start.as_ref());
         bad.done(())?;
         let (source, target) = (source.expect("checked by done()"), target.expect("checked by done()"));
         Ok(Self {
             id: id.expect("checked by done()"),
-            policy: Policy::new(naming.expect("checked by done()"), source.as_str(), target.as_str()),
+            policy: Policy::new(naming.expect("checked by done()"), source.as_str(), target.as_str())
+                .with_internal_topics(internal_topics),
+            take_over: wire.take_over.as_ref().map(|wire| TakeOver::parse(wire, &source)),
             source,
             target,
             topics: topics.expect("checked by done()"),
@@ -257,20 +285,34 @@ impl Mirror {
                 v1::GapPolicy::Resume => GapPolicy::Resume,
                 _ => GapPolicy::Halt,
             },
-            offset_syncs: match wire.offset_syncs.unwrap_or_default().location() {
+            offset_syncs: match syncs.location() {
                 v1::offset_syncs::Location::Source => OffsetSyncLocation::Source,
                 v1::offset_syncs::Location::Disabled => OffsetSyncLocation::Disabled,
                 _ => OffsetSyncLocation::Target,
             },
             block_size,
             compression,
+            config_sync,
+            acl_sync,
+            partitioning: match wire.partitioning() {
+                v1::Partitioning::ByKey => Partitioning::ByKey,
+                _ => Partitioning::Preserve,
+            },
+            checkpoints: wire.checkpoints.unwrap_or_default().enabled.unwrap_or(true),
+            replicate_heartbeats: heartbeats.replicate.unwrap_or(true),
+            heartbeats_on_source: heartbeats.on_source.unwrap_or(true),
+            offset_lag_max,
+            internal_replication,
+            allow_loops: wire.allow_loops,
+            source_properties: wire.source_properties.clone().into_iter().collect(),
+            target_properties: wire.target_properties.clone().into_iter().collect(),
         })
     }
 
     /// Whether a source topic is copied, ignoring what the target looks like: selected by the filter (or a heartbeats
     /// topic), not internal, not a cycle.
     pub fn selects(&self, topic: &str) -> bool {
-        (self.topics.matches(topic) || self.policy.is_heartbeats_topic(topic))
+        (self.topics.matches(topic) || (self.replicate_heartbeats && self.policy.is_heartbeats_topic(topic)))
             && !self.policy.is_internal_topic(topic)
             && !self.policy.is_cycle(topic)
     }
@@ -278,120 +320,4 @@ impl Mirror {
 
 fn or_default(given: &[String], default: &[&str]) -> Vec<String> {
     if given.is_empty() { default.iter().map(|s| (*s).to_owned()).collect() } else { given.to_vec() }
-}
-
-/// Collects violations while parsing goes on.
-#[derive(Default)]
-struct Violations(Vec<Violation>);
-
-impl Violations {
-    fn add(&mut self, field: &str, what: impl Into<String>) {
-        self.0.push((field.to_owned(), what.into()));
-    }
-
-    fn take<T, E: std::fmt::Display>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {
-        result.map_err(|e| self.add(field, e.to_string())).ok()
-    }
-
-    fn take_at<T>(&mut self, field: &str, result: Result<T, crate::filter::PatternError>) -> Option<T> {
-        result.map_err(|e| self.add(&format!("{field}[{}]", e.index), e.to_string())).ok()
-    }
-
-    fn filter(
-        &mut self,
-        field: &str,
-        include: &[String],
-        exclude: &[String],
-        default_exclude: &[&str],
-    ) -> Option<Filter> {
-        let exclude = or_default(exclude, default_exclude);
-        if let Err(e) = Filter::new(include, &[] as &[&str]) {
-            self.add(&format!("{field}[{}]", e.index), e.to_string());
-        }
-        self.take_at(&format!("{field}_exclude"), Filter::new(&[] as &[&str], &exclude))?;
-        Filter::new(include, &exclude).ok()
-    }
-
-    fn duration(
-        &mut self,
-        field: &str,
-        given: Option<&prost_types::Duration>,
-        default: Duration,
-        (min, max): (Duration, Duration),
-    ) -> Duration {
-        let Some(given) = given else { return default };
-        match Duration::try_from(*given) {
-            Ok(d) if d.is_zero() => default,
-            Ok(d) if d >= min && d <= max => d,
-            _ => {
-                self.add(
-                    field,
-                    format!(
-                        "must be between {} and {}",
-                        humantime::format_duration(min),
-                        humantime::format_duration(max)
-                    ),
-                );
-                default
-            }
-        }
-    }
-
-    fn naming(&mut self, wire: Option<&v1::Naming>) -> Option<Naming> {
-        let wire = wire.cloned().unwrap_or_default();
-        let separator = if wire.separator.is_empty() { ".".to_owned() } else { wire.separator.clone() };
-        if !separator.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
-            self.add(
-                "naming.separator",
-                format!("{separator:?} holds characters that topic names can't have"),
-            );
-            return None;
-        }
-        Some(match wire.kind() {
-            v1::naming::Kind::Identity => Naming::Identity,
-            v1::naming::Kind::Map => {
-                if wire.map.is_empty() {
-                    self.add("naming.map", "naming MAP needs at least one source topic = target topic");
-                }
-                let map: BTreeMap<String, String> = wire.map.into_iter().collect();
-                let mut seen = BTreeMap::new();
-                for (source, target) in &map {
-                    if let Some(other) = seen.insert(target.clone(), source.clone()) {
-                        self.add("naming.map", format!("{other} and {source} both map to {target}"));
-                    }
-                }
-                Naming::Map(map)
-            }
-            _ => Naming::Prefix { separator },
-        })
-    }
-
-    fn compression(&mut self, text: &str) -> Compression {
-        match text {
-            "" | "lz4" => Compression::Lz4,
-            "none" => Compression::None,
-            "gzip" => Compression::Gzip,
-            "snappy" => Compression::Snappy,
-            "zstd" => Compression::Zstd,
-            other => {
-                self.add("compression", format!("{other:?} is none of none, gzip, snappy, lz4, zstd"));
-                Compression::Lz4
-            }
-        }
-    }
-
-    fn start(&mut self, wire: Option<&v1::StartPosition>) -> Start {
-        use v1::start_position::Position;
-        match wire.and_then(|s| s.position.as_ref()) {
-            Some(Position::Latest(true)) => Start::Latest,
-            Some(Position::Timestamp(t)) => Start::Timestamp(
-                t.seconds.saturating_mul(1000).saturating_add(i64::from(t.nanos) / 1_000_000),
-            ),
-            _ => Start::Earliest,
-        }
-    }
-
-    fn done<T>(self, value: T) -> Result<T, Vec<Violation>> {
-        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
-    }
 }

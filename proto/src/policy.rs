@@ -10,17 +10,47 @@ pub enum Naming {
     Map(BTreeMap<String, String>),
 }
 
+/// Which topics count as internal, and how MM2's own are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InternalTopics {
+    /// The rule before KIP-1074: whatever ends in `.internal` or `-internal` is internal.
+    pub any_suffix: bool,
+    /// MM2's own topics use the policy's separator (KIP-949); otherwise `.`.
+    pub separator: bool,
+}
+
+impl Default for InternalTopics {
+    fn default() -> Self {
+        Self { any_suffix: false, separator: true }
+    }
+}
+
 /// Naming for one flow, source alias to target alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     naming: Naming,
+    internal: InternalTopics,
     source: String,
     target: String,
 }
 
 impl Policy {
     pub fn new(naming: Naming, source: &str, target: &str) -> Self {
-        Self { naming, source: source.to_owned(), target: target.to_owned() }
+        let internal = InternalTopics::default();
+        Self { naming, internal, source: source.to_owned(), target: target.to_owned() }
+    }
+
+    #[must_use]
+    pub fn with_internal_topics(self, internal: InternalTopics) -> Self {
+        Self { internal, ..self }
+    }
+
+    pub fn naming(&self) -> &Naming {
+        &self.naming
+    }
+
+    fn internal_separator(&self) -> &str {
+        if self.internal.separator { self.separator() } else { "." }
     }
 
     fn separator(&self) -> &str {
@@ -83,18 +113,18 @@ impl Policy {
 
     /// `mm2-offset-syncs.<alias>.internal`
     pub fn offset_syncs_topic(&self, alias: &str) -> String {
-        let s = self.separator();
+        let s = self.internal_separator();
         format!("mm2-offset-syncs{s}{alias}{s}internal")
     }
 
     /// `<source>.checkpoints.internal`
     pub fn checkpoints_topic(&self) -> String {
-        let s = self.separator();
+        let s = self.internal_separator();
         format!("{}{s}checkpoints{s}internal", self.source)
     }
 
     pub fn is_checkpoints_topic(&self, topic: &str) -> bool {
-        let s = self.separator();
+        let s = self.internal_separator();
         topic.ends_with(&format!("{s}checkpoints{s}internal"))
     }
 
@@ -102,10 +132,10 @@ impl Policy {
     /// gives its own topics: a user's topic that merely ends in `.internal` or `-internal` is an ordinary one.
     pub fn is_internal_topic(&self, topic: &str) -> bool {
         let internal_suffix = ["-internal", ".internal"].iter().any(|suffix| topic.ends_with(suffix))
-            || topic.ends_with(&format!("{}internal", self.separator()));
+            || topic.ends_with(&format!("{}internal", self.internal_separator()));
         topic.starts_with("__")
             || topic.starts_with('.')
-            || (topic.starts_with("mm2") && internal_suffix)
+            || (internal_suffix && (self.internal.any_suffix || topic.starts_with("mm2")))
             || self.is_checkpoints_topic(topic)
             || is_twinlog_topic(topic)
     }
@@ -219,6 +249,21 @@ mod tests {
             assert!(!prefix(".").is_internal_topic(topic), "{topic}");
         }
         assert!(prefix("__").is_internal_topic("mm2-offset-syncs__CLUSTER__internal"));
+        let before_kip_1074 =
+            prefix(".").with_internal_topics(InternalTopics { any_suffix: true, separator: true });
+        for topic in ["orders.internal", "orders-internal"] {
+            assert!(before_kip_1074.is_internal_topic(topic), "{topic}");
+        }
+        assert!(!before_kip_1074.is_internal_topic("orders_internal"));
+    }
+
+    #[test]
+    fn mm2s_own_topics_may_keep_the_dot() {
+        let dots = prefix("__").with_internal_topics(InternalTopics { any_suffix: false, separator: false });
+        assert_eq!(dots.offset_syncs_topic("CLUSTER"), "mm2-offset-syncs.CLUSTER.internal");
+        assert_eq!(dots.checkpoints_topic(), "source.checkpoints.internal");
+        assert!(dots.is_checkpoints_topic("CLUSTER.checkpoints.internal"));
+        assert_eq!(dots.remote_topic("orders").unwrap(), "source__orders");
     }
 
     #[test]

@@ -85,6 +85,11 @@ reasons! {
     NO_ELIGIBLE_WORKER => FailedPrecondition,
     NO_CAPACITY => ResourceExhausted,
     NOT_SURVEYED => FailedPrecondition,
+    /// A MirrorMaker 2 that is to be taken over still runs.
+    MM2_RUNNING => FailedPrecondition,
+    MIRROR_NOT_PAUSED => FailedPrecondition,
+    CONFIG_SYNC_FAILED => FailedPrecondition,
+    ACL_SYNC_FAILED => FailedPrecondition,
     STARTING => Unavailable,
     STALE_TERM => Aborted,
     STALE_GENERATION => Aborted,
@@ -94,6 +99,8 @@ reasons! {
     NOT_MIRRORED => FailedPrecondition,
     BEFORE_MIRROR_START => OutOfRange,
     NO_COMMITTED_OFFSET => NotFound,
+    /// Records of one source partition are spread over several target partitions.
+    PARTITIONED_BY_KEY => FailedPrecondition,
     // Warnings of plans
     LOOP => FailedPrecondition,
     PARTITION_MISMATCH => FailedPrecondition,

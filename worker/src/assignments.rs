@@ -123,12 +123,22 @@ impl Flow {
         };
         let mirror = model::Mirror::parse(wire).map_err(|v| violations(&wire.name, &v))?;
         Ok(Self {
+            source: with(cluster(&wire.source)?, &mirror.source_properties),
+            target: with(cluster(&wire.target)?, &mirror.target_properties),
             mirror: Arc::new(mirror),
-            source: cluster(&wire.source)?,
-            target: cluster(&wire.target)?,
             settings: Arc::new(settings(wire)),
         })
     }
+}
+
+/// The cluster with a mirror's own properties over its own.
+fn with(cluster: Arc<model::Cluster>, properties: &BTreeMap<String, String>) -> Arc<model::Cluster> {
+    if properties.is_empty() {
+        return cluster;
+    }
+    let mut cluster = Arc::unwrap_or_clone(cluster);
+    cluster.properties.extend(properties.clone());
+    Arc::new(cluster)
 }
 
 /// What of a mirror can change how its tasks run.

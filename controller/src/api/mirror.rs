@@ -3,6 +3,7 @@
 use tonic::{Request, Response, Status};
 use twinlog_proto::id::MirrorId;
 use twinlog_proto::model;
+use twinlog_proto::reason::{Reason, status};
 use twinlog_proto::v1;
 use twinlog_proto::v1::answer::Answer;
 use twinlog_proto::v1::mirror_service_server::MirrorService;
@@ -12,7 +13,7 @@ use super::page::Page;
 use super::watch::{self, MirrorStream};
 use super::{Api, LONG_QUERY_DEADLINE, wrong_answer};
 use crate::catalog::{Written, invalid, mirror_id, mirror_not_found, overlap};
-use crate::fleet::Question;
+use crate::fleet::{Answered, Question};
 
 #[tonic::async_trait]
 impl MirrorService for Api {
@@ -84,6 +85,13 @@ impl MirrorService for Api {
         Ok(Response::new(self.plan(&mirror).await?))
     }
 
+    async fn give_back_mirror(
+        &self,
+        request: Request<v1::GiveBackMirrorRequest>,
+    ) -> Result<Response<v1::GiveBackMirrorResponse>, Status> {
+        Ok(Response::new(self.give_back(request.into_inner()).await?))
+    }
+
     async fn get_mirror_status(
         &self,
         request: Request<v1::GetMirrorStatusRequest>,
@@ -136,19 +144,52 @@ impl Api {
 
     /// What a worker finds that this mirror would do, and where it would write what other mirrors write.
     async fn plan(&self, mirror: &v1::Mirror) -> Result<v1::MirrorPlan, Status> {
-        let parsed = model::Mirror::parse(mirror)
-            .map_err(|violations| invalid("mirror", format!("{violations:?}")))?;
-        let question = Question {
-            question: Ask::Plan(v1::PlanQuestion {}),
-            clusters: self.clusters(&[&parsed.source, &parsed.target])?,
-            mirror: Some(mirror.clone()),
-            deadline: LONG_QUERY_DEADLINE,
-        };
-        let answered = self.ask(question).await?;
+        let (parsed, answered) = self.ask_for(mirror, Ask::Plan(v1::PlanQuestion {})).await?;
         let Answer::Plan(mut plan) = answered.answer else { return Err(wrong_answer(&answered)) };
         let overlaps = overlap::find(&parsed, &self.state());
         plan.warnings.extend(overlaps.iter().map(overlap::Overlap::warning));
         plan.worker = answered.worker.name();
         Ok(plan)
+    }
+
+    /// A range that still runs would move on from what is written.
+    async fn give_back(
+        &self,
+        request: v1::GiveBackMirrorRequest,
+    ) -> Result<v1::GiveBackMirrorResponse, Status> {
+        let v1::GiveBackMirrorRequest { name, etag, connector, offsets_topic, validate_only } = request;
+        let id = mirror_id("name", &name)?;
+        let mirror = self.mirror(&id)?;
+        if !etag.is_empty() && etag != mirror.etag {
+            let message = format!("{name} has changed since it was read: read it again");
+            return Err(status(Reason::ETAG_MISMATCH, message, &[("mirror", id.as_str())]));
+        }
+        let running = !self.controller.ranges(&id).await?.iter().all(|range| range.worker.is_empty());
+        if !validate_only && (running || mirror.desired_state() != v1::DesiredState::Paused) {
+            let message = format!(
+                "{name} copies: pause it first (twinlog mirror pause {id}) and wait until its state is IS_PAUSED"
+            );
+            return Err(status(Reason::MIRROR_NOT_PAUSED, message, &[("mirror", id.as_str())]));
+        }
+        let question = v1::GiveBackQuestion { connector, offsets_topic, validate_only };
+        let (_, answered) = self.ask_for(&mirror, Ask::GiveBack(question)).await?;
+        match answered.answer {
+            Answer::GiveBack(response) => Ok(response),
+            _ => Err(wrong_answer(&answered)),
+        }
+    }
+
+    /// Asks a worker something about a mirror and both its clusters.
+    async fn ask_for(&self, mirror: &v1::Mirror, ask: Ask) -> Result<(model::Mirror, Answered), Status> {
+        let parsed = model::Mirror::parse(mirror)
+            .map_err(|violations| invalid("mirror", format!("{violations:?}")))?;
+        let question = Question {
+            question: ask,
+            clusters: self.clusters(&[&parsed.source, &parsed.target])?,
+            mirror: Some(mirror.clone()),
+            deadline: LONG_QUERY_DEADLINE,
+        };
+        let answered = self.ask(question).await?;
+        Ok((parsed, answered))
     }
 }

@@ -96,7 +96,7 @@ pub(super) fn cluster(wire: &v1::Cluster, secrets: LiteralSecrets) -> Result<mod
     let mut properties: Vec<_> = wire.properties.iter().collect();
     properties.sort();
     for (key, value) in properties {
-        property(&mut problems, key, value, secrets);
+        property(&mut problems, "properties", key, value, secrets);
     }
     let parsed = model::Cluster::parse(wire);
     for (field, what) in parsed.as_ref().err().into_iter().flatten() {
@@ -106,8 +106,8 @@ pub(super) fn cluster(wire: &v1::Cluster, secrets: LiteralSecrets) -> Result<mod
     Ok(parsed.expect("its violations are problems"))
 }
 
-fn property(problems: &mut Problems, key: &str, value: &str, secrets: LiteralSecrets) {
-    let field = format!("properties.{key}");
+fn property(problems: &mut Problems, within: &str, key: &str, value: &str, secrets: LiteralSecrets) {
+    let field = format!("{within}.{key}");
     if key == "bootstrap.servers" || key == "metadata.broker.list" {
         problems.invalid(field, "brokers belong in bootstrap_servers");
     } else if key.is_empty() || value.len() > MAX_PROPERTY_BYTES {
@@ -164,6 +164,15 @@ pub(super) fn mirror(wire: &v1::Mirror) -> Result<model::Mirror, Status> {
     ] {
         problems.at_most(field, "patterns", list.len(), MAX_PATTERNS);
     }
+    for (field, properties) in
+        [("source_properties", &wire.source_properties), ("target_properties", &wire.target_properties)]
+    {
+        problems.at_most(field, "properties", properties.len(), MAX_PROPERTIES);
+        for (key, value) in properties {
+            // Mirrors are shown as they are stored: what is secret belongs in the cluster, or behind a reference.
+            property(&mut problems, field, key, value, LiteralSecrets::Refused);
+        }
+    }
     enums(&mut problems, wire);
     let parsed = model::Mirror::parse(wire);
     for (field, what) in parsed.as_ref().err().into_iter().flatten() {
@@ -185,6 +194,7 @@ fn enums(problems: &mut Problems, wire: &v1::Mirror) {
     problems.known::<v1::GapPolicy>("gap_policy", wire.gap_policy);
     if let Some(naming) = &wire.naming {
         problems.known::<v1::naming::Kind>("naming.kind", naming.kind);
+        problems.known::<v1::naming::InternalTopics>("naming.internal_topics", naming.internal_topics);
         if !naming.map.is_empty() && naming.kind() != v1::naming::Kind::Map {
             problems.invalid("naming.map", "is only used with kind MAP");
         }
@@ -192,6 +202,10 @@ fn enums(problems: &mut Problems, wire: &v1::Mirror) {
     if let Some(syncs) = &wire.offset_syncs {
         problems.known::<v1::offset_syncs::Location>("offset_syncs.location", syncs.location);
     }
+    if let Some(sync) = &wire.config_sync {
+        problems.known::<v1::config_sync::Defaults>("config_sync.defaults_from", sync.defaults_from);
+    }
+    problems.known::<v1::Partitioning>("partitioning", wire.partitioning);
     if let Some(Position::Earliest(false) | Position::Latest(false)) =
         wire.start.as_ref().and_then(|start| start.position.as_ref())
     {

@@ -26,6 +26,13 @@ pub(super) const MIRROR_FIELDS: &[&str] = &[
     "labels",
     "display_name",
     "compression",
+    "config_sync",
+    "acl_sync",
+    "checkpoints",
+    "allow_loops",
+    "source_properties",
+    "target_properties",
+    "take_over",
 ];
 
 /// Parts of messages that a mask may name by themselves.
@@ -50,6 +57,9 @@ pub(super) const MIRROR_IMMUTABLE: &[&str] = &[
     "naming.kind",
     "naming.separator",
     "naming.map",
+    "naming.internal_topics",
+    "naming.separator_in_internal_topics",
+    "partitioning",
     "guarantee",
     "block_size",
 ];
@@ -93,6 +103,7 @@ pub(super) fn apply_to_mirror(next: &mut v1::Mirror, given: &v1::Mirror, paths: 
     let heartbeats = given.heartbeats.unwrap_or_default();
     let creation = given.topic_creation.clone().unwrap_or_default();
     let refresh = given.refresh.unwrap_or_default();
+    let syncs = given.offset_syncs.unwrap_or_default();
     for path in paths {
         match *path {
             "topics" => next.topics.clone_from(&given.topics),
@@ -126,10 +137,18 @@ pub(super) fn apply_to_mirror(next: &mut v1::Mirror, given: &v1::Mirror, paths: 
             "placement" => next.placement.clone_from(&given.placement),
             "desired_state" => next.desired_state = given.desired_state,
             "gap_policy" => next.gap_policy = given.gap_policy,
-            "offset_syncs" | "offset_syncs.location" => next.offset_syncs = given.offset_syncs,
+            "offset_syncs" => next.offset_syncs = given.offset_syncs,
+            "offset_syncs.location" => next.offset_syncs.get_or_insert_default().location = syncs.location,
             "labels" => next.labels.clone_from(&given.labels),
             "display_name" => next.display_name.clone_from(&given.display_name),
             "compression" => next.compression.clone_from(&given.compression),
+            "config_sync" => next.config_sync = given.config_sync,
+            "acl_sync" => next.acl_sync = given.acl_sync,
+            "checkpoints" => next.checkpoints = given.checkpoints,
+            "allow_loops" => next.allow_loops = given.allow_loops,
+            "source_properties" => next.source_properties.clone_from(&given.source_properties),
+            "target_properties" => next.target_properties.clone_from(&given.target_properties),
+            "take_over" => next.take_over.clone_from(&given.take_over),
             _ => {}
         }
     }

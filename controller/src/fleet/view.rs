@@ -190,6 +190,8 @@ impl<'a> View<'a> {
             causes,
             totals: Some(totals),
             ranges,
+            drift: topic.drift.clone(),
+            drift_mended: topic.drift_mended,
         }
     }
 

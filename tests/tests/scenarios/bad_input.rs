@@ -133,7 +133,7 @@ fn a_target_with_fewer_partitions(world: &World) -> Result<()> {
     let few = v1::Mirror {
         topic_creation: Some(creation),
         naming: naming(Kind::Identity),
-        heartbeats: Some(v1::Heartbeats { enabled: Some(false), interval: None }),
+        heartbeats: Some(v1::Heartbeats { enabled: Some(false), ..Default::default() }),
         ..mirror(&[r"few\..*"])
     };
     world.api.add_mirror("few", few)?;

@@ -42,7 +42,7 @@ pub(super) async fn answer(context: &Context, query: v1::Query, patience: Durati
         }
         Some(Question::Plan(_)) => Ok(Answer::Plan(plan(&asked).await?)),
         Some(Question::Translate(question)) => Ok(Answer::Translate(translate(&asked, question).await?)),
-        None => Err(Cause::new(
+        Some(Question::GiveBack(_)) | None => Err(Cause::new(
             Reason::QUERY_FAILED,
             "this worker doesn't know the question: the controller is newer",
         )),
@@ -77,13 +77,27 @@ impl Asked<'_> {
         let invalid = |message: String| Cause::new(Reason::INVALID_FIELD, message);
         let wire = self.mirror.ok_or_else(|| invalid("the question must name a mirror".into()))?;
         let mirror = Mirror::parse(wire).map_err(|list| invalid(violations(&wire.name, &list)))?;
-        let end = |name: &str| match self.clusters.iter().find(|c| c.name == name) {
-            Some(cluster) => self.open(cluster),
+        let end = |name: &str, properties: &HashMap<String, String>| match self
+            .clusters
+            .iter()
+            .find(|c| c.name == name)
+        {
+            Some(cluster) => self.open(&with(cluster, properties)),
             None => Err(invalid(format!("the question must bring {name}, which {} names", wire.name))),
         };
-        let ends = Ends { source: end(&wire.source)?, target: end(&wire.target)? };
+        let ends = Ends {
+            source: end(&wire.source, &wire.source_properties)?,
+            target: end(&wire.target, &wire.target_properties)?,
+        };
         Ok((Arc::new(mirror), ends))
     }
+}
+
+/// The cluster with a mirror's own properties over its own.
+fn with(cluster: &v1::Cluster, properties: &HashMap<String, String>) -> v1::Cluster {
+    let mut cluster = cluster.clone();
+    cluster.properties.extend(properties.clone());
+    cluster
 }
 
 /// Whatever stands in the way is the answer, not an error: that is what was asked.
@@ -225,6 +239,7 @@ fn planned(decision: &Decision, configs: std::collections::BTreeMap<String, Stri
         action: action.into(),
         reason,
         configs: configs.into_iter().collect(),
+        drift: Vec::new(),
     }
 }
 

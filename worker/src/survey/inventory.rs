@@ -52,6 +52,8 @@ pub(super) fn topic(
         partitions: decision.partitions(),
         blocked: cause.map(|cause| continuing(cause, known.and_then(|known| known.blocked.as_ref()))),
         target_max_message_bytes: max_message_bytes.unwrap_or(0),
+        drift: Vec::new(),
+        drift_mended: 0,
     }
 }
 

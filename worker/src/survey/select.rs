@@ -60,7 +60,7 @@ fn select_one(mirror: &Mirror, topic: &str) -> Selection {
     if policy.is_internal_topic(topic) {
         return Selection::Skip("internal topic".into());
     }
-    let heartbeats = policy.is_heartbeats_topic(topic);
+    let heartbeats = mirror.replicate_heartbeats && policy.is_heartbeats_topic(topic);
     if !heartbeats && mirror.topics.excludes(topic) {
         return Selection::Skip("excluded by topics_exclude".into());
     }

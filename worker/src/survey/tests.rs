@@ -13,7 +13,7 @@ pub(crate) fn wire(source: &str, target: &str) -> v1::Mirror {
 
 pub(crate) fn naming(kind: v1::naming::Kind, map: &[(&str, &str)]) -> Option<v1::Naming> {
     let map = map.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    Some(v1::Naming { kind: kind.into(), separator: String::new(), map })
+    Some(v1::Naming { kind: kind.into(), map, ..Default::default() })
 }
 
 fn known(topic: &str) -> v1::InventoryTopic {

@@ -1,0 +1,149 @@
+//! Parsing of single fields, which goes on after a violation so that all of them are found.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Compression, Start, Violation, or_default};
+use crate::filter::Filter;
+use crate::policy::{InternalTopics, Naming};
+use crate::v1;
+
+/// Collects violations while parsing goes on.
+#[derive(Default)]
+pub(super) struct Violations(Vec<Violation>);
+
+impl Violations {
+    pub(super) fn add(&mut self, field: &str, what: impl Into<String>) {
+        self.0.push((field.to_owned(), what.into()));
+    }
+
+    pub(super) fn take<T, E: std::fmt::Display>(&mut self, field: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|e| self.add(field, e.to_string())).ok()
+    }
+
+    pub(super) fn take_at<T>(
+        &mut self,
+        field: &str,
+        result: Result<T, crate::filter::PatternError>,
+    ) -> Option<T> {
+        result.map_err(|e| self.add(&format!("{field}[{}]", e.index), e.to_string())).ok()
+    }
+
+    pub(super) fn filter(
+        &mut self,
+        field: &str,
+        include: &[String],
+        exclude: &[String],
+        default_exclude: &[&str],
+    ) -> Option<Filter> {
+        let exclude = or_default(exclude, default_exclude);
+        if let Err(e) = Filter::new(include, &[] as &[&str]) {
+            self.add(&format!("{field}[{}]", e.index), e.to_string());
+        }
+        self.take_at(&format!("{field}_exclude"), Filter::new(&[] as &[&str], &exclude))?;
+        Filter::new(include, &exclude).ok()
+    }
+
+    pub(super) fn duration(
+        &mut self,
+        field: &str,
+        given: Option<&prost_types::Duration>,
+        default: Duration,
+        (min, max): (Duration, Duration),
+    ) -> Duration {
+        let Some(given) = given else { return default };
+        match Duration::try_from(*given) {
+            Ok(d) if d.is_zero() => default,
+            Ok(d) if d >= min && d <= max => d,
+            _ => {
+                self.add(
+                    field,
+                    format!(
+                        "must be between {} and {}",
+                        humantime::format_duration(min),
+                        humantime::format_duration(max)
+                    ),
+                );
+                default
+            }
+        }
+    }
+
+    pub(super) fn naming(&mut self, wire: Option<&v1::Naming>) -> Option<Naming> {
+        let wire = wire.cloned().unwrap_or_default();
+        let separator = if wire.separator.is_empty() { ".".to_owned() } else { wire.separator.clone() };
+        if !separator.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+            self.add(
+                "naming.separator",
+                format!("{separator:?} holds characters that topic names can't have"),
+            );
+            return None;
+        }
+        Some(match wire.kind() {
+            v1::naming::Kind::Identity => Naming::Identity,
+            v1::naming::Kind::Map => {
+                if wire.map.is_empty() {
+                    self.add("naming.map", "naming MAP needs at least one source topic = target topic");
+                }
+                let map: BTreeMap<String, String> = wire.map.into_iter().collect();
+                let mut seen = BTreeMap::new();
+                for (source, target) in &map {
+                    if let Some(other) = seen.insert(target.clone(), source.clone()) {
+                        self.add("naming.map", format!("{other} and {source} both map to {target}"));
+                    }
+                }
+                Naming::Map(map)
+            }
+            _ => Naming::Prefix { separator },
+        })
+    }
+
+    /// Positive, or -1 for the broker's default, which 0 means too.
+    pub(super) fn replication_factor(&mut self, field: &str, given: i32) -> i16 {
+        match i16::try_from(given) {
+            Ok(0 | -1) => -1,
+            Ok(n) if n > 0 => n,
+            _ => {
+                self.add(field, format!("{given} is neither positive nor -1 (the broker's default)"));
+                -1
+            }
+        }
+    }
+
+    pub(super) fn internal_topics(&mut self, wire: Option<&v1::Naming>) -> InternalTopics {
+        let wire = wire.cloned().unwrap_or_default();
+        InternalTopics {
+            any_suffix: wire.internal_topics() == v1::naming::InternalTopics::AnyInternalSuffix,
+            separator: wire.separator_in_internal_topics.unwrap_or(true),
+        }
+    }
+
+    pub(super) fn compression(&mut self, text: &str) -> Compression {
+        match text {
+            "" | "lz4" => Compression::Lz4,
+            "none" => Compression::None,
+            "gzip" => Compression::Gzip,
+            "snappy" => Compression::Snappy,
+            "zstd" => Compression::Zstd,
+            other => {
+                self.add("compression", format!("{other:?} is none of none, gzip, snappy, lz4, zstd"));
+                Compression::Lz4
+            }
+        }
+    }
+
+    pub(super) fn start(&mut self, wire: Option<&v1::StartPosition>) -> Start {
+        use v1::start_position::Position;
+        match wire.and_then(|s| s.position.as_ref()) {
+            Some(Position::Latest(true)) => Start::Latest,
+            Some(Position::Timestamp(t)) => Start::Timestamp(
+                t.seconds.saturating_mul(1000).saturating_add(i64::from(t.nanos) / 1_000_000),
+            ),
+            _ => Start::Earliest,
+        }
+    }
+
+    pub(super) fn done<T>(self, value: T) -> Result<T, Vec<Violation>> {
+        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
+    }
+}
