@@ -89,6 +89,7 @@ fn answer(query: &v1::Query) -> Answer {
             Answer::ListTopics(v1::ListTopicsResponse { topics: topics.collect(), ..Default::default() })
         }
         Question::ListGroups(_) => Answer::ListGroups(v1::ListGroupsResponse::default()),
+        Question::GiveBack(_) => Answer::GiveBack(v1::GiveBackMirrorResponse::default()),
         Question::Plan(_) => {
             let topic = v1::PlannedTopic {
                 source_topic: "orders".to_owned(),
