@@ -211,6 +211,7 @@ impl Fleet {
             return;
         };
         member.last_heard = now;
+        member.heard_report = report.sequence;
         let mut news = member.set_running(Running::parse(report.applied.as_ref()));
         if report.leaving && !member.leaving {
             info!(worker = %id, "worker wants to leave");
@@ -229,7 +230,7 @@ impl Fleet {
         if member.is_overdue(now, RESEND_AFTER)
             && let Some((set, _)) = member.sent.clone()
         {
-            member.send(set, now);
+            member.send((*set).clone(), now);
         }
         drop(members);
         if news {

@@ -61,9 +61,9 @@ impl<'a> Holders<'a> {
         }
     }
 
-    /// Whether the owner has the task already: then nobody is waited for.
-    fn owner_has(&self, task: &TaskName, owner: &WorkerId) -> bool {
-        self.members.by_id.get(owner).is_some_and(|member| member.may_run(task))
+    /// Whether the owner has the task already, by this assignment: then nobody is waited for.
+    fn owner_has(&self, task: &TaskName, owner: &WorkerId, assignment: &Assignment) -> bool {
+        self.members.by_id.get(owner).is_some_and(|member| member.has(task, assignment.epoch))
     }
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn sets<'a>(
     for (task, assignment) in assignments {
         let Some(owner) = &assignment.worker else { continue };
         let Some(set) = sets.get_mut(owner) else { continue };
-        if holders.owner_has(task, owner) || holders.in_the_way(task, assignment).is_empty() {
+        if holders.owner_has(task, owner, assignment) || holders.in_the_way(task, assignment).is_empty() {
             set.push((task, assignment));
         }
     }

@@ -195,7 +195,7 @@ impl Reconciler {
             set.generation = members.next_generation(state.revision).0;
             info!(worker = %id, tasks = set.tasks.len(), generation = set.generation, "new assignments");
             let member = members.by_id.get_mut(&id).expect("sets are for members");
-            member.send(Arc::new(set), Instant::now());
+            member.send(set, Instant::now());
         }
     }
 }

@@ -78,6 +78,7 @@ fn set(term: i64, generation: i64, tasks: Vec<v1::Task>) -> v1::AssignmentSet {
         tasks,
         mirrors: vec![mirror],
         clusters: vec![cluster("a"), cluster("b")],
+        heard_report: None,
     }
 }
 

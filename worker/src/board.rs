@@ -125,6 +125,7 @@ impl Board {
             memory_bytes: i64::try_from(memory_bytes).unwrap_or(i64::MAX),
             refused: state.refused.clone().map(Into::into),
             leaving: state.leaving,
+            sequence: 0,
         }
     }
 }

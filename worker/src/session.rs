@@ -4,6 +4,7 @@
 //! nothing about what runs; another replica is tried, with a pause that grows from 100 ms to 2 s.
 
 mod channel;
+mod freshness;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -144,6 +145,10 @@ pub enum SessionError {
     Lost(tonic::Status),
     #[error("closed by the controller")]
     Closed,
+    #[error(
+        "the assignments that came are {0:?} old: this worker was asleep or cut off for longer than its lease, and others may have its tasks"
+    )]
+    Stale(Duration),
     #[error("no answer within {0:?}")]
     Silent(Duration),
 }

@@ -61,10 +61,12 @@ pub(crate) struct Member {
     pub(crate) link: Option<Link>,
     pub(crate) closed_at: Option<Instant>,
     pub(crate) last_heard: Instant,
+    /// Number of the newest report of the present stream.
+    pub(crate) heard_report: i64,
     pub(crate) leaving: bool,
     pub(crate) running: Running,
-    /// For each task, the newest set that offered it to this worker.
-    offered: HashMap<TaskName, (Term, Generation)>,
+    /// For each task, the newest set that offered it to this worker, and with which epoch.
+    offered: HashMap<TaskName, ((Term, Generation), Epoch)>,
     pub(crate) sent: Option<(Arc<v1::AssignmentSet>, Instant)>,
     pub(crate) reports: HashMap<TaskName, v1::TaskReport>,
     pub(crate) memory_bytes: i64,
@@ -80,6 +82,7 @@ impl Member {
             link: Some(link),
             closed_at: None,
             last_heard: now,
+            heard_report: 0,
             leaving: false,
             running,
             offered: HashMap::new(),
@@ -98,6 +101,7 @@ impl Member {
         self.profile = profile;
         self.closed_at = None;
         self.last_heard = now;
+        self.heard_report = 0;
         self.sent = None;
         self.set_running(running);
     }
@@ -112,17 +116,19 @@ impl Member {
         self.running = running;
         if news {
             let applied = self.running.applied;
-            self.offered.retain(|_, offer| *offer >= applied);
+            self.offered.retain(|_, (offer, _)| *offer >= applied);
         }
         news
     }
 
-    /// Whether the worker runs this task, or may come to run it by a set that is on its way.
-    pub(crate) fn may_run(&self, task: &TaskName) -> bool {
-        self.running.tasks.contains_key(task) || self.offered.contains_key(task)
+    /// Whether the worker runs this task by this very assignment, or has been sent it. A worker that was away may still run
+    /// it by an older one, which others have had since.
+    pub(crate) fn has(&self, task: &TaskName, epoch: Epoch) -> bool {
+        self.running.tasks.get(task) == Some(&epoch)
+            || self.offered.get(task).is_some_and(|(_, offered)| *offered == epoch)
     }
 
-    /// Every task for which `may_run`.
+    /// Every task that the worker runs, or may come to run by a set that is on its way.
     pub(crate) fn may_run_tasks(&self) -> impl Iterator<Item = &TaskName> {
         let offered = self.offered.keys().filter(|task| !self.running.tasks.contains_key(*task));
         self.running.tasks.keys().chain(offered)
@@ -133,13 +139,15 @@ impl Member {
         self.running.applied.0 == term
     }
 
-    /// Sends a set, if the worker is connected.
-    pub(crate) fn send(&mut self, set: Arc<v1::AssignmentSet>, now: Instant) {
+    /// Sends a set, if the worker is connected. It says what was heard last: a worker that gets it much later than that knows.
+    pub(crate) fn send(&mut self, mut set: v1::AssignmentSet, now: Instant) {
         let Some(link) = &self.link else { return };
+        set.heard_report = Some(self.heard_report);
+        let set = Arc::new(set);
         let offer = (Term(set.term), Generation(set.generation));
         for task in &set.tasks {
             if let Ok(name) = task.name.parse() {
-                self.offered.insert(name, offer);
+                self.offered.insert(name, (offer, Epoch(task.epoch)));
             }
         }
         link.sets.send_replace(Some(set.clone()));
@@ -175,15 +183,19 @@ mod tests {
         Member::new(WorkerId::new("w").unwrap(), profile, Running::default(), link(1), Instant::now())
     }
 
-    fn set(generation: i64, tasks: &[&str]) -> Arc<v1::AssignmentSet> {
+    fn set(generation: i64, tasks: &[&str]) -> v1::AssignmentSet {
         let task = |name: &&str| v1::Task { name: (*name).to_owned(), epoch: 1, ..v1::Task::default() };
         let tasks = tasks.iter().map(task).collect();
-        Arc::new(v1::AssignmentSet { term: 1, generation, tasks, ..v1::AssignmentSet::default() })
+        v1::AssignmentSet { term: 1, generation, tasks, ..v1::AssignmentSet::default() }
     }
 
     fn applied(generation: i64, tasks: &[&str]) -> Running {
         let tasks = tasks.iter().map(|name| (name.parse().unwrap(), Epoch(1))).collect();
         Running { applied: (Term(1), Generation(generation)), tasks }
+    }
+
+    fn may_run(member: &Member, task: &TaskName) -> bool {
+        member.may_run_tasks().any(|known| known == task)
     }
 
     #[test]
@@ -192,16 +204,16 @@ mod tests {
         let mut member = member();
         let now = Instant::now();
         member.send(set(5, &["survey/m"]), now);
-        assert!(member.may_run(&task), "it was offered");
+        assert!(may_run(&member, &task), "it was offered");
         member.send(set(6, &[]), now);
         member.set_running(applied(0, &[]));
-        assert!(member.may_run(&task), "an old report says nothing");
+        assert!(may_run(&member, &task), "an old report says nothing");
         member.set_running(applied(5, &[]));
-        assert!(member.may_run(&task), "set 5 holds it, even if it is not started yet");
+        assert!(may_run(&member, &task), "set 5 holds it, even if it is not started yet");
         member.set_running(applied(6, &["survey/m"]));
-        assert!(member.may_run(&task), "it still drains");
+        assert!(may_run(&member, &task), "it still drains");
         member.set_running(applied(6, &[]));
-        assert!(!member.may_run(&task));
+        assert!(!may_run(&member, &task));
     }
 
     #[tokio::test(start_paused = true)]

@@ -104,6 +104,7 @@ impl<'a> Work<'a> {
             tasks: messages,
             mirrors: mirrors.values().map(|mirror| mirror.wire.clone()).collect(),
             clusters: clusters.values().map(|cluster| cluster.wire.clone()).collect(),
+            heard_report: None,
         }
     }
 

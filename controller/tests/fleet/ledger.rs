@@ -41,6 +41,14 @@ impl Ledger {
         self.lines().iter().filter(started).count()
     }
 
+    fn history(&self, task: &str) -> String {
+        let lines = self.lines();
+        let Some(first) = lines.first().map(|line| line.at) else { return String::new() };
+        let of_task = lines.iter().filter(|line| line.task == task);
+        let text = of_task.map(|line| format!("{:?} {} {:?}\n", line.at - first, line.worker, line.what));
+        text.collect()
+    }
+
     /// No task ever had two owners of which both were within reach, and epochs only grew.
     pub(crate) fn assert_one_owner_each(&self) {
         let mut owners: BTreeMap<String, (String, i64)> = BTreeMap::new();
@@ -49,15 +57,23 @@ impl Ledger {
             match line.what {
                 Happened::Started { epoch } => {
                     if let Some((owner, _)) = owners.insert(line.task.clone(), (line.worker.clone(), epoch)) {
-                        let at = line.at.elapsed();
                         assert_eq!(
-                            owner, line.worker,
-                            "{at:?} ago {} ran on {owner} and {}",
-                            line.task, line.worker
+                            owner,
+                            line.worker,
+                            "{} ran on {owner} and {}; its history:\n{}",
+                            line.task,
+                            line.worker,
+                            self.history(&line.task)
                         );
                     }
                     let last = epochs.insert(line.task.clone(), epoch).unwrap_or(0);
-                    assert!(epoch >= last, "{} went from epoch {last} back to {epoch}", line.task);
+                    let history = || self.history(&line.task);
+                    assert!(
+                        epoch >= last,
+                        "{} went from epoch {last} back to {epoch}; its history:\n{}",
+                        line.task,
+                        history()
+                    );
                 }
                 Happened::Stopped | Happened::Vanished => {
                     if owners.get(&line.task).is_some_and(|(owner, _)| *owner == line.worker) {

@@ -164,6 +164,9 @@ impl Life {
         self.send(&sender, Out::Hello(self.hello())).await?;
         let mut inbound = client.session(ReceiverStream::new(messages)).await.ok()?.into_inner();
         let mut report = tokio::time::interval(REPORT);
+        // When the reports were sent, the hello first: a set is fit for use for as long as what it answers is not too old.
+        let mut sent = vec![Instant::now()];
+        let mut patience = Duration::MAX;
         loop {
             let order = *self.orders.borrow_and_update();
             if order == Order::Freeze {
@@ -178,17 +181,28 @@ impl Life {
                 _ = self.orders.changed() => continue,
                 () = self.cut.notified() => return None,
                 message = inbound.message() => match message.ok()??.message? {
-                    In::Assignments(set) => self.apply(set),
+                    In::Assignments(set) => {
+                        let heard = usize::try_from(set.heard_report?).ok()?;
+                        if sent.get(heard)?.elapsed() >= patience {
+                            return None;
+                        }
+                        self.apply(set);
+                    }
                     In::Query(query) => {
                         let answer = v1::answer::Answer::ListTopics(v1::ListTopicsResponse::default());
                         self.send(&sender, Out::Answer(v1::Answer { id: query.id, answer: Some(answer) })).await?;
                     }
-                    In::Welcome(_) => {}
+                    In::Welcome(welcome) => {
+                        let limit = welcome.lease_ms.min(welcome.reconnect_grace_ms);
+                        patience = Duration::from_millis(limit.try_into().ok()?);
+                    }
                 },
                 _ = report.tick() => {}
             }
             self.settle();
-            self.send(&sender, Out::Report(self.report())).await?;
+            let sequence = i64::try_from(sent.len()).ok()?;
+            sent.push(Instant::now());
+            self.send(&sender, Out::Report(v1::Report { sequence, ..self.report() })).await?;
             self.survey(&sender).await?;
         }
     }

@@ -45,6 +45,7 @@ pub(crate) fn set(term: i64, generation: i64, tasks: Vec<v1::Task>) -> v1::Assig
         tasks,
         mirrors: vec![mirror("m")],
         clusters: vec![cluster("a", "127.0.0.1:1"), cluster("b", "127.0.0.1:2")],
+        heard_report: None,
     }
 }
 

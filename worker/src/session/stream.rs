@@ -14,6 +14,7 @@ use twinlog_proto::id::MirrorId;
 use twinlog_proto::v1::worker_service_client::WorkerServiceClient;
 use twinlog_proto::v1::{self, controller_message, worker_message};
 
+use super::freshness::Freshness;
 use super::{Session, SessionError};
 use crate::metrics;
 
@@ -37,6 +38,7 @@ pub(super) struct Stream {
     out: mpsc::Sender<v1::WorkerMessage>,
     inbound: Streaming<v1::ControllerMessage>,
     report_interval: Duration,
+    freshness: Freshness,
 }
 
 impl Stream {
@@ -46,6 +48,7 @@ impl Stream {
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let (out, queue) = mpsc::channel(OUT_QUEUE);
         out.try_send(message(worker_message::Message::Hello(hello))).expect("the queue is new and empty");
+        let hello_sent = Instant::now();
         let opening = async {
             let mut inbound =
                 client.session(ReceiverStream::new(queue)).await.map_err(SessionError::Refused)?.into_inner();
@@ -60,7 +63,7 @@ impl Stream {
             Ok(0) | Err(_) => DEFAULT_REPORT_INTERVAL,
             Ok(ms) => Duration::from_millis(ms).clamp(MIN_REPORT_INTERVAL, MAX_REPORT_INTERVAL),
         };
-        Ok(Self { out, inbound, report_interval })
+        Ok(Self { out, inbound, report_interval, freshness: Freshness::new(&welcome, hello_sent) })
     }
 
     /// Until the stream breaks (an error) or `stop` (fine).
@@ -85,7 +88,7 @@ impl Stream {
                     return Ok(());
                 }
                 received = self.inbound.message() => match received.map_err(SessionError::Lost)? {
-                    Some(received) => handle(session, received, &answers_in),
+                    Some(received) => self.handle(session, received, &answers_in)?,
                     None => return Err(SessionError::Closed),
                 },
                 Some(answer) = answers.recv() => {
@@ -93,13 +96,35 @@ impl Stream {
                 }
                 () = tokio::time::sleep_until(next_report) => {
                     self.send_inventories(session, &mut sent);
-                    self.send(worker_message::Message::Report(report(session)));
                     last_report = Instant::now();
+                    let sequence = self.freshness.report(last_report);
+                    let report = v1::Report { sequence, ..report(session) };
+                    self.send(worker_message::Message::Report(report));
                     next_report = last_report + self.report_interval;
                 }
                 () = changed(&mut urgent) => next_report = next_report.min(last_report + MIN_REPORT_GAP),
             }
         }
+    }
+
+    fn handle(
+        &self,
+        session: &mut Session,
+        received: v1::ControllerMessage,
+        answers: &mpsc::Sender<v1::Answer>,
+    ) -> Result<(), SessionError> {
+        match received.message {
+            Some(controller_message::Message::Assignments(set)) => {
+                self.freshness.check(set.heard_report, Instant::now()).map_err(SessionError::Stale)?;
+                session.admit(&set);
+            }
+            Some(controller_message::Message::Query(query)) => session.queries.ask(query, answers.clone()),
+            Some(controller_message::Message::Welcome(welcome)) => {
+                tracing::info!(controller = welcome.controller, term = welcome.term, "welcomed again");
+            }
+            None => tracing::warn!("a message of a kind this worker doesn't know: the controller is newer"),
+        }
+        Ok(())
     }
 
     /// False where the queue is full.
@@ -139,17 +164,6 @@ async fn welcome(inbound: &mut Streaming<v1::ControllerMessage>) -> Result<v1::W
         Some(controller_message::Message::Welcome(welcome)) => Ok(welcome),
         Some(_) => Err(SessionError::Connect("the controller's first message was not its welcome".into())),
         None => Err(SessionError::Closed),
-    }
-}
-
-fn handle(session: &mut Session, received: v1::ControllerMessage, answers: &mpsc::Sender<v1::Answer>) {
-    match received.message {
-        Some(controller_message::Message::Assignments(set)) => session.admit(&set),
-        Some(controller_message::Message::Query(query)) => session.queries.ask(query, answers.clone()),
-        Some(controller_message::Message::Welcome(welcome)) => {
-            tracing::info!(controller = welcome.controller, term = welcome.term, "welcomed again");
-        }
-        None => tracing::warn!("a message of a kind this worker doesn't know: the controller is newer"),
     }
 }
 
