@@ -73,7 +73,14 @@ impl World {
 
     fn set(&self, generation: i64, mirror: v1::Mirror, tasks: &[&str]) -> v1::AssignmentSet {
         let tasks = tasks.iter().map(|kind| task(kind)).collect();
-        v1::AssignmentSet { term: 1, generation, tasks, mirrors: vec![mirror], clusters: self.clusters(), ..Default::default() }
+        v1::AssignmentSet {
+            term: 1,
+            generation,
+            tasks,
+            mirrors: vec![mirror],
+            clusters: self.clusters(),
+            ..Default::default()
+        }
     }
 
     async fn ask(
