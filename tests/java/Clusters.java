@@ -54,7 +54,9 @@ final class Clusters {
             case "all_group_offsets": return allGroupOffsets(admin, r);
             case "delete_group": admin.deleteConsumerGroups(List.of(r.get("group").asText())).all().get(); return true;
             case "scram_user": return scramUser(admin, r);
-            case "allow": return allow(admin, r);
+            case "acl": return acl(admin, r);
+            case "acls": return acls(admin);
+            case "alter_cluster": return alterCluster(admin, r);
             default: throw new IllegalArgumentException("no such op: " + r.get("op"));
         }
     }
@@ -117,9 +119,21 @@ final class Clusters {
     }
 
     static void alter(Admin admin, String topic, Map<String, String> configs) throws Exception {
+        alter(admin, new ConfigResource(ConfigResource.Type.TOPIC, topic), configs);
+    }
+
+    /** An empty value takes a config back to its default. */
+    private static void alter(Admin admin, ConfigResource resource, Map<String, String> configs) throws Exception {
         List<AlterConfigOp> ops = new ArrayList<>();
-        configs.forEach((k, v) -> ops.add(new AlterConfigOp(new ConfigEntry(k, v), AlterConfigOp.OpType.SET)));
-        admin.incrementalAlterConfigs(Map.of(new ConfigResource(ConfigResource.Type.TOPIC, topic), ops)).all().get();
+        configs.forEach((k, v) -> ops.add(new AlterConfigOp(new ConfigEntry(k, v),
+            v.isEmpty() ? AlterConfigOp.OpType.DELETE : AlterConfigOp.OpType.SET)));
+        admin.incrementalAlterConfigs(Map.of(resource, ops)).all().get();
+    }
+
+    /** The dynamic defaults of all brokers. */
+    private static Object alterCluster(Admin admin, JsonNode r) throws Exception {
+        alter(admin, new ConfigResource(ConfigResource.Type.BROKER, ""), strings(r.get("configs")));
+        return true;
     }
 
     /** What was set on the topic itself. */
@@ -201,14 +215,31 @@ final class Clusters {
         return true;
     }
 
-    /** Allows "principal" the "operation" on "resource_type" "name" (a prefix where "prefixed" is true). */
-    private static Object allow(Admin admin, JsonNode r) throws Exception {
+    /** Adds (or with "remove" removes) a permission of "principal": "permission" "operation" on "resource_type" "name", a
+     * prefix where "prefixed" is true. */
+    private static Object acl(Admin admin, JsonNode r) throws Exception {
         PatternType pattern = r.path("prefixed").asBoolean() ? PatternType.PREFIXED : PatternType.LITERAL;
         ResourcePattern resource = new ResourcePattern(ResourceType.fromString(r.get("resource_type").asText()),
             r.get("name").asText(), pattern);
         AccessControlEntry entry = new AccessControlEntry(r.get("principal").asText(), "*",
-            AclOperation.fromString(r.get("operation").asText()), AclPermissionType.ALLOW);
-        admin.createAcls(List.of(new AclBinding(resource, entry))).all().get();
+            AclOperation.fromString(r.get("operation").asText()),
+            AclPermissionType.fromString(r.path("permission").asText("ALLOW")));
+        AclBinding binding = new AclBinding(resource, entry);
+        if (r.path("remove").asBoolean()) {
+            admin.deleteAcls(List.of(binding.toFilter())).all().get();
+        } else {
+            admin.createAcls(List.of(binding)).all().get();
+        }
         return true;
+    }
+
+    /** Each as "TYPE PATTERN name principal OPERATION PERMISSION". */
+    private static Object acls(Admin admin) throws Exception {
+        List<String> all = new ArrayList<>();
+        for (AclBinding b : admin.describeAcls(AclBindingFilter.ANY).values().get()) {
+            all.add(String.join(" ", b.pattern().resourceType().toString(), b.pattern().patternType().toString(),
+                b.pattern().name(), b.entry().principal(), b.entry().operation().toString(), b.entry().permissionType().toString()));
+        }
+        return all;
     }
 }

@@ -209,6 +209,7 @@ impl Tools {
         Ok(serde_json::from_value(self.on(kafka, "topic_configs", json!({"topic": topic}))?)?)
     }
 
+    /// An empty value takes a config back to its default.
     pub fn alter_topic(&self, kafka: &Kafka, topic: &str, configs: &[(&str, &str)]) -> Result<()> {
         let configs: BTreeMap<_, _> = configs.iter().copied().collect();
         self.on(kafka, "alter_topic", json!({"topic": topic, "configs": configs})).map(drop)
@@ -283,7 +284,31 @@ impl Tools {
         let (operation, kind, name) = grant;
         let request =
             json!({"principal": principal, "operation": operation, "resource_type": kind, "name": name});
-        self.on(kafka, "allow", request).map(drop)
+        self.on(kafka, "acl", request).map(drop)
+    }
+
+    /// Adds or removes a permission on topics, written as `acls` gives it: `TOPIC PREFIXED orders User:x READ ALLOW`.
+    pub fn acl(&self, kafka: &Kafka, text: &str, remove: bool) -> Result<()> {
+        let words: Vec<&str> = text.split(' ').collect();
+        let [kind, pattern, name, principal, operation, permission] = words[..] else {
+            return Err(anyhow!("{text:?} is not an ACL"));
+        };
+        let request = json!({
+            "resource_type": kind, "prefixed": pattern == "PREFIXED", "name": name, "principal": principal,
+            "operation": operation, "permission": permission, "remove": remove,
+        });
+        self.on(kafka, "acl", request).map(drop)
+    }
+
+    /// Every permission: `TOPIC LITERAL orders User:x READ ALLOW`.
+    pub fn acls(&self, kafka: &Kafka) -> Result<BTreeSet<String>> {
+        Ok(serde_json::from_value(self.on(kafka, "acls", json!({}))?)?)
+    }
+
+    /// Sets dynamic defaults of all brokers.
+    pub fn alter_cluster(&self, kafka: &Kafka, configs: &[(&str, &str)]) -> Result<()> {
+        let configs: BTreeMap<_, _> = configs.iter().copied().collect();
+        self.on(kafka, "alter_cluster", json!({"configs": configs})).map(drop)
     }
 
     /// Starts to produce numbered records to `topic`; they go on until `stop_load`.

@@ -32,6 +32,8 @@ const RECORD_LIMIT: &str = "twinlog_worker_record_memory_limit_bytes";
 const SURVEY: &str = "twinlog_survey_seconds";
 const SURVEY_FAILURES: &str = "twinlog_survey_failures_total";
 const SURVEY_TOPICS: &str = "twinlog_survey_topics";
+const DRIFT: &str = "twinlog_drift";
+const DRIFT_MENDED: &str = "twinlog_drift_mended_total";
 const CHECKPOINT: &str = "twinlog_checkpoint_seconds";
 const CHECKPOINT_FAILURES: &str = "twinlog_checkpoint_failures_total";
 const CHECKPOINT_RECORDS: &str = "twinlog_checkpoint_records_total";
@@ -62,6 +64,8 @@ pub(crate) fn describe() {
         SURVEY_TOPICS,
         "Selected topics: copied, or blocked (with a cause in the mirror's status)"
     );
+    describe_gauge!(DRIFT, "Configs and ACLs (kind) of target topics that differ and could not be mended");
+    describe_counter!(DRIFT_MENDED, "Configs and ACLs (kind) of target topics that were brought in step");
     describe_histogram!(CHECKPOINT, "Duration of one round over the groups of a shard, seconds");
     describe_counter!(CHECKPOINT_FAILURES, "Rounds that failed, by reason");
     describe_counter!(CHECKPOINT_RECORDS, "Checkpoint records written");
@@ -101,6 +105,14 @@ pub(crate) fn survey_topics(mirror: &MirrorId, inventory: &v1::Inventory) {
     let copied = inventory.topics.len() - blocked;
     gauge!(SURVEY_TOPICS, "mirror" => mirror.to_string(), "state" => "copied").set(copied as f64);
     gauge!(SURVEY_TOPICS, "mirror" => mirror.to_string(), "state" => "blocked").set(blocked as f64);
+}
+
+pub(crate) fn drift(mirror: &MirrorId, kind: &'static str, open: usize) {
+    gauge!(DRIFT, "mirror" => mirror.to_string(), "kind" => kind).set(open as f64);
+}
+
+pub(crate) fn drift_mended(mirror: &MirrorId, kind: &'static str, count: u64) {
+    counter!(DRIFT_MENDED, "mirror" => mirror.to_string(), "kind" => kind).increment(count);
 }
 
 pub(crate) fn checkpoint_round(mirror: &MirrorId, took: Duration, failed: Option<Reason>) {

@@ -1,12 +1,16 @@
 //! The survey of a mirror: what the source has, what of it is copied and to where, and that the target is ready for it.
 //!
 //! Every `refresh.topics` it lists both sides, creates and grows topics on the target, and reports the inventory when it
-//! changed. In steady state that is two metadata requests, whatever the number of topics. It never deletes anything, and
-//! what it can't look at stays as it was last known.
+//! changed. In steady state that is two metadata requests, whatever the number of topics. It never deletes a topic, and what
+//! it can't look at stays as it was last known. Configs and ACLs of the copies are kept in step at intervals of their own.
 
+mod acl_sync;
+mod acls;
 pub mod apply;
+mod config_sync;
 pub mod configs;
 pub mod decide;
+pub mod drift;
 pub mod internal;
 mod inventory;
 pub mod look;
@@ -29,6 +33,7 @@ use crate::metrics;
 use crate::supervisor::Ends;
 
 use decide::Decision;
+use drift::{Drift, Pair};
 use look::Look;
 
 /// An unchanged inventory is sent again after this, to say that it is still so.
@@ -44,9 +49,7 @@ pub async fn run(epoch: Epoch, mirror: Arc<Mirror>, ends: Ends, status: &StatusC
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut survey = Survey::new(mirror.clone(), ends);
     let mut sent: Option<(v1::Inventory, Instant)> = None;
-    loop {
-        ticks.tick().await;
-        let inventory = survey.round(status).await;
+    let mut publish = |inventory: v1::Inventory| {
         let fresh = sent.as_ref().is_none_or(|(before, at)| {
             at.elapsed() >= REPEAT_INVENTORY || !inventory::same(before, &inventory)
         });
@@ -59,6 +62,16 @@ pub async fn run(epoch: Epoch, mirror: Arc<Mirror>, ends: Ends, status: &StatusC
             board.set_inventory(mirror.id.clone(), report);
             sent = Some((inventory, Instant::now()));
         }
+    };
+    loop {
+        ticks.tick().await;
+        publish(survey.round(status).await);
+        // Copying begins before configs and ACLs are looked at, and differences are shown before they are mended.
+        if survey.look_for_drift().await {
+            publish(survey.known.clone());
+            survey.mend_drift().await;
+        }
+        publish(survey.known.clone());
         survey.count_groups().await;
     }
 }
@@ -74,6 +87,9 @@ struct Survey {
     limits: HashMap<String, (i32, Instant)>,
     groups: i32,
     groups_counted: Option<Instant>,
+    /// Topics that are copied, as the last complete look found them; empty where nothing may be copied.
+    copied: Vec<Pair>,
+    drift: Drift,
 }
 
 impl Survey {
@@ -86,6 +102,8 @@ impl Survey {
             limits: HashMap::new(),
             groups: 0,
             groups_counted: None,
+            copied: Vec::new(),
+            drift: Drift::default(),
         }
     }
 
@@ -95,7 +113,8 @@ impl Survey {
         let result = self.look_and_apply().await;
         metrics::survey_round(&self.mirror.id, begin.elapsed(), result.as_ref().err().map(|e| e.reason));
         match result {
-            Ok(inventory) => {
+            Ok(mut inventory) => {
+                self.drift.show(&self.mirror, &mut inventory);
                 match &inventory.blocked {
                     Some(_) => status.stopped(self.same_cluster()),
                     None => status.active(),
@@ -118,6 +137,7 @@ impl Survey {
     async fn look_and_apply(&mut self) -> Result<v1::Inventory, KafkaError> {
         let (mirror, ends) = (self.mirror.clone(), self.ends.clone());
         let mut look = Look::take(&mirror, &ends).await?;
+        self.copied.clear();
         if look.same_cluster() {
             return Ok(self.blocked_inventory(&look));
         }
@@ -126,9 +146,22 @@ impl Survey {
             self.internal_topics_ready = true;
         }
         apply::apply(&mirror, &ends.source.client, &ends.target.client, &mut look.decisions).await?;
+        self.copied = drift::pairs(&look.decisions);
         self.refresh_limits(&look.decisions).await?;
         let gone = self.gone(&look.decisions).await?;
         Ok(self.inventory(&look, gone))
+    }
+
+    /// True where something differs that can be mended.
+    async fn look_for_drift(&mut self) -> bool {
+        let found = self.drift.look(&self.mirror, &self.ends, &self.copied).await;
+        self.drift.show(&self.mirror, &mut self.known);
+        found
+    }
+
+    async fn mend_drift(&mut self) {
+        self.drift.mend(&self.mirror, &self.ends).await;
+        self.drift.show(&self.mirror, &mut self.known);
     }
 
     fn inventory(&self, look: &Look, gone: Vec<v1::InventoryTopic>) -> v1::Inventory {

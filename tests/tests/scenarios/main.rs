@@ -1,9 +1,11 @@
 //! What Twinlog promises, seen on real Kafka, real etcd and the real binaries. One story per test, each in a world of its own;
 //! one at a time, because several measure how long something takes.
 
+mod acls;
 mod bad_input;
 mod brokers;
 mod compat;
+mod configs;
 mod control_plane;
 mod corpus;
 mod gaps;

@@ -3,21 +3,23 @@
 use std::collections::BTreeMap;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult,
 };
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use kafka_protocol::messages::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
 use tokio::time::Instant;
 
 use super::client::PerName;
 use super::code::Ask;
 use super::pool::Use;
-use super::retry::Answers;
+use super::retry::{Answers, Routes};
 use super::route::To;
 use super::topics::text;
-use super::types::{AclOperation, ConfigEntry, ConfigSource};
+use super::types::{AclOperation, ConfigChange, ConfigEntry, ConfigSource};
 use super::{KafkaClient, KafkaError};
 
 /// Config resource type of a topic.
@@ -26,6 +28,8 @@ const SET: i8 = 0;
 const DELETE: i8 = 1;
 /// Topics in one request: an answer holds some 35 entries for each.
 const TOPICS_PER_REQUEST: usize = 200;
+/// Topics changed by one request: each is a record in the cluster's metadata.
+const TOPICS_PER_CHANGE: usize = 100;
 
 impl KafkaClient {
     /// Every config of each topic, with where it was set.
@@ -33,11 +37,8 @@ impl KafkaClient {
         let deadline = self.until();
         let mut all = PerName::new();
         for chunk in topics.chunks(TOPICS_PER_REQUEST) {
-            let route = |names: Vec<String>, _| {
-                async move { Ok(names.into_iter().map(|n| (n, Ok(To::Any))).collect()) }.boxed()
-            };
             let ask = |_, names| self.describe_some(names, deadline).boxed();
-            all.extend(self.router.scatter(chunk.to_vec(), deadline, route, ask).await?);
+            all.extend(self.router.scatter(chunk.to_vec(), deadline, to_any, ask).await?);
         }
         Ok(all)
     }
@@ -49,39 +50,45 @@ impl KafkaClient {
         set: &BTreeMap<String, String>,
         delete: &[String],
     ) -> Result<(), KafkaError> {
-        let deadline = self.until();
-        if set.is_empty() && delete.is_empty() {
-            return Ok(());
-        }
-        self.router.retry(deadline, || self.alter_once(topic, set, delete, deadline)).await
+        let change = ConfigChange { set: set.clone(), delete: delete.to_vec() };
+        let changes = BTreeMap::from([(topic.to_owned(), change)]);
+        self.alter_configs(&changes).await?.into_values().collect()
     }
 
-    async fn alter_once(
+    /// Changes configs of many topics. A topic's changes are made together or, if one of them is refused, not at all.
+    pub async fn alter_configs(
         &self,
-        topic: &str,
-        set: &BTreeMap<String, String>,
-        delete: &[String],
+        changes: &BTreeMap<String, ConfigChange>,
+    ) -> Result<PerName<()>, KafkaError> {
+        let deadline = self.until();
+        let topics: Vec<String> =
+            changes.iter().filter(|(_, change)| !change.is_empty()).map(|(topic, _)| topic.clone()).collect();
+        let mut all = PerName::new();
+        for chunk in topics.chunks(TOPICS_PER_CHANGE) {
+            let ask = |_, names| self.alter_some(changes, names, deadline).boxed();
+            all.extend(self.router.scatter(chunk.to_vec(), deadline, to_any, ask).await?);
+        }
+        Ok(all)
+    }
+
+    async fn alter_some(
+        &self,
+        changes: &BTreeMap<String, ConfigChange>,
+        topics: Vec<String>,
         deadline: Instant,
-    ) -> Result<(), KafkaError> {
+    ) -> Answers<String, ()> {
         let build = |_| {
-            let entry = |name: &str, operation| {
-                AlterableConfig::default().with_name(text(name)).with_config_operation(operation)
-            };
-            let sets = set.iter().map(|(name, value)| entry(name, SET).with_value(Some(text(value))));
-            let deletes = delete.iter().map(|name| entry(name, DELETE).with_value(None));
-            let resource = AlterConfigsResource::default()
-                .with_resource_type(TOPIC)
-                .with_resource_name(text(topic))
-                .with_configs(sets.chain(deletes).collect());
-            Ok(IncrementalAlterConfigsRequest::default().with_resources(vec![resource]))
+            let resources = topics.iter().map(|topic| alteration(topic, &changes[topic])).collect();
+            Ok(IncrementalAlterConfigsRequest::default().with_resources(resources))
         };
-        let answer = self.router.send(To::Any, Use::Control, deadline, &build).await?;
-        let ask = Ask::topic("change the configs of", AclOperation::AlterConfigs, topic);
-        answer
-            .body
-            .responses
-            .iter()
-            .try_for_each(|r| ask.check(self.properties(), r.error_code, r.error_message.as_deref()))
+        let answer = self.router.send(To::Any, Use::Control, deadline, &build).await?.body;
+        let result = |r: &AlterConfigsResourceResponse| {
+            let topic = r.resource_name.to_string();
+            let ask = Ask::topic("change the configs of", AclOperation::AlterConfigs, &topic);
+            let result = ask.check(self.properties(), r.error_code, r.error_message.as_deref());
+            (topic, result)
+        };
+        Ok(answer.responses.iter().map(result).collect())
     }
 
     async fn describe_some(
@@ -110,6 +117,22 @@ impl KafkaClient {
         )?;
         Ok(result.configs.iter().map(entry).collect())
     }
+}
+
+fn to_any<'a>(topics: Vec<String>, _: bool) -> BoxFuture<'a, Routes<String>> {
+    async move { Ok(topics.into_iter().map(|topic| (topic, Ok(To::Any))).collect()) }.boxed()
+}
+
+fn alteration(topic: &str, change: &ConfigChange) -> AlterConfigsResource {
+    let entry = |name: &str, operation| {
+        AlterableConfig::default().with_name(text(name)).with_config_operation(operation)
+    };
+    let sets = change.set.iter().map(|(name, value)| entry(name, SET).with_value(Some(text(value))));
+    let deletes = change.delete.iter().map(|name| entry(name, DELETE).with_value(None));
+    AlterConfigsResource::default()
+        .with_resource_type(TOPIC)
+        .with_resource_name(text(topic))
+        .with_configs(sets.chain(deletes).collect())
 }
 
 fn entry(config: &DescribeConfigsResourceResult) -> ConfigEntry {

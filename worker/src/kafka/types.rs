@@ -120,6 +120,20 @@ pub struct ConfigEntry {
     pub sensitive: bool,
 }
 
+/// What to change in a topic's configs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigChange {
+    pub set: BTreeMap<String, String>,
+    /// Returned to their defaults.
+    pub delete: Vec<String>,
+}
+
+impl ConfigChange {
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.delete.is_empty()
+    }
+}
+
 /// Where a config value was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConfigSource {

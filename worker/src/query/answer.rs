@@ -22,6 +22,7 @@ use crate::lane::{Translation, Translator};
 use crate::supervisor::{Context, Ends};
 use crate::survey::apply::new_topics;
 use crate::survey::decide::{Decision, Step};
+use crate::survey::drift;
 use crate::survey::look::{Look, same_cluster_message};
 
 /// How long a test of a cluster waits for a broker. Well within the question's own deadline: that nobody answers is the answer.
@@ -210,6 +211,15 @@ async fn plan(asked: &Asked<'_>) -> Result<v1::MirrorPlan, Cause> {
         .iter()
         .map(|decision| planned(decision, configs.remove(&decision.target).unwrap_or_default()))
         .collect();
+    if !look.same_cluster() {
+        let (found, unseen) = drift::planned(&mirror, &ends, &drift::pairs(&look.decisions)).await;
+        warnings.extend(unseen);
+        let mut by_target: HashMap<String, Vec<v1::Drift>> = HashMap::new();
+        found.into_iter().for_each(|(topic, drift)| by_target.entry(topic).or_default().push(drift));
+        for topic in &mut topics {
+            topic.drift = by_target.remove(&topic.target_topic).unwrap_or_default();
+        }
+    }
     topics.sort_by(|a, b| a.source_topic.cmp(&b.source_topic));
     Ok(v1::MirrorPlan {
         skipped_topics: count(topics.len() - matched),

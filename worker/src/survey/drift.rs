@@ -1,0 +1,108 @@
+//! What differs between source topics and their target topics: found, shown, mended, and shown again.
+
+use twinlog_proto::model::Mirror;
+use twinlog_proto::reason::Reason;
+use twinlog_proto::v1;
+
+use super::acl_sync::{self, AclSync};
+use super::acls;
+use super::config_sync::{self, ConfigSync};
+use super::decide::Decision;
+use crate::kafka::KafkaError;
+use crate::metrics;
+use crate::supervisor::Ends;
+
+/// A topic that is copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    pub source: String,
+    pub target: String,
+}
+
+/// The topics that are copied, at least in part: only these are kept in step.
+pub fn pairs<'a>(decisions: impl IntoIterator<Item = &'a Decision>) -> Vec<Pair> {
+    let copied = decisions.into_iter().filter(|d| d.partitions() > 0 && d.target_partitions > 0);
+    copied.map(|d| Pair { source: d.source.name.clone(), target: d.target.clone() }).collect()
+}
+
+/// Everything that a mirror keeps in step besides records.
+#[derive(Default)]
+pub(super) struct Drift {
+    configs: ConfigSync,
+    acls: AclSync,
+}
+
+impl Drift {
+    /// Compares what is due. True where something is to be mended.
+    pub(super) async fn look(&mut self, mirror: &Mirror, ends: &Ends, pairs: &[Pair]) -> bool {
+        let configs = self.configs.look(mirror, ends, pairs).await;
+        let acls = self.acls.look(mirror, ends, pairs).await;
+        configs || acls
+    }
+
+    pub(super) async fn mend(&mut self, mirror: &Mirror, ends: &Ends) {
+        self.configs.mend(mirror, &ends.target.client).await;
+        self.acls.mend(mirror, &ends.target.client).await;
+        metrics::drift(&mirror.id, "config", self.configs.open());
+        metrics::drift(&mirror.id, "acl", self.acls.open());
+    }
+
+    /// Writes what is known into an inventory.
+    pub(super) fn show(&self, mirror: &Mirror, inventory: &mut v1::Inventory) {
+        for topic in &mut inventory.topics {
+            let (mut drift, configs_mended) = self.configs.drift(&topic.target_topic);
+            let (of_acls, acls_mended) = self.acls.drift(&topic.target_topic);
+            drift.extend(of_acls);
+            topic.drift = drift;
+            topic.drift_mended = configs_mended + acls_mended;
+        }
+        let ours = [Reason::CONFIG_SYNC_FAILED.as_str(), Reason::ACL_SYNC_FAILED.as_str()];
+        inventory.warnings.retain(|warning| !ours.contains(&warning.reason.as_str()));
+        let configs = self.configs.failure(mirror).into_iter().map(|m| (Reason::CONFIG_SYNC_FAILED, m));
+        let acls = self.acls.failures(mirror).into_iter().map(|m| (Reason::ACL_SYNC_FAILED, m));
+        inventory.warnings.extend(configs.chain(acls).map(warning));
+    }
+}
+
+fn warning((reason, message): (Reason, String)) -> v1::PlanWarning {
+    v1::PlanWarning { reason: reason.as_str().to_owned(), message }
+}
+
+/// For plans: what differs now, by target topic, and what could not be compared.
+pub async fn planned(
+    mirror: &Mirror,
+    ends: &Ends,
+    pairs: &[Pair],
+) -> (Vec<(String, v1::Drift)>, Vec<v1::PlanWarning>) {
+    let (mut drift, mut warnings) = (Vec::new(), Vec::new());
+    let failed = |reason, error: KafkaError| warning((reason, error.message));
+    if mirror.config_sync.enabled {
+        match config_sync::find(mirror, ends, pairs).await {
+            Ok(found) => {
+                for (topic, result) in found {
+                    match result {
+                        Ok(differences) => drift
+                            .extend(differences.iter().map(|d| (topic.clone(), config_sync::wire(d, None)))),
+                        Err(error) => warnings.push(failed(Reason::CONFIG_SYNC_FAILED, error)),
+                    }
+                }
+            }
+            Err(error) => warnings.push(failed(Reason::CONFIG_SYNC_FAILED, error)),
+        }
+    }
+    if mirror.acl_sync.enabled {
+        match acl_sync::find(mirror, ends, pairs).await {
+            Ok(found) => {
+                let wire = |d: acls::Difference| (d.topic.clone(), acl_sync::wire(&d, None));
+                drift.extend(found.differences.into_iter().map(wire));
+            }
+            Err(error) => warnings.push(failed(Reason::ACL_SYNC_FAILED, error)),
+        }
+    }
+    (drift, warnings)
+}
+
+/// Differences that are no more.
+pub(super) fn mended(mirror: &Mirror, kind: &'static str, count: i64) {
+    metrics::drift_mended(&mirror.id, kind, u64::try_from(count).unwrap_or(0));
+}
