@@ -5,6 +5,7 @@
 
 mod check;
 mod cluster;
+pub mod loops;
 mod mask;
 mod mirror;
 pub mod overlap;

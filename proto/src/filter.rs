@@ -27,6 +27,7 @@ pub struct PatternError {
 /// Included and not excluded.
 #[derive(Debug, Clone)]
 pub struct Filter {
+    patterns: Vec<String>,
     include: Vec<Regex>,
     exclude: Vec<Regex>,
 }
@@ -34,7 +35,13 @@ pub struct Filter {
 impl Filter {
     /// An empty include list matches nothing; an empty exclude list excludes nothing.
     pub fn new<S: AsRef<str>, T: AsRef<str>>(include: &[S], exclude: &[T]) -> Result<Self, PatternError> {
-        Ok(Self { include: compile_all(include)?, exclude: compile_all(exclude)? })
+        let patterns = include.iter().map(|pattern| pattern.as_ref().to_owned()).collect();
+        Ok(Self { patterns, include: compile_all(include)?, exclude: compile_all(exclude)? })
+    }
+
+    /// The include list as it was given.
+    pub fn include_patterns(&self) -> &[String] {
+        &self.patterns
     }
 
     pub fn matches(&self, name: &str) -> bool {

@@ -12,7 +12,7 @@ use twinlog_proto::v1::query::Question as Ask;
 use super::page::Page;
 use super::watch::{self, MirrorStream};
 use super::{Api, LONG_QUERY_DEADLINE, wrong_answer};
-use crate::catalog::{Written, invalid, mirror_id, mirror_not_found, overlap};
+use crate::catalog::{Written, invalid, loops, mirror_id, mirror_not_found, overlap};
 use crate::fleet::{Answered, Question};
 
 #[tonic::async_trait]
@@ -49,7 +49,7 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::UpdateMirrorRequest>,
     ) -> Result<Response<v1::Mirror>, Status> {
-        let written = self.catalog.update_mirror(request.into_inner()).await?;
+        let written = self.catalog.update_mirror(request.into_inner(), &self.state()).await?;
         self.answer_write(written).await
     }
 
@@ -148,6 +148,11 @@ impl Api {
         let Answer::Plan(mut plan) = answered.answer else { return Err(wrong_answer(&answered)) };
         let overlaps = overlap::find(&parsed, &self.state());
         plan.warnings.extend(overlaps.iter().map(overlap::Overlap::warning));
+        let state = self.state();
+        let others: Vec<&model::Mirror> =
+            state.mirrors.values().map(|mirror| mirror.model.as_ref()).collect();
+        let circle = loops::find(&parsed, &others, &state).map(|circle| circle.warning());
+        plan.warnings.extend(circle.or_else(|| loops::ring_warning(&parsed, &others, &state)));
         plan.worker = answered.worker.name();
         Ok(plan)
     }

@@ -2,7 +2,7 @@
 
 use tonic::Status;
 use twinlog_proto::id::{ClusterId, MirrorId};
-use twinlog_proto::model::DEFAULT_BLOCK_SIZE;
+use twinlog_proto::model::{self, DEFAULT_BLOCK_SIZE};
 use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::v1;
 use uuid::Uuid;
@@ -11,8 +11,8 @@ use super::cluster::cluster_not_found;
 use super::request::{Fingerprint, Request};
 use super::stored::{Resource, Stored, encode_new};
 use super::{
-    Catalog, MAX_ATTEMPTS, Written, already_exists, check, check_etag, invalid, mask, now, overlap,
-    write_conflict,
+    Catalog, MAX_ATTEMPTS, Written, already_exists, check, check_etag, invalid, loops, mask, now, overlap,
+    store_status, write_conflict,
 };
 use crate::keys;
 use crate::state::{State, etag};
@@ -20,7 +20,7 @@ use crate::store::{Guard, Transaction, Write};
 
 impl Catalog {
     /// Creates a mirror. INVALID_FIELD, INVALID_PATTERN, SOURCE_IS_TARGET, CLUSTER_NOT_FOUND, ALREADY_EXISTS,
-    /// REQUEST_ID_REUSED, TARGET_OVERLAP. `state` is what is known of the other mirrors.
+    /// REQUEST_ID_REUSED, TARGET_OVERLAP, LOOP. `state` is what surveys have found for the other mirrors.
     pub async fn create_mirror(
         &self,
         request: v1::CreateMirrorRequest,
@@ -60,11 +60,13 @@ impl Catalog {
             if let Some(double) = overlap::find(&model, state).iter().find(|overlap| overlap.same_source) {
                 return Err(reason::precondition(Reason::TARGET_OVERLAP, &mirror.name, double.message()));
             }
+            guards.push(self.refuse_circles(&model, state).await?);
             mirror.uid = Uuid::now_v7().to_string();
             mirror.create_time = Some(now());
             mirror.update_time = mirror.create_time;
             let value = encode_new(&mirror, request_id.as_ref());
-            // CREATIONS changes with every creation, so that no cluster is deleted under a mirror that it didn't see.
+            // CREATIONS changes with every creation, so that no cluster is deleted under a mirror that it didn't see, and no two
+            // mirrors close a circle between them.
             let writes = vec![Write::put(key, value), Write::put(keys::CREATIONS, mirror.uid.clone())];
             if let Some(revision) = self.commit(Transaction { guards, writes }).await? {
                 mirror.etag = etag(revision);
@@ -74,10 +76,11 @@ impl Catalog {
         Err(write_conflict(&mirror.name))
     }
 
-    /// Changes a mirror. MIRROR_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD, IMMUTABLE_FIELD, and what creating refuses.
+    /// Changes a mirror. MIRROR_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD, IMMUTABLE_FIELD, LOOP, and what creating refuses.
     pub async fn update_mirror(
         &self,
         request: v1::UpdateMirrorRequest,
+        state: &State,
     ) -> Result<Written<v1::Mirror>, Status> {
         let given = request.mirror.ok_or_else(|| invalid("mirror", "is missing"))?;
         let id = mirror_id("mirror.name", &given.name)?;
@@ -94,7 +97,7 @@ impl Catalog {
             }
             Ok(next)
         };
-        self.change_mirror(&id, &given.etag, request_id, request.validate_only, change).await
+        self.change_mirror(&id, &given.etag, request_id, request.validate_only, Some(state), change).await
     }
 
     /// Pauses or resumes a mirror; doing it twice is no error. MIRROR_NOT_FOUND, ETAG_MISMATCH.
@@ -106,15 +109,17 @@ impl Catalog {
     ) -> Result<Written<v1::Mirror>, Status> {
         let id = mirror_id("name", name)?;
         let change = |stored: &v1::Mirror| Ok(v1::Mirror { desired_state: state.into(), ..stored.clone() });
-        self.change_mirror(&id, given_etag, None, false, change).await
+        self.change_mirror(&id, given_etag, None, false, None, change).await
     }
 
+    /// `state`: given where the change may close a circle.
     async fn change_mirror(
         &self,
         id: &MirrorId,
         given_etag: &str,
         request_id: Option<Request>,
         validate_only: bool,
+        state: Option<&State>,
         change: impl Fn(&v1::Mirror) -> Result<v1::Mirror, Status>,
     ) -> Result<Written<v1::Mirror>, Status> {
         for _ in 0..MAX_ATTEMPTS {
@@ -124,7 +129,7 @@ impl Catalog {
             }
             check_etag(&id.name(), given_etag, &stored.resource.etag)?;
             let mut next = change(&stored.resource)?;
-            check::mirror(&next)?;
+            let model = check::mirror(&next)?;
             if validate_only {
                 return Ok(Written { resource: next, revision: None });
             }
@@ -133,10 +138,14 @@ impl Catalog {
             }
             next.update_time = Some(now());
             let key = keys::mirror(id);
-            let txn = Transaction {
+            let mut txn = Transaction {
                 guards: vec![Guard::unchanged(&key, stored.mod_revision)],
                 writes: vec![Write::put(key, stored.replaced_by(&next, request_id.as_ref()))],
             };
+            if let Some(state) = state {
+                txn.guards.push(self.refuse_circles(&model, state).await?);
+                txn.writes.push(Write::put(keys::CREATIONS, Uuid::now_v7().to_string()));
+            }
             if let Some(revision) = self.commit(txn).await? {
                 next.etag = etag(revision);
                 return Ok(Written { resource: next, revision: Some(revision) });
@@ -167,6 +176,26 @@ impl Catalog {
         match self.read(&keys::mirror(id)).await? {
             Some(entry) => Stored::decode(&entry),
             None => Err(mirror_not_found(id)),
+        }
+    }
+
+    /// LOOP where the mirror would close a circle with what the store holds now. The guard holds until another mirror is made or
+    /// selects something else.
+    async fn refuse_circles(&self, model: &model::Mirror, state: &State) -> Result<Guard, Status> {
+        let last = self.read(keys::CREATIONS).await?.map(|entry| entry.mod_revision);
+        let stored = self.store.list(keys::MIRRORS).await.map_err(store_status)?;
+        let others = stored.entries.iter().filter_map(|entry| {
+            let wire = Stored::<v1::Mirror>::decode(entry).ok()?.resource;
+            model::Mirror::parse(&wire).ok()
+        });
+        let others: Vec<model::Mirror> = others.collect();
+        let circle = loops::find(model, &others.iter().collect::<Vec<_>>(), state);
+        match circle.filter(|_| !model.allow_loops) {
+            Some(circle) => Err(reason::precondition(Reason::LOOP, &model.id.name(), circle.message())),
+            None => Ok(match last {
+                Some(revision) => Guard::unchanged(keys::CREATIONS, revision),
+                None => Guard::absent(keys::CREATIONS),
+            }),
         }
     }
 

@@ -86,9 +86,9 @@ async fn a_retried_update_is_done_once() {
     let mut request =
         update(v1::Mirror { display_name: "one".to_owned(), ..mirror.clone() }, &["display_name"]);
     request.request_id = Uuid::new_v4().to_string();
-    let first = catalog.update_mirror(request.clone()).await.unwrap();
+    let first = catalog.update_mirror(request.clone(), &State::default()).await.unwrap();
     // Its etag is stale by now, but the change is known.
-    let again = catalog.update_mirror(request).await.unwrap();
+    let again = catalog.update_mirror(request, &State::default()).await.unwrap();
     assert_eq!(first.revision, again.revision);
 }
 
@@ -96,11 +96,12 @@ async fn a_retried_update_is_done_once() {
 async fn a_stale_etag_is_refused_and_nothing_changes() {
     let (catalog, _folder, mirror) = with_mirror().await;
     let changed = v1::Mirror { display_name: "one".to_owned(), ..mirror.clone() };
-    let fresh = catalog.update_mirror(update(changed, &["display_name"])).await.unwrap().resource;
+    let fresh =
+        catalog.update_mirror(update(changed, &["display_name"]), &State::default()).await.unwrap().resource;
     assert_ne!(fresh.etag, mirror.etag);
     let stale = v1::Mirror { display_name: "two".to_owned(), ..mirror.clone() };
     expect(
-        &catalog.update_mirror(update(stale, &["display_name"])).await.unwrap_err(),
+        &catalog.update_mirror(update(stale, &["display_name"]), &State::default()).await.unwrap_err(),
         Reason::ETAG_MISMATCH,
         "etag",
     );
@@ -124,12 +125,16 @@ async fn a_mask_changes_what_it_names_and_nothing_else() {
         ..v1::Mirror { name: mirror.name.clone(), ..Default::default() }
     };
     let paths = ["display_name", "topic_creation.replication_factor"];
-    let changed = catalog.update_mirror(update(given.clone(), &paths)).await.unwrap().resource;
+    let changed =
+        catalog.update_mirror(update(given.clone(), &paths), &State::default()).await.unwrap().resource;
     assert_eq!((changed.display_name.as_str(), &changed.topics), ("shown", &mirror.topics));
     let creation = changed.topic_creation.unwrap();
     assert_eq!((creation.replication_factor, creation.enabled), (3, None));
 
-    let status = catalog.update_mirror(update(given, &["display_name", "colour"])).await.unwrap_err();
+    let status = catalog
+        .update_mirror(update(given, &["display_name", "colour"]), &State::default())
+        .await
+        .unwrap_err();
     expect(&status, Reason::UNKNOWN_FIELD, "\"colour\"");
 }
 
@@ -140,7 +145,7 @@ async fn without_a_mask_every_mutable_field_is_replaced_but_a_pause_stays() {
     let given =
         v1::Mirror { topics: vec!["x".to_owned()], ..v1::Mirror { name: mirror.name, ..Default::default() } };
     let request = v1::UpdateMirrorRequest { mirror: Some(given), ..Default::default() };
-    let changed = catalog.update_mirror(request).await.unwrap().resource;
+    let changed = catalog.update_mirror(request, &State::default()).await.unwrap().resource;
     assert_eq!(changed.topics, ["x"]);
     assert_eq!(changed.desired_state(), v1::DesiredState::Paused);
     assert_eq!((changed.source.as_str(), changed.block_size), ("clusters/a", 8));
@@ -156,14 +161,17 @@ async fn what_identifies_ranges_can_not_change() {
     given.set_guarantee(v1::Guarantee::AtLeastOnce);
     given.naming = Some(v1::Naming { kind: v1::naming::Kind::Identity.into(), ..Default::default() });
     let request = v1::UpdateMirrorRequest { mirror: Some(given.clone()), ..Default::default() };
-    let status = catalog.update_mirror(request).await.unwrap_err();
+    let status = catalog.update_mirror(request, &State::default()).await.unwrap_err();
     for field in ["mirror.source", "mirror.block_size", "mirror.guarantee", "mirror.naming"] {
         expect(&status, Reason::IMMUTABLE_FIELD, field);
     }
     // A mask that doesn't name them leaves them alone; naming them unchanged is fine.
-    catalog.update_mirror(update(given, &["topics"])).await.unwrap();
+    catalog.update_mirror(update(given, &["topics"]), &State::default()).await.unwrap();
     catalog
-        .update_mirror(update(v1::Mirror { etag: String::new(), ..mirror }, &["source", "naming"]))
+        .update_mirror(
+            update(v1::Mirror { etag: String::new(), ..mirror }, &["source", "naming"]),
+            &State::default(),
+        )
         .await
         .unwrap();
 }
@@ -290,10 +298,37 @@ async fn concurrent_writers_never_lose_a_change() {
                 "labels" => given.labels = [("k".to_owned(), "v".to_owned())].into(),
                 _ => given.display_name = "shown".to_owned(),
             }
-            catalog.update_mirror(update(given, &[field])).await.unwrap();
+            catalog.update_mirror(update(given, &[field]), &State::default()).await.unwrap();
         }
     };
     tokio::join!(rename("labels"), rename("display_name"));
     let now = catalog.set_desired_state(&mirror.name, "", v1::DesiredState::Paused).await.unwrap().resource;
     assert_eq!((now.display_name.as_str(), now.labels.len()), ("shown", 1));
+}
+
+#[tokio::test]
+async fn a_mirror_that_closes_a_circle_is_refused_unless_it_says_so() {
+    let (catalog, _folder) = with_clusters().await;
+    let identity = |id: &str, source: &str, target: &str, topics: &str| {
+        let mut request = create_mirror(id);
+        let mirror = request.mirror.as_mut().unwrap();
+        mirror.source = format!("clusters/{source}");
+        mirror.target = format!("clusters/{target}");
+        mirror.topics = vec![topics.to_owned()];
+        mirror.naming = Some(v1::Naming { kind: v1::naming::Kind::Identity.into(), ..Default::default() });
+        request
+    };
+    let nothing = State::default();
+    catalog.create_mirror(identity("there", "a", "b", "orders.*"), &nothing).await.unwrap();
+    let back = identity("back", "b", "a", "orders.*");
+    let refused = catalog.create_mirror(back.clone(), &nothing).await.unwrap_err();
+    expect(&refused, Reason::LOOP, "orders on a -> (there) -> orders on b -> (back) -> orders on a");
+
+    // It is found on update too.
+    let other = catalog.create_mirror(identity("back", "b", "a", "eu-.*"), &nothing).await.unwrap().resource;
+    let wider = v1::Mirror { topics: vec![".*".to_owned()], ..other.clone() };
+    let refused = catalog.update_mirror(update(wider.clone(), &["topics"]), &nothing).await.unwrap_err();
+    expect(&refused, Reason::LOOP, "--allow-loops");
+    let allowed = v1::Mirror { allow_loops: true, ..wider };
+    catalog.update_mirror(update(allowed, &["topics", "allow_loops"]), &nothing).await.unwrap();
 }
