@@ -17,8 +17,9 @@ use twinlog_proto::v1;
 
 use crate::state::State;
 
-/// Hops that are followed at most for one answer: a few milliseconds.
-const MAX_STEPS: usize = 200_000;
+/// Hops that are followed at most from one name, and for one answer: some tens of milliseconds.
+const MAX_STEPS_PER_NAME: usize = 2_000;
+const MAX_STEPS: usize = 20_000;
 /// Names of one inventory that are followed at most.
 const MAX_NAMES: usize = 2_000;
 
@@ -82,11 +83,15 @@ pub fn find(candidate: &Mirror, others: &[&Mirror], state: &State) -> Option<Cir
         places: &places,
         candidate: &candidate.id,
         hops: Vec::new(),
-        steps: 0,
+        budget: 0,
     };
+    let mut left = MAX_STEPS;
     origins(&mirrors, &places, state).into_iter().find_map(|(cluster, topic)| {
-        search.hops.clear();
-        search.follow(cluster, &topic)
+        let budget = left.min(MAX_STEPS_PER_NAME);
+        search.budget = budget;
+        let circle = search.follow(cluster, &topic);
+        left -= budget - search.budget;
+        circle
     })
 }
 
@@ -146,7 +151,7 @@ struct Search<'a> {
     places: &'a Places<'a>,
     candidate: &'a MirrorId,
     hops: Vec<Hop>,
-    steps: usize,
+    budget: usize,
 }
 
 impl Search<'_> {
@@ -159,10 +164,8 @@ impl Search<'_> {
             return concerned.then(|| Circle { hops, back_as: topic.to_owned() });
         }
         for mirror in self.from.get(&cluster).cloned().unwrap_or_default() {
-            self.steps += 1;
-            if self.steps > MAX_STEPS {
-                return None;
-            }
+            let Some(budget) = self.budget.checked_sub(1) else { return None };
+            self.budget = budget;
             if !mirror.selects(topic) {
                 continue;
             }
