@@ -164,8 +164,7 @@ impl Search<'_> {
             return concerned.then(|| Circle { hops, back_as: topic.to_owned() });
         }
         for mirror in self.from.get(&cluster).cloned().unwrap_or_default() {
-            let Some(budget) = self.budget.checked_sub(1) else { return None };
-            self.budget = budget;
+            self.budget = self.budget.checked_sub(1)?;
             if !mirror.selects(topic) {
                 continue;
             }
