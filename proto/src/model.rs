@@ -259,7 +259,7 @@ impl Mirror {
             id: id.expect("checked by done()"),
             policy: Policy::new(naming.expect("checked by done()"), source.as_str(), target.as_str())
                 .with_internal_topics(internal_topics),
-            take_over: wire.take_over.as_ref().map(|wire| TakeOver::parse(wire, &source)),
+            take_over: wire.take_over.as_ref().map(|wire| TakeOver::of(wire, &source)),
             source,
             target,
             topics: topics.expect("checked by done()"),

@@ -60,6 +60,7 @@ impl Api {
         pause_mirror: MirrorServiceClient(PauseMirrorRequest) -> v1::Mirror;
         resume_mirror: MirrorServiceClient(ResumeMirrorRequest) -> v1::Mirror;
         plan_mirror: MirrorServiceClient(PlanMirrorRequest) -> v1::MirrorPlan;
+        give_back_mirror: MirrorServiceClient(GiveBackMirrorRequest) -> v1::GiveBackMirrorResponse;
         get_mirror_status: MirrorServiceClient(GetMirrorStatusRequest) -> v1::MirrorStatus;
         list_ranges: MirrorServiceClient(ListRangesRequest) -> v1::ListRangesResponse;
         translate_offsets: OffsetServiceClient(TranslateOffsetsRequest) -> v1::TranslateOffsetsResponse;

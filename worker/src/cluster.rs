@@ -7,6 +7,7 @@ use twinlog_proto::model;
 
 use crate::kafka::{ClientProperties, KafkaClient, KafkaError};
 use crate::offset_syncs::SyncQueue;
+use crate::take_over::Shared;
 
 /// Held behind an `Arc` by every task that works with the cluster.
 pub struct ClusterHandle {
@@ -15,6 +16,8 @@ pub struct ClusterHandle {
     pub client: KafkaClient,
     /// Where offset syncs for this cluster queue, once a lane has some.
     pub(crate) syncs: OnceLock<SyncQueue>,
+    /// What was read here of a MirrorMaker 2 that is taken over.
+    pub(crate) shared: Shared,
 }
 
 impl ClusterHandle {
@@ -25,13 +28,19 @@ impl ClusterHandle {
     pub fn open(cluster: &model::Cluster) -> Result<Self, KafkaError> {
         let properties = ClientProperties::resolve(cluster)?;
         let client = KafkaClient::new(properties.clone());
-        Ok(Self { id: cluster.id.clone(), properties, client, syncs: OnceLock::new() })
+        Ok(Self {
+            id: cluster.id.clone(),
+            properties,
+            client,
+            syncs: OnceLock::new(),
+            shared: Shared::default(),
+        })
     }
 
     /// The same cluster without the queue of offset syncs: that one must not keep itself alive.
     pub(crate) fn without_syncs(&self) -> Self {
         let (id, properties, client) = (self.id.clone(), self.properties.clone(), self.client.clone());
-        Self { id, properties, client, syncs: OnceLock::new() }
+        Self { id, properties, client, syncs: OnceLock::new(), shared: Shared::default() }
     }
 
     /// The same cluster and connections, whose calls end within `deadline`.

@@ -11,6 +11,7 @@ mod recover;
 mod run;
 mod start;
 mod status;
+mod take_over;
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! `twinlog mirror`
 
 mod create;
+mod give_back;
 mod show;
 
 use clap::Subcommand;
@@ -35,6 +36,9 @@ pub(super) enum Command {
     Pause { id: String },
     /// Go on copying exactly where it stopped
     Resume { id: String },
+    /// Write a paused mirror's positions where MirrorMaker 2 looks for its own, so that it goes on exactly there
+    #[command(after_help = give_back::EXAMPLES)]
+    GiveBack(give_back::Args),
     /// Delete a mirror. What it copied, and its progress on the target, stay
     #[command(alias = "rm")]
     Delete { id: String },
@@ -97,6 +101,7 @@ pub(super) async fn execute(
                 format!("mirror {id} goes on; see: twinlog mirror watch {id}")
             })
         }
+        Command::GiveBack(args) => give_back::execute(args, connection, output).await,
         Command::Delete { id } => {
             client.delete_mirror(v1::DeleteMirrorRequest { name: name(&id), etag: String::new() }).await?;
             output.show(serde_json::json!({ "deleted": name(&id) }), || {

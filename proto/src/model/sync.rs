@@ -95,7 +95,8 @@ impl InternalReplication {
 }
 
 impl TakeOver {
-    pub(super) fn parse(wire: &v1::TakeOver, source: &ClusterId) -> Self {
+    /// Empty fields mean MM2's own names.
+    pub fn of(wire: &v1::TakeOver, source: &ClusterId) -> Self {
         let or = |given: &str, default: String| if given.is_empty() { default } else { given.to_owned() };
         Self {
             connector: Some(wire.connector.clone()).filter(|name| !name.is_empty()),

@@ -10,6 +10,7 @@ mod control_plane;
 mod corpus;
 mod gaps;
 mod growth;
+mod handover_mm2;
 mod lifecycle;
 mod memory;
 mod offsets;

@@ -99,5 +99,12 @@ impl Control {
 
 /// The settings of a mirror that shape a running lane: a change of any other does not touch it.
 fn shapes(mirror: &model::Mirror) -> impl PartialEq {
-    (mirror.compression, mirror.target_latency, mirror.gap_policy, mirror.offset_syncs, mirror.guarantee)
+    (
+        mirror.compression,
+        mirror.target_latency,
+        mirror.gap_policy,
+        mirror.offset_syncs,
+        mirror.guarantee,
+        mirror.take_over.clone(),
+    )
 }

@@ -23,7 +23,7 @@ use super::ledger::Ledger;
 use super::recover;
 use super::start::{Question, Verdict};
 use super::status::Board;
-use super::{LaneSpec, LaneStatus, Range, gather};
+use super::{LaneSpec, LaneStatus, Range, gather, take_over};
 use crate::budget::{Budget, Share};
 use crate::cause::Cause;
 use crate::engine::librdkafka::config::{self, Memory, TargetSettings};
@@ -54,7 +54,7 @@ pub(super) struct Runner {
     pub(super) control: Arc<Control>,
     pub(super) budget: Arc<Budget>,
     pub(super) runtime: Handle,
-    board: Board,
+    pub(super) board: Board,
     share: Option<Share>,
     topics: Option<StorageTopics>,
     /// Records that the target refused, by partition.
@@ -66,7 +66,7 @@ pub(super) struct Runner {
 }
 
 /// How an attempt ended.
-enum End {
+pub(super) enum End {
     /// For good.
     Stopped,
     /// Try again at once, or after a growing while.
@@ -74,7 +74,7 @@ enum End {
     Later(Cause),
 }
 
-type Step<T> = Result<T, End>;
+pub(super) type Step<T> = Result<T, End>;
 
 impl From<Cause> for End {
     fn from(cause: Cause) -> Self {
@@ -218,7 +218,7 @@ impl Runner {
     }
 
     /// Waits for an answer of the admin client, not longer than the lane is wanted.
-    fn ask<T>(&self, answer: impl Future<Output = Result<T, impl Into<Cause>>>) -> Step<T> {
+    pub(super) fn ask<T>(&self, answer: impl Future<Output = Result<T, impl Into<Cause>>>) -> Step<T> {
         let stop = self.control.stop().clone();
         self.runtime.block_on(async {
             tokio::select! {
@@ -348,6 +348,7 @@ impl Runner {
 
     /// Progress to run with: where every partition of the range starts. Partitions that must not run are noted on the board.
     fn decide(&mut self, range: &Range, before: Option<RangeProgress>) -> Step<RangeProgress> {
+        let taken = self.taken_over(range, before.as_ref())?;
         let gathered = gather::gather(&self.spec, range, before.as_ref());
         let facts = self.ask(gathered)?;
         let mut progress = before.unwrap_or_else(|| RangeProgress {
@@ -360,6 +361,11 @@ impl Runner {
         progress.worker = self.spec.worker.to_string();
         self.board.halted.clear();
         for (partition, facts) in range.partitions().zip(&facts) {
+            if let Some(position) = taken.get(&partition) {
+                let before = progress.partitions.get(&partition);
+                let taken = take_over::progress_at(*position, facts, before);
+                progress.partitions.insert(partition, taken);
+            }
             let question = Question {
                 source: &range.source_topic,
                 target: &range.target_topic,

@@ -111,6 +111,17 @@ impl Translator {
         Ok(())
     }
 
+    /// Every source partition that the mirror has progress of, with its position.
+    pub(crate) async fn positions(&self) -> Vec<(String, i32, SourceOffset)> {
+        let state = self.state.lock().await;
+        let position = |((topic, partition), tracked): (&(String, i32), &Tracked)| {
+            Some((topic.clone(), *partition, tracked.progress.as_ref()?.position))
+        };
+        let mut positions: Vec<_> = state.partitions.iter().filter_map(position).collect();
+        positions.sort_unstable();
+        positions
+    }
+
     /// Translates source topic, partition and position; the answers are in the order of the questions.
     pub async fn translate(&self, wanted: &[(String, i32, SourceOffset)]) -> Vec<Translation> {
         let mut answers = match self.look_up_held(wanted).await {

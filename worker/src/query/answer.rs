@@ -17,6 +17,7 @@ use super::permissions;
 use crate::assignments::violations;
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
+use crate::give_back;
 use crate::kafka::{CommittedOffset, GroupType};
 use crate::lane::{Translation, Translator};
 use crate::supervisor::{Context, Ends};
@@ -43,7 +44,11 @@ pub(super) async fn answer(context: &Context, query: v1::Query, patience: Durati
         }
         Some(Question::Plan(_)) => Ok(Answer::Plan(plan(&asked).await?)),
         Some(Question::Translate(question)) => Ok(Answer::Translate(translate(&asked, question).await?)),
-        Some(Question::GiveBack(_)) | None => Err(Cause::new(
+        Some(Question::GiveBack(question)) => {
+            let (mirror, ends) = asked.flow()?;
+            Ok(Answer::GiveBack(give_back::give_back(mirror, ends, question).await?))
+        }
+        None => Err(Cause::new(
             Reason::QUERY_FAILED,
             "this worker doesn't know the question: the controller is newer",
         )),

@@ -19,7 +19,10 @@ Examples:
 
   twinlog mirror create orders --source eu --target us --topics 'orders.*' --exclude '.*\\.tmp'
   twinlog mirror create all --source eu --target us --topics '.*' --groups '.*' --sync-group-offsets
-  twinlog mirror create move --source old --target new --topics '.*' --naming identity --start 2026-01-31T00:00:00Z";
+  twinlog mirror create move --source old --target new --topics '.*' --naming identity --start 2026-01-31T00:00:00Z
+
+  # Go on exactly where MirrorMaker 2 stops. It waits until MM2 has ended.
+  twinlog mirror create orders --source eu --target us --topics 'orders.*' --take-over";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -76,6 +79,18 @@ pub(crate) struct Args {
     /// Go on at the first record that exists where records were gone before they were copied; otherwise stop and say so
     #[arg(long)]
     resume_after_gap: bool,
+    /// Go on exactly where a MirrorMaker 2 of this flow stops; nothing is copied while it runs
+    #[arg(long)]
+    take_over: bool,
+    /// Name of MM2's source connector. [default: any that ends in MirrorSourceConnector]
+    #[arg(long, value_name = "NAME", requires = "take_over")]
+    take_over_connector: Option<String>,
+    /// Connect's offsets topic on the target. [default: mm2-offsets.SOURCE.internal]
+    #[arg(long, value_name = "TOPIC", requires = "take_over")]
+    take_over_offsets_topic: Option<String>,
+    /// Connect's group on the target. [default: SOURCE-mm2]
+    #[arg(long, value_name = "GROUP", requires = "take_over")]
+    take_over_group: Option<String>,
     /// Only workers with this label run it. Repeat it
     #[arg(long = "placement", value_name = "KEY=VALUE", value_parser = key_value)]
     placement: Vec<(String, String)>,
@@ -118,6 +133,11 @@ impl Args {
             gap_policy: if self.resume_after_gap { v1::GapPolicy::Resume.into() } else { 0 },
             placement: self.placement.into_iter().collect(),
             labels: self.labels.into_iter().collect(),
+            take_over: self.take_over.then(|| v1::TakeOver {
+                connector: self.take_over_connector.unwrap_or_default(),
+                offsets_topic: self.take_over_offsets_topic.unwrap_or_default(),
+                group: self.take_over_group.unwrap_or_default(),
+            }),
             desired_state: if self.paused { v1::DesiredState::Paused.into() } else { 0 },
             ..v1::Mirror::default()
         }

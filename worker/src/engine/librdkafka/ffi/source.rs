@@ -196,6 +196,39 @@ impl Record {
             .then(|| unsafe { std::slice::from_raw_parts(message.payload.cast(), message.len) })
     }
 
+    /// Whether the broker stamped it when it was appended.
+    pub(crate) fn is_log_append_time(&self) -> bool {
+        let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: a valid message; the type is written out.
+        unsafe { sys::rd_kafka_message_timestamp(self.0, &raw mut kind) };
+        kind == sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME
+    }
+
+    /// Gives name and value of every header, in order.
+    pub(crate) fn each_header(&self, mut each: impl FnMut(&[u8], Option<&[u8]>)) {
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: a valid message, which keeps the headers.
+        let found = unsafe { sys::rd_kafka_message_headers(self.0, &raw mut headers) };
+        if found != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return;
+        }
+        for at in 0.. {
+            let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
+            // SAFETY: the headers are valid as long as the message; what is found is copied out as pointers into them.
+            let found = unsafe {
+                sys::rd_kafka_header_get_all(headers, at, &raw mut name, &raw mut value, &raw mut size)
+            };
+            if found != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return;
+            }
+            // SAFETY: a name ends with 0; value and size belong together, null is no value.
+            unsafe {
+                let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast(), size));
+                each(std::ffi::CStr::from_ptr(name).to_bytes(), value);
+            }
+        }
+    }
+
     /// Takes the headers out of the record; the caller owns them. Null where there are none.
     pub(super) fn detach_headers(&self) -> Result<*mut sys::rd_kafka_headers_t, Error> {
         let mut headers = std::ptr::null_mut();

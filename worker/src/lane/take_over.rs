@@ -1,0 +1,72 @@
+//! A lane of a mirror that takes over from MirrorMaker 2: it waits until that has ended, and begins where it stopped.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use twinlog_proto::id::{SourceOffset, TargetOffset};
+use twinlog_proto::v1::State;
+
+use super::Range;
+use super::run::{End, Runner, Step};
+use super::start::Facts;
+use crate::offset_map::Chunk;
+use crate::progress::{PartitionProgress, RangeProgress};
+use crate::take_over;
+
+/// A MirrorMaker 2 that still runs is looked for this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+impl Runner {
+    /// Where partitions go on that MirrorMaker 2 copied further than this mirror did.
+    pub(super) fn taken_over(
+        &mut self,
+        range: &Range,
+        before: Option<&RangeProgress>,
+    ) -> Step<BTreeMap<i32, i64>> {
+        let mirror = self.spec.mirror.clone();
+        let Some(take_over) = &mirror.take_over else { return Ok(BTreeMap::new()) };
+        let own = |p: &i32| before.and_then(|before| before.partitions.get(p)).map(|own| own.position.0);
+        let partitions: BTreeMap<i32, Option<i64>> = range.partitions().map(|p| (p, own(&p))).collect();
+        let version = self.control.version();
+        while let Some(running) = self.ask(take_over::running(&self.spec.target, take_over))? {
+            self.board.not_running(State::Waiting, running);
+            self.control.pause(LOOK_AGAIN);
+            if self.control.is_draining() || self.control.version() != version {
+                return Err(End::Again);
+            }
+        }
+        let question = take_over::Question {
+            mirror: &mirror,
+            take_over,
+            source: &self.spec.source,
+            target: &self.spec.target,
+            source_topic: &range.source_topic,
+            target_topic: &range.target_topic,
+            partitions: &partitions,
+        };
+        let positions = self.ask(question.positions())?;
+        for (partition, position) in &positions {
+            tracing::info!(task = %self.spec.task, partition, position, "taken over from MirrorMaker 2");
+        }
+        Ok(positions)
+    }
+}
+
+/// Progress as if this mirror itself had copied up to `position`, so that what the source lost since is noticed. It has no map of
+/// what lies below.
+pub(super) fn progress_at(
+    position: i64,
+    facts: &Facts,
+    before: Option<&PartitionProgress>,
+) -> PartitionProgress {
+    let origin = SourceOffset(position);
+    PartitionProgress {
+        position: origin,
+        source_topic_id: facts.topic_id.clone(),
+        leader_epoch: -1,
+        origin,
+        origin_is_log_start: false,
+        gaps: before.map(|before| before.gaps.clone()).unwrap_or_default(),
+        chunk: Chunk::anchored(origin, TargetOffset(facts.target_end)),
+    }
+}

@@ -1,0 +1,249 @@
+//! Continuing where a MirrorMaker 2 stopped.
+//!
+//! For every partition that a mirror has no progress of its own for, or less than MM2: the position that MM2 committed in Connect's
+//! offsets topic, and beyond it whatever MM2 had copied when it ended. Nothing is decided while MM2's group has members.
+
+mod align;
+mod shared;
+mod syncs;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use twinlog_proto::model::{Mirror, TakeOver};
+use twinlog_proto::reason::Reason;
+
+use self::align::{Alignment, Anchor, CONTEXT, Print};
+use self::syncs::Sync;
+use crate::cause::Cause;
+use crate::cluster::ClusterHandle;
+use crate::kafka::{GroupDescription, Isolation, KafkaError, OffsetSpec};
+use crate::mm2_offsets::Known;
+use crate::scan::{self, Span};
+
+pub(crate) use self::shared::Shared;
+
+/// Records of the target that are laid beside the source, all partitions of a range; 32 bytes each.
+const MAX_COPIES: i64 = 400_000;
+/// At least so many per partition.
+const MIN_COPIES: i64 = 2_000;
+
+/// One range of a mirror that takes over.
+pub(crate) struct Question<'a> {
+    pub(crate) mirror: &'a Mirror,
+    pub(crate) take_over: &'a TakeOver,
+    pub(crate) source: &'a ClusterHandle,
+    pub(crate) target: &'a ClusterHandle,
+    pub(crate) source_topic: &'a str,
+    pub(crate) target_topic: &'a str,
+    /// With the mirror's own positions.
+    pub(crate) partitions: &'a BTreeMap<i32, Option<i64>>,
+}
+
+/// Whether MM2 still runs: the words for the mirror's status.
+///
+/// # Errors
+/// It can't be told, for example without DESCRIBE on the group.
+pub(crate) async fn running(target: &ClusterHandle, take_over: &TakeOver) -> Result<Option<Cause>, Cause> {
+    let group = &take_over.group;
+    let mut described = target.client.describe_groups(std::slice::from_ref(group)).await?;
+    let Some(described) = described.remove(group) else {
+        let message = format!("the broker did not describe group {group} of cluster {}", target.id);
+        return Err(Cause::new(Reason::KAFKA_ERROR, message));
+    };
+    let described = described?;
+    Ok((!described.members.is_empty()).then(|| still_there(target, &described)))
+}
+
+fn still_there(target: &ClusterHandle, group: &GroupDescription) -> Cause {
+    let mut where_from: Vec<String> =
+        group.members.iter().map(|m| format!("{} at {}", m.client_id, m.client_host)).take(3).collect();
+    if group.members.len() > where_from.len() {
+        where_from.push("...".to_owned());
+    }
+    let message = format!(
+        "MirrorMaker 2 still runs: group {} on cluster {} has {} members ({}). Stop it (SIGTERM lets it commit its position); copying begins within a second of its end, and up to its session timeout later where it was killed",
+        group.group,
+        target.id,
+        group.members.len(),
+        where_from.join(", ")
+    );
+    Cause::new(Reason::MM2_RUNNING, message)
+}
+
+/// What is known before the logs are laid side by side.
+struct Partition {
+    known: Option<Known>,
+    sync: Option<Sync>,
+    source: (i64, i64),
+    target: (i64, i64),
+}
+
+impl Partition {
+    fn committed(&self) -> Option<i64> {
+        match self.known {
+            Some(Known::Copied(offset)) => Some(offset),
+            _ => None,
+        }
+    }
+
+    /// Where to begin on both sides, with at most `most` records of the target.
+    fn plan(&self, most: i64, use_sync: bool) -> Option<(Anchor, i64, i64)> {
+        let ((source_start, source_end), (target_start, target_end)) = (self.source, self.target);
+        if target_start >= target_end || self.known == Some(Known::Reset) {
+            return None;
+        }
+        let fits = |sync: &Sync| {
+            (source_start..source_end).contains(&sync.source)
+                && (target_start..target_end).contains(&sync.target)
+                && target_end - sync.target <= most
+        };
+        if let Some(Sync { source, target }) = self.sync.filter(fits).filter(|_| use_sync) {
+            return Some((Anchor::Sync { source, target }, source, target));
+        }
+        let Some(committed) = self.committed() else {
+            let all = target_end - target_start <= most;
+            return all.then_some((Anchor::Start, source_start, target_start));
+        };
+        let from = (committed + 1 - CONTEXT as i64).max(source_start);
+        Some((Anchor::Search(VecDeque::new()), from, target_start.max(target_end - most)))
+    }
+}
+
+impl Question<'_> {
+    /// Source offsets at which to go on. Partitions that MM2 has nothing of, or less than the mirror, are left out.
+    pub(crate) async fn positions(&self) -> Result<BTreeMap<i32, i64>, KafkaError> {
+        let partitions = self.look().await?;
+        let count = i64::try_from(partitions.len()).unwrap_or(1).max(1);
+        let most = (MAX_COPIES / count).max(MIN_COPIES);
+        let mut positions = BTreeMap::new();
+        let mut left: Vec<i32> = partitions.keys().copied().collect();
+        // A sync that doesn't fit the logs (a topic was made anew, records are transformed) is left aside in a second try.
+        for use_sync in [true, false] {
+            let plans = left.iter().filter_map(|p| Some((*p, partitions[p].plan(most, use_sync)?)));
+            let aligned = self.align(&partitions, plans.collect()).await?;
+            left.retain(|partition| match aligned.get(partition).map(Alignment::position) {
+                Some(Ok(Some(position))) => {
+                    positions.insert(*partition, position);
+                    false
+                }
+                _ => true,
+            });
+        }
+        for partition in left {
+            let Some(committed) = partitions[&partition].committed() else { continue };
+            if partitions[&partition].target.0 < partitions[&partition].target.1 {
+                tracing::warn!(
+                    topic = self.source_topic,
+                    partition,
+                    committed,
+                    "what MirrorMaker 2 copied after the position it committed was not found on the target: it may be copied again"
+                );
+            }
+            positions.insert(partition, committed + 1);
+        }
+        Ok(positions)
+    }
+
+    async fn look(&self) -> Result<BTreeMap<i32, Partition>, KafkaError> {
+        let Self { source, target, source_topic, target_topic, .. } = *self;
+        let known = self.known().await?;
+        let partitions: &[i32] = &known.keys().copied().collect::<Vec<_>>();
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let syncs = self.newest_syncs(partitions).await;
+        let (starts, ends, targets) = tokio::try_join!(
+            scan::offsets(source, source_topic, partitions, OffsetSpec::Earliest, Isolation::Uncommitted),
+            scan::offsets(source, source_topic, partitions, OffsetSpec::Latest, Isolation::Committed),
+            scan::bounds(target, target_topic),
+        )?;
+        let one = |((partition, known), sync): ((i32, Option<Known>), Option<Sync>)| {
+            let target = targets.get(&partition).copied().unwrap_or((0, 0));
+            (partition, Partition { known, sync, source: (starts[&partition], ends[&partition]), target })
+        };
+        Ok(known.into_iter().zip(syncs).map(one).collect())
+    }
+
+    /// What MM2 says about the partitions in which it may be further than the mirror.
+    async fn known(&self) -> Result<BTreeMap<i32, Option<Known>>, KafkaError> {
+        let connector = self.take_over.connector.as_deref();
+        let (topic, alias) = (&self.take_over.offsets_topic, self.mirror.source.as_str());
+        let ahead = |(partition, known): (i32, Option<Known>)| {
+            let is_ahead = match (self.partitions[&partition], known) {
+                (None, _) => true,
+                (Some(own), Some(Known::Copied(last))) => last >= own,
+                (Some(_), _) => false,
+            };
+            is_ahead.then_some((partition, known))
+        };
+        self.target
+            .shared
+            .offsets(self.target, topic, alias, |offsets| {
+                let known = |p: &i32| (*p, offsets.get(connector, self.source_topic, *p));
+                self.partitions.keys().map(known).filter_map(ahead).collect()
+            })
+            .await
+    }
+
+    /// MM2 keeps its syncs on either side. They only help: without them the logs are searched.
+    async fn newest_syncs(&self, partitions: &[i32]) -> Vec<Option<Sync>> {
+        let policy = &self.mirror.policy;
+        let sides = [
+            (self.source, policy.offset_syncs_topic(self.mirror.target.as_str())),
+            (self.target, policy.offset_syncs_topic(self.mirror.source.as_str())),
+        ];
+        let mut newest = vec![None; partitions.len()];
+        for (cluster, topic) in sides {
+            let found: Result<Vec<Option<Sync>>, KafkaError> = cluster
+                .shared
+                .syncs(cluster, &topic, |syncs| {
+                    partitions.iter().map(|p| syncs.newest(self.source_topic, *p)).collect()
+                })
+                .await;
+            match found {
+                Ok(found) => {
+                    for (newest, found) in newest.iter_mut().zip(found) {
+                        let is_newer = |found: &Sync| newest.is_none_or(|n: Sync| n.target < found.target);
+                        *newest = found.filter(is_newer).or(*newest);
+                    }
+                }
+                Err(error) => {
+                    tracing::info!(cluster = %cluster.id, reason = %error.reason, "offset syncs are not used: {}", error.message);
+                }
+            }
+        }
+        newest
+    }
+
+    /// Lays the end of the target's log beside the source, for each partition of `plans`.
+    async fn align(
+        &self,
+        partitions: &BTreeMap<i32, Partition>,
+        plans: Vec<(i32, (Anchor, i64, i64))>,
+    ) -> Result<BTreeMap<i32, Alignment>, KafkaError> {
+        let span = |partition: i32, from, to| Span { partition, from, to };
+        let source_spans: Vec<Span> =
+            plans.iter().map(|(p, (_, from, _))| span(*p, *from, partitions[p].source.1)).collect();
+        let target_spans: Vec<Span> =
+            plans.iter().map(|(p, (.., from))| span(*p, *from, partitions[p].target.1)).collect();
+        let mut alignments = BTreeMap::new();
+        for (partition, (anchor, ..)) in plans {
+            alignments.insert(partition, Alignment::new(partitions[&partition].committed(), anchor));
+        }
+        let alignments =
+            scan::scan(self.target, self.target_topic, target_spans, alignments, |alignments, record| {
+                if let Some(alignment) = alignments.get_mut(&record.partition()) {
+                    alignment.copy(record.offset(), Print::of(record));
+                }
+                scan::Wanted::More
+            })
+            .await?;
+        scan::scan(self.source, self.source_topic, source_spans, alignments, |alignments, record| {
+            match alignments.get_mut(&record.partition()) {
+                Some(alignment) => alignment.offer(record.offset(), Print::of(record)),
+                None => scan::Wanted::Enough,
+            }
+        })
+        .await
+    }
+}
