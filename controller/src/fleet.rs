@@ -361,8 +361,8 @@ impl Members {
                 let bytes = report.partitions.iter().map(|p| p.bytes_per_second).sum();
                 let records = report.partitions.iter().map(|p| p.records_per_second).sum();
                 let measured = Load::measured(bytes, records);
-                let before = load.get(task).copied().unwrap_or_default();
-                seen.insert(task.clone(), before.settle(measured));
+                let settled = load.get(task).map_or(measured, |before| before.settle(measured));
+                seen.insert(task.clone(), settled);
             }
         }
         *load = seen;

@@ -29,8 +29,9 @@ impl Load {
         self.0
     }
 
-    /// Keeps what was used before unless the new measurement differs by more than a quarter: rates that waver move nothing.
+    /// Keeps what was used before unless the new measurement differs by more than a quarter, and then goes half the way: neither
+    /// rates that waver nor a single burst move anything to and fro.
     pub fn settle(self, measured: Self) -> Self {
-        if self.0.abs_diff(measured.0) > self.0 / 4 { measured } else { self }
+        if self.0.abs_diff(measured.0) > self.0 / 4 { Self(self.0.midpoint(measured.0)) } else { self }
     }
 }
