@@ -50,7 +50,7 @@ impl TraceService for Collector {
                 name: span.name,
                 service: service.clone(),
             });
-            self.0.lock().unwrap().extend(spans);
+            self.0.lock().expect("nobody panics while holding the spans").extend(spans);
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
@@ -77,9 +77,11 @@ impl Collector {
 
     /// The ancestors of a span, itself first.
     fn lineage(&self, leaf: &Span) -> Vec<Span> {
-        let spans = self.0.lock().unwrap();
+        let spans = self.0.lock().expect("nobody panics while holding the spans");
         let mut lineage = vec![leaf.clone()];
-        while let Some(parent) = spans.iter().find(|span| span.id == lineage.last().unwrap().parent) {
+        while let Some(parent) =
+            spans.iter().find(|span| span.id == lineage.last().expect("it has a leaf").parent)
+        {
             lineage.push(parent.clone());
         }
         lineage
@@ -106,11 +108,19 @@ fn a_collector_sees_one_trace_from_the_command_line_to_the_worker() -> Result<()
     assert!(!said.status.success(), "a cluster that can't be reached is an error");
 
     let lineage = wait_until(SENT, "the worker's span and all that it comes from", || {
-        let leaf = collector.0.lock().unwrap().iter().find(|span| span.name == "query").cloned();
+        let leaf = collector
+            .0
+            .lock()
+            .expect("nobody panics while holding the spans")
+            .iter()
+            .find(|span| span.name == "query")
+            .cloned();
         let lineage = leaf.map(|leaf| collector.lineage(&leaf)).unwrap_or_default();
         Ok((lineage.len() >= 3).then_some(lineage))
     })
-    .with_context(|| format!("the collector has {:?}", collector.0.lock().unwrap()))?;
+    .with_context(|| {
+        format!("the collector has {:?}", collector.0.lock().expect("nobody panics while holding the spans"))
+    })?;
     let services: Vec<&str> = lineage.iter().map(|span| span.service.as_str()).collect();
     assert_eq!(services, ["twinlog-worker", "twinlog-controller", "twinlog"], "{lineage:?}");
     assert_eq!(lineage[1].name, "twinlog.v1.ClusterService/TestCluster");
