@@ -5,6 +5,7 @@
 mod backend;
 mod embedded;
 mod etcd;
+mod etcd_members;
 mod etcd_process;
 mod suite;
 
