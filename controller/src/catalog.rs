@@ -10,6 +10,7 @@ mod mask;
 mod mirror;
 pub mod overlap;
 mod request;
+mod sample;
 mod stored;
 
 use std::sync::Arc;

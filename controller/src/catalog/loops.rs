@@ -5,8 +5,6 @@
 //! from hop to hop with the very rules that workers select and rename by: names that surveys have found, and for topics
 //! that nobody has seen yet, names made from the patterns.
 
-mod sample;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -15,6 +13,7 @@ use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
+use super::sample;
 use crate::state::State;
 
 /// Hops that are followed at most from one name, and for one answer: some tens of milliseconds.

@@ -4,6 +4,7 @@ use twinlog_proto::id::MirrorId;
 use twinlog_proto::model;
 use twinlog_proto::v1;
 
+use super::sample;
 use crate::state::State;
 
 /// Another mirror that writes a topic which the candidate would write too.
@@ -36,7 +37,7 @@ impl Overlap {
     }
 }
 
-/// Overlaps with what the other mirrors were found to copy; at most one for each of them.
+/// Overlaps with what the other mirrors were found to copy, or would copy by their patterns; at most one for each of them.
 pub fn find(candidate: &model::Mirror, state: &State) -> Vec<Overlap> {
     let others = state
         .mirrors
@@ -44,17 +45,25 @@ pub fn find(candidate: &model::Mirror, state: &State) -> Vec<Overlap> {
         .filter(|(id, other)| **id != candidate.id && other.model.target == candidate.target);
     others
         .filter_map(|(id, other)| {
-            let topics = &state.inventories.get(id)?.inventory.topics;
-            let shared = topics
-                .iter()
-                .find(|topic| topic.blocked.is_none() && writes(candidate, &topic.target_topic))?;
-            Some(Overlap {
-                mirror: id.clone(),
-                target_topic: shared.target_topic.clone(),
-                same_source: other.model.source == candidate.source,
-            })
+            let same_source = other.model.source == candidate.source;
+            let found = state.inventories.get(id).into_iter().flat_map(|stored| &stored.inventory.topics);
+            let copied =
+                found.filter(|topic| topic.blocked.is_none()).map(|topic| topic.target_topic.clone());
+            // Of two sources only topics that are there can be told to meet.
+            let expected = same_source.then(|| expected(candidate, &other.model)).into_iter().flatten();
+            let target_topic = copied.chain(expected).find(|topic| writes(candidate, topic))?;
+            Some(Overlap { mirror: id.clone(), target_topic, same_source })
         })
         .collect()
+}
+
+/// Topics that the other mirror would write if there were such names as the patterns of both are made for.
+fn expected<'a>(
+    candidate: &'a model::Mirror,
+    other: &'a model::Mirror,
+) -> impl Iterator<Item = String> + use<'a> {
+    let names = sample::names(candidate).into_iter().chain(sample::names(other));
+    names.filter(|name| other.selects(name)).filter_map(|name| other.policy.remote_topic(&name))
 }
 
 /// Heartbeats are left out: every mirror of a flow carries them, and a reader wants only the latest.

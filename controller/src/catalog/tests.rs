@@ -264,6 +264,11 @@ async fn validation_alone_writes_nothing() {
 async fn a_second_mirror_must_not_write_the_same_topics_from_the_same_source() {
     let (catalog, _folder, mirror) = with_mirror().await;
     let store = catalog.store.clone();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let cache = crate::state::Cache::start(store.clone(), stop.clone()).await.unwrap();
+    let early = catalog.create_mirror(create_mirror("early"), &cache.snapshot()).await.unwrap_err();
+    expect(&early, Reason::TARGET_OVERLAP, "a.orders");
+
     let found = |topic: &str, target: &str| v1::InventoryTopic {
         source_topic: topic.to_owned(),
         target_topic: target.to_owned(),
@@ -276,9 +281,7 @@ async fn a_second_mirror_must_not_write_the_same_topics_from_the_same_source() {
     let id = twinlog_proto::id::MirrorId::from_name(&mirror.name).unwrap();
     let write = crate::store::Write::put(crate::keys::inventory(&id), crate::inventory::encode(&inventory));
     store.commit(Transaction { guards: vec![], writes: vec![write] }).await.unwrap();
-    let stop = tokio_util::sync::CancellationToken::new();
     let cache = crate::state::Cache::start(store, stop.clone()).await.unwrap();
-
     let status = catalog.create_mirror(create_mirror("again"), &cache.snapshot()).await.unwrap_err();
     expect(&status, Reason::TARGET_OVERLAP, "a.orders");
     let mut other = create_mirror("payments");
