@@ -14,18 +14,21 @@ pub struct Overlap {
     pub target_topic: String,
     /// From the same source: every record would be there twice. Otherwise two sources would share the topic.
     pub same_source: bool,
+    /// A survey has found the topic; otherwise it is only what both mirrors' patterns name.
+    pub found: bool,
 }
 
 impl Overlap {
     pub fn message(&self) -> String {
-        let Self { mirror, target_topic, same_source } = self;
+        let Self { mirror, target_topic, same_source, found } = self;
+        let writes = if *found { "already writes" } else { "would also write topics such as" };
         let consequence = if *same_source {
             "every record would arrive twice"
         } else {
             "the records of two sources would mix if this source has such a topic"
         };
         format!(
-            "mirror {mirror} already writes {target_topic} on the same target, so {consequence}; exclude the topic from one of them"
+            "mirror {mirror} {writes} {target_topic} on the same target, so {consequence}; exclude the topic from one of them"
         )
     }
 
@@ -48,11 +51,12 @@ pub fn find(candidate: &model::Mirror, state: &State) -> Vec<Overlap> {
             let same_source = other.model.source == candidate.source;
             let found = state.inventories.get(id).into_iter().flat_map(|stored| &stored.inventory.topics);
             let copied =
-                found.filter(|topic| topic.blocked.is_none()).map(|topic| topic.target_topic.clone());
+                found.filter(|topic| topic.blocked.is_none()).map(|topic| (topic.target_topic.clone(), true));
             // Of two sources only topics that are there can be told to meet.
             let expected = same_source.then(|| expected(candidate, &other.model)).into_iter().flatten();
-            let target_topic = copied.chain(expected).find(|topic| writes(candidate, topic))?;
-            Some(Overlap { mirror: id.clone(), target_topic, same_source })
+            let expected = expected.map(|topic| (topic, false));
+            let (target_topic, found) = copied.chain(expected).find(|(topic, _)| writes(candidate, topic))?;
+            Some(Overlap { mirror: id.clone(), target_topic, same_source, found })
         })
         .collect()
 }
