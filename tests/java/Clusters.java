@@ -53,6 +53,7 @@ final class Clusters {
             case "group_offsets": return groupOffsets(admin, r);
             case "all_group_offsets": return allGroupOffsets(admin, r);
             case "delete_group": admin.deleteConsumerGroups(List.of(r.get("group").asText())).all().get(); return true;
+            case "share_group": return shareGroup(r);
             case "scram_user": return scramUser(admin, r);
             case "acl": return acl(admin, r);
             case "acls": return acls(admin);
@@ -206,6 +207,19 @@ final class Clusters {
             admin.listConsumerGroupOffsets(wanted).all().get().forEach((group, offsets) -> result.put(group, list(offsets)));
         }
         return result;
+    }
+
+    /** Makes a share group (KIP-932) that has read a little of "topic". */
+    private static Object shareGroup(JsonNode r) throws Exception {
+        Properties p = new Properties();
+        p.put("bootstrap.servers", r.get("bootstrap").asText());
+        p.put("group.id", r.get("group").asText());
+        var bytes = new org.apache.kafka.common.serialization.ByteArrayDeserializer();
+        try (var consumer = new org.apache.kafka.clients.consumer.KafkaShareConsumer<>(p, bytes, bytes)) {
+            consumer.subscribe(List.of(topic(r)));
+            consumer.poll(java.time.Duration.ofSeconds(2));
+        }
+        return true;
     }
 
     private static Object scramUser(Admin admin, JsonNode r) throws Exception {

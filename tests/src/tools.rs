@@ -268,6 +268,11 @@ impl Tools {
         Ok(serde_json::from_value(self.on(kafka, "groups", json!({}))?)?)
     }
 
+    /// Makes a share group that has read a little of a topic (Kafka 4.2 and later).
+    pub fn share_group(&self, kafka: &Kafka, group: &str, topic: &str) -> Result<()> {
+        self.on(kafka, "share_group", json!({"group": group, "topic": topic})).map(drop)
+    }
+
     /// What MirrorMaker 2's own client library sees on a target, of the flow from cluster `alias` and of `group`.
     pub fn mirror_client(&self, kafka: &Kafka, alias: &str, group: &str) -> Result<MirrorView> {
         let request = json!({"alias": alias, "group": group});

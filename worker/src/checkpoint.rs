@@ -3,7 +3,8 @@
 //!
 //! Promises: an offset that can't be translated exactly is not written; a committed offset on the target never goes
 //! backwards and is never written for a group that is used there or whose state isn't known; nothing is ever deleted.
-//! A group that the source doesn't list (it may still be loading) is simply not touched.
+//! A checkpoint goes back only when the group did so on the source. A group that the source doesn't list (it may still be
+//! loading) is simply not touched.
 
 mod decide;
 mod history;
@@ -17,15 +18,18 @@ use std::time::SystemTime;
 use tokio::time::{Instant, MissedTickBehavior};
 use twinlog_proto::id::{SourceOffset, stable_hash};
 use twinlog_proto::model::Mirror;
+use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
 use crate::assignments::Shard;
-use crate::board::{StatusCell, TaskStatus};
-use crate::kafka::{CommittedOffset, GroupListing, GroupType, KafkaError};
+use crate::board::{StatusCell, TaskStatus, state_of};
+use crate::cause::Cause;
+use crate::kafka::{GroupListing, KafkaError};
 use crate::lane::Translator;
 use crate::metrics;
 use crate::mm2::CheckpointKey;
 use crate::supervisor::Ends;
+use crate::survey::internal;
 
 use decide::{GroupOffsets, Previous, Translated};
 use writer::Writer;
@@ -44,9 +48,12 @@ pub async fn run(shard: Shard, mirror: Arc<Mirror>, ends: Ends, status: &StatusC
         let result = task.round().await;
         metrics::checkpoint_round(&task.mirror.id, begin.elapsed(), result.as_ref().err().map(|e| e.reason));
         match result {
-            Ok(groups) => {
+            Ok(Round { groups, unwritten }) => {
                 metrics::checkpoint_groups(&task.mirror.id, shard.index, &groups);
-                status.set(TaskStatus { groups, ..TaskStatus::new(v1::State::Active, None) });
+                let state = unwritten.as_ref().map_or(v1::State::Active, state_of);
+                let blind = task.ready.as_ref().and_then(|ready| ready.records.as_ref()?.blind.clone());
+                let cause = unwritten.map(Cause::from).or(blind);
+                status.set(TaskStatus { groups, ..TaskStatus::new(state, cause) });
             }
             Err(error) => {
                 tracing::warn!(mirror = %task.mirror.id, shard = shard.index, reason = %error.reason, error = %error,
@@ -70,14 +77,32 @@ struct Checkpoints {
 /// What a round needs besides the clusters.
 struct Ready {
     translator: Arc<Translator>,
+    /// Opened by the first round that can.
+    records: Option<Records>,
+}
+
+/// What came of a round.
+struct Round {
+    groups: Vec<v1::GroupStatus>,
+    /// Why checkpoint records could not be written.
+    unwritten: Option<KafkaError>,
+}
+
+/// The checkpoints topic.
+struct Records {
     writer: Writer,
     /// The last checkpoint per group and target partition.
     previous: HashMap<CheckpointKey, Previous>,
+    /// Why it isn't known what was written before this task started.
+    blind: Option<Cause>,
 }
 
 impl Checkpoints {
-    async fn round(&mut self) -> Result<Vec<v1::GroupStatus>, KafkaError> {
-        let groups = self.groups().await?;
+    async fn round(&mut self) -> Result<Round, KafkaError> {
+        if !self.mirror.checkpoints && !self.mirror.sync_group_offsets {
+            return Ok(Round { groups: Vec::new(), unwritten: None });
+        }
+        let Groups { translated: groups, others } = self.groups().await?;
         let fetched_at = SystemTime::now();
         let committed = self.committed(&groups).await?;
         let mut ready = match self.ready.take() {
@@ -86,17 +111,29 @@ impl Checkpoints {
         };
         let result = self.translate_and_write(&mut ready, committed, fetched_at).await;
         self.ready = Some(ready);
-        result
+        let mut round = result?;
+        round.groups.extend(others);
+        Ok(round)
     }
 
     async fn open(&self) -> Result<Ready, KafkaError> {
         let (mirror, ends) = (&self.mirror, &self.ends);
         let translator = Translator::open(mirror.clone(), ends.source.clone(), ends.target.clone()).await?;
-        let topic = mirror.policy.checkpoints_topic();
-        ends.target.client.ensure_topic(&crate::survey::internal::compacted(mirror, topic.clone())).await?;
-        let previous = history::read(&ends.target, &topic, |group| self.is_ours(group)).await?;
-        let writer = Writer::new(&ends.target, topic);
-        Ok(Ready { translator, writer, previous })
+        Ok(Ready { translator, records: None })
+    }
+
+    async fn open_records(&self) -> Result<Records, KafkaError> {
+        let target = &self.ends.target;
+        let topic = internal::checkpoints(&self.mirror);
+        internal::ensure_topic(&target.client, &topic).await?;
+        let read = history::read(target, &topic.name, |group| self.is_ours(group)).await;
+        let (previous, blind) = match read {
+            Ok(previous) => (previous, None),
+            // Writing everything once more does no harm, and offsets of groups can be synced without it.
+            Err(error) if error.reason == Reason::MISSING_PERMISSION => (HashMap::new(), Some(error.into())),
+            Err(error) => return Err(error),
+        };
+        Ok(Records { writer: Writer::new(target, topic.name), previous, blind })
     }
 
     fn is_ours(&self, group: &str) -> bool {
@@ -104,14 +141,20 @@ impl Checkpoints {
     }
 
     /// Groups of this shard that the mirror selects: those listed now, and those known from before.
-    async fn groups(&self) -> Result<BTreeSet<String>, KafkaError> {
+    async fn groups(&self) -> Result<Groups, KafkaError> {
         let listed = self.ends.source.client.list_groups().await?;
-        let selected = listed
-            .into_iter()
-            .filter(|group| consumes(group) && self.mirror.groups.matches(&group.group))
-            .map(|group| group.group)
-            .filter(|group| self.is_ours(group));
-        Ok(selected.chain(self.known.iter().cloned()).collect())
+        let mut groups = Groups { translated: self.known.clone(), others: Vec::new() };
+        let selected =
+            |group: &GroupListing| self.is_ours(&group.group) && self.mirror.groups.matches(&group.group);
+        for group in listed.into_iter().filter(selected) {
+            match decide::not_translated(&group) {
+                None => {
+                    groups.translated.insert(group.group);
+                }
+                Some(status) => groups.others.push(status),
+            }
+        }
+        Ok(groups)
     }
 
     /// What each group has committed for topics of this mirror. A group with nothing is left out, and no longer known.
@@ -123,7 +166,7 @@ impl Checkpoints {
             let fetched: BTreeMap<_, _> =
                 self.ends.source.client.fetch_offsets(batch).await?.into_iter().collect();
             for (group, result) in fetched {
-                let offsets = result.map(|offsets| self.of_mirror(offsets));
+                let offsets = result.map(|offsets| decide::of_mirror(&self.mirror, offsets));
                 if offsets.as_ref().is_ok_and(Vec::is_empty) {
                     continue;
                 }
@@ -134,21 +177,12 @@ impl Checkpoints {
         Ok(all)
     }
 
-    fn of_mirror(&self, offsets: Vec<CommittedOffset>) -> Vec<CommittedOffset> {
-        let ours = |o: &CommittedOffset| {
-            o.offset >= 0
-                && self.mirror.selects(&o.topic)
-                && self.mirror.policy.remote_topic(&o.topic).is_some()
-        };
-        offsets.into_iter().filter(ours).collect()
-    }
-
     async fn translate_and_write(
         &self,
         ready: &mut Ready,
         committed: Vec<GroupOffsets>,
         fetched_at: SystemTime,
-    ) -> Result<Vec<v1::GroupStatus>, KafkaError> {
+    ) -> Result<Round, KafkaError> {
         ready.translator.refresh().await?;
         let wanted: Vec<(String, i32, SourceOffset)> = committed
             .iter()
@@ -157,13 +191,15 @@ impl Checkpoints {
             .collect();
         let translations = ready.translator.translate(&wanted).await;
         let translated = decide::assemble(&self.mirror, committed, translations);
-        self.write(ready, &translated, fetched_at).await?;
+        // Each works without the other: a topic that can't be written to keeps no group from being synced.
+        let written = self.write(ready, &translated, fetched_at).await;
         let states = if self.mirror.sync_group_offsets {
             sync::sync(&self.ends.target.client, &translated).await?
         } else {
             HashMap::new()
         };
-        Ok(translated.iter().map(|group| decide::status(group, states.get(&group.group))).collect())
+        let groups = translated.iter().map(|group| decide::status(group, states.get(&group.group))).collect();
+        Ok(Round { groups, unwritten: written.err() })
     }
 
     /// Writes what is more recent than what was written before, and remembers it once it is acknowledged.
@@ -173,26 +209,34 @@ impl Checkpoints {
         translated: &[Translated],
         fetched_at: SystemTime,
     ) -> Result<(), KafkaError> {
+        if !self.mirror.checkpoints {
+            return Ok(());
+        }
+        let records = match &mut ready.records {
+            Some(records) => records,
+            closed => closed.insert(self.open_records().await?),
+        };
         let due: Vec<_> = translated
             .iter()
             .flat_map(|group| &group.checkpoints)
             .filter(|checkpoint| {
-                decide::is_more_recent(ready.previous.get(&checkpoint.key).copied(), checkpoint)
+                decide::is_more_recent(records.previous.get(&checkpoint.key).copied(), checkpoint)
             })
             .cloned()
             .collect();
-        ready.writer.write(&due, fetched_at).await?;
-        metrics::checkpoint_records(&self.mirror.id, due.len());
+        records.writer.write(&due, fetched_at).await?;
+        metrics::checkpoint_records(&self.mirror, due.len(), fetched_at.elapsed().unwrap_or_default());
         for checkpoint in due {
             let previous = Previous { upstream: checkpoint.upstream, downstream: checkpoint.downstream };
-            ready.previous.insert(checkpoint.key, previous);
+            records.previous.insert(checkpoint.key, previous);
         }
         Ok(())
     }
 }
 
-/// Share and streams groups keep their positions elsewhere. A group that only commits offsets has no protocol type.
-fn consumes(group: &GroupListing) -> bool {
-    matches!(group.protocol_type.as_str(), "" | "consumer")
-        && !matches!(group.group_type, GroupType::Share | GroupType::Streams)
+/// What the mirror selects of a shard's groups.
+struct Groups {
+    translated: BTreeSet<String>,
+    /// Groups whose positions are not committed offsets, with why they are left out.
+    others: Vec<v1::GroupStatus>,
 }

@@ -11,14 +11,13 @@
 //!
 //! Both carry the key (source, target): it names the flow that emits, so several flows share a topic and compaction keeps one
 //! record of each. A mirror's principal often may not write to the source. Then the second one is left out, which the task's
-//! status says; nothing else depends on it.
+//! status says; nothing else depends on it. `heartbeats.on_source = false` leaves it out silently.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use tokio::time::MissedTickBehavior;
 use twinlog_proto::model::Mirror;
-use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
 use crate::board::{StatusCell, TaskStatus, state_of};
@@ -29,10 +28,10 @@ use crate::metrics;
 use crate::mm2;
 use crate::produce::{Producer, Record, millis};
 use crate::supervisor::Ends;
-use crate::survey::internal::{HEARTBEATS, compacted};
+use crate::survey::internal::{self, HEARTBEATS};
 
-/// Beats between two tries to write where it isn't permitted.
-const DENIED_PAUSE_BEATS: u32 = 300;
+/// Beats between two tries where it can't succeed unless somebody acts: a permission, a replication factor.
+const REFUSED_PAUSE_BEATS: u32 = 30;
 
 /// Emits until it is dropped.
 pub async fn run(mirror: Arc<Mirror>, ends: Ends, status: &StatusCell) {
@@ -46,10 +45,13 @@ pub async fn run(mirror: Arc<Mirror>, ends: Ends, status: &StatusCell) {
     };
     // Each at its own pace: a source that hangs delays no beat on the target.
     let (target, source) = (Side::new("target", ends.target), Side::new("source", ends.source));
-    tokio::join!(
-        target.run(&mirror, &key, |result| said(&|last| last.0 = result.clone().err())),
-        source.run(&mirror, &key, |result| said(&|last| last.1 = result.clone().err())),
-    );
+    let on_target = target.run(&mirror, &key, |result| said(&|last| last.0 = result.clone().err()));
+    if mirror.heartbeats_on_source {
+        let on_source = source.run(&mirror, &key, |result| said(&|last| last.1 = result.clone().err()));
+        tokio::join!(on_target, on_source);
+    } else {
+        on_target.await;
+    }
 }
 
 /// Why the last beat failed, on the target and on the source.
@@ -74,13 +76,13 @@ struct Side {
     producer: Producer,
     /// The topic is there.
     ready: bool,
-    denied: Option<(KafkaError, u32)>,
+    refused: Option<(KafkaError, u32)>,
 }
 
 impl Side {
     fn new(name: &'static str, cluster: Arc<ClusterHandle>) -> Self {
         let producer = Producer::new(&cluster);
-        Self { name, cluster, producer, ready: false, denied: None }
+        Self { name, cluster, producer, ready: false, refused: None }
     }
 
     async fn run(mut self, mirror: &Mirror, key: &[u8], said: impl Fn(Result<(), KafkaError>)) {
@@ -90,7 +92,7 @@ impl Side {
             ticks.tick().await;
             let now = millis(SystemTime::now());
             let record = Record { key: key.to_vec(), value: mm2::heartbeat_value(now), timestamp_ms: now };
-            said(self.beat_if_permitted(mirror, &record).await);
+            said(self.beat_unless_refused(mirror, &record).await);
         }
     }
 
@@ -104,17 +106,17 @@ impl Side {
         result
     }
 
-    /// Doesn't ask again at every beat where it isn't permitted.
-    async fn beat_if_permitted(&mut self, mirror: &Mirror, record: &Record) -> Result<(), KafkaError> {
-        if let Some((error, beats)) = &mut self.denied {
+    /// Doesn't ask again at every beat where it was refused.
+    async fn beat_unless_refused(&mut self, mirror: &Mirror, record: &Record) -> Result<(), KafkaError> {
+        if let Some((error, beats)) = &mut self.refused {
             *beats += 1;
-            if *beats < DENIED_PAUSE_BEATS {
+            if *beats < REFUSED_PAUSE_BEATS {
                 return Err(error.clone());
             }
         }
         let result = self.beat(mirror, record).await;
-        self.denied = match &result {
-            Err(error) if error.reason == Reason::MISSING_PERMISSION => Some((error.clone(), 0)),
+        self.refused = match &result {
+            Err(error) if !error.retriable => Some((error.clone(), 0)),
             _ => None,
         };
         result
@@ -122,7 +124,7 @@ impl Side {
 
     async fn try_beat(&mut self, mirror: &Mirror, record: &Record) -> Result<(), KafkaError> {
         if !self.ready {
-            self.cluster.client.ensure_topic(&compacted(mirror, HEARTBEATS.to_owned())).await?;
+            internal::ensure_topic(&self.cluster.client, &internal::heartbeats(mirror)).await?;
             self.ready = true;
         }
         self.producer.send_all(HEARTBEATS, 0, std::slice::from_ref(record)).await

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use twinlog_proto::id::{MirrorId, TaskName};
+use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
@@ -37,6 +38,7 @@ const DRIFT_MENDED: &str = "twinlog_drift_mended_total";
 const CHECKPOINT: &str = "twinlog_checkpoint_seconds";
 const CHECKPOINT_FAILURES: &str = "twinlog_checkpoint_failures_total";
 const CHECKPOINT_RECORDS: &str = "twinlog_checkpoint_records_total";
+const CHECKPOINT_LATENCY: &str = "twinlog_checkpoint_latency_seconds";
 const CHECKPOINT_GROUPS: &str = "twinlog_checkpoint_groups";
 const HEARTBEATS: &str = "twinlog_heartbeats_total";
 const HEARTBEAT_FAILURES: &str = "twinlog_heartbeat_failures_total";
@@ -69,6 +71,10 @@ pub(crate) fn describe() {
     describe_histogram!(CHECKPOINT, "Duration of one round over the groups of a shard, seconds");
     describe_counter!(CHECKPOINT_FAILURES, "Rounds that failed, by reason");
     describe_counter!(CHECKPOINT_RECORDS, "Checkpoint records written");
+    describe_histogram!(
+        CHECKPOINT_LATENCY,
+        "From reading groups' offsets to the acknowledgement of their checkpoints, seconds"
+    );
     describe_gauge!(CHECKPOINT_GROUPS, "Consumer groups, by shard and state");
     describe_counter!(HEARTBEATS, "Heartbeats acknowledged, by side");
     describe_counter!(HEARTBEAT_FAILURES, "Heartbeats not acknowledged, by side");
@@ -123,8 +129,14 @@ pub(crate) fn checkpoint_round(mirror: &MirrorId, took: Duration, failed: Option
     }
 }
 
-pub(crate) fn checkpoint_records(mirror: &MirrorId, count: usize) {
-    counter!(CHECKPOINT_RECORDS, "mirror" => mirror.to_string()).increment(count as u64);
+/// Checkpoint records were acknowledged, this long after the groups' offsets had been fetched.
+pub(crate) fn checkpoint_records(mirror: &Mirror, count: usize, latency: Duration) {
+    counter!(CHECKPOINT_RECORDS, "mirror" => mirror.id.to_string()).increment(count as u64);
+    if count > 0 {
+        histogram!(CHECKPOINT_LATENCY, "mirror" => mirror.id.to_string(),
+            "source" => mirror.source.to_string(), "target" => mirror.target.to_string())
+        .record(latency);
+    }
 }
 
 pub(crate) fn checkpoint_groups(mirror: &MirrorId, shard: u32, groups: &[v1::GroupStatus]) {

@@ -2,8 +2,10 @@
 //! have around MirrorMaker. Twinlog itself translates by its own offset map, which is exact.
 //!
 //! Record format (mirrormaker2 reference 3.1): key topic STRING and partition INT32, value upstream INT64 and downstream INT64,
-//! no version. Per partition they only grow. Lanes hand them to one writer per cluster through a bounded queue; what doesn't fit,
-//! or can't be written, is left out: a newer one follows.
+//! no version. Which pairs are told is MM2's rule (`rule`). Lanes hand them to one writer per cluster through a bounded queue;
+//! what doesn't fit waits, where a newer one replaces it; what can't be written is left out.
+
+mod rule;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -16,6 +18,9 @@ use crate::cluster::ClusterHandle;
 use crate::kafka::{KafkaError, NewTopic};
 use crate::produce::{Producer, Record};
 use crate::progress::millis;
+use crate::survey::internal;
+
+pub(crate) use rule::SyncRule;
 
 /// Syncs that wait for the writer, all lanes of the worker to one cluster.
 const QUEUE: usize = 4096;
@@ -48,22 +53,16 @@ fn encode_key(topic: &str, partition: i32) -> Option<Vec<u8>> {
 
 /// A sync on its way to the writer.
 struct Wanted {
-    topic: Arc<SyncTopic>,
+    topic: Arc<NewTopic>,
     source_topic: Arc<str>,
     partition: i32,
     sync: OffsetSync,
 }
 
-/// The topic that a mirror's syncs go to.
-struct SyncTopic {
-    name: String,
-    replication_factor: i16,
-}
-
 /// Where one lane's syncs go.
 pub(crate) struct SyncSender {
     queue: mpsc::Sender<Wanted>,
-    topic: Arc<SyncTopic>,
+    topic: Arc<NewTopic>,
     source_topic: Arc<str>,
 }
 
@@ -75,22 +74,15 @@ impl SyncSender {
         source: &ClusterHandle,
         target: &ClusterHandle,
     ) -> Option<Self> {
-        // As MM2 names it: after the cluster at the other end.
-        let (home, alias) = match mirror.offset_syncs {
-            OffsetSyncLocation::Disabled => return None,
-            OffsetSyncLocation::Target => (target, mirror.source.as_str()),
-            OffsetSyncLocation::Source => (source, mirror.target.as_str()),
-        };
-        let name = mirror.policy.offset_syncs_topic(alias);
-        let topic = SyncTopic { name, replication_factor: mirror.replication_factor };
+        let topic = internal::offset_syncs(mirror)?;
+        let home = if mirror.offset_syncs == OffsetSyncLocation::Source { source } else { target };
         Some(Self { queue: home.sync_queue(), topic: Arc::new(topic), source_topic: source_topic.into() })
     }
 
-    pub(crate) fn send(&self, partition: i32, sync: OffsetSync) {
+    /// False where the writer has more to do than it may hold: the sync, or a newer one, is to be sent later.
+    pub(crate) fn send(&self, partition: i32, sync: OffsetSync) -> bool {
         let (topic, source_topic) = (self.topic.clone(), self.source_topic.clone());
-        if self.queue.try_send(Wanted { topic, source_topic, partition, sync }).is_err() {
-            metrics::counter!("twinlog_offset_syncs_dropped_total").increment(1);
-        }
+        self.queue.try_send(Wanted { topic, source_topic, partition, sync }).is_ok()
     }
 }
 
@@ -141,22 +133,19 @@ async fn write_batch(
     }
     let (producer, known) = open.as_mut().expect("was just opened");
     let now = millis(SystemTime::now());
-    let mut by_topic: BTreeMap<String, (i16, Vec<Record>)> = BTreeMap::new();
+    let mut by_topic: BTreeMap<&str, (&NewTopic, Vec<Record>)> = BTreeMap::new();
     for wanted in batch {
         let Some(key) = encode_key(&wanted.source_topic, wanted.partition) else { continue };
         let record = Record { key, value: wanted.sync.encode(), timestamp_ms: now };
-        let topic = by_topic.entry(wanted.topic.name.clone()).or_default();
-        topic.0 = wanted.topic.replication_factor;
-        topic.1.push(record);
+        let of_topic = by_topic.entry(&wanted.topic.name).or_insert_with(|| (&*wanted.topic, Vec::new()));
+        of_topic.1.push(record);
     }
-    for (name, (replication_factor, records)) in by_topic {
-        if !known.contains(&name) {
-            let configs = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
-            let topic = NewTopic { name: name.clone(), partitions: 1, replication_factor, configs };
-            cluster.client.ensure_topic(&topic).await?;
-            known.insert(name.clone());
+    for (name, (topic, records)) in by_topic {
+        if !known.contains(name) {
+            internal::ensure_topic(&cluster.client, topic).await?;
+            known.insert(name.to_owned());
         }
-        producer.send_all(&name, 0, &records).await?;
+        producer.send_all(name, 0, &records).await?;
     }
     Ok(())
 }
@@ -165,8 +154,9 @@ async fn write_batch(
 mod tests {
     use super::*;
 
+    /// H3: the bytes that Kafka's own serde writes.
     #[test]
-    fn a_sync_has_mm2s_bytes() {
+    fn h3_a_sync_has_mm2s_bytes() {
         let key = [&[0, 7][..], b"topic-1", &[0, 0, 0, 2]].concat();
         assert_eq!(encode_key("topic-1", 2), Some(key));
         let value = OffsetSync { upstream: 3, downstream: 4 }.encode();

@@ -80,7 +80,7 @@ pub async fn run(epoch: Epoch, mirror: Arc<Mirror>, ends: Ends, status: &StatusC
 struct Survey {
     mirror: Arc<Mirror>,
     ends: Ends,
-    internal_topics_ready: bool,
+    internal: internal::Internal,
     /// The last complete inventory; its topics stand in while a round fails.
     known: v1::Inventory,
     /// max.message.bytes per target topic, and when it was read.
@@ -97,7 +97,7 @@ impl Survey {
         Self {
             mirror,
             ends,
-            internal_topics_ready: false,
+            internal: internal::Internal::default(),
             known: v1::Inventory::default(),
             limits: HashMap::new(),
             groups: 0,
@@ -141,10 +141,7 @@ impl Survey {
         if look.same_cluster() {
             return Ok(self.blocked_inventory(&look));
         }
-        if !self.internal_topics_ready {
-            internal::ensure(&mirror, &ends).await?;
-            self.internal_topics_ready = true;
-        }
+        self.internal.ensure(&mirror, &ends).await?;
         apply::apply(&mirror, &ends.source.client, &ends.target.client, &mut look.decisions).await?;
         self.copied = drift::pairs(&look.decisions);
         self.refresh_limits(&look.decisions).await?;
@@ -176,7 +173,7 @@ impl Survey {
         v1::Inventory {
             topics,
             blocked: None,
-            warnings: look.warnings(&self.mirror),
+            warnings: [&look.warnings(&self.mirror), self.internal.warnings()].concat(),
             groups: self.groups,
             source_kafka_cluster_id: look.source_cluster_id.clone(),
             target_kafka_cluster_id: look.target_cluster_id.clone(),

@@ -6,7 +6,7 @@ use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::model::Mirror;
 use twinlog_proto::v1;
 
-use crate::kafka::{CommittedOffset, GroupState, KafkaError};
+use crate::kafka::{CommittedOffset, GroupDescription, GroupListing, GroupState, GroupType, KafkaError};
 use crate::lane::Translation;
 use crate::mm2::{Checkpoint, CheckpointKey};
 
@@ -47,6 +47,35 @@ pub(super) enum Synced {
     /// This many partitions were further on the target and were left alone.
     Ahead(usize),
     Failed(String),
+}
+
+/// Why a selected group is left out; `None` where its position is its committed offsets. A group that only commits offsets has no
+/// protocol type.
+pub(super) fn not_translated(group: &GroupListing) -> Option<v1::GroupStatus> {
+    let message = match (group.group_type, group.protocol_type.as_str()) {
+        (GroupType::Share, _) => {
+            "a share group: its position is not one offset, so it can't be translated".to_owned()
+        }
+        (GroupType::Streams, _) => {
+            "a streams group: it has state besides its offsets, so it is not moved".to_owned()
+        }
+        (_, "" | "consumer") => return None,
+        (_, other) => format!("its members are not consumers (protocol type {other})"),
+    };
+    Some(v1::GroupStatus {
+        group: group.group.clone(),
+        state: "NOT_SYNCED".to_owned(),
+        message,
+        ..v1::GroupStatus::default()
+    })
+}
+
+/// Committed offsets for topics that the mirror copies.
+pub(super) fn of_mirror(mirror: &Mirror, offsets: Vec<CommittedOffset>) -> Vec<CommittedOffset> {
+    let is_ours = |o: &CommittedOffset| {
+        o.offset >= 0 && mirror.selects(&o.topic) && mirror.policy.remote_topic(&o.topic).is_some()
+    };
+    offsets.into_iter().filter(is_ours).collect()
 }
 
 /// Puts translations, which come in the order of the groups' offsets, back to their groups. Two source partitions that
@@ -117,17 +146,45 @@ pub(super) fn is_more_recent(previous: Option<Previous>, checkpoint: &Checkpoint
     })
 }
 
-/// What to commit on the target for a group with these offsets there, and in how many partitions it is ahead. `on_target`
-/// is a fresh and complete read: a partition that it leaves out has no offset.
+type Described = Result<GroupDescription, KafkaError>;
+type Fetched = Result<Vec<CommittedOffset>, KafkaError>;
+
+/// A group whose offsets on the target may be set: it is known to be idle there. What isn't known is never taken for new.
+pub(super) fn is_idle(described: Option<&Described>) -> bool {
+    described.is_some_and(|d| d.as_ref().is_ok_and(|d| d.state.is_idle()))
+}
+
+/// What to commit on the target for a group, and in how many partitions it is ahead there; or why nothing is committed. `there` is
+/// a fresh and complete read: a partition that it leaves out has no offset.
 pub(super) fn commits(
     checkpoints: &[Checkpoint],
-    on_target: &HashMap<(String, i32), i64>,
-) -> (Vec<CommittedOffset>, usize) {
+    described: Option<Described>,
+    there: Option<Fetched>,
+) -> Result<(Vec<CommittedOffset>, usize), Synced> {
+    let unknown =
+        |what: &str, why: &str| Synced::Failed(format!("its {what} on the target is unknown: {why}"));
+    match described {
+        Some(Ok(description)) if description.state.is_idle() => {}
+        Some(Ok(description)) => return Err(Synced::Active(description.state)),
+        Some(Err(error)) => return Err(unknown("state", &error.message)),
+        None => return Err(unknown("state", "the broker did not describe it")),
+    }
+    match there {
+        Some(Ok(there)) => Ok(forwards(checkpoints, there)),
+        Some(Err(error)) => Err(unknown("position", &error.message)),
+        None => Err(unknown("position", "the broker left it out")),
+    }
+}
+
+fn forwards(checkpoints: &[Checkpoint], there: Vec<CommittedOffset>) -> (Vec<CommittedOffset>, usize) {
+    let there: HashMap<(String, i32), i64> =
+        there.into_iter().map(|o| ((o.topic, o.partition), o.offset)).collect();
     let mut ahead = 0;
     let mut commits = Vec::new();
     for checkpoint in checkpoints {
         let key = (checkpoint.key.target_topic.clone(), checkpoint.key.partition);
-        let there = on_target.get(&key).copied().filter(|offset| *offset >= 0);
+        // Some clients commit -1 for nothing.
+        let there = there.get(&key).copied().filter(|offset| *offset >= 0);
         match there {
             Some(offset) if offset > checkpoint.downstream.0 => ahead += 1,
             Some(offset) if offset == checkpoint.downstream.0 => {}

@@ -48,11 +48,7 @@ pub(super) async fn read(
         deadline = Instant::now() + STALL_TIMEOUT;
         match message {
             Ok(message) => {
-                let (Some(key), Some(value)) = (message.key(), message.payload()) else { continue };
-                if let Some(checkpoint) = Checkpoint::decode(key, value).filter(|c| ours(&c.key.group)) {
-                    let last = Previous { upstream: checkpoint.upstream, downstream: checkpoint.downstream };
-                    previous.insert(checkpoint.key, last);
-                }
+                take_in(&mut previous, message.key(), message.payload(), &ours);
             }
             Err(rdkafka::error::KafkaError::PartitionEOF(_)) => break,
             // Nobody needs the group that librdkafka wants a name for.
@@ -61,6 +57,20 @@ pub(super) async fn read(
         }
     }
     Ok(previous)
+}
+
+/// The last one wins. What is not a checkpoint, or of another shard's group, is left out.
+fn take_in(
+    previous: &mut HashMap<CheckpointKey, Previous>,
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    ours: impl Fn(&str) -> bool,
+) {
+    let (Some(key), Some(value)) = (key, value) else { return };
+    if let Some(checkpoint) = Checkpoint::decode(key, value).filter(|c| ours(&c.key.group)) {
+        let last = Previous { upstream: checkpoint.upstream, downstream: checkpoint.downstream };
+        previous.insert(checkpoint.key, last);
+    }
 }
 
 async fn offset(target: &ClusterHandle, topic: &str, spec: OffsetSpec) -> Result<i64, KafkaError> {
@@ -118,5 +128,33 @@ fn failed(target: &ClusterHandle, topic: &str, error: &rdkafka::error::KafkaErro
             ),
         ),
         _ => KafkaError::retriable(Reason::KAFKA_ERROR, format!("cannot read {topic} on {cluster}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use twinlog_proto::id::{SourceOffset, TargetOffset};
+
+    use super::*;
+
+    /// K8: other groups and malformed records are left out, the last record of a key counts.
+    #[test]
+    fn k8_the_last_checkpoint_of_our_groups_is_remembered() {
+        let mut previous = HashMap::new();
+        let mut read = |group: &str, upstream, downstream, cut: usize| {
+            let key = CheckpointKey { group: group.into(), target_topic: "t".into(), partition: 0 };
+            let (upstream, downstream) = (SourceOffset(upstream), TargetOffset(downstream));
+            let checkpoint = Checkpoint { key, upstream, downstream, metadata: String::new() };
+            let (key, value) = (checkpoint.key.encode().unwrap(), checkpoint.encode_value().unwrap());
+            take_in(&mut previous, Some(&key), Some(&value[..value.len() - cut]), |group| group == "ours");
+            take_in(&mut previous, Some(&key), None, |_| true);
+        };
+        read("ours", 0, 0, 0);
+        read("other", 7, 7, 0);
+        read("ours", 1, 1, 0);
+        read("ours", 9, 9, 3);
+        let last: Vec<_> = previous.into_iter().map(|(key, last)| (key.group, last)).collect();
+        let expected = Previous { upstream: SourceOffset(1), downstream: TargetOffset(1) };
+        assert_eq!(last, [("ours".to_owned(), expected)]);
     }
 }

@@ -103,7 +103,7 @@ fn shapes(mirror: &model::Mirror) -> impl PartialEq {
         mirror.compression,
         mirror.target_latency,
         mirror.gap_policy,
-        mirror.offset_syncs,
+        (mirror.offset_syncs, mirror.offset_lag_max),
         mirror.guarantee,
         mirror.take_over.clone(),
     )

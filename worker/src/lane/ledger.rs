@@ -4,16 +4,19 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use twinlog_proto::id::{SourceOffset, TargetOffset};
+use twinlog_proto::model::DEFAULT_OFFSET_LAG_MAX;
 
 use super::meter::Meter;
 use crate::offset_map::{Chunk, OutOfOrder};
-use crate::offset_syncs::OffsetSync;
+use crate::offset_syncs::{OffsetSync, SyncRule};
 use crate::progress::{PartitionProgress, RangeProgress, chunk_key};
 
 /// Segments an open chunk holds before it is closed: it is rewritten with every commit.
 const MAX_OPEN_SEGMENTS: usize = 128;
 /// Segments of a closed chunk at most.
 const MAX_CLOSED_SEGMENTS: usize = 512;
+/// A pair of offsets that isn't due is told after this all the same (MM2: `offset.flush.interval.ms`, 60 s).
+const SYNC_FLUSH: Duration = Duration::from_secs(1);
 
 /// A run of records that was acknowledged: consecutive on both sides.
 #[derive(Debug, Clone, Copy)]
@@ -54,36 +57,41 @@ pub(crate) struct Account {
     syncs: Syncs,
 }
 
-/// Which pairs of the partition were, and could be, told to MM2's tools.
-#[derive(Debug, Default)]
+/// What MM2's tools are told of the partition.
+#[derive(Debug)]
 struct Syncs {
-    /// The last record that is durably copied.
-    last: Option<OffsetSync>,
-    /// Newest upstream offset that was told, and when.
-    told: Option<(i64, Instant)>,
+    rule: SyncRule,
+    flushed: Option<Instant>,
+    /// Durable and due.
+    ready: Option<OffsetSync>,
 }
 
 impl Account {
-    fn note_durable(&mut self) {
+    fn note_durable(&mut self, now: Instant) {
         self.durable = self.progress.position;
-        let segment = self.progress.chunk.segments().last().filter(|s| s.len > 0);
-        if let Some(segment) = segment {
-            let (upstream, downstream) = (segment.source_end() - 1, segment.target_end() - 1);
-            self.syncs.last = Some(OffsetSync { upstream, downstream });
-        }
+        self.release(now, SYNC_FLUSH);
     }
 
-    /// The newest pair, at most once per `interval`.
-    pub(crate) fn sync(&mut self, now: Instant, interval: Duration) -> Option<OffsetSync> {
-        let last = self.syncs.last?;
-        let is_due = match self.syncs.told {
-            Some((upstream, at)) => last.upstream > upstream && now.duration_since(at) >= interval,
-            None => true,
-        };
-        is_due.then(|| {
-            self.syncs.told = Some((last.upstream, now));
-            last
-        })
+    /// Everything acknowledged is durable: what is due may be told, and from time to time what isn't.
+    fn release(&mut self, now: Instant, flush: Duration) {
+        if self.syncs.flushed.is_none_or(|at| now.duration_since(at) >= flush) {
+            self.syncs.flushed = Some(now);
+            self.syncs.rule.flush();
+        }
+        self.syncs.ready = self.syncs.rule.take().or(self.syncs.ready);
+    }
+
+    /// The pair to be told now. `last`: nothing comes after, so nothing waits.
+    pub(crate) fn sync(&mut self, now: Instant, last: bool) -> Option<OffsetSync> {
+        if self.durable == self.progress.position {
+            self.release(now, if last { Duration::ZERO } else { SYNC_FLUSH });
+        }
+        self.syncs.ready.take()
+    }
+
+    /// The pair could not be handed over: it, or a newer one, is told later.
+    pub(crate) fn not_told(&mut self, sync: OffsetSync) {
+        self.syncs.ready.get_or_insert(sync);
     }
 }
 
@@ -118,12 +126,23 @@ impl Ledger {
                     newest: None,
                     uncommitted: Vec::new(),
                     closed: Vec::new(),
-                    syncs: Syncs::default(),
+                    syncs: Syncs {
+                        rule: SyncRule::new(DEFAULT_OFFSET_LAG_MAX),
+                        flushed: Some(now),
+                        ready: None,
+                    },
                 })
             })
             .collect();
         let resting = std::mem::take(&mut progress.partitions).into_iter().collect();
         Self { head: progress, accounts, resting, dirty: true, until_commit }
+    }
+
+    /// Target offsets between two syncs for MM2's tools.
+    #[must_use]
+    pub(crate) fn with_sync_lag(mut self, lag_max: i64) -> Self {
+        self.accounts.iter_mut().for_each(|account| account.syncs.rule.set_lag_max(lag_max));
+        self
     }
 
     /// A run was acknowledged.
@@ -133,13 +152,15 @@ impl Ledger {
         account.progress.chunk.add(run.source, run.target, count)?;
         account.progress.position = SourceOffset(run.source.0 + count);
         account.progress.leader_epoch = run.leader_epoch;
+        let first = OffsetSync { upstream: run.source.0, downstream: run.target.0 };
+        account.syncs.rule.copied(first, count);
         let now = Instant::now();
         account.meter.copied(now, run.count, run.bytes);
         if self.until_commit {
             account.uncommitted.push((run.fetched, run.count));
         } else {
             account.meter.took(now, now.duration_since(run.fetched), run.count);
-            account.note_durable();
+            account.note_durable(now);
         }
         account.newest = Some((run.timestamp, SystemTime::now()));
         self.dirty = true;
@@ -208,7 +229,7 @@ impl Ledger {
         }
         let now = Instant::now();
         for account in &mut self.accounts {
-            account.note_durable();
+            account.note_durable(now);
             for (fetched, count) in account.uncommitted.drain(..) {
                 let latency: Duration = now.duration_since(fetched);
                 account.meter.took(now, latency, count);
@@ -272,13 +293,17 @@ mod tests {
         ledger.copied(0, &run(0, 0, 3)).unwrap();
         let now = Instant::now();
         assert_eq!(ledger.accounts[0].durable, SourceOffset(0));
-        assert_eq!(ledger.accounts[0].sync(now, Duration::ZERO), None);
+        assert_eq!(ledger.accounts[0].sync(now, true), None);
         ledger.seal(SystemTime::UNIX_EPOCH);
         ledger.committed();
         assert_eq!(ledger.accounts[0].durable, SourceOffset(3));
-        let sync = ledger.accounts[0].sync(now, Duration::ZERO).unwrap();
-        assert_eq!((sync.upstream, sync.downstream), (2, 2));
-        assert_eq!(ledger.accounts[0].sync(now, Duration::ZERO), None, "told once");
+        let first = ledger.accounts[0].sync(now, false).unwrap();
+        assert_eq!((first.upstream, first.downstream), (0, 0));
+        ledger.accounts[0].not_told(first);
+        assert_eq!(ledger.accounts[0].sync(now, false), Some(first), "again, where it could not be told");
+        let last = ledger.accounts[0].sync(now, true).unwrap();
+        assert_eq!((last.upstream, last.downstream), (2, 2), "the last one doesn't wait");
+        assert_eq!(ledger.accounts[0].sync(now, true), None, "told once");
     }
 
     #[test]

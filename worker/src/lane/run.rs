@@ -44,8 +44,6 @@ const MEMORY_WAIT: Duration = Duration::from_secs(1);
 const INIT_STEP: Duration = Duration::from_millis(200);
 /// After this time a coordinator that does not answer is worth a word in the status.
 const INIT_PATIENCE: Duration = Duration::from_secs(3);
-/// A moving partition tells MM2's tools its newest pair of offsets this often.
-const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// A partition that halted or was refused is tried again this often: someone may have changed a topic's settings.
 const RETRY_STOPPED: Duration = Duration::from_secs(30);
 
@@ -177,7 +175,8 @@ impl Runner {
             offsets_partition: self.storage_partition(topics.offsets_partitions),
             progress_key: progress::progress_key(&range.target_topic, range.block),
         };
-        let mut ledger = Ledger::new(progress, &running, exactly_once, Instant::now());
+        let mut ledger = Ledger::new(progress, &running, exactly_once, Instant::now())
+            .with_sync_lag(self.spec.mirror.offset_lag_max);
         let control = self.control.clone();
         let syncs = {
             let _runtime = self.runtime.enter();
@@ -188,9 +187,7 @@ impl Runner {
         let retry = stops.then(|| Instant::now() + RETRY_STOPPED);
         let observer = Box::new(|view: View<'_>| {
             if let Some(syncs) = &syncs {
-                // The last words of a lane don't wait.
-                let interval = if control.is_draining() { Duration::ZERO } else { SYNC_INTERVAL };
-                send_syncs(syncs, view.ledger, interval);
+                send_syncs(syncs, view.ledger, control.is_draining());
             }
             board.running(view, runtime);
         });
@@ -411,11 +408,14 @@ impl Runner {
     }
 }
 
-fn send_syncs(syncs: &SyncSender, ledger: &mut Ledger, interval: Duration) {
+/// `last`: the lane ends.
+fn send_syncs(syncs: &SyncSender, ledger: &mut Ledger, last: bool) {
     let now = Instant::now();
     for account in &mut ledger.accounts {
-        if let Some(sync) = account.sync(now, interval) {
-            syncs.send(account.partition, sync);
+        if let Some(sync) = account.sync(now, last)
+            && !syncs.send(account.partition, sync)
+        {
+            account.not_told(sync);
         }
     }
 }

@@ -51,8 +51,68 @@ fn translations_find_back_to_their_groups() {
     assert_eq!(last.metadata, "note");
 }
 
+/// K1: a topic has on the target the name that the policy gives it, also behind other hops.
 #[test]
-fn a_checkpoint_is_written_when_it_is_new_set_back_or_further() {
+fn k1_checkpoints_carry_the_targets_topic_names() {
+    let offsets = vec![committed("topic3", 4, 1), committed("source6.topic7", 8, 1)];
+    let mirror = Mirror::parse(&wire("source1", "target2")).unwrap();
+    let all = assemble(&mirror, vec![group("g", offsets)], vec![exact(1), exact(1)]);
+    let names: Vec<_> =
+        all[0].checkpoints.iter().map(|c| (c.key.target_topic.as_str(), c.key.partition)).collect();
+    assert_eq!(names, [("source1.source6.topic7", 8), ("source1.topic3", 4)]);
+}
+
+/// K3: what can't be translated, and what was never committed, makes no checkpoint.
+#[test]
+fn k3_no_translation_no_checkpoint() {
+    let offsets = of_mirror(&mirror(), vec![committed("t", 0, -1), committed("t", 1, 5)]);
+    assert_eq!(offsets, [committed("t", 1, 5)], "-1 is no offset");
+    let all = assemble(&mirror(), vec![group("g", offsets)], vec![not_yet()]);
+    assert!(all[0].checkpoints.is_empty());
+}
+
+/// K11: only offsets on topics that are copied count: internal ones, others' and copies of the target's are not.
+#[test]
+fn k11_only_offsets_on_copied_topics_count() {
+    let mirror =
+        Mirror::parse(&v1::Mirror { topics: vec!["t2".into(), "b.*".into()], ..wire("a", "b") }).unwrap();
+    let kept =
+        |topics: &[&str]| of_mirror(&mirror, topics.iter().map(|t| committed(t, 0, 1)).collect()).len();
+    assert_eq!((kept(&["t1", "t2"]), kept(&["t2", "t3"]), kept(&["t3"])), (1, 1, 0));
+    assert_eq!(kept(&["__consumer_offsets", "b.orders"]), 0);
+}
+
+/// K11: groups of every protocol that commits offsets, in every state; the others are named with the reason.
+#[test]
+fn k11_groups_of_other_kinds_are_named_as_not_synced() {
+    let listing = |group_type, protocol_type: &str| GroupListing {
+        group: "g".into(),
+        state: Some(GroupState::Empty),
+        protocol_type: protocol_type.into(),
+        group_type,
+    };
+    for (kind, protocol) in [
+        (GroupType::Classic, "consumer"),
+        (GroupType::Classic, ""),
+        (GroupType::Consumer, "consumer"),
+        (GroupType::Unknown, "consumer"),
+    ] {
+        assert_eq!(not_translated(&listing(kind, protocol)), None, "{kind:?}");
+    }
+    for (kind, protocol, said) in [
+        (GroupType::Share, "share", "share group"),
+        (GroupType::Streams, "streams", "streams group"),
+        (GroupType::Classic, "connect", "connect"),
+    ] {
+        let status = not_translated(&listing(kind, protocol)).expect("it is left out");
+        assert_eq!(status.state, "NOT_SYNCED");
+        assert!(status.message.contains(said), "{}", status.message);
+    }
+}
+
+/// K5: a checkpoint is written when it is new, set back on the source, or further on the target; never back otherwise.
+#[test]
+fn k5_a_checkpoint_is_written_when_it_is_new_set_back_or_further() {
     let previous = Some(Previous { upstream: SourceOffset(10), downstream: TargetOffset(5) });
     assert!(is_more_recent(None, &one(1, 1)));
     assert!(!is_more_recent(previous, &one(10, 5)), "the same");
@@ -62,20 +122,67 @@ fn a_checkpoint_is_written_when_it_is_new_set_back_or_further() {
     assert!(!is_more_recent(previous, &one(11, 4)), "never back while the source goes on");
 }
 
+/// K6: what was written before a restart counts as if nothing had happened.
 #[test]
-fn commits_go_forwards_only() {
-    let there = |offset: Option<i64>| {
-        offset.map(|o| (("a.t".to_owned(), 0), o)).into_iter().collect::<HashMap<_, _>>()
-    };
-    let checkpoint = [one(10, 5)];
-    let (first, ahead) = commits(&checkpoint, &there(None));
+fn k6_after_a_restart_only_progress_is_written() {
+    let read_back = Some(Previous { upstream: SourceOffset(250), downstream: TargetOffset(201) });
+    assert!(!is_more_recent(read_back, &one(250, 176)));
+    assert!(!is_more_recent(read_back, &one(370, 176)));
+    assert!(is_more_recent(read_back, &one(400, 376)));
+}
+
+fn described(state: GroupState) -> Option<Result<GroupDescription, KafkaError>> {
+    Some(Ok(GroupDescription {
+        group: "g".into(),
+        group_type: GroupType::Classic,
+        state,
+        protocol_type: "consumer".into(),
+        members: Vec::new(),
+        authorized_operations: None,
+    }))
+}
+
+fn at(offset: Option<i64>) -> Option<Result<Vec<CommittedOffset>, KafkaError>> {
+    Some(Ok(offset.map(|offset| committed("a.t", 0, offset)).into_iter().collect()))
+}
+
+/// K4: an idle group is moved forwards; so is one that doesn't exist on the target, or has nothing there.
+#[test]
+fn k4_commits_go_forwards_only() {
+    let checkpoint = [one(10, 101)];
+    let commits = |there| commits(&checkpoint, described(GroupState::Empty), at(there)).unwrap();
+    let (first, ahead) = commits(None);
     assert_eq!((first.len(), ahead), (1, 0));
-    assert_eq!((first[0].topic.as_str(), first[0].offset, first[0].leader_epoch), ("a.t", 5, -1));
+    assert_eq!((first[0].topic.as_str(), first[0].offset, first[0].leader_epoch), ("a.t", 101, -1));
     assert_eq!(first[0].metadata, "note");
-    assert_eq!(commits(&checkpoint, &there(Some(4))).0.len(), 1);
-    assert_eq!(commits(&checkpoint, &there(Some(-1))).0.len(), 1, "some clients commit -1 for nothing");
-    assert_eq!(commits(&checkpoint, &there(Some(5))), (vec![], 0));
-    assert_eq!(commits(&checkpoint, &there(Some(6))), (vec![], 1));
+    assert_eq!(commits(Some(100)).0.len(), 1);
+    assert_eq!(commits(Some(-1)).0.len(), 1, "some clients commit -1 for nothing");
+    assert_eq!(commits(Some(101)), (vec![], 0));
+    assert_eq!(commits(Some(102)), (vec![], 1));
+    assert_eq!(super::commits(&checkpoint, described(GroupState::Dead), at(None)).unwrap().0.len(), 1);
+}
+
+/// W5: a group whose state or position isn't known is not taken for a new one, and a used one is left alone.
+#[test]
+fn w5_what_is_not_known_is_never_taken_for_new() {
+    let checkpoint = [one(10, 101)];
+    let failed = || KafkaError::retriable(Reason::KAFKA_ERROR, "the coordinator is loading");
+    let refused = |state, there| commits(&checkpoint, state, there).expect_err("nothing may be committed");
+    let said = |synced: Synced| match synced {
+        Synced::Failed(message) => message,
+        other => panic!("{other:?}"),
+    };
+    assert!(said(refused(Some(Err(failed())), at(None))).contains("state on the target is unknown"));
+    assert!(said(refused(None, at(None))).contains("state"));
+    let idle = || described(GroupState::Empty);
+    assert!(said(refused(idle(), Some(Err(failed())))).contains("position on the target is unknown"));
+    assert!(said(refused(idle(), None)).contains("position"));
+    for state in
+        [GroupState::Stable, GroupState::PreparingRebalance, GroupState::Unknown, GroupState::Assigning]
+    {
+        assert_eq!(refused(described(state), at(None)), Synced::Active(state));
+        assert!(!is_idle(described(state).as_ref()));
+    }
 }
 
 #[test]
