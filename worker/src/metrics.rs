@@ -2,8 +2,9 @@
 //!
 //! Units are in the names (`_seconds`, `_bytes`); `_total` only grows. Labels: `mirror` (id), `kind` (of a task or question),
 //! `state` (as in the API), `reason` (as in the API), `side` (source, target), `shard`. In one process with a controller both
-//! write to the one recorder that the process has.
+//! write to the one recorder that the process has. What there is per partition is in `partition`.
 
+mod partition;
 mod server;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::assignments::Version;
 use crate::board::Board;
 use crate::budget::Budget;
 
+pub(crate) use partition::{Ages, Labels, PartitionMetrics};
 pub(crate) use server::{install, refresh, serve};
 
 const SESSION_CONNECTED: &str = "twinlog_worker_session_connected";
@@ -47,10 +49,13 @@ const QUERY_FAILURES: &str = "twinlog_query_failures_total";
 
 /// Buckets of every histogram, seconds.
 const BUCKETS: &[f64] = &[0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Buckets of what is counted from a record's own timestamp, seconds: it may be days old.
+const AGE_BUCKETS: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 86400.0];
 /// Everything a group can be; those that none is in are 0.
 const GROUP_STATES: [&str; 5] = ["SYNCED", "ACTIVE_ON_TARGET", "AHEAD_ON_TARGET", "NOT_SYNCED", "WAITING"];
 
 pub(crate) fn describe() {
+    partition::describe();
     describe_gauge!(SESSION_CONNECTED, "1 while a controller has welcomed this worker, else 0");
     describe_counter!(SESSIONS, "Sessions opened; more than one means reconnects");
     describe_counter!(REFUSED, "Assignment sets refused, whole or in part, by reason");

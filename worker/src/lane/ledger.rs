@@ -7,9 +7,10 @@ use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::model::DEFAULT_OFFSET_LAG_MAX;
 
 use super::meter::Meter;
+use crate::metrics::Ages;
 use crate::offset_map::{Chunk, OutOfOrder};
 use crate::offset_syncs::{OffsetSync, SyncRule};
-use crate::progress::{PartitionProgress, RangeProgress, chunk_key};
+use crate::progress::{PartitionProgress, RangeProgress, chunk_key, millis};
 
 /// Segments an open chunk holds before it is closed: it is rewritten with every commit.
 const MAX_OPEN_SEGMENTS: usize = 128;
@@ -51,6 +52,8 @@ pub(crate) struct Account {
     pub(crate) meter: Meter,
     /// Newest record's timestamp at its acknowledgement, and when that was.
     pub(crate) newest: Option<(i64, SystemTime)>,
+    /// Of the records copied since the status last took them.
+    pub(crate) ages: Ages,
     /// Records acknowledged and not yet committed: when they were fetched and how many.
     uncommitted: Vec<(Instant, u64)>,
     closed: Vec<Chunk>,
@@ -124,6 +127,7 @@ impl Ledger {
                     progress,
                     meter: Meter::new(now),
                     newest: None,
+                    ages: Ages::default(),
                     uncommitted: Vec::new(),
                     closed: Vec::new(),
                     syncs: Syncs {
@@ -162,7 +166,14 @@ impl Ledger {
             account.meter.took(now, now.duration_since(run.fetched), run.count);
             account.note_durable(now);
         }
-        account.newest = Some((run.timestamp, SystemTime::now()));
+        let wall = SystemTime::now();
+        account.newest = Some((run.timestamp, wall));
+        if run.timestamp >= 0 {
+            let acknowledged = millis(wall).saturating_sub(run.timestamp).max(0) as f64 / 1000.0;
+            let fetched = (acknowledged - now.duration_since(run.fetched).as_secs_f64()).max(0.0);
+            account.ages.acknowledged.add(acknowledged, run.count);
+            account.ages.fetched.add(fetched, run.count);
+        }
         self.dirty = true;
         Ok(())
     }

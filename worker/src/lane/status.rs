@@ -7,6 +7,8 @@
 //! - `twinlog_lane_latency_p50_seconds`, `twinlog_lane_latency_p99_seconds`: from fetched to acknowledged (exactly once:
 //!   committed), worst partition, over ten seconds;
 //! - `twinlog_lane_restarts_total`: times the lane made its clients anew.
+//!
+//! And what `metrics::partition` has for each partition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::engine::librdkafka::ffi;
 use crate::engine::librdkafka::mover::{Slot, View};
+use crate::metrics::{Labels, PartitionMetrics};
 use crate::progress::{Gap, PartitionProgress, RangeProgress, millis};
 
 /// Records that wait so long for an acknowledgement mean that the target, or the leader of a partition there, is away.
@@ -44,6 +47,9 @@ pub(super) struct Board {
 }
 
 struct Metrics {
+    labels: Labels,
+    /// Of the partitions that run.
+    partitions: BTreeMap<i32, PartitionMetrics>,
     records: Counter,
     bytes: Counter,
     lag: Gauge,
@@ -53,6 +59,20 @@ struct Metrics {
     restarts: Counter,
     /// Of this run of the engine, already counted.
     counted: (u64, u64),
+}
+
+impl Metrics {
+    fn show(&mut self, account: &mut Account, status: &v1::PartitionStatus, now: Instant) {
+        let labels = &self.labels;
+        let series = self
+            .partitions
+            .entry(account.partition)
+            .or_insert_with(|| PartitionMetrics::new(labels, account.partition));
+        let copied = (account.meter.records, account.meter.bytes);
+        let newest = account.newest.map(|(timestamp, _)| millis(SystemTime::now()).saturating_sub(timestamp));
+        let age = newest.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
+        series.show(copied, status, age, std::mem::take(&mut account.ages), now);
+    }
 }
 
 /// One of the two clusters, as far as the lane can tell.
@@ -107,6 +127,8 @@ impl Board {
             ("block", spec.range.block.to_string()),
         ];
         let metrics = Metrics {
+            labels: Labels::new(&spec.mirror, &spec.range.target_topic),
+            partitions: BTreeMap::new(),
             records: metrics::counter!("twinlog_lane_records_total", &labels),
             bytes: metrics::counter!("twinlog_lane_bytes_total", &labels),
             lag: metrics::gauge!("twinlog_lane_lag_records", &labels),
@@ -131,6 +153,7 @@ impl Board {
     pub(super) fn restarted(&mut self, progress: &RangeProgress) {
         self.metrics.restarts.increment(1);
         self.metrics.counted = (0, 0);
+        self.metrics.partitions.clear();
         let partitions = progress
             .partitions
             .iter()
@@ -167,6 +190,7 @@ impl Board {
         for (account, slot) in view.ledger.accounts.iter_mut().zip(view.slots) {
             let high = view.source.high_watermark(slot.partition);
             let status = self.settled(slot.partition, |status| measure(status, account, slot, high, now));
+            self.metrics.show(account, &status, now);
             lag += status.lag_records;
             p50 = p50.max(status.latency_p50_ms);
             p99 = p99.max(status.latency_p99_ms);

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{BUCKETS, Gauges};
+use super::{AGE_BUCKETS, BUCKETS, Gauges, partition};
 use crate::board::Board;
 use crate::budget::Budget;
 
@@ -21,8 +21,11 @@ const REFRESH: Duration = Duration::from_secs(1);
 
 /// Makes this process record metrics, unless something in it already does.
 pub(crate) fn install() -> Option<PrometheusHandle> {
+    let full = |name: &str| Matcher::Full(name.to_owned());
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)
+        .and_then(|builder| builder.set_buckets_for_metric(full(partition::LATENCY), AGE_BUCKETS))
+        .and_then(|builder| builder.set_buckets_for_metric(full(partition::AGE), AGE_BUCKETS))
         .expect("the buckets are not empty")
         .install_recorder()
         .inspect_err(|error| tracing::warn!(%error, "metrics are recorded elsewhere in this process"))
