@@ -86,6 +86,8 @@ pub(crate) struct Members {
     pub(crate) last_change: Instant,
     pub(crate) inventories: HashMap<MirrorId, ReportedInventory>,
     pub(crate) inventory_times: HashMap<MirrorId, prost_types::Timestamp>,
+    /// Inventories that no store takes: what to say about them.
+    pub(crate) too_large: BTreeMap<MirrorId, String>,
     /// Tasks of the last plan that have no worker.
     pub(crate) unplaced: BTreeMap<TaskName, Reason>,
     /// Loads that the planner uses.
@@ -105,6 +107,7 @@ impl Fleet {
             last_change: now,
             inventories: HashMap::new(),
             inventory_times: HashMap::new(),
+            too_large: BTreeMap::new(),
             unplaced: BTreeMap::new(),
             load: Arc::default(),
         };

@@ -142,7 +142,9 @@ impl Reconciler {
         let plan = planner::plan(&input);
         let holders = Holders::new(&members, leadership.term);
         let mut writes = changes::assignments(&plan, state, &holders);
-        writes.extend(changes::inventories(&members, state));
+        let (inventories, too_large) = changes::inventories(&members, state);
+        writes.extend(inventories);
+        members.too_large = too_large;
         writes.extend(changes::drains(&members, state));
         members.unplaced = plan
             .tasks

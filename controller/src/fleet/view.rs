@@ -261,6 +261,8 @@ impl<'a> View<'a> {
         let mut add = |cause: &v1::Cause| worse_cause(&mut causes, cause, MAX_CAUSES);
         let blocked = inventory.and_then(|inventory| inventory.blocked.as_ref());
         blocked.into_iter().for_each(&mut add);
+        let too_large = self.members.too_large.get(&self.mirror.model.id);
+        too_large.into_iter().for_each(|message| add(&cause(Reason::TOO_MANY, message)));
         topics.iter().flat_map(|topic| &topic.causes).for_each(&mut add);
         let troubled = |known: &&Known<'_>| known.state != Is::Active;
         tasks.values().filter(troubled).filter_map(|known| known.cause.as_ref()).for_each(&mut add);

@@ -1,9 +1,9 @@
 //! From a plan to writes: pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tracing::error;
-use twinlog_proto::id::{TaskName, WorkerId};
+use twinlog_proto::id::{MirrorId, TaskName, WorkerId};
 
 use crate::assignment::Assignment;
 use crate::fleet::Members;
@@ -47,9 +47,10 @@ fn owned<'a>(workers: impl Iterator<Item = &'a WorkerId>) -> Vec<WorkerId> {
     workers.cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Writes for inventories that differ from the stored ones, and deletions for mirrors that are gone.
-pub(super) fn inventories(members: &Members, state: &State) -> Vec<Write> {
-    let mut writes = Vec::new();
+/// Writes for inventories that differ from the stored ones, and deletions for mirrors that are gone; and what is too large to
+/// be stored, with a sentence about it.
+pub(super) fn inventories(members: &Members, state: &State) -> (Vec<Write>, BTreeMap<MirrorId, String>) {
+    let (mut writes, mut too_large) = (Vec::new(), BTreeMap::new());
     for (mirror, reported) in &members.inventories {
         let survey = TaskName::Survey { mirror: mirror.clone() };
         let survey = state.assignments.get(&survey);
@@ -69,14 +70,23 @@ pub(super) fn inventories(members: &Members, state: &State) -> Vec<Write> {
         }
         let write = Write::put(keys::inventory(mirror), inventory::encode(&next));
         if write.bytes() > MAX_TXN_BYTES {
-            error!(%mirror, topics = next.topics.len(), bytes = write.bytes(), "the inventory is too large to store");
+            let message = format!(
+                "the survey found {} topics: their inventory takes {} bytes packed, and a store takes {MAX_TXN_BYTES}. What was \
+                 known before goes on, new topics wait: spread the topics over several mirrors",
+                next.topics.len(),
+                write.bytes()
+            );
+            if !members.too_large.contains_key(mirror) {
+                error!(%mirror, "{message}");
+            }
+            too_large.insert(mirror.clone(), message);
             continue;
         }
         writes.push(write);
     }
     let gone = state.inventories.keys().filter(|mirror| !state.mirrors.contains_key(*mirror));
     writes.extend(gone.map(|mirror| Write::delete(keys::inventory(mirror))));
-    writes
+    (writes, too_large)
 }
 
 /// A worker that says it leaves is drained, whoever leads; a drain ends with its worker.
@@ -88,4 +98,56 @@ pub(super) fn drains(members: &Members, state: &State) -> Vec<Write> {
         .map(|member| Write::put(keys::drain(&member.id), bytes::Bytes::new()))
         .chain(gone.map(|worker| Write::delete(keys::drain(worker))))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use twinlog_proto::id::Epoch;
+    use twinlog_proto::{model, v1};
+
+    use super::*;
+    use crate::fleet::{Fleet, Patience, ReportedInventory};
+    use crate::state::MirrorState;
+
+    #[test]
+    fn an_inventory_that_no_store_takes_is_said_and_changes_nothing() {
+        let second = Duration::from_secs(1);
+        let fleet = Fleet::new(Patience { lease: second, reconnect: second, startup: second });
+        let worker = WorkerId::new("w").unwrap();
+        let wire = v1::Mirror {
+            name: "mirrors/m".to_owned(),
+            source: "clusters/a".to_owned(),
+            target: "clusters/b".to_owned(),
+            topics: vec![".*".to_owned()],
+            ..Default::default()
+        };
+        let model = Arc::new(model::Mirror::parse(&wire).unwrap());
+        let id = model.id.clone();
+        let mut state = State::default();
+        let mirror = MirrorState { wire, model, create_revision: 1, mod_revision: 1 };
+        Arc::make_mut(&mut state.mirrors).insert(id.clone(), Arc::new(mirror));
+        let survey = Assignment { worker: Some(worker.clone()), previous: Vec::new(), epoch: Epoch(1) };
+        let task = TaskName::Survey { mirror: id.clone() };
+        Arc::make_mut(&mut state.assignments).insert(Arc::new(task), Arc::new(survey));
+        let found = |count: usize| {
+            // Names that don't pack.
+            let topics = (0..count).map(|_| v1::InventoryTopic {
+                source_topic: uuid::Uuid::new_v4().to_string(),
+                target_topic: uuid::Uuid::new_v4().to_string(),
+                ..Default::default()
+            });
+            let inventory = v1::Inventory { topics: topics.collect(), ..Default::default() };
+            let reported = ReportedInventory { epoch: Epoch(1), worker: worker.clone(), inventory };
+            fleet.members().inventories.insert(id.clone(), reported);
+            inventories(&fleet.members(), &state)
+        };
+        let (writes, too_large) = found(1_000);
+        assert_eq!((writes.len(), too_large.len()), (1, 0));
+        let (writes, too_large) = found(50_000);
+        assert!(writes.is_empty());
+        assert!(too_large[&id].contains("50000 topics") && too_large[&id].contains("several mirrors"));
+    }
 }
