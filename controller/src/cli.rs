@@ -9,6 +9,7 @@ mod connect;
 mod failure;
 mod fields;
 mod human;
+mod import;
 mod mirror;
 mod offsets;
 mod output;
@@ -35,6 +36,9 @@ const EXAMPLES: &str = "\
 Examples:
   # Two clusters, no etcd, one process:
   twinlog run --source eu:9092 --target us:9092 --topics 'orders.*'
+
+  # What MirrorMaker 2 would do with this file, in one process:
+  twinlog run mm2.properties
 
   # With controllers and workers running elsewhere:
   export TWINLOG_CONTROLLER=http://controller:7420
@@ -92,8 +96,10 @@ enum Command {
     Worker(worker::Command),
     /// Everything at a glance: controller, workers, mirrors
     Status,
-    /// Mirror between two clusters with everything in this one process
+    /// Mirror with everything in this one process: between two clusters, or all flows of an mm2.properties file
     Run(Box<run::Args>),
+    /// Create or update the clusters and mirrors of an mm2.properties file or a Strimzi KafkaMirrorMaker2 resource
+    Import(import::Args),
     /// Print a completion script, for example: source <(twinlog completion bash)
     Completion { shell: clap_complete::Shell },
 }
@@ -132,17 +138,23 @@ async fn traced(cli: Cli, start_worker: StartWorker) -> Result<(), Failure> {
 }
 
 async fn execute(cli: Cli, start_worker: StartWorker) -> Result<(), Failure> {
-    if let Command::Run(args) = cli.command {
-        return run::run(*args, start_worker).await;
-    }
-    let settings = connect::Settings::resolve(cli.connection, cli.output)?;
+    let settings = match cli.command {
+        Command::Run(args) => return run::run(*args, cli.output, start_worker).await,
+        _ => connect::Settings::resolve(cli.connection, cli.output)?,
+    };
     let output = Output::new(settings.format);
+    if let Command::Import(args) = &cli.command
+        && args.is_dry_run()
+    {
+        return args.show(&output);
+    }
     let connection = Connection::open(&settings).await?;
     match cli.command {
         Command::Cluster(command) => cluster::execute(command, connection, &output).await,
         Command::Mirror(command) => mirror::execute(command, connection, &output).await,
         Command::Offsets(command) => offsets::execute(command, connection, &output).await,
         Command::Worker(command) => worker::execute(command, connection, &output).await,
+        Command::Import(args) => import::execute(args, connection, &output).await,
         Command::Status => overview::show(connection, &output).await,
         Command::Run(_) | Command::Completion { .. } => unreachable!("done above"),
     }

@@ -14,6 +14,7 @@ mod handover;
 pub mod inventory;
 pub mod keys;
 pub mod metrics;
+pub mod mm2;
 pub mod peer;
 pub mod planner;
 mod reconciler;

@@ -78,8 +78,8 @@ resource_id!(
     ClusterId,
     "cluster",
     "clusters",
-    "_-ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-    "1-64 characters of a-z, A-Z, 0-9, '_' and '-'"
+    "_-.ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "1-64 characters of a-z, A-Z, 0-9, '_', '-' and '.'"
 );
 resource_id!(MirrorId, "mirror", "mirrors", "_-", "1-64 characters of a-z, 0-9, '_' and '-'");
 resource_id!(

@@ -2,10 +2,23 @@
 
 use std::collections::BTreeMap;
 
+/// Keys and values as Java's `Properties.load` reads them from a byte stream: every byte is one character (ISO-8859-1),
+/// anything else is written as `\uXXXX`.
+pub fn parse_latin1(bytes: &[u8]) -> BTreeMap<String, String> {
+    parse(&latin1(bytes))
+}
+
+/// Every byte as the character of the same number.
+pub fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
 /// Keys and values. Of a repeated key the last one counts, as in Java.
 pub fn parse(text: &str) -> BTreeMap<String, String> {
     let mut properties = BTreeMap::new();
-    let mut lines = text.lines();
+    // Java ends a line at any of the three.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let mut lines = text.split('\n');
     while let Some(line) = lines.next() {
         let mut logical = line.trim_start_matches(is_space).to_owned();
         if logical.is_empty() || logical.starts_with(['#', '!']) {
@@ -58,15 +71,25 @@ fn unescape(text: &str) -> String {
             Some('r') => out.push('\r'),
             Some('f') => out.push('\u{c}'),
             Some('u') => {
-                let digits: String = chars.by_ref().take(4).collect();
-                let code = u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32);
-                out.push(code.unwrap_or(char::REPLACEMENT_CHARACTER));
+                // Java writes what doesn't fit 16 bits as two.
+                let mut units = vec![unit(&mut chars)];
+                while chars.as_str().starts_with("\\u") {
+                    chars.nth(1);
+                    units.push(unit(&mut chars));
+                }
+                out.push_str(&String::from_utf16_lossy(&units));
             }
             Some(other) => out.push(other),
             None => {}
         }
     }
     out
+}
+
+/// Four hexadecimal digits; what isn't becomes the replacement character.
+fn unit(chars: &mut std::str::Chars<'_>) -> u16 {
+    let digits: String = chars.by_ref().take(4).collect();
+    u16::from_str_radix(&digits, 16).unwrap_or(0xFFFD)
 }
 
 #[cfg(test)]
@@ -90,5 +113,21 @@ mod tests {
         ];
         let expected: BTreeMap<_, _> = expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         assert_eq!(parse(text), expected);
+    }
+
+    #[test]
+    fn lines_end_as_in_java_and_backslashes_join_them() {
+        let text = "a=1\r\nb=2\rc=x\\\r\n  y\\\r  #z\n#no\\\nd=3\ne=\\\\\nf=topic\\.1\nlast=\\";
+        let expected =
+            [("a", "1"), ("b", "2"), ("c", "xy#z"), ("d", "3"), ("e", "\\"), ("f", "topic.1"), ("last", "")];
+        let expected: BTreeMap<_, _> = expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        assert_eq!(parse(text), expected);
+    }
+
+    #[test]
+    fn bytes_are_latin_1_and_escapes_are_utf_16() {
+        let parsed = parse_latin1(b"a=\xe4\xc3\xa4\nb=\\ud83d\\ude00\\u00e4\nc=\\uzzzz!\n");
+        assert_eq!((parsed["a"].as_str(), parsed["b"].as_str()), ("ä\u{c3}¤", "😀ä"));
+        assert_eq!(parsed["c"], "\u{fffd}!");
     }
 }

@@ -113,7 +113,13 @@ impl Reference<'_> {
 fn read(path: PathBuf) -> Result<String, SecretError> {
     match std::fs::metadata(&path).map(|m| m.len()) {
         Ok(length) if length > MAX_FILE_BYTES => Err(SecretError::TooLarge(path)),
-        Ok(_) => std::fs::read_to_string(&path).map_err(|source| SecretError::Unreadable { path, source }),
+        // What isn't UTF-8 is what Java takes property files for.
+        Ok(_) => match std::fs::read(&path) {
+            Ok(bytes) => {
+                Ok(String::from_utf8(bytes).unwrap_or_else(|not_utf8| properties::latin1(not_utf8.as_bytes())))
+            }
+            Err(source) => Err(SecretError::Unreadable { path, source }),
+        },
         Err(source) => Err(SecretError::Unreadable { path, source }),
     }
 }

@@ -1,4 +1,4 @@
-//! Makes the clusters and the mirror of `twinlog run` what its flags say: created, changed, or left alone.
+//! Makes clusters and mirrors what flags or a file say: created, changed, or left alone.
 
 use twinlog_proto::reason;
 use twinlog_proto::v1;
@@ -7,39 +7,103 @@ use super::connect::Connection;
 use super::failure::{Failure, Kind};
 use super::human;
 use super::mirror;
-use super::run::Settings;
+use super::run::{Origin, Settings};
+use crate::mm2::{LABEL, LABEL_VALUE};
 
-/// Says what was done.
-pub(super) async fn apply(connection: &Connection, settings: &Settings) -> Result<String, Failure> {
-    let id = settings.mirror_id();
-    refuse_foreign(connection, &id, settings).await?;
-    for cluster in [&settings.source, &settings.target] {
+/// What flags say about an existing mirror. The immutable ones stand here too, so that a change of theirs is refused.
+const FLAG_FIELDS: &[&str] = &[
+    "source",
+    "target",
+    "naming",
+    "guarantee",
+    "partitioning",
+    "topics",
+    "topics_exclude",
+    "groups",
+    "sync_group_offsets",
+    "start",
+    "topic_creation",
+    "config_sync",
+    "acl_sync",
+    "allow_loops",
+    "desired_state",
+];
+
+/// What MirrorMaker's file says; the same rule.
+pub(super) const FILE_FIELDS: &[&str] = &[
+    "source",
+    "target",
+    "naming",
+    "guarantee",
+    "topics",
+    "topics_exclude",
+    "groups",
+    "groups_exclude",
+    "sync_group_offsets",
+    "start",
+    "heartbeats",
+    "topic_creation",
+    "refresh",
+    "offset_syncs",
+    "compression",
+    "config_sync",
+    "acl_sync",
+    "checkpoints",
+    "allow_loops",
+    "source_properties",
+    "target_properties",
+    "take_over",
+];
+
+/// Says what was done, a line for each mirror.
+pub(super) async fn apply(connection: &Connection, settings: &Settings) -> Result<Vec<String>, Failure> {
+    let mut done = Vec::new();
+    if settings.origin == Origin::Flags {
+        refuse_foreign(connection, settings).await?;
+    }
+    for cluster in &settings.clusters {
         apply_cluster(connection, cluster).await?;
     }
-    let request = v1::CreateMirrorRequest {
-        mirror_id: id.clone(),
-        mirror: Some(settings.mirror.clone()),
-        ..v1::CreateMirrorRequest::default()
+    let fields = match settings.origin {
+        Origin::Flags => FLAG_FIELDS.to_vec(),
+        Origin::File => [FILE_FIELDS, &["desired_state"]].concat(),
     };
-    let flow = format!("{} -> {}", human::id(&settings.source.name), human::id(&settings.target.name));
-    match connection.mirrors().create_mirror(request).await {
-        Ok(_) => Ok(format!("mirror {id} ({flow}) created")),
-        Err(status) if is(&status, "ALREADY_EXISTS") => update_mirror(connection, &id, settings, &flow).await,
-        Err(status) => Err(status.into()),
+    for mirror in &settings.mirrors {
+        let next = match settings.origin {
+            Origin::Flags => format!(
+                "start it as before, or make another mirror: other ids (--source-id, --target-id) and another --data DIR than {}",
+                settings.data.display()
+            ),
+            Origin::File => format!("undo that change in the file, or keep another state with --data DIR than {}", settings.data.display()),
+        };
+        done.push(apply_mirror(connection, mirror, &fields).await.map_err(|failure| immutable(failure, next))?);
+    }
+    if settings.origin == Origin::File {
+        done.extend(pause_absent(connection, settings).await?);
+    }
+    Ok(done)
+}
+
+fn immutable(failure: ApplyFailure, next: String) -> Failure {
+    match failure {
+        ApplyFailure::Immutable(message) => Failure::new(Kind::Precondition, message).next(next),
+        ApplyFailure::Other(failure) => failure,
     }
 }
 
-/// One data folder is one mirror's: another one in it would keep running unseen.
-async fn refuse_foreign(connection: &Connection, id: &str, settings: &Settings) -> Result<(), Failure> {
-    match mirror::list(connection).await?.into_iter().find(|mirror| human::id(&mirror.name) != id) {
+/// A data folder of flags is one mirror's: another one in it would keep running unseen.
+async fn refuse_foreign(connection: &Connection, settings: &Settings) -> Result<(), Failure> {
+    let name = &settings.mirrors[0].name;
+    match mirror::list(connection).await?.into_iter().find(|mirror| mirror.name != *name) {
         None => Ok(()),
         Some(other) => {
             let message = format!(
-                "the data folder {} belongs to mirror {} ({} -> {}), not to {id}",
+                "the data folder {} belongs to mirror {} ({} -> {}), not to {}",
                 settings.data.display(),
                 human::id(&other.name),
                 human::id(&other.source),
                 human::id(&other.target),
+                human::id(name),
             );
             Err(Failure::new(Kind::Precondition, message).next(
                 "use the --source-id and --target-id it was made with, or another folder with --data DIR",
@@ -48,7 +112,24 @@ async fn refuse_foreign(connection: &Connection, id: &str, settings: &Settings) 
     }
 }
 
-async fn apply_cluster(connection: &Connection, cluster: &v1::Cluster) -> Result<(), Failure> {
+/// Flows that have gone from the file stop, and keep their place.
+async fn pause_absent(connection: &Connection, settings: &Settings) -> Result<Vec<String>, Failure> {
+    let mut paused = Vec::new();
+    for mirror in mirror::list(connection).await? {
+        let imported = mirror.labels.get(LABEL).is_some_and(|value| value == LABEL_VALUE);
+        let present = settings.mirrors.iter().any(|other| other.name == mirror.name);
+        if present || !imported || mirror.desired_state() == v1::DesiredState::Paused {
+            continue;
+        }
+        let request = v1::PauseMirrorRequest { name: mirror.name.clone(), etag: String::new() };
+        connection.mirrors().pause_mirror(request).await?;
+        let id = human::id(&mirror.name);
+        paused.push(format!("mirror {id} ({}) is not in the file any more: paused", flow(&mirror)));
+    }
+    Ok(paused)
+}
+
+pub(super) async fn apply_cluster(connection: &Connection, cluster: &v1::Cluster) -> Result<(), Failure> {
     let request = v1::CreateClusterRequest {
         cluster_id: human::id(&cluster.name),
         cluster: Some(cluster.clone()),
@@ -71,44 +152,56 @@ async fn apply_cluster(connection: &Connection, cluster: &v1::Cluster) -> Result
     Ok(())
 }
 
-/// What flags say about an existing mirror. The immutable ones stand here too, so that a change of theirs is refused.
-const FIELDS: &[&str] = &[
-    "source",
-    "target",
-    "naming",
-    "guarantee",
-    "topics",
-    "topics_exclude",
-    "groups",
-    "sync_group_offsets",
-    "start",
-    "topic_creation",
-    "desired_state",
-];
+/// Why a mirror could not be made what it should be.
+pub(super) enum ApplyFailure {
+    /// It exists, and differs in what can't be changed.
+    Immutable(String),
+    Other(Failure),
+}
 
-async fn update_mirror(
+impl From<tonic::Status> for ApplyFailure {
+    fn from(status: tonic::Status) -> Self {
+        match is(&status, "IMMUTABLE_FIELD") {
+            true => Self::Immutable(status.message().to_owned()),
+            false => Self::Other(status.into()),
+        }
+    }
+}
+
+/// Creates the mirror, or changes these fields of it.
+pub(super) async fn apply_mirror(
     connection: &Connection,
-    id: &str,
-    settings: &Settings,
-    flow: &str,
-) -> Result<String, Failure> {
-    let name = format!("mirrors/{id}");
-    let get = v1::GetMirrorRequest { name: name.clone() };
+    mirror: &v1::Mirror,
+    fields: &[&str],
+) -> Result<String, ApplyFailure> {
+    let (id, flow) = (human::id(&mirror.name), flow(mirror));
+    let request = v1::CreateMirrorRequest {
+        mirror_id: id.clone(),
+        mirror: Some(mirror.clone()),
+        ..v1::CreateMirrorRequest::default()
+    };
+    match connection.mirrors().create_mirror(request).await {
+        Ok(_) => return Ok(format!("mirror {id} ({flow}) created")),
+        Err(status) if is(&status, "ALREADY_EXISTS") => {}
+        Err(status) => return Err(status.into()),
+    }
+    let get = v1::GetMirrorRequest { name: mirror.name.clone() };
     let before = connection.mirrors().get_mirror(get).await?.into_inner();
     let request = v1::UpdateMirrorRequest {
-        mirror: Some(v1::Mirror { name, ..settings.mirror.clone() }),
-        update_mask: mask(FIELDS),
+        mirror: Some(mirror.clone()),
+        update_mask: mask(fields),
         ..v1::UpdateMirrorRequest::default()
     };
-    match connection.mirrors().update_mirror(request).await {
-        Ok(after) if after.get_ref().etag == before.etag => Ok(format!("mirror {id} ({flow}) goes on")),
-        Ok(_) => Ok(format!("mirror {id} ({flow}) changed, and goes on")),
-        Err(status) if is(&status, "IMMUTABLE_FIELD") => Err(Failure::new(Kind::Precondition, status.message()).next(format!(
-            "start it as before, or make another mirror: other ids (--source-id, --target-id) and another --data DIR than {}",
-            settings.data.display()
-        ))),
-        Err(status) => Err(status.into()),
-    }
+    let after = connection.mirrors().update_mirror(request).await?.into_inner();
+    let does = if after.desired_state() == v1::DesiredState::Paused { "stays paused" } else { "goes on" };
+    Ok(match after.etag == before.etag {
+        true => format!("mirror {id} ({flow}) {does}"),
+        false => format!("mirror {id} ({flow}) changed, and {does}"),
+    })
+}
+
+fn flow(mirror: &v1::Mirror) -> String {
+    format!("{} -> {}", human::id(&mirror.source), human::id(&mirror.target))
 }
 
 fn mask(paths: &[&str]) -> Option<prost_types::FieldMask> {

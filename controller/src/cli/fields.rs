@@ -28,6 +28,26 @@ impl Naming {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+pub(super) enum Partitioning {
+    /// Partition N to partition N
+    Preserve,
+    /// By the key, as Kafka's producers do it, into any number of partitions
+    #[value(alias = "by_key")]
+    #[serde(alias = "by_key")]
+    ByKey,
+}
+
+impl Partitioning {
+    pub(super) fn wire(self) -> v1::Partitioning {
+        match self {
+            Self::Preserve => v1::Partitioning::Preserve,
+            Self::ByKey => v1::Partitioning::ByKey,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Guarantee {
     /// Consumers with read_committed see every record once
     #[value(alias = "exactly_once")]

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::apply;
 use super::connect::{self, Connection};
 use super::failure::{Failure, Kind};
-use super::output::print;
+use super::output::{Format, Output, print};
 use super::watch::{self, Display};
 use crate::catalog::LiteralSecrets;
 use crate::config::{DEFAULT_LISTEN, EMBEDDED_STORE_FILE, process_id};
@@ -31,7 +31,7 @@ use crate::server::ServerConfig;
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 
-pub(super) use settings::{Args, Settings};
+pub(super) use settings::{Args, Origin, Settings};
 
 /// How long the controller in this process may take to answer its first call.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
@@ -55,7 +55,14 @@ pub struct WorkerSettings {
 pub type StartWorker =
     fn(WorkerSettings, CancellationToken) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
-pub(super) async fn run(args: Args, start_worker: StartWorker) -> Result<(), Failure> {
+pub(super) async fn run(
+    args: Args,
+    format: Option<Format>,
+    start_worker: StartWorker,
+) -> Result<(), Failure> {
+    if let (Some(file), true) = (&args.file, args.of_file.is_dry_run()) {
+        return args.of_file.show_run(file, &Output::new(format.unwrap_or_default()));
+    }
     let settings = Settings::resolve(args)?;
     let store = open_store(&settings.data)?;
     let (listener, address) = listen(settings.listen).await?;
@@ -77,18 +84,23 @@ pub(super) async fn run(args: Args, start_worker: StartWorker) -> Result<(), Fai
     }
 }
 
-/// Sets up the mirror and shows its progress, for ever.
+/// Sets up the mirrors and shows their progress, for ever.
 async fn mirror(settings: &Settings, controller: &str) -> Result<(), Failure> {
     let connection = connected(controller).await?;
-    let changed = apply::apply(&connection, settings).await?;
+    for changed in apply::apply(&connection, settings).await? {
+        print(&changed)?;
+    }
     print(&format!(
-        "{changed}; API at {controller} (twinlog --controller {controller} status), state in {}",
+        "API at {controller} (twinlog --controller {controller} status), state in {}",
         settings.data.display()
     ))?;
     let mut display = Display::new();
     let interval = if super::output::is_terminal() { REDRAW } else { LINES };
-    let name = format!("mirrors/{}", settings.mirror_id());
-    watch::follow(&connection, &name, interval, |message| {
+    let name = match settings.origin {
+        Origin::Flags => settings.mirrors[0].name.as_str(),
+        Origin::File => "",
+    };
+    watch::follow(&connection, name, interval, |message| {
         display.take(message)?;
         Ok(true)
     })

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::super::connect::Connection;
 use super::super::failure::Failure;
-use super::super::fields::{Guarantee, Naming, Start, key_value, patterns};
+use super::super::fields::{Guarantee, Naming, Partitioning, Start, key_value, patterns};
 use super::super::human;
 use super::super::output::{Output, json};
 use super::show;
@@ -91,6 +91,21 @@ pub(crate) struct Args {
     /// Connect's group on the target. [default: SOURCE-mm2]
     #[arg(long, value_name = "GROUP", requires = "take_over")]
     take_over_group: Option<String>,
+    /// Which partition of the target a record goes to. [default: preserve]
+    #[arg(long, value_name = "PARTITIONING")]
+    partitioning: Option<Partitioning>,
+    /// Leave configs of target topics alone once they are created
+    #[arg(long)]
+    no_config_sync: bool,
+    /// Copy ACLs of topics to the target, never a permission to write
+    #[arg(long)]
+    acl_sync: bool,
+    /// Also remove ACLs of target topics that the source doesn't have
+    #[arg(long, requires = "acl_sync")]
+    acl_remove: bool,
+    /// Accept it although records would go round for ever
+    #[arg(long)]
+    allow_loops: bool,
     /// Only workers with this label run it. Repeat it
     #[arg(long = "placement", value_name = "KEY=VALUE", value_parser = key_value)]
     placement: Vec<(String, String)>,
@@ -131,6 +146,16 @@ impl Args {
             target_latency: self.target_latency.and_then(|d| d.try_into().ok()),
             compression: self.compression.unwrap_or_default(),
             gap_policy: if self.resume_after_gap { v1::GapPolicy::Resume.into() } else { 0 },
+            partitioning: self.partitioning.map(|p| p.wire().into()).unwrap_or_default(),
+            config_sync: self
+                .no_config_sync
+                .then(|| v1::ConfigSync { enabled: Some(false), ..v1::ConfigSync::default() }),
+            acl_sync: self.acl_sync.then(|| v1::AclSync {
+                enabled: Some(true),
+                remove: self.acl_remove,
+                ..v1::AclSync::default()
+            }),
+            allow_loops: self.allow_loops,
             placement: self.placement.into_iter().collect(),
             labels: self.labels.into_iter().collect(),
             take_over: self.take_over.then(|| v1::TakeOver {

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use twinlog_proto::{properties, secret, v1};
 
 use super::super::failure::Failure;
-use super::super::fields::{Guarantee, Naming, Start, patterns};
+use super::super::fields::{Guarantee, Naming, Partitioning, Start, patterns};
+use super::super::import::FileArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,6 +25,14 @@ Examples:
     target = \"us:9093\"
     topics = [\"orders.*\"]
 
+  # What MirrorMaker 2 would do with its file, or with a Strimzi resource; first only to see:
+  twinlog run mm2.properties --dry-run
+  twinlog run mm2.properties
+
+  # What MirrorMaker 1 did with --consumer.config, --producer.config and --whitelist 'a,b':
+  twinlog run --source-config consumer.properties --target-config producer.properties --topics 'a,b' \\
+    --naming identity --partitioning by-key
+
 Ctrl-C commits what is in flight and ends. Started again it goes on where it was; a flag that changed changes the mirror.
 Other commands work against it: twinlog status, twinlog mirror status, ...";
 
@@ -32,6 +41,15 @@ Other commands work against it: twinlog status, twinlog mirror status, ...";
 #[serde(deny_unknown_fields, default)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
+    /// MirrorMaker 2's configuration (mm2.properties), or a Strimzi KafkaMirrorMaker2 resource in YAML: all of its flows
+    #[arg(value_name = "FILE", conflicts_with_all = ["config", "source", "target", "source_id", "target_id", "source_config",
+        "target_config", "topics", "exclude", "groups", "sync_group_offsets", "naming", "start", "guarantee",
+        "replication_factor", "partitioning", "config_sync", "acl_sync"])]
+    #[serde(skip)]
+    pub(super) file: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(super) of_file: FileArgs,
     /// TOML file with these settings; a flag beats it
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -78,6 +96,18 @@ pub(crate) struct Args {
     /// Replication factor of topics it creates. [default: the target's]
     #[arg(long, value_name = "N")]
     replication_factor: Option<i32>,
+    /// Which partition of the target a record goes to. [default: preserve]
+    #[arg(long, value_name = "PARTITIONING")]
+    partitioning: Option<Partitioning>,
+    /// Keep configs of target topics in step with the source. [default: true]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    config_sync: Option<bool>,
+    /// Copy ACLs of topics to the target, never a permission to write. [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    acl_sync: Option<bool>,
+    /// Accept mirrors although records would go round for ever
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    allow_loops: Option<bool>,
     /// Folder to keep the state in. [default: twinlog-data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -91,6 +121,8 @@ impl Args {
         let list = |flags: Vec<String>, file: Vec<String>| if flags.is_empty() { file } else { flags };
         Self {
             config: None,
+            file: self.file,
+            of_file: self.of_file,
             source: self.source.or(file.source),
             target: self.target.or(file.target),
             source_id: self.source_id.or(file.source_id),
@@ -105,6 +137,10 @@ impl Args {
             start: self.start.or(file.start),
             guarantee: self.guarantee.or(file.guarantee),
             replication_factor: self.replication_factor.or(file.replication_factor),
+            partitioning: self.partitioning.or(file.partitioning),
+            config_sync: self.config_sync.or(file.config_sync),
+            acl_sync: self.acl_sync.or(file.acl_sync),
+            allow_loops: self.allow_loops.or(file.allow_loops),
             data: self.data.or(file.data),
             listen: self.listen.or(file.listen),
         }
@@ -114,52 +150,77 @@ impl Args {
 /// What shall run.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) source: v1::Cluster,
-    pub(crate) target: v1::Cluster,
-    /// Without name: that is `mirror_id`.
-    pub(crate) mirror: v1::Mirror,
+    pub(crate) clusters: Vec<v1::Cluster>,
+    pub(crate) mirrors: Vec<v1::Mirror>,
+    pub(crate) origin: Origin,
     pub(crate) data: PathBuf,
     pub(crate) listen: Option<SocketAddr>,
+}
+
+/// Where mirrors come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// One mirror, for which the data folder is.
+    Flags,
+    /// All flows of MirrorMaker's file.
+    File,
 }
 
 impl Settings {
     pub(super) fn resolve(args: Args) -> Result<Self, Failure> {
         let file = args.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
         let args = args.over(file);
-        let topics = patterns(&args.topics);
+        let (data, listen) = (args.data.clone().unwrap_or_else(|| PathBuf::from("twinlog-data")), args.listen);
+        if let Some(file) = &args.file {
+            let plan = args.of_file.plan_to_run(file, args.allow_loops.unwrap_or_default())?;
+            let (clusters, mirrors) = (plan.clusters, plan.mirrors);
+            return Ok(Self { clusters, mirrors, origin: Origin::File, data, listen });
+        }
+        let (clusters, mirror) = args.one_mirror()?;
+        Ok(Self { clusters: clusters.into(), mirrors: vec![mirror], origin: Origin::Flags, data, listen })
+    }
+}
+
+impl Args {
+    fn one_mirror(self) -> Result<([v1::Cluster; 2], v1::Mirror), Failure> {
+        let topics = patterns(&self.topics);
         if topics.is_empty() {
             return Err(
                 Failure::usage("no topics are given").next("say which, for example --topics 'orders.*'")
             );
         }
-        let source = cluster("source", args.source, args.source_id, args.source_config.as_deref())?;
-        let target = cluster("target", args.target, args.target_id, args.target_config.as_deref())?;
+        let source = cluster("source", self.source, self.source_id, self.source_config.as_deref())?;
+        let target = cluster("target", self.target, self.target_id, self.target_config.as_deref())?;
         let mirror = v1::Mirror {
+            name: format!("mirrors/{}", mirror_id(&source.name, &target.name)),
             source: source.name.clone(),
             target: target.name.clone(),
             topics,
-            topics_exclude: patterns(&args.exclude),
-            groups: patterns(&args.groups),
-            sync_group_offsets: args.sync_group_offsets.unwrap_or_default(),
-            naming: Some(args.naming.unwrap_or(Naming::Prefix).wire()),
-            start: Some(args.start.unwrap_or(Start::Earliest).wire()),
-            guarantee: args.guarantee.unwrap_or(Guarantee::ExactlyOnce).wire().into(),
+            topics_exclude: patterns(&self.exclude),
+            groups: patterns(&self.groups),
+            sync_group_offsets: self.sync_group_offsets.unwrap_or_default(),
+            naming: Some(self.naming.unwrap_or(Naming::Prefix).wire()),
+            start: Some(self.start.unwrap_or(Start::Earliest).wire()),
+            guarantee: self.guarantee.unwrap_or(Guarantee::ExactlyOnce).wire().into(),
             topic_creation: Some(v1::TopicCreation {
-                replication_factor: args.replication_factor.unwrap_or_default(),
+                replication_factor: self.replication_factor.unwrap_or_default(),
                 ..v1::TopicCreation::default()
             }),
+            partitioning: self.partitioning.map(|p| p.wire().into()).unwrap_or_default(),
+            config_sync: self.config_sync.map(|enabled| v1::ConfigSync { enabled: Some(enabled), ..v1::ConfigSync::default() }),
+            acl_sync: self.acl_sync.map(|enabled| v1::AclSync { enabled: Some(enabled), ..v1::AclSync::default() }),
+            allow_loops: self.allow_loops.unwrap_or_default(),
             desired_state: v1::DesiredState::Running.into(),
             ..v1::Mirror::default()
         };
-        let data = args.data.unwrap_or_else(|| PathBuf::from("twinlog-data"));
-        Ok(Self { source, target, mirror, data, listen: args.listen })
+        Ok(([source, target], mirror))
     }
+}
 
-    /// `<source id>-<target id>`: what the mirror's own topics on the target are named after.
-    pub(crate) fn mirror_id(&self) -> String {
-        let id = |name: &str| super::super::human::id(name).to_lowercase();
-        format!("{}-{}", id(&self.mirror.source), id(&self.mirror.target))
-    }
+/// `<source id>-<target id>`: what the mirror's own topics on the target are named after. Mirror ids hold no dots.
+fn mirror_id(source: &str, target: &str) -> String {
+    let id = |name: &str| super::super::human::id(name).to_lowercase().replace('.', "_");
+    format!("{}-{}", id(source), id(target))
 }
 
 fn read_file(path: &Path) -> Result<Args, Failure> {
@@ -241,10 +302,12 @@ mod tests {
     #[test]
     fn two_addresses_and_topics_are_enough() {
         let settings = settings(&["--source", "a:1,a:2", "--target", "b:1", "--topics", "x.*,y"]).unwrap();
-        assert_eq!(settings.mirror_id(), "source-target");
-        assert_eq!(settings.source.bootstrap_servers, ["a:1", "a:2"]);
-        assert_eq!(settings.mirror.topics, ["x.*", "y"]);
-        assert_eq!(settings.mirror.guarantee(), v1::Guarantee::ExactlyOnce);
+        assert_eq!(settings.clusters[0].bootstrap_servers, ["a:1", "a:2"]);
+        let mirror = &settings.mirrors[0];
+        assert_eq!(mirror.name, "mirrors/source-target");
+        assert_eq!(mirror.topics, ["x.*", "y"]);
+        assert_eq!(mirror.guarantee(), v1::Guarantee::ExactlyOnce);
+        assert_eq!(mirror_id("clusters/EU.west", "clusters/us"), "eu_west-us");
     }
 
     #[test]
@@ -267,9 +330,9 @@ mod tests {
         let path = good.path().to_str().unwrap();
         let settings_of =
             settings(&["--config", path, "--source", "c:1", "--sync-group-offsets", "false"]).unwrap();
-        assert_eq!(settings_of.source.bootstrap_servers, ["c:1"]);
-        assert_eq!(settings_of.mirror.naming.as_ref().unwrap().kind(), v1::naming::Kind::Identity);
-        assert!(!settings_of.mirror.sync_group_offsets);
+        assert_eq!(settings_of.clusters[0].bootstrap_servers, ["c:1"]);
+        assert_eq!(settings_of.mirrors[0].naming.as_ref().unwrap().kind(), v1::naming::Kind::Identity);
+        assert!(!settings_of.mirrors[0].sync_group_offsets);
 
         let bad = file("source = \"a:1\"\ntopic = \"x\"\n");
         let message = settings(&["--config", bad.path().to_str().unwrap()]).unwrap_err().to_string();
@@ -285,13 +348,28 @@ mod tests {
         let settings =
             settings(&["--source", "a:1", "--target", "b:1", "--topics", "x", "--source-config", path])
                 .unwrap();
-        let properties = &settings.source.properties;
+        let properties = &settings.clusters[0].properties;
         assert!(!format!("{properties:?}").contains("hush"), "{properties:?}");
         assert_eq!(properties["sasl.password"], "${env:P}");
         assert_eq!(properties["sasl.username"], "ann");
         assert_eq!(secret::resolve(&properties["ssl.key.password"]).unwrap(), "hush");
         assert!(secret::resolve(&properties["sasl.jaas.config"]).unwrap().contains("password=\"hush\""));
-        assert_eq!(settings.source.bootstrap_servers, ["a:1"]);
+        assert_eq!(settings.clusters[0].bootstrap_servers, ["a:1"]);
         assert!(!properties.contains_key("bootstrap.servers"));
+    }
+
+    #[test]
+    fn mirror_maker_1_is_a_few_flags() {
+        let (consumer, producer) = (file("bootstrap.servers=a:1\ngroup.id=g\n"), file("bootstrap.servers=b:1\n"));
+        let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();
+        let (consumer, producer) = (path(&consumer), path(&producer));
+        let flags = ["--source-config", &consumer, "--target-config", &producer, "--topics", "a,b.*"];
+        let settings = settings(&[&flags[..], &["--naming", "identity", "--partitioning", "by-key", "--acl-sync"]].concat()).unwrap();
+        let mirror = &settings.mirrors[0];
+        assert_eq!(mirror.topics, ["a", "b.*"]);
+        assert_eq!(mirror.partitioning(), v1::Partitioning::ByKey);
+        assert_eq!(mirror.naming.as_ref().unwrap().kind(), v1::naming::Kind::Identity);
+        assert_eq!((mirror.acl_sync.unwrap().enabled, mirror.config_sync), (Some(true), None));
+        assert_eq!(settings.clusters[1].bootstrap_servers, ["b:1"]);
     }
 }

@@ -1,0 +1,101 @@
+//! An import as text and as JSON.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use twinlog_proto::v1;
+
+use super::super::human;
+use super::super::output::{self, Table};
+use crate::mm2::Plan;
+use crate::mm2::report::Effect;
+
+/// For programs; clusters and mirrors as the API has them.
+pub(super) fn json(plan: &Plan) -> Value {
+    json!({
+        "clusters": output::json_list("Cluster", &plan.clusters),
+        "mirrors": output::json_list("Mirror", &plan.mirrors),
+        "report": plan.report,
+        "notes": plan.notes,
+    })
+}
+
+/// Everything, for people.
+pub(super) fn text(plan: &Plan) -> String {
+    let mut text = String::new();
+    let mut clusters = Table::new(["CLUSTER", "BOOTSTRAP SERVERS", "PROPERTIES"]);
+    for cluster in &plan.clusters {
+        let mut properties: Vec<String> = cluster.properties.iter().map(|(key, value)| format!("{key}={}", one_line(value))).collect();
+        properties.sort();
+        clusters.row([human::id(&cluster.name), cluster.bootstrap_servers.join(","), properties.join(" ")]);
+    }
+    let mut mirrors = Table::new(["MIRROR", "FLOW", "TOPICS", "GROUPS", "NAMING", "GUARANTEE", "HEARTBEATS"]);
+    for mirror in &plan.mirrors {
+        let naming = mirror.naming.clone().unwrap_or_default();
+        mirrors.row([
+            human::id(&mirror.name),
+            mirror.display_name.clone(),
+            mirror.topics.join(","),
+            mirror.groups.join(","),
+            naming.kind().as_str_name().to_lowercase(),
+            mirror.guarantee().as_str_name().to_lowercase(),
+            heartbeats(mirror).to_owned(),
+        ]);
+    }
+    let _ = writeln!(text, "{}\n{}", clusters.render(), mirrors.render());
+    for effect in [Effect::Invalid, Effect::Unsupported, Effect::Unknown, Effect::Ignored, Effect::Different] {
+        let entries: Vec<_> = plan.entries(effect).collect();
+        if entries.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "{}:", title(effect));
+        for entry in entries {
+            let _ = writeln!(text, "  {}: {}", entry.key, entry.why);
+        }
+        text.push('\n');
+    }
+    let honoured = plan.entries(Effect::Honoured).count();
+    let _ = writeln!(text, "Honoured as they are: {honoured} keys (-o yaml names them, and shows every field of the mirrors).");
+    for note in &plan.notes {
+        let _ = writeln!(text, "- {note}");
+    }
+    text
+}
+
+fn one_line(value: &str) -> String {
+    value.replace('\n', "\\n")
+}
+
+fn heartbeats(mirror: &v1::Mirror) -> &'static str {
+    let emits = mirror.heartbeats.unwrap_or_default().enabled.unwrap_or(true);
+    match (emits, mirror.topics.is_empty()) {
+        (true, true) => "nothing else",
+        (true, false) => "yes",
+        (false, _) => "no",
+    }
+}
+
+fn title(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Invalid => "Can't be used",
+        Effect::Unsupported => "MirrorMaker would do what Twinlog can't",
+        Effect::Unknown => "Unknown, to MirrorMaker too",
+        Effect::Ignored => "Without effect",
+        Effect::Different => "Honoured in another way",
+        Effect::Honoured => "Honoured",
+    }
+}
+
+/// What someone who didn't ask should know: what is not as the file says, and where to read the rest.
+pub(super) fn brief(file: &Path, plan: &Plan) -> String {
+    let mut text = String::new();
+    for entry in plan.entries(Effect::Unsupported).chain(plan.entries(Effect::Unknown)) {
+        let _ = writeln!(text, "{entry}");
+    }
+    let quiet = plan.entries(Effect::Ignored).chain(plan.entries(Effect::Different)).count();
+    if quiet > 0 {
+        let _ = writeln!(text, "{quiet} keys of {} are without effect or honoured in another way: --dry-run names them", file.display());
+    }
+    text
+}

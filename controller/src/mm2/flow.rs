@@ -1,0 +1,53 @@
+//! What clusters and mirrors are made of, whatever file it comes from.
+
+use super::Props;
+use super::connector::Connector;
+
+/// What a client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Producer,
+    Consumer,
+    Admin,
+}
+
+impl Role {
+    pub const ALL: [Self; 3] = [Self::Producer, Self::Consumer, Self::Admin];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// One cluster: how each role connects, and the settings beyond that (`consumer.fetch.min.bytes`, ...).
+#[derive(Debug, Clone)]
+pub struct ClusterView {
+    pub alias: String,
+    pub admin: Props,
+    pub consumer: Props,
+    pub producer: Props,
+    pub settings: Props,
+}
+
+/// One flow: its Connect worker, and the connectors that exist.
+#[derive(Debug, Clone)]
+pub struct FlowView {
+    pub source: String,
+    pub target: String,
+    pub worker: Props,
+    pub source_connector: Option<Connector>,
+    pub checkpoint_connector: Option<Connector>,
+    pub heartbeat_connector: Option<Connector>,
+    pub paused: bool,
+}
+
+impl FlowView {
+    /// `A->B`
+    pub fn name(&self) -> String {
+        format!("{}->{}", self.source, self.target)
+    }
+}

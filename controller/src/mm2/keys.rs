@@ -1,0 +1,327 @@
+//! MirrorMaker 2's configuration keys: who defines them (mirrormaker2 reference 1.1, 1.4-1.9), and what becomes of each here.
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Honoured,
+    /// Honoured in another way; the text says how.
+    Different(&'static str),
+    /// Nothing depends on it here; the text says why.
+    NoEffect(&'static str),
+    /// Its value decides.
+    Depends,
+}
+
+use Fate::{Depends, Different, Honoured, NoEffect};
+
+const RANGES: &str = "partition ranges spread over all workers by themselves";
+const NO_CONNECT: &str = "it configures Kafka Connect, which is not there";
+const NO_REST: &str = "it configures MM2's internal REST server, which is not there";
+const TIMEOUTS: &str = "Twinlog waits and retries by rules of its own";
+const ERRORS: &str = "there are no converters and transforms whose errors it could handle";
+const BY_GROUPS: &str = "refreshing groups, translating and committing their offsets is one step here, done at the shortest of its three intervals";
+const REPORTERS: &str = "metrics are exported to Prometheus and OpenTelemetry";
+
+/// Keys that one of the three connectors defines: MM2 takes them from the top level and from a flow.
+pub(super) const CONNECTOR: &[(&str, Fate)] = &[
+    ("topics", Honoured),
+    ("topics.exclude", Honoured),
+    ("topic.filter.class", Depends),
+    ("groups", Honoured),
+    ("groups.exclude", Honoured),
+    ("group.filter.class", Depends),
+    ("config.properties.exclude", Honoured),
+    ("config.property.filter.class", Depends),
+    ("replication.factor", Honoured),
+    ("replication.policy.class", Depends),
+    ("replication.policy.separator", Honoured),
+    ("replication.policy.internal.topic.separator.enabled", Honoured),
+    ("refresh.topics.enabled", Honoured),
+    ("refresh.topics.interval.seconds", Honoured),
+    ("refresh.groups.enabled", Honoured),
+    ("refresh.groups.interval.seconds", Different(BY_GROUPS)),
+    ("sync.topic.configs.enabled", Honoured),
+    ("sync.topic.configs.interval.seconds", Honoured),
+    ("sync.topic.acls.enabled", Honoured),
+    ("sync.topic.acls.interval.seconds", Honoured),
+    ("sync.group.offsets.enabled", Honoured),
+    ("sync.group.offsets.interval.seconds", Different(BY_GROUPS)),
+    ("emit.checkpoints.enabled", Honoured),
+    ("emit.checkpoints.interval.seconds", Different(BY_GROUPS)),
+    ("checkpoints.topic.replication.factor", Honoured),
+    ("emit.heartbeats.enabled", Honoured),
+    ("emit.heartbeats.interval.seconds", Honoured),
+    ("heartbeats.topic.replication.factor", Honoured),
+    ("heartbeats.replication.enabled", Honoured),
+    ("emit.offset-syncs.enabled", Honoured),
+    ("offset-syncs.topic.location", Honoured),
+    ("offset-syncs.topic.replication.factor", Honoured),
+    ("offset.lag.max", Honoured),
+    ("forwarding.admin.class", Depends),
+    ("transforms", Depends),
+    ("predicates", Depends),
+    ("key.converter", Depends),
+    ("value.converter", Depends),
+    ("header.converter", Depends),
+    ("tasks.max", NoEffect(RANGES)),
+    ("tasks.max.enforce", NoEffect(RANGES)),
+    ("name", NoEffect("mirrors are named after their flow")),
+    ("connector.class", NoEffect(NO_CONNECT)),
+    ("connector.plugin.version", NoEffect(NO_CONNECT)),
+    ("config.action.reload", NoEffect("references are resolved again with every new connection's settings")),
+    ("consumer.poll.timeout.ms", NoEffect(TIMEOUTS)),
+    ("admin.timeout.ms", NoEffect(TIMEOUTS)),
+    ("errors.retry.timeout", NoEffect(ERRORS)),
+    ("errors.retry.delay.max.ms", NoEffect(ERRORS)),
+    ("errors.tolerance", NoEffect(ERRORS)),
+    ("errors.log.enable", NoEffect(ERRORS)),
+    ("errors.log.include.messages", NoEffect(ERRORS)),
+    ("metric.reporters", NoEffect(REPORTERS)),
+    ("source.cluster.alias", NoEffect("the flow's name says it")),
+    ("target.cluster.alias", NoEffect("the flow's name says it")),
+];
+
+/// MM2 takes these from a flow only; at the top level it drops them without a word.
+pub(super) const FLOW_ONLY: &[(&str, Fate)] = &[
+    ("enabled", Honoured),
+    ("use.defaults.from", Honoured),
+    ("exactly.once.support", Depends),
+    ("transaction.boundary", NoEffect("a transaction holds what arrived within the mirror's target latency")),
+    ("transaction.boundary.interval.ms", NoEffect("a transaction holds what arrived within the mirror's target latency")),
+    ("offsets.storage.topic", NoEffect("positions live in twinlog.<mirror>.progress")),
+];
+
+/// Prefixes of flow-only keys.
+pub(super) const FLOW_ONLY_PREFIXES: &[(&str, Fate)] = &[
+    ("producer.override.", Depends),
+    ("topic.creation.", NoEffect("topics are created with the source topic's partitions and configs")),
+    ("transforms.", Depends),
+    ("predicates.", Depends),
+];
+
+/// Top-level keys of the process.
+pub(super) const PROCESS: &[(&str, Fate)] = &[
+    ("clusters", Honoured),
+    ("config.providers", Honoured),
+    ("dedicated.mode.enable.internal.rest", NoEffect(NO_REST)),
+    ("listeners", NoEffect(NO_REST)),
+    ("rest.advertised.host.name", NoEffect(NO_REST)),
+    ("rest.advertised.port", NoEffect(NO_REST)),
+    ("rest.advertised.listener", NoEffect(NO_REST)),
+    ("access.control.allow.origin", NoEffect(NO_REST)),
+    ("access.control.allow.methods", NoEffect(NO_REST)),
+    ("response.http.headers.config", NoEffect(NO_REST)),
+    ("ssl.client.auth", NoEffect(NO_REST)),
+];
+
+/// Keys of a Connect worker: MM2 takes them from the target cluster (`X.<key>`), some also from the top level.
+pub(super) const WORKER: &[(&str, Fate)] = &[
+    ("exactly.once.source.support", Depends),
+    ("group.id", Different("names the Connect group of a MirrorMaker 2 that is taken over (--take-over)")),
+    ("offset.storage.topic", Different("names the offsets topic of a MirrorMaker 2 that is taken over (--take-over)")),
+    ("config.storage.topic", NoEffect(NO_CONNECT)),
+    ("status.storage.topic", NoEffect(NO_CONNECT)),
+    ("offset.storage.replication.factor", NoEffect(NO_CONNECT)),
+    ("offset.storage.partitions", NoEffect(NO_CONNECT)),
+    ("config.storage.replication.factor", NoEffect(NO_CONNECT)),
+    ("status.storage.replication.factor", NoEffect(NO_CONNECT)),
+    ("status.storage.partitions", NoEffect(NO_CONNECT)),
+    ("key.converter", Depends),
+    ("value.converter", Depends),
+    ("header.converter", Depends),
+    ("offset.flush.interval.ms", NoEffect("progress is committed with the records, see the mirror's target_latency")),
+    ("offset.flush.timeout.ms", NoEffect("progress is committed with the records, see the mirror's target_latency")),
+    ("task.shutdown.graceful.timeout.ms", NoEffect(NO_CONNECT)),
+    ("scheduled.rebalance.max.delay.ms", NoEffect("a lost worker's ranges go elsewhere at once")),
+    ("rebalance.timeout.ms", NoEffect(NO_CONNECT)),
+    ("session.timeout.ms", NoEffect(NO_CONNECT)),
+    ("heartbeat.interval.ms", NoEffect(NO_CONNECT)),
+    ("worker.sync.timeout.ms", NoEffect(NO_CONNECT)),
+    ("worker.unsync.backoff.ms", NoEffect(NO_CONNECT)),
+    ("connect.protocol", NoEffect(NO_CONNECT)),
+    ("topic.creation.enable", NoEffect(NO_CONNECT)),
+    ("topic.tracking.enable", NoEffect(NO_CONNECT)),
+    ("topic.tracking.allow.reset", NoEffect(NO_CONNECT)),
+    ("plugin.path", NoEffect(NO_CONNECT)),
+    ("plugin.discovery", NoEffect(NO_CONNECT)),
+    ("client.id", NoEffect("give a role's: consumer.client.id, producer.client.id")),
+    ("metric.reporters", NoEffect(REPORTERS)),
+    ("metrics.num.samples", NoEffect(REPORTERS)),
+    ("metrics.recording.level", NoEffect(REPORTERS)),
+    ("metrics.sample.window.ms", NoEffect(REPORTERS)),
+    ("config.providers", NoEffect("name config providers at the top level")),
+    ("connector.client.config.override.policy", NoEffect(NO_CONNECT)),
+];
+
+/// Prefixes of worker keys.
+pub(super) const WORKER_PREFIXES: &[&str] = &[
+    "inter.worker.",
+    "config.storage.",
+    "offset.storage.",
+    "status.storage.",
+    "key.converter.",
+    "value.converter.",
+    "header.converter.",
+];
+
+/// Top-level keys with these prefixes go into every flow's worker configuration, over the cluster's.
+pub(super) const WORKER_FROM_TOP: &[&str] = &[
+    "offset.storage",
+    "config.storage",
+    "status.storage",
+    "key.converter",
+    "value.converter",
+    "header.converter",
+    "task",
+    "worker",
+    "replication.policy",
+];
+
+/// Removed in Kafka 4.0, with what to do instead. MM2 4.x ignores them.
+pub(super) const REMOVED: &[(&str, &str)] = &[
+    ("topics.blacklist", "it was removed in Kafka 4.0 and is ignored, as MM2 4.x does: write topics.exclude"),
+    ("groups.blacklist", "it was removed in Kafka 4.0 and is ignored, as MM2 4.x does: write groups.exclude"),
+    (
+        "config.properties.blacklist",
+        "it was removed in Kafka 4.0 and is ignored, as MM2 4.x does: write config.properties.exclude",
+    ),
+    ("use.incremental.alter.configs", "it was removed in Kafka 4.0: configs are always altered incrementally"),
+    ("add.source.alias.to.metrics", "it was removed in Kafka 4.0: metrics always name the source"),
+    ("auto.include.jmx.reporter", "it was removed in Kafka 4.0, and there is no JMX here"),
+];
+
+/// Bootstrap servers and client security: what each client of a cluster gets.
+pub(super) fn is_client_key(key: &str) -> bool {
+    key == "bootstrap.servers"
+        || key == "security.protocol"
+        || (key.starts_with("ssl.") && key != "ssl.client.auth")
+        || key.starts_with("sasl.")
+}
+
+/// Whether one of the three connectors defines the key, so that a top-level value is every flow's default.
+pub(super) fn is_connector_key(key: &str) -> bool {
+    let client = is_client_key(key) && key != "bootstrap.servers";
+    client || CONNECTOR.iter().any(|(known, _)| *known == key)
+}
+
+/// What becomes of a client's setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClientFate {
+    Passed,
+    NoEffect(&'static str),
+    /// Part of the mirror, not of the client.
+    Mirror,
+    Unknown,
+}
+
+const FIXED: &str = "Twinlog sets it: its guarantees depend on it";
+const SIZED: &str = "batches follow the target topic's max.message.bytes and the worker's memory";
+const JAVA: &str = "it means something to Java's client only";
+
+/// Settings that consumers and producers share.
+const CLIENT_PASSED: &[&str] = &[
+    "client.id",
+    "client.dns.lookup",
+    "connections.max.idle.ms",
+    "metadata.max.age.ms",
+    "receive.buffer.bytes",
+    "reconnect.backoff.max.ms",
+    "reconnect.backoff.ms",
+    "retry.backoff.max.ms",
+    "retry.backoff.ms",
+    "send.buffer.bytes",
+    "socket.connection.setup.timeout.ms",
+];
+const CONSUMER_PASSED: &[&str] = &[
+    "check.crcs",
+    "client.rack",
+    "fetch.max.bytes",
+    "fetch.max.wait.ms",
+    "fetch.min.bytes",
+    "max.partition.fetch.bytes",
+];
+const CLIENT_JAVA: &[&str] = &[
+    "auto.include.jmx.reporter",
+    "default.api.timeout.ms",
+    "enable.metrics.push",
+    "interceptor.classes",
+    "metadata.recovery.strategy",
+    "metadata.recovery.rebootstrap.trigger.ms",
+    "metric.reporters",
+    "metrics.num.samples",
+    "metrics.recording.level",
+    "metrics.sample.window.ms",
+    "request.timeout.ms",
+    "security.providers",
+    "socket.connection.setup.timeout.max.ms",
+];
+const CONSUMER_JAVA: &[&str] = &["exclude.internal.topics", "key.deserializer", "max.poll.records", "value.deserializer"];
+const CONSUMER_FIXED: &[&str] = &[
+    "allow.auto.create.topics",
+    "auto.commit.interval.ms",
+    "enable.auto.commit",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "group.remote.assignor",
+    "heartbeat.interval.ms",
+    "max.poll.interval.ms",
+    "partition.assignment.strategy",
+    "session.timeout.ms",
+];
+const PRODUCER_JAVA: &[&str] = &[
+    "buffer.memory",
+    "key.serializer",
+    "max.block.ms",
+    "metadata.max.idle.ms",
+    "partitioner.adaptive.partitioning.enable",
+    "partitioner.availability.timeout.ms",
+    "partitioner.class",
+    "partitioner.ignore.keys",
+    "value.serializer",
+];
+const PRODUCER_FIXED: &[&str] = &[
+    "acks",
+    "delivery.timeout.ms",
+    "enable.idempotence",
+    "max.in.flight.requests.per.connection",
+    "retries",
+    "transactional.id",
+    "transaction.timeout.ms",
+];
+
+/// Of the admin client these reach Twinlog's own client.
+pub(super) const ADMIN_PASSED: &[&str] = &["default.api.timeout.ms", "request.timeout.ms"];
+
+/// What becomes of `key` of a client with this role (`consumer`, `producer`, `admin`).
+pub(super) fn client_fate(role: &str, key: &str) -> ClientFate {
+    let has = |list: &[&str]| list.contains(&key);
+    match role {
+        _ if is_client_key(key) => ClientFate::Passed,
+        "consumer" if has(CONSUMER_PASSED) || has(CLIENT_PASSED) => ClientFate::Passed,
+        "consumer" if key == "auto.offset.reset" => ClientFate::Mirror,
+        "consumer" if key == "isolation.level" => ClientFate::Mirror,
+        "consumer" if has(CONSUMER_FIXED) => ClientFate::NoEffect(FIXED),
+        "consumer" if has(CONSUMER_JAVA) => ClientFate::NoEffect(JAVA),
+        "producer" if has(CLIENT_PASSED) || key == "linger.ms" => ClientFate::Passed,
+        "producer" if key == "compression.type" => ClientFate::Mirror,
+        "producer" if ["batch.size", "max.request.size"].contains(&key) => ClientFate::NoEffect(SIZED),
+        "producer" if key.starts_with("compression.") => ClientFate::NoEffect("the codec's default level is used"),
+        "producer" if has(PRODUCER_FIXED) => ClientFate::NoEffect(FIXED),
+        "producer" if has(PRODUCER_JAVA) => ClientFate::NoEffect(JAVA),
+        "admin" if has(ADMIN_PASSED) => ClientFate::Passed,
+        "admin" if has(CLIENT_PASSED) || key == "retries" => ClientFate::NoEffect(TIMEOUTS),
+        _ if has(CLIENT_JAVA) || key.starts_with("metrics.") => ClientFate::NoEffect(JAVA),
+        _ => ClientFate::Unknown,
+    }
+}
+
+/// Every client setting that has a meaning, for suggestions.
+pub(super) fn client_keys(role: &str) -> Vec<&'static str> {
+    let own: &[&[&'static str]] = match role {
+        "consumer" => &[CLIENT_PASSED, CONSUMER_PASSED, CONSUMER_FIXED, CONSUMER_JAVA, &["auto.offset.reset", "isolation.level"]],
+        "producer" => &[CLIENT_PASSED, PRODUCER_FIXED, PRODUCER_JAVA, &["linger.ms", "compression.type", "batch.size", "max.request.size"]],
+        _ => &[ADMIN_PASSED, CLIENT_PASSED],
+    };
+    own.iter().flat_map(|list| list.iter().copied()).chain(["bootstrap.servers", "security.protocol"]).collect()
+}

@@ -1,0 +1,340 @@
+//! The clusters and mirrors of a file, and what it says about every key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use twinlog_proto::id::{ClusterId, MirrorId, stable_hash};
+use twinlog_proto::{secret, v1};
+
+use super::connector::Side;
+use super::dedicated::Dedicated;
+use super::flow::{ClusterView, FlowView, Role};
+use super::report::{Effect, Entry};
+use super::strimzi::Resource;
+use super::{Props, audit, keys, mirror};
+
+/// Label of mirrors that come from a file; its value is `LABEL_VALUE`.
+pub const LABEL: &str = "imported-from";
+pub const LABEL_VALUE: &str = "mirrormaker2";
+
+/// What the caller wants beyond the file.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Only flows into these clusters; empty means all.
+    pub targets: Vec<String>,
+    /// Where workers find the properties file: what its literal secrets become references to. `None`: they are refused.
+    pub secrets_file: Option<PathBuf>,
+    /// Continue where a MirrorMaker 2 stopped.
+    pub take_over: bool,
+    pub allow_loops: bool,
+    /// The internal-topic rule of MirrorMaker before Kafka 4.0.
+    pub before_kip_1074: bool,
+}
+
+/// What an import makes.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    pub clusters: Vec<v1::Cluster>,
+    pub mirrors: Vec<v1::Mirror>,
+    /// Every key of the file, the gravest first.
+    pub report: Vec<Entry>,
+    /// What is worth saying without a key.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Entries with this effect.
+    pub fn entries(&self, effect: Effect) -> impl Iterator<Item = &Entry> {
+        self.report.iter().filter(move |entry| entry.effect == effect)
+    }
+}
+
+pub(super) fn of_dedicated(file: &Dedicated, options: &Options) -> Plan {
+    let (clusters, flows) = file.views();
+    let mut making = Making::new(options, file.raw());
+    making.plan.report = audit::dedicated(file);
+    for alias in options.targets.iter().filter(|alias| !file.clusters().contains(*alias)) {
+        making.invalid("--clusters", format!("{alias} is none of the file's clusters"));
+    }
+    making.make(&clusters, flows);
+    if making.plan.mirrors.is_empty() {
+        making.invalid("clusters", "no flow is left: none is enabled, or none has a target that --clusters names".to_owned());
+    }
+    making.done()
+}
+
+pub(super) fn of_strimzi(resource: &Resource, options: &Options) -> Plan {
+    let nothing = Props::new();
+    let mut making = Making::new(options, &nothing);
+    making.plan.report = resource.report().to_vec();
+    making.plan.notes = resource.notes().to_vec();
+    making.make(resource.clusters(), resource.flows().to_vec());
+    making.done()
+}
+
+/// A plan while it is made.
+struct Making<'a> {
+    options: &'a Options,
+    raw: &'a Props,
+    plan: Plan,
+    /// Alias to cluster id.
+    ids: BTreeMap<String, ClusterId>,
+}
+
+impl<'a> Making<'a> {
+    fn new(options: &'a Options, raw: &'a Props) -> Self {
+        Self { options, raw, plan: Plan::default(), ids: BTreeMap::new() }
+    }
+
+    fn invalid(&mut self, key: &str, what: String) {
+        self.plan.report.push(Entry::new(Effect::Invalid, key, what));
+    }
+
+    fn make(&mut self, clusters: &[ClusterView], flows: Vec<FlowView>) {
+        let targets = &self.options.targets;
+        let flows: Vec<FlowView> =
+            flows.into_iter().filter(|flow| targets.is_empty() || targets.contains(&flow.target)).collect();
+        let used: BTreeSet<&str> = flows.iter().flat_map(|f| [f.source.as_str(), f.target.as_str()]).collect();
+        for cluster in clusters.iter().filter(|cluster| used.contains(cluster.alias.as_str())) {
+            self.cluster(cluster, &flows);
+        }
+        let views: BTreeMap<&str, &ClusterView> = clusters.iter().map(|c| (c.alias.as_str(), c)).collect();
+        for flow in &flows {
+            if let (Some(source), Some(target)) = (views.get(flow.source.as_str()), views.get(flow.target.as_str())) {
+                self.flow(flow, source, target);
+            }
+        }
+        self.refuse_same_ids();
+    }
+
+    fn done(mut self) -> Plan {
+        if !self.plan.mirrors.is_empty() {
+            self.standing_notes();
+        }
+        self.plan.report.sort();
+        self.plan.report.dedup();
+        self.plan
+    }
+
+    /// Where Twinlog's defaults are not MM2's, whatever the file says.
+    fn standing_notes(&mut self) {
+        let mirrors = &self.plan.mirrors;
+        let mut notes = vec![
+            "records are read committed, and exactly_once unless the file has exactly.once.source.support=disabled (MM2: at least once, and aborted records too)",
+            "topics are looked for every 3 s, groups every 5 s, configs and ACLs every 60 s where the file gives no interval (MM2: 600 s, and 60 s for checkpoints)",
+            "replication factors are MM2's where the file gives none: 2 for topics, 3 for MM2's own; -1 takes the broker's default",
+        ];
+        if mirrors.iter().any(|mirror| !mirror.topics.is_empty() && mirror.compression.is_empty()) {
+            notes.push("batches are compressed with lz4 where the file gives no producer.compression.type (MM2: none)");
+        }
+        if !self.options.take_over {
+            notes.push("topics that a MirrorMaker 2 has copied already are copied again from the start: with --take-over they continue at its position");
+        }
+        self.plan.notes.extend(notes.into_iter().map(str::to_owned));
+    }
+
+    fn cluster(&mut self, view: &ClusterView, flows: &[FlowView]) {
+        let Some(id) = self.cluster_id(&view.alias, flows) else { return };
+        let servers = view.admin.get("bootstrap.servers").cloned().unwrap_or_default();
+        let servers = match secret::resolve(&servers) {
+            Ok(servers) => super::list(&servers),
+            Err(what) => return self.invalid(&format!("{}.bootstrap.servers", view.alias), what.to_string()),
+        };
+        if servers.is_empty() {
+            self.invalid(&format!("{}.bootstrap.servers", view.alias), "is missing".to_owned());
+        }
+        let properties = self.without_secrets(&view.alias, cluster_properties(view));
+        self.ids.insert(view.alias.clone(), id.clone());
+        self.plan.clusters.push(v1::Cluster {
+            name: id.name(),
+            bootstrap_servers: servers,
+            properties: properties.into_iter().collect(),
+            ..v1::Cluster::default()
+        });
+    }
+
+    /// The alias, which names topics. One that can't be an id is only good for a target whose name stands in no topic.
+    fn cluster_id(&mut self, alias: &str, flows: &[FlowView]) -> Option<ClusterId> {
+        if let Ok(id) = ClusterId::new(alias) {
+            return Some(id);
+        }
+        let named = flows.iter().any(|flow| {
+            let made = mirror::make(flow).mirror;
+            let on_source = made.offset_syncs.is_some_and(|s| s.location() == v1::offset_syncs::Location::Source);
+            flow.source == alias || (flow.target == alias && on_source)
+        });
+        if named {
+            let what = format!("the alias {alias:?} can't stand in topic names, and these flows need it there: use 1-64 characters of a-z, A-Z, 0-9, '.', '_' and '-'");
+            self.invalid("clusters", what);
+            return None;
+        }
+        let kept: String = alias.chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).take(40).collect();
+        let id = format!("{kept}-{:08x}", stable_hash(alias.as_bytes()) as u32);
+        self.plan.notes.push(format!("the alias {alias:?} can't be an id: the cluster is registered as {id}, and no topic is named after it"));
+        ClusterId::new(id).ok()
+    }
+
+    fn flow(&mut self, flow: &FlowView, source: &ClusterView, target: &ClusterView) {
+        let made = mirror::make(flow);
+        let name = flow.name();
+        for found in made.invalid {
+            self.invalid(&format!("{name}: {}", found.key), found.what);
+        }
+        self.plan.notes.extend(made.notes.into_iter().map(|note| format!("{name}: {note}")));
+        let (Some(from), Some(to)) = (self.ids.get(&flow.source).cloned(), self.ids.get(&flow.target).cloned()) else {
+            return;
+        };
+        let Some(id) = self.mirror_id(&from, &to) else { return };
+        let (of_source, of_target) = overlays(flow, source, target);
+        let mut mirror = v1::Mirror {
+            name: id.name(),
+            source: from.name(),
+            target: to.name(),
+            source_properties: self.without_secrets(&name, of_source).into_iter().collect(),
+            target_properties: self.without_secrets(&name, of_target).into_iter().collect(),
+            labels: [(LABEL.to_owned(), LABEL_VALUE.to_owned())].into(),
+            allow_loops: self.options.allow_loops,
+            ..made.mirror
+        };
+        if self.options.before_kip_1074 {
+            let naming = mirror.naming.get_or_insert_default();
+            naming.internal_topics = v1::naming::InternalTopics::AnyInternalSuffix.into();
+        }
+        if self.options.take_over && !mirror.topics.is_empty() {
+            mirror.take_over = Some(take_over(flow));
+        }
+        self.plan.mirrors.push(mirror);
+    }
+
+    /// `<source>-<target>`, in what mirror ids may hold.
+    fn mirror_id(&mut self, source: &ClusterId, target: &ClusterId) -> Option<MirrorId> {
+        let text = format!("{source}-{target}").to_lowercase().replace('.', "_");
+        let id = match text.len() {
+            0..=64 => text,
+            _ => format!("{}-{:016x}", &text[..47], stable_hash(text.as_bytes())),
+        };
+        let made = MirrorId::new(id);
+        if let Err(e) = &made {
+            self.invalid("clusters", e.to_string());
+        }
+        made.ok()
+    }
+
+    /// Two flows with one mirror id would be one mirror.
+    fn refuse_same_ids(&mut self) {
+        let mut seen: BTreeMap<String, String> = BTreeMap::new();
+        for mirror in self.plan.mirrors.clone() {
+            if let Some(other) = seen.insert(mirror.name.clone(), mirror.display_name.clone()) {
+                let what = format!("{other} and {} would both be {}: rename a cluster", mirror.display_name, mirror.name);
+                self.invalid("clusters", what);
+            }
+        }
+    }
+
+    /// Literal secrets become references to the file they stand in.
+    fn without_secrets(&mut self, place: &str, properties: Props) -> Props {
+        let replaced = properties.into_iter().map(|(key, value)| {
+            if !secret::is_literal(&key, &value) {
+                if let Err(what) = secret::check(&value) {
+                    self.invalid(&format!("{place}: {key}"), what.to_string());
+                }
+                return (key, value);
+            }
+            let reference = self.reference(&key, &value);
+            let reference = reference.unwrap_or_else(|what| {
+                self.invalid(&format!("{place}: {key}"), what);
+                "(secret)".to_owned()
+            });
+            (key, reference)
+        });
+        replaced.collect()
+    }
+
+    fn reference(&self, key: &str, value: &str) -> Result<String, String> {
+        if value.contains("${") {
+            return Err("it mixes a secret in clear with references: write all of it into one file or variable, and refer to that".to_owned());
+        }
+        // The file may spell the key with any prefix.
+        let bare = key.trim_start_matches("consumer.").trim_start_matches("producer.");
+        let Some((spelled, _)) = self.raw.iter().find(|(raw, held)| *held == value && raw.ends_with(bare)) else {
+            return Err("it holds a secret in clear: give a reference, ${env:NAME} or ${file:/path}".to_owned());
+        };
+        let Some(path) = &self.options.secrets_file else {
+            return Err("it holds a secret in clear, and workers can't read this file: copy it to every worker and say where it is there with --secrets-file PATH, or write ${env:NAME} with an EnvVarConfigProvider".to_owned());
+        };
+        let path = path.display().to_string();
+        if path.contains('}') || path.contains(':') || spelled.contains(['}', ':']) {
+            return Err(format!("it holds a secret in clear, which can't be referred to: neither {path} nor {spelled} may hold ':' or '}}'"));
+        }
+        Ok(format!("${{file:{path}:{spelled}}}"))
+    }
+}
+
+/// What all clients of the cluster get, as Twinlog's workers take it.
+fn cluster_properties(view: &ClusterView) -> Props {
+    let mut properties: Props =
+        view.admin.iter().filter(|(key, _)| *key != "bootstrap.servers").map(|(k, v)| (k.clone(), v.clone())).collect();
+    for (role, secured) in [(Role::Consumer, &view.consumer), (Role::Producer, &view.producer)] {
+        let own = secured.iter().filter(|(key, value)| view.admin.get(*key) != Some(*value));
+        properties.extend(own.map(|(key, value)| (format!("{}.{key}", role.as_str()), value.clone())));
+    }
+    for role in Role::ALL {
+        let prefix = format!("{}.", role.as_str());
+        let own = view.settings.iter().filter_map(|(k, v)| Some((k.strip_prefix(&prefix)?.to_owned(), v.clone())));
+        properties.extend(mirror::passed(role, &own.collect()));
+    }
+    properties
+}
+
+/// What this flow says of its clients over what their clusters say.
+fn overlays(flow: &FlowView, source: &ClusterView, target: &ClusterView) -> (Props, Props) {
+    let Some(connector) = &flow.source_connector else { return (Props::new(), Props::new()) };
+    let (of_source, of_target) = (cluster_properties(source), cluster_properties(target));
+    let differs = |base: &Props, given: Props| -> Props {
+        given.into_iter().filter(|(key, value)| base.get(key) != Some(value)).collect()
+    };
+    let consumer = connector.given(Side::Source, Role::Consumer);
+    let mut source_own = security(connector.given(Side::Source, Role::Admin));
+    source_own.extend(role_security(Role::Consumer, &source_own, &consumer, &of_source));
+    source_own.extend(mirror::passed(Role::Consumer, &consumer));
+    source_own.extend(mirror::passed(Role::Admin, &connector.given(Side::Source, Role::Admin)));
+    let mut producer: Props = Props::new();
+    for (key, value) in &flow.worker {
+        if let Some(key) = key.strip_prefix("producer.") {
+            producer.insert(key.to_owned(), value.clone());
+        }
+    }
+    for (key, value) in connector.props() {
+        if let Some(key) = key.strip_prefix("producer.override.") {
+            producer.insert(key.to_owned(), value.clone());
+        }
+    }
+    let mut target_own = security(connector.given(Side::Target, Role::Admin));
+    target_own.extend(role_security(Role::Producer, &target_own, &producer, &of_target));
+    target_own.extend(mirror::passed(Role::Producer, &producer));
+    target_own.extend(mirror::passed(Role::Admin, &connector.given(Side::Target, Role::Admin)));
+    (differs(&of_source, source_own), differs(&of_target, target_own))
+}
+
+fn security(mut props: Props) -> Props {
+    props.retain(|key, _| keys::is_client_key(key) && key != "bootstrap.servers");
+    props
+}
+
+/// What a role's security settings have over the others', in the worker's spelling.
+fn role_security(role: Role, shared: &Props, own: &Props, cluster: &Props) -> Props {
+    let own = own.iter().filter(|(key, _)| keys::is_client_key(key) && *key != "bootstrap.servers");
+    let differs = own.filter(|(key, value)| {
+        let prefixed = format!("{}.{key}", role.as_str());
+        let inherited = cluster.get(&prefixed).or_else(|| shared.get(*key));
+        inherited != Some(*value)
+    });
+    differs.map(|(key, value)| (format!("{}.{key}", role.as_str()), value.clone())).collect()
+}
+
+/// Where the running MM2 keeps its positions.
+fn take_over(flow: &FlowView) -> v1::TakeOver {
+    let get = |key: &str| flow.worker.get(key).cloned().unwrap_or_default();
+    let connector = flow.source_connector.as_ref().and_then(|c| c.props().get("name").cloned()).unwrap_or_default();
+    v1::TakeOver { connector, offsets_topic: get("offset.storage.topic"), group: get("group.id") }
+}
