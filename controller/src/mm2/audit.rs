@@ -47,15 +47,15 @@ pub(super) fn dedicated(file: &Dedicated) -> Vec<Entry> {
 
 type Aliases = std::collections::BTreeSet<String>;
 
-/// The flow and the key after its prefix. Aliases are free text: they are looked for, not parsed.
+/// The flow and the key after its prefix. Aliases are free text: they are looked for, not parsed, and the longest counts.
 fn flow_key<'a>(full: &'a str, clusters: &Aliases) -> Option<((String, String), &'a str)> {
-    clusters.iter().find_map(|source| {
+    let pairs = clusters.iter().flat_map(|source| clusters.iter().map(move |target| (source, target)));
+    let found = pairs.filter(|(source, target)| source != target).filter_map(|(source, target)| {
         let rest = full.strip_prefix(source.as_str())?.strip_prefix("->")?;
-        clusters.iter().filter(|target| *target != source).find_map(|target| {
-            let key = rest.strip_prefix(target.as_str())?.strip_prefix('.')?;
-            Some(((source.clone(), target.clone()), key))
-        })
-    })
+        let key = rest.strip_prefix(target.as_str())?.strip_prefix('.')?;
+        Some(((source.clone(), target.clone()), key))
+    });
+    found.min_by_key(|(_, key)| key.len())
 }
 
 /// The key after the longest alias.

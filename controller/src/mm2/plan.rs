@@ -338,3 +338,6 @@ fn take_over(flow: &FlowView) -> v1::TakeOver {
     let connector = flow.source_connector.as_ref().and_then(|c| c.props().get("name").cloned()).unwrap_or_default();
     v1::TakeOver { connector, offsets_topic: get("offset.storage.topic"), group: get("group.id") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ mod handover_mm2;
 mod internal_topics;
 mod lifecycle;
 mod memory;
+mod mm2_file;
 mod offsets;
 mod security;
 mod single;

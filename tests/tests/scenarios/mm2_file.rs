@@ -1,0 +1,163 @@
+//! `twinlog run mm2.properties`: what `connect-mirror-maker.sh mm2.properties` would do, in one process.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use twinlog_proto::v1::DesiredState;
+use twinlog_tests::api::Api;
+use twinlog_tests::sandbox::{Kafka, KafkaOptions, Sandbox, Single, wait_until};
+use twinlog_tests::tools::{Isolation, LoadOptions, Tools};
+use twinlog_tests::verify::compare;
+
+use crate::alone;
+
+const COPIED: Duration = Duration::from_secs(90);
+const ENDS: Duration = Duration::from_secs(30);
+const PARTITIONS: u32 = 3;
+
+/// Two clusters whose aliases are A and B, and the tools.
+struct Pair {
+    a: Kafka,
+    b: Kafka,
+    tools: Arc<Tools>,
+    file: PathBuf,
+    sandbox: Sandbox,
+}
+
+impl Pair {
+    fn start(name: &str) -> Result<Self> {
+        let sandbox = Sandbox::new(name)?;
+        let (a, b) = sandbox.kafka_pair(("a", KafkaOptions::default()), ("b", KafkaOptions::default()))?;
+        let tools = Tools::start(&sandbox)?;
+        let file = sandbox.folder().join("mm2.properties");
+        Ok(Self { a, b, tools, file, sandbox })
+    }
+
+    /// The file of MM2's own test of its dedicated mode: one broker each, quick intervals, and `more`.
+    fn write(&self, more: &str) -> Result<()> {
+        let text = format!(
+            "# one broker each\nclusters = A, B\nA.bootstrap.servers = {}\nB.bootstrap.servers = {}\nreplication.factor = 1\n\
+             checkpoints.topic.replication.factor = 1\nheartbeats.topic.replication.factor = 1\noffset.storage.replication.factor = 1\n\
+             refresh.topics.interval.seconds = 1\nrefresh.groups.interval.seconds = 1\nemit.checkpoints.interval.seconds = 1\nsync.topic.acls.enabled = false\n{more}",
+            self.a.bootstrap(),
+            self.b.bootstrap(),
+        );
+        Ok(std::fs::write(&self.file, text)?)
+    }
+
+    fn run(&self) -> Result<Single> {
+        Single::start(&self.sandbox, "mm2", &[path(&self.file)?])
+    }
+
+    fn produce(&self, kafka: &Kafka, topic: &str, records: u64) -> Result<()> {
+        let load = LoadOptions { rate: 5_000.0, records: Some(records), ..LoadOptions::new(PARTITIONS) };
+        self.tools.load(kafka, topic, &load)?;
+        wait_until(COPIED, &format!("{records} records in {topic}"), || {
+            Ok((self.tools.load_stats(topic)?.values().sum::<u64>() >= records).then_some(()))
+        })?;
+        self.tools.stop_load(topic).map(|_| ())
+    }
+
+    /// Every record of the topic is in the copy, once, as it was.
+    fn wait_exact(&self, (from, topic): (&Kafka, &str), (to, copy): (&Kafka, &str)) -> Result<()> {
+        wait_until(COPIED, &format!("{copy} to equal {topic}"), || {
+            if !self.tools.topics(to)?.iter().any(|name| name == copy) {
+                return Ok(None);
+            }
+            let source = self.tools.dump(from, topic, Isolation::Committed)?;
+            let target = self.tools.dump(to, copy, Isolation::Committed)?;
+            Ok(compare(&source, &target).is_exact().then_some(()))
+        })
+    }
+
+    fn wait_topics(&self, kafka: &Kafka, expected: &[&str]) -> Result<Vec<String>> {
+        wait_until(COPIED, &format!("the topics {expected:?}"), || {
+            let topics = self.tools.topics(kafka)?;
+            Ok(expected.iter().all(|name| topics.iter().any(|topic| topic == name)).then_some(topics))
+        })
+    }
+}
+
+fn path(file: &Path) -> Result<&str> {
+    file.to_str().context("a sandbox's folder is plain text")
+}
+
+/// Whether `topic` is one of them.
+fn has(topics: &[String], topic: &str) -> bool {
+    topics.iter().any(|name| name == topic)
+}
+
+/// D1: one flow of one node: a topic made after the start is copied as A.test-topic-1.
+/// D2: without offset syncs the data is copied, and there is no mm2-offset-syncs.B.internal.
+#[test]
+fn d1_d2_one_flow_with_and_without_offset_syncs() -> Result<()> {
+    let _alone = alone();
+    let pair = Pair::start("mm2-file-one-flow")?;
+    let one_flow = "A->B.enabled = true\nA->B.topics = ^test-topic-.*\nB->A.enabled = false\nB->A.emit.heartbeats.enabled = false\n";
+
+    pair.write(&format!("{one_flow}emit.offset-syncs.enabled = false\n"))?;
+    let single = pair.run()?;
+    pair.tools.create_topic(&pair.a, "test-topic-1", PARTITIONS, &[])?;
+    pair.tools.create_topic(&pair.a, "other", PARTITIONS, &[])?;
+    pair.produce(&pair.a, "test-topic-1", 300)?;
+    pair.produce(&pair.a, "other", 10)?;
+    pair.wait_exact((&pair.a, "test-topic-1"), (&pair.b, "A.test-topic-1"))?;
+    let topics = pair.wait_topics(&pair.b, &["heartbeats"])?;
+    assert!(!has(&topics, "A.other") && !has(&topics, "A.checkpoints.internal"), "{topics:?}");
+    let topics = pair.tools.topics(&pair.a)?;
+    assert!(!topics.iter().any(|topic| topic.starts_with("mm2-offset-syncs")), "{topics:?}");
+    assert!(!has(&topics, "heartbeats"), "the other flow emits nothing: {topics:?}");
+
+    // The file changes, and so does the mirror: it goes on where it was.
+    pair.write(&format!("{one_flow}offset-syncs.topic.replication.factor = 1\n"))?;
+    single.process.interrupt()?;
+    assert!(single.process.wait_exit(ENDS)?.success(), "{}", single.process.log_tail());
+    single.process.start_again()?;
+    pair.tools.create_topic(&pair.a, "test-topic-2", PARTITIONS, &[])?;
+    pair.produce(&pair.a, "test-topic-2", 300)?;
+    pair.wait_exact((&pair.a, "test-topic-2"), (&pair.b, "A.test-topic-2"))?;
+    pair.wait_exact((&pair.a, "test-topic-1"), (&pair.b, "A.test-topic-1"))?;
+    pair.wait_topics(&pair.a, &["mm2-offset-syncs.B.internal"])?;
+    assert!(single.process.log().contains("mirror a-b (A -> B) changed, and goes on"), "{}", single.process.log_tail());
+    single.process.check_running()
+}
+
+/// Both flows of one file in one process; MM2's own topics are where MM2 has them; a flow that leaves the file is paused.
+#[test]
+fn two_flows_of_one_file_are_active_active() -> Result<()> {
+    let _alone = alone();
+    let pair = Pair::start("mm2-file-two-flows")?;
+    let both = "A->B.enabled = true\nB->A.enabled = true\ntopics = orders.*\noffset-syncs.topic.replication.factor = 1\ntasks.max = 4\n";
+    pair.write(both)?;
+    for (kafka, records) in [(&pair.a, 2_000), (&pair.b, 3_000)] {
+        pair.tools.create_topic(kafka, "orders", PARTITIONS, &[])?;
+        pair.produce(kafka, "orders", records)?;
+    }
+    let single = pair.run()?;
+    pair.wait_exact((&pair.a, "orders"), (&pair.b, "A.orders"))?;
+    pair.wait_exact((&pair.b, "orders"), (&pair.a, "B.orders"))?;
+    let on_a = ["heartbeats", "B.heartbeats", "mm2-offset-syncs.B.internal"];
+    let on_b = ["heartbeats", "A.heartbeats", "mm2-offset-syncs.A.internal"];
+    for (kafka, expected, never) in [(&pair.a, on_a, "B.A.orders"), (&pair.b, on_b, "A.B.orders")] {
+        let topics = pair.wait_topics(kafka, &expected)?;
+        assert!(!has(&topics, never), "records go round: {topics:?}");
+    }
+    let log = single.process.log();
+    assert!(log.contains("mirror a-b (A -> B) created") && log.contains("mirror b-a (B -> A) created"), "{log}");
+
+    // The flow back leaves the file.
+    pair.write("A->B.enabled = true\nB->A.enabled = false\nB->A.emit.heartbeats.enabled = false\ntopics = orders.*\noffset-syncs.topic.replication.factor = 1\n")?;
+    single.process.interrupt()?;
+    assert!(single.process.wait_exit(ENDS)?.success(), "{}", single.process.log_tail());
+    single.process.start_again()?;
+    pair.produce(&pair.a, "orders", 500)?;
+    pair.wait_exact((&pair.a, "orders"), (&pair.b, "A.orders"))?;
+    let log = single.process.log();
+    assert!(log.contains("mirror b-a (B -> A) is not in the file any more: paused"), "{log}");
+    let api = Api::new(&single.url())?;
+    assert_eq!(state("b-a")?, DesiredState::Paused);
+    assert_eq!(state("a-b")?, DesiredState::Running);
+    single.process.check_running()
+}
