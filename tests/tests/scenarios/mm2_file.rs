@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use twinlog_proto::v1::DesiredState;
-use twinlog_tests::api::Api;
+use twinlog_proto::v1::{DesiredState, GetMirrorRequest};
+use twinlog_tests::api::{Api, told};
 use twinlog_tests::sandbox::{Kafka, KafkaOptions, Sandbox, Single, wait_until};
 use twinlog_tests::tools::{Isolation, LoadOptions, Tools};
 use twinlog_tests::verify::compare;
@@ -157,6 +157,10 @@ fn two_flows_of_one_file_are_active_active() -> Result<()> {
     let log = single.process.log();
     assert!(log.contains("mirror b-a (B -> A) is not in the file any more: paused"), "{log}");
     let api = Api::new(&single.url())?;
+    let state = |id: &str| -> Result<DesiredState> {
+        let request = GetMirrorRequest { name: format!("mirrors/{id}") };
+        Ok(api.get_mirror(request).map_err(told)?.desired_state())
+    };
     assert_eq!(state("b-a")?, DesiredState::Paused);
     assert_eq!(state("a-b")?, DesiredState::Running);
     single.process.check_running()
