@@ -114,12 +114,13 @@ fn read(path: PathBuf) -> Result<String, SecretError> {
     match std::fs::metadata(&path).map(|m| m.len()) {
         Ok(length) if length > MAX_FILE_BYTES => Err(SecretError::TooLarge(path)),
         // What isn't UTF-8 is what Java takes property files for.
-        Ok(_) => match std::fs::read(&path) {
-            Ok(bytes) => {
-                Ok(String::from_utf8(bytes).unwrap_or_else(|not_utf8| properties::latin1(not_utf8.as_bytes())))
+        Ok(_) => {
+            match std::fs::read(&path) {
+                Ok(bytes) => Ok(String::from_utf8(bytes)
+                    .unwrap_or_else(|not_utf8| properties::latin1(not_utf8.as_bytes()))),
+                Err(source) => Err(SecretError::Unreadable { path, source }),
             }
-            Err(source) => Err(SecretError::Unreadable { path, source }),
-        },
+        }
         Err(source) => Err(SecretError::Unreadable { path, source }),
     }
 }

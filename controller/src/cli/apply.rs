@@ -74,9 +74,14 @@ pub(super) async fn apply(connection: &Connection, settings: &Settings) -> Resul
                 "start it as before, or make another mirror: other ids (--source-id, --target-id) and another --data DIR than {}",
                 settings.data.display()
             ),
-            Origin::File => format!("undo that change in the file, or keep another state with --data DIR than {}", settings.data.display()),
+            Origin::File => format!(
+                "undo that change in the file, or keep another state with --data DIR than {}",
+                settings.data.display()
+            ),
         };
-        done.push(apply_mirror(connection, mirror, &fields).await.map_err(|failure| immutable(failure, next))?);
+        done.push(
+            apply_mirror(connection, mirror, &fields).await.map_err(|failure| immutable(failure, next))?,
+        );
     }
     if settings.origin == Origin::File {
         done.extend(pause_absent(connection, settings).await?);

@@ -40,9 +40,9 @@ pub(crate) struct FileArgs {
     /// Go on although records would differ from MirrorMaker's: transforms, converters, custom classes are left out
     #[arg(long, requires = "file")]
     ignore_unsupported: bool,
-    /// Continue at the exact position of the MirrorMaker 2 that ran with this file; stop it first
+    /// Begin anew. Otherwise topics that a MirrorMaker 2 has copied with this file continue exactly where it stopped
     #[arg(long, requires = "file")]
-    take_over: bool,
+    no_take_over: bool,
     /// Leave out all topics that end in .internal or -internal, as MirrorMaker before Kafka 4.0 did
     #[arg(long, requires = "file")]
     before_kafka_4: bool,
@@ -62,7 +62,7 @@ impl FileArgs {
         Ok(source.plan(&Options {
             targets: self.clusters.clone(),
             secrets_file,
-            take_over: self.take_over,
+            take_over: !self.no_take_over,
             allow_loops,
             before_kip_1074: self.before_kafka_4,
         }))
@@ -70,13 +70,16 @@ impl FileArgs {
 
     /// The plan, where it can be carried out.
     fn accepted(&self, file: &Path, plan: Plan) -> Result<Plan, Failure> {
-        let listed = |effect: Effect| plan.entries(effect).map(|e| format!("\n  {}: {}", e.key, e.why)).collect::<String>();
+        let listed = |effect: Effect| {
+            plan.entries(effect).map(|e| format!("\n  {}: {}", e.key, e.why)).collect::<String>()
+        };
         let (invalid, unsupported) = (listed(Effect::Invalid), listed(Effect::Unsupported));
         if !invalid.is_empty() {
             return Err(Failure::usage(format!("{} can't be used:{invalid}", file.display())));
         }
         if !unsupported.is_empty() && !self.ignore_unsupported {
-            let message = format!("with {} MirrorMaker would do what Twinlog can't:{unsupported}", file.display());
+            let message =
+                format!("with {} MirrorMaker would do what Twinlog can't:{unsupported}", file.display());
             return Err(Failure::new(Kind::Precondition, message)
                 .next("change these keys, or leave them out of account with --ignore-unsupported"));
         }
@@ -147,8 +150,11 @@ pub(super) async fn execute(args: Args, connection: Connection, output: &Output)
     for mirror in &plan.mirrors {
         let applied = apply::apply_mirror(&connection, mirror, apply::FILE_FIELDS).await;
         done.push(applied.map_err(|failure| match failure {
-            ApplyFailure::Immutable(message) => Failure::new(Kind::Precondition, message)
-                .next("undo that change in the file, or delete the mirror first: twinlog mirror delete ID"),
+            ApplyFailure::Immutable(message) => {
+                Failure::new(Kind::Precondition, message).next(
+                    "undo that change in the file, or delete the mirror first: twinlog mirror delete ID",
+                )
+            }
             ApplyFailure::Other(failure) => failure,
         })?);
     }

@@ -87,7 +87,9 @@ fn shadowed(file: &Dedicated, (source, target): &(String, String), key: &str) ->
         return None;
     }
     let side = if alias == source { "source" } else { "target" };
-    Some(format!("the cluster's {alias}.{setting} or {alias}.{key} beats it, as in MM2: write {source}->{target}.{side}.{key}"))
+    Some(format!(
+        "the cluster's {alias}.{setting} or {alias}.{key} beats it, as in MM2: write {source}->{target}.{side}.{key}"
+    ))
 }
 
 pub(super) fn judge(scope: Scope, key: &str, value: &str) -> Verdict {
@@ -115,17 +117,23 @@ fn top(key: &str, value: &str) -> Verdict {
         };
     }
     if flow_only(key).is_some() {
-        return ignored("MM2 takes it with a flow's prefix only (A->B.<key>), and drops it here without a word");
+        return ignored(
+            "MM2 takes it with a flow's prefix only (A->B.<key>), and drops it here without a word",
+        );
     }
     if keys::WORKER_FROM_TOP.iter().any(|prefix| key.starts_with(prefix)) {
         return worker(key, value).unwrap_or_else(|| unknown(Scope::Top, key));
     }
     if let Some((role, setting)) = role_key(key) {
-        let what = format!("MM2 drops it here: write X.{role}.{setting} for a cluster, or A->B.source.{role}.{setting} for a flow");
+        let what = format!(
+            "MM2 drops it here: write X.{role}.{setting} for a cluster, or A->B.source.{role}.{setting} for a flow"
+        );
         return (Effect::Ignored, what);
     }
     if worker(key, value).is_some() {
-        return ignored("MM2 takes it from a flow's target cluster only (X.<key>), and drops it here without a word");
+        return ignored(
+            "MM2 takes it from a flow's target cluster only (X.<key>), and drops it here without a word",
+        );
     }
     unknown(Scope::Top, key)
 }
@@ -187,7 +195,8 @@ fn find(table: &[(&str, Fate)], key: &str) -> Option<Fate> {
 }
 
 fn flow_only(key: &str) -> Option<Fate> {
-    let by_prefix = || keys::FLOW_ONLY_PREFIXES.iter().find(|(prefix, _)| key.starts_with(prefix)).map(|(_, fate)| *fate);
+    let by_prefix =
+        || keys::FLOW_ONLY_PREFIXES.iter().find(|(prefix, _)| key.starts_with(prefix)).map(|(_, fate)| *fate);
     find(keys::FLOW_ONLY, key).or_else(by_prefix)
 }
 
@@ -263,27 +272,39 @@ fn client(role: &str, key: &str, value: &str) -> Verdict {
     if java_class {
         return unsupported(format!("the Java class {value} can't run here"));
     }
-    if key.starts_with("sasl.kerberos.") || (key == "sasl.mechanism" && value.eq_ignore_ascii_case("GSSAPI")) {
+    if key.starts_with("sasl.kerberos.") || (key == "sasl.mechanism" && value.eq_ignore_ascii_case("GSSAPI"))
+    {
         return unsupported("Kerberos is not supported: use SCRAM, PLAIN, OAUTHBEARER or certificates");
     }
-    let store = (key == "ssl.truststore.type" || key == "ssl.keystore.type") && !value.eq_ignore_ascii_case("PEM");
+    let store =
+        (key == "ssl.truststore.type" || key == "ssl.keystore.type") && !value.eq_ignore_ascii_case("PEM");
     if store {
-        return unsupported(format!("{value} stores can't be read: convert it to PEM with keytool and openssl, and name that file"));
+        return unsupported(format!(
+            "{value} stores can't be read: convert it to PEM with keytool and openssl, and name that file"
+        ));
     }
     let java_store = [".jks", ".p12", ".pfx"].iter().any(|end| value.trim().ends_with(end));
     if java_store && ["ssl.truststore.location", "ssl.keystore.location"].contains(&key) {
-        return unsupported(format!("{value} is no PEM file: convert it with keytool and openssl, and name that file"));
+        return unsupported(format!(
+            "{value} is no PEM file: convert it with keytool and openssl, and name that file"
+        ));
     }
     match keys::client_fate(role, key) {
         ClientFate::Passed => honoured(),
         ClientFate::NoEffect(why) => ignored(why),
         ClientFate::Mirror if key == "isolation.level" => match value {
             "read_committed" => honoured(),
-            _ => (Effect::Different, "records of aborted transactions are never copied: the source is always read committed".to_owned()),
+            _ => (
+                Effect::Different,
+                "records of aborted transactions are never copied: the source is always read committed"
+                    .to_owned(),
+            ),
         },
         ClientFate::Mirror if key == "auto.offset.reset" => match value {
             "earliest" | "latest" => honoured(),
-            _ => unsupported(format!("{value}: a mirror starts at the earliest or the latest record, or at a time (twinlog mirror create --start)")),
+            _ => unsupported(format!(
+                "{value}: a mirror starts at the earliest or the latest record, or at a time (twinlog mirror create --start)"
+            )),
         },
         ClientFate::Mirror => honoured(),
         ClientFate::Unknown => {

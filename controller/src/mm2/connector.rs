@@ -53,9 +53,10 @@ impl Connector {
         if !value.contains("${") {
             return Ok(Some(value.clone()));
         }
-        let resolved = self.providers.translate(value).and_then(|reference| {
-            twinlog_proto::secret::resolve(&reference).map_err(|e| e.to_string())
-        });
+        let resolved = self
+            .providers
+            .translate(value)
+            .and_then(|reference| twinlog_proto::secret::resolve(&reference).map_err(|e| e.to_string()));
         match resolved {
             Ok(text) => Ok(Some(text)),
             Err(what) => Err(Invalid { key: key.to_owned(), what }),
@@ -67,7 +68,9 @@ impl Connector {
             None => Ok(default),
             Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
             Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
-            Some(text) => Err(Invalid { key: key.to_owned(), what: format!("{text:?} is neither true nor false") }),
+            Some(text) => {
+                Err(Invalid { key: key.to_owned(), what: format!("{text:?} is neither true nor false") })
+            }
         }
     }
 
@@ -90,7 +93,9 @@ impl Connector {
         let sided = format!("{}.{}.", side.as_str(), role.as_str());
         let common = format!("{}.", role.as_str());
         let under = |prefix: String| {
-            self.props.iter().filter_map(move |(key, value)| Some((key.strip_prefix(&prefix)?.to_owned(), value.clone())))
+            self.props
+                .iter()
+                .filter_map(move |(key, value)| Some((key.strip_prefix(&prefix)?.to_owned(), value.clone())))
         };
         let mut props: Props = under(cluster).filter(|(key, _)| keys::is_client_key(key)).collect();
         props.extend(under(common));
@@ -140,7 +145,10 @@ impl Connector {
     /// MM2's own answer to whether exactly-once delivery is possible.
     pub fn supports_exactly_once(&self) -> bool {
         let common = self.props.get("consumer.isolation.level");
-        self.props.get("source.consumer.isolation.level").or(common).is_some_and(|level| level == READ_COMMITTED)
+        self.props
+            .get("source.consumer.isolation.level")
+            .or(common)
+            .is_some_and(|level| level == READ_COMMITTED)
     }
 
     /// What MM2 refuses whatever the connector.
@@ -197,7 +205,9 @@ impl Connector {
 pub(super) fn patterns(text: &str) -> Vec<String> {
     use twinlog_proto::filter::Filter;
     let items = list(text);
-    let alone = |item: &String| !item.contains("(?") && Filter::new(std::slice::from_ref(item), &[] as &[&str]).is_ok();
+    let alone = |item: &String| {
+        !item.contains("(?") && Filter::new(std::slice::from_ref(item), &[] as &[&str]).is_ok()
+    };
     if items.iter().all(alone) { items } else { vec![items.join("|")] }
 }
 

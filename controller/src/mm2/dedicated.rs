@@ -144,10 +144,19 @@ impl Dedicated {
             ClusterView { alias, admin, consumer, producer, settings }
         });
         let flows = self.pairs().into_iter().map(|(source, target)| {
-            let [s, c, h] = CONNECTORS
-                .map(|name| Some(Connector::new(self.connector_config(&source, &target, name), &self.providers)));
+            let [s, c, h] = CONNECTORS.map(|name| {
+                Some(Connector::new(self.connector_config(&source, &target, name), &self.providers))
+            });
             let worker = self.worker_config(&source, &target, ours);
-            FlowView { worker, source_connector: s, checkpoint_connector: c, heartbeat_connector: h, paused: false, source, target }
+            FlowView {
+                worker,
+                source_connector: s,
+                checkpoint_connector: c,
+                heartbeat_connector: h,
+                paused: false,
+                source,
+                target,
+            }
         });
         (clusters.collect(), flows.collect())
     }
@@ -158,7 +167,8 @@ fn pair((key, value): (&String, &String)) -> (String, String) {
 }
 
 fn stripped(props: &Props, prefix: &str) -> Props {
-    let own = props.iter().filter_map(|(key, value)| Some((key.strip_prefix(prefix)?.to_owned(), value.clone())));
+    let own =
+        props.iter().filter_map(|(key, value)| Some((key.strip_prefix(prefix)?.to_owned(), value.clone())));
     own.collect()
 }
 

@@ -87,7 +87,10 @@ pub(super) const FLOW_ONLY: &[(&str, Fate)] = &[
     ("use.defaults.from", Honoured),
     ("exactly.once.support", Depends),
     ("transaction.boundary", NoEffect("a transaction holds what arrived within the mirror's target latency")),
-    ("transaction.boundary.interval.ms", NoEffect("a transaction holds what arrived within the mirror's target latency")),
+    (
+        "transaction.boundary.interval.ms",
+        NoEffect("a transaction holds what arrived within the mirror's target latency"),
+    ),
     ("offsets.storage.topic", NoEffect("positions live in twinlog.<mirror>.progress")),
 ];
 
@@ -117,8 +120,8 @@ pub(super) const PROCESS: &[(&str, Fate)] = &[
 /// Keys of a Connect worker: MM2 takes them from the target cluster (`X.<key>`), some also from the top level.
 pub(super) const WORKER: &[(&str, Fate)] = &[
     ("exactly.once.source.support", Depends),
-    ("group.id", Different("names the Connect group of a MirrorMaker 2 that is taken over (--take-over)")),
-    ("offset.storage.topic", Different("names the offsets topic of a MirrorMaker 2 that is taken over (--take-over)")),
+    ("group.id", Different("names the Connect group of a MirrorMaker 2 that is taken over")),
+    ("offset.storage.topic", Different("names the offsets topic of a MirrorMaker 2 that is taken over")),
     ("config.storage.topic", NoEffect(NO_CONNECT)),
     ("status.storage.topic", NoEffect(NO_CONNECT)),
     ("offset.storage.replication.factor", NoEffect(NO_CONNECT)),
@@ -129,8 +132,14 @@ pub(super) const WORKER: &[(&str, Fate)] = &[
     ("key.converter", Depends),
     ("value.converter", Depends),
     ("header.converter", Depends),
-    ("offset.flush.interval.ms", NoEffect("progress is committed with the records, see the mirror's target_latency")),
-    ("offset.flush.timeout.ms", NoEffect("progress is committed with the records, see the mirror's target_latency")),
+    (
+        "offset.flush.interval.ms",
+        NoEffect("progress is committed with the records, see the mirror's target_latency"),
+    ),
+    (
+        "offset.flush.timeout.ms",
+        NoEffect("progress is committed with the records, see the mirror's target_latency"),
+    ),
     ("task.shutdown.graceful.timeout.ms", NoEffect(NO_CONNECT)),
     ("scheduled.rebalance.max.delay.ms", NoEffect("a lost worker's ranges go elsewhere at once")),
     ("rebalance.timeout.ms", NoEffect(NO_CONNECT)),
@@ -185,7 +194,10 @@ pub(super) const REMOVED: &[(&str, &str)] = &[
         "config.properties.blacklist",
         "it was removed in Kafka 4.0 and is ignored, as MM2 4.x does: write config.properties.exclude",
     ),
-    ("use.incremental.alter.configs", "it was removed in Kafka 4.0: configs are always altered incrementally"),
+    (
+        "use.incremental.alter.configs",
+        "it was removed in Kafka 4.0: configs are always altered incrementally",
+    ),
     ("add.source.alias.to.metrics", "it was removed in Kafka 4.0: metrics always name the source"),
     ("auto.include.jmx.reporter", "it was removed in Kafka 4.0, and there is no JMX here"),
 ];
@@ -255,7 +267,8 @@ const CLIENT_JAVA: &[&str] = &[
     "security.providers",
     "socket.connection.setup.timeout.max.ms",
 ];
-const CONSUMER_JAVA: &[&str] = &["exclude.internal.topics", "key.deserializer", "max.poll.records", "value.deserializer"];
+const CONSUMER_JAVA: &[&str] =
+    &["exclude.internal.topics", "key.deserializer", "max.poll.records", "value.deserializer"];
 const CONSUMER_FIXED: &[&str] = &[
     "allow.auto.create.topics",
     "auto.commit.interval.ms",
@@ -306,7 +319,9 @@ pub(super) fn client_fate(role: &str, key: &str) -> ClientFate {
         "producer" if has(CLIENT_PASSED) || key == "linger.ms" => ClientFate::Passed,
         "producer" if key == "compression.type" => ClientFate::Mirror,
         "producer" if ["batch.size", "max.request.size"].contains(&key) => ClientFate::NoEffect(SIZED),
-        "producer" if key.starts_with("compression.") => ClientFate::NoEffect("the codec's default level is used"),
+        "producer" if key.starts_with("compression.") => {
+            ClientFate::NoEffect("the codec's default level is used")
+        }
         "producer" if has(PRODUCER_FIXED) => ClientFate::NoEffect(FIXED),
         "producer" if has(PRODUCER_JAVA) => ClientFate::NoEffect(JAVA),
         "admin" if has(ADMIN_PASSED) => ClientFate::Passed,
@@ -319,9 +334,23 @@ pub(super) fn client_fate(role: &str, key: &str) -> ClientFate {
 /// Every client setting that has a meaning, for suggestions.
 pub(super) fn client_keys(role: &str) -> Vec<&'static str> {
     let own: &[&[&'static str]] = match role {
-        "consumer" => &[CLIENT_PASSED, CONSUMER_PASSED, CONSUMER_FIXED, CONSUMER_JAVA, &["auto.offset.reset", "isolation.level"]],
-        "producer" => &[CLIENT_PASSED, PRODUCER_FIXED, PRODUCER_JAVA, &["linger.ms", "compression.type", "batch.size", "max.request.size"]],
+        "consumer" => &[
+            CLIENT_PASSED,
+            CONSUMER_PASSED,
+            CONSUMER_FIXED,
+            CONSUMER_JAVA,
+            &["auto.offset.reset", "isolation.level"],
+        ],
+        "producer" => &[
+            CLIENT_PASSED,
+            PRODUCER_FIXED,
+            PRODUCER_JAVA,
+            &["linger.ms", "compression.type", "batch.size", "max.request.size"],
+        ],
         _ => &[ADMIN_PASSED, CLIENT_PASSED],
     };
-    own.iter().flat_map(|list| list.iter().copied()).chain(["bootstrap.servers", "security.protocol"]).collect()
+    own.iter()
+        .flat_map(|list| list.iter().copied())
+        .chain(["bootstrap.servers", "security.protocol"])
+        .collect()
 }

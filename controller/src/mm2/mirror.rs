@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use twinlog_proto::v1;
 
+use super::Props;
 use super::connector::{Connector, Invalid, Side};
 use super::flow::{FlowView, Role};
 use super::keys::{self, ClientFate};
-use super::Props;
 
 /// Excludes nothing; an empty list would mean the defaults.
 const NOTHING: &str = r"[^\s\S]";
@@ -62,7 +62,12 @@ impl Reader {
         self.take(connector.flag(key, default)).unwrap_or(default)
     }
 
-    fn seconds(&mut self, connector: &Connector, key: &str, (min, max): (i64, i64)) -> Option<prost_types::Duration> {
+    fn seconds(
+        &mut self,
+        connector: &Connector,
+        key: &str,
+        (min, max): (i64, i64),
+    ) -> Option<prost_types::Duration> {
         let given = self.take(connector.number(key)).flatten()?;
         let seconds = given.clamp(min, max);
         if seconds != given {
@@ -72,7 +77,8 @@ impl Reader {
     }
 
     fn replication(&mut self, connector: Option<&Connector>, key: &str, default: i64) -> i32 {
-        let given = connector.and_then(|connector| self.take(connector.number(key)).flatten()).unwrap_or(default);
+        let given =
+            connector.and_then(|connector| self.take(connector.number(key)).flatten()).unwrap_or(default);
         match i32::try_from(given) {
             Ok(-1) => -1,
             Ok(n @ 1..=32767) => n,
@@ -102,7 +108,10 @@ impl Reader {
 pub(super) fn make(flow: &FlowView) -> Made {
     let mut reader = Reader::default();
     let active = active(flow, &mut reader);
-    let any = [&flow.source_connector, &flow.checkpoint_connector, &flow.heartbeat_connector].into_iter().flatten().next();
+    let any = [&flow.source_connector, &flow.checkpoint_connector, &flow.heartbeat_connector]
+        .into_iter()
+        .flatten()
+        .next();
     let mut mirror = v1::Mirror {
         display_name: flow.name(),
         guarantee: guarantee(flow).into(),
@@ -111,12 +120,19 @@ pub(super) fn make(flow: &FlowView) -> Made {
         heartbeats: Some(heartbeats(&active, &mut reader)),
         checkpoints: Some(v1::Checkpoints {
             enabled: Some(active.checkpoint.is_some()),
-            replication_factor: reader.replication(active.checkpoint, "checkpoints.topic.replication.factor", INTERNAL_REPLICATION_FACTOR),
+            replication_factor: reader.replication(
+                active.checkpoint,
+                "checkpoints.topic.replication.factor",
+                INTERNAL_REPLICATION_FACTOR,
+            ),
         }),
         // MM2's idle connectors sync nothing.
         config_sync: Some(v1::ConfigSync { enabled: Some(false), ..v1::ConfigSync::default() }),
         acl_sync: Some(v1::AclSync { enabled: Some(false), ..v1::AclSync::default() }),
-        offset_syncs: Some(v1::OffsetSyncs { location: v1::offset_syncs::Location::Disabled.into(), ..v1::OffsetSyncs::default() }),
+        offset_syncs: Some(v1::OffsetSyncs {
+            location: v1::offset_syncs::Location::Disabled.into(),
+            ..v1::OffsetSyncs::default()
+        }),
         ..v1::Mirror::default()
     };
     if let Some(connector) = active.source {
@@ -142,14 +158,16 @@ fn active<'a>(flow: &'a FlowView, reader: &mut Reader) -> Active<'a> {
     let heartbeat = enabled(&flow.heartbeat_connector, "emit.heartbeats.enabled");
     // MM2 refuses to create a checkpoint connector that could emit nothing.
     let checkpoint = checkpoint.filter(|connector| {
-        reader.flag(connector, "emit.checkpoints.enabled", true) && reader.flag(connector, "emit.offset-syncs.enabled", true)
+        reader.flag(connector, "emit.checkpoints.enabled", true)
+            && reader.flag(connector, "emit.offset-syncs.enabled", true)
     });
     for connector in [source, checkpoint].into_iter().flatten() {
         reader.invalid.extend(connector.refused());
     }
     if let Some(source) = source {
         // exactly.once.support=required is met here whatever the isolation level.
-        let refused = source.refused_as_source().into_iter().filter(|found| found.key != "exactly.once.support");
+        let refused =
+            source.refused_as_source().into_iter().filter(|found| found.key != "exactly.once.support");
         reader.invalid.extend(refused);
     }
     Active { source, checkpoint, heartbeat }
@@ -166,12 +184,15 @@ fn guarantee(flow: &FlowView) -> v1::Guarantee {
 fn naming(connector: &Connector, reader: &mut Reader) -> v1::Naming {
     let class = reader.take(connector.text("replication.policy.class")).flatten();
     // An unknown class is the audit's to refuse.
-    let kind = class.as_deref().and_then(|class| naming_kind(class.trim())).unwrap_or(v1::naming::Kind::Prefix);
+    let kind =
+        class.as_deref().and_then(|class| naming_kind(class.trim())).unwrap_or(v1::naming::Kind::Prefix);
     let separator = reader.take(connector.text("replication.policy.separator")).flatten();
     let own = reader.flag(connector, "replication.policy.internal.topic.separator.enabled", true);
     if kind == v1::naming::Kind::Prefix && separator.as_deref() == Some("") {
         let what = "an empty separator leaves no way to tell the alias from the topic: give one, or use IdentityReplicationPolicy";
-        reader.invalid.push(Invalid { key: "replication.policy.separator".to_owned(), what: what.to_owned() });
+        reader
+            .invalid
+            .push(Invalid { key: "replication.policy.separator".to_owned(), what: what.to_owned() });
     }
     v1::Naming {
         kind: kind.into(),
@@ -186,11 +207,19 @@ fn heartbeats(active: &Active<'_>, reader: &mut Reader) -> v1::Heartbeats {
     const HOUR: i64 = 3600;
     v1::Heartbeats {
         enabled: Some(active.heartbeat.is_some()),
-        interval: active.heartbeat.and_then(|c| reader.seconds(c, "emit.heartbeats.interval.seconds", (1, HOUR))),
-        replicate: Some(active.source.is_some_and(|c| reader.flag(c, "heartbeats.replication.enabled", true))),
+        interval: active
+            .heartbeat
+            .and_then(|c| reader.seconds(c, "emit.heartbeats.interval.seconds", (1, HOUR))),
+        replicate: Some(
+            active.source.is_some_and(|c| reader.flag(c, "heartbeats.replication.enabled", true)),
+        ),
         // The flow in the other direction does it.
         on_source: Some(false),
-        replication_factor: reader.replication(active.heartbeat, "heartbeats.topic.replication.factor", INTERNAL_REPLICATION_FACTOR),
+        replication_factor: reader.replication(
+            active.heartbeat,
+            "heartbeats.topic.replication.factor",
+            INTERNAL_REPLICATION_FACTOR,
+        ),
     }
 }
 
@@ -204,8 +233,10 @@ fn source(mirror: &mut v1::Mirror, connector: &Connector, reader: &mut Reader) {
         config_overrides: HashMap::new(),
         config_exclude: reader.exclusion(connector, "config.properties.exclude"),
     });
-    let from_source = reader.take(connector.text("use.defaults.from")).flatten().is_some_and(|from| from == "source");
-    let defaults = if from_source { v1::config_sync::Defaults::Source } else { v1::config_sync::Defaults::Target };
+    let from_source =
+        reader.take(connector.text("use.defaults.from")).flatten().is_some_and(|from| from == "source");
+    let defaults =
+        if from_source { v1::config_sync::Defaults::Source } else { v1::config_sync::Defaults::Target };
     mirror.config_sync = Some(v1::ConfigSync {
         enabled: Some(reader.flag(connector, "sync.topic.configs.enabled", true)),
         interval: reader.seconds(connector, "sync.topic.configs.interval.seconds", SYNC_SECONDS),
@@ -223,7 +254,11 @@ fn source(mirror: &mut v1::Mirror, connector: &Connector, reader: &mut Reader) {
         };
         mirror.offset_syncs = Some(v1::OffsetSyncs {
             location: location.into(),
-            replication_factor: reader.replication(Some(connector), "offset-syncs.topic.replication.factor", INTERNAL_REPLICATION_FACTOR),
+            replication_factor: reader.replication(
+                Some(connector),
+                "offset-syncs.topic.replication.factor",
+                INTERNAL_REPLICATION_FACTOR,
+            ),
             lag_max: reader.take(connector.number("offset.lag.max")).flatten(),
         });
     }
@@ -242,7 +277,10 @@ fn start(connector: &Connector) -> Option<v1::StartPosition> {
 
 /// What the framework's producer of records says about the mirror itself.
 fn producer(mirror: &mut v1::Mirror, flow: &FlowView, connector: &Connector) {
-    let codec = connector.props().get("producer.override.compression.type").or_else(|| flow.worker.get("producer.compression.type"));
+    let codec = connector
+        .props()
+        .get("producer.override.compression.type")
+        .or_else(|| flow.worker.get("producer.compression.type"));
     mirror.compression = codec.map(|codec| codec.trim().to_ascii_lowercase()).unwrap_or_default();
 }
 
@@ -269,7 +307,8 @@ fn refresh(mirror: &mut v1::Mirror, active: &Active<'_>, reader: &mut Reader) {
         reader.notes.push(format!("{enabled}=false becomes a refresh once an hour"));
         Some(RAREST_REFRESH)
     };
-    let topics = active.source.and_then(|c| every(c, "refresh.topics.enabled", "refresh.topics.interval.seconds"));
+    let topics =
+        active.source.and_then(|c| every(c, "refresh.topics.enabled", "refresh.topics.interval.seconds"));
     let groups = active.checkpoint.and_then(|c| {
         let given = [
             every(c, "refresh.groups.enabled", "refresh.groups.interval.seconds"),
@@ -279,7 +318,8 @@ fn refresh(mirror: &mut v1::Mirror, active: &Active<'_>, reader: &mut Reader) {
         given.into_iter().flatten().min()
     });
     if topics.is_some() || groups.is_some() {
-        let duration = |seconds: Option<i64>| seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
+        let duration =
+            |seconds: Option<i64>| seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
         mirror.refresh = Some(v1::RefreshIntervals { topics: duration(topics), groups: duration(groups) });
     }
 }
@@ -290,7 +330,10 @@ pub(super) fn passed(role: Role, given: &Props) -> Props {
     for (key, value) in given {
         // Java's -1 leaves the size to the system, which is what no value does here.
         let system_buffer = key.ends_with(".buffer.bytes") && value.trim() == "-1";
-        if keys::is_client_key(key) || keys::client_fate(role.as_str(), key) != ClientFate::Passed || system_buffer {
+        if keys::is_client_key(key)
+            || keys::client_fate(role.as_str(), key) != ClientFate::Passed
+            || system_buffer
+        {
             continue;
         }
         let key = match role {

@@ -58,7 +58,10 @@ pub(super) fn of_dedicated(file: &Dedicated, options: &Options) -> Plan {
     }
     making.make(&clusters, flows);
     if making.plan.mirrors.is_empty() {
-        making.invalid("clusters", "no flow is left: none is enabled, or none has a target that --clusters names".to_owned());
+        making.invalid(
+            "clusters",
+            "no flow is left: none is enabled, or none has a target that --clusters names".to_owned(),
+        );
     }
     making.done()
 }
@@ -94,13 +97,16 @@ impl<'a> Making<'a> {
         let targets = &self.options.targets;
         let flows: Vec<FlowView> =
             flows.into_iter().filter(|flow| targets.is_empty() || targets.contains(&flow.target)).collect();
-        let used: BTreeSet<&str> = flows.iter().flat_map(|f| [f.source.as_str(), f.target.as_str()]).collect();
+        let used: BTreeSet<&str> =
+            flows.iter().flat_map(|f| [f.source.as_str(), f.target.as_str()]).collect();
         for cluster in clusters.iter().filter(|cluster| used.contains(cluster.alias.as_str())) {
             self.cluster(cluster, &flows);
         }
         let views: BTreeMap<&str, &ClusterView> = clusters.iter().map(|c| (c.alias.as_str(), c)).collect();
         for flow in &flows {
-            if let (Some(source), Some(target)) = (views.get(flow.source.as_str()), views.get(flow.target.as_str())) {
+            if let (Some(source), Some(target)) =
+                (views.get(flow.source.as_str()), views.get(flow.target.as_str()))
+            {
                 self.flow(flow, source, target);
             }
         }
@@ -127,9 +133,10 @@ impl<'a> Making<'a> {
         if mirrors.iter().any(|mirror| !mirror.topics.is_empty() && mirror.compression.is_empty()) {
             notes.push("batches are compressed with lz4 where the file gives no producer.compression.type (MM2: none)");
         }
-        if !self.options.take_over {
-            notes.push("topics that a MirrorMaker 2 has copied already are copied again from the start: with --take-over they continue at its position");
-        }
+        notes.push(match self.options.take_over {
+            true => "topics that a MirrorMaker 2 of the same flow has copied continue exactly where it stopped, and wait while it runs (--no-take-over begins anew)",
+            false => "topics that a MirrorMaker 2 has copied already are copied again from the start: leave out --no-take-over to continue at its position",
+        });
         self.plan.notes.extend(notes.into_iter().map(str::to_owned));
     }
 
@@ -160,15 +167,19 @@ impl<'a> Making<'a> {
         }
         let named = flows.iter().any(|flow| {
             let made = mirror::make(flow).mirror;
-            let on_source = made.offset_syncs.is_some_and(|s| s.location() == v1::offset_syncs::Location::Source);
+            let on_source =
+                made.offset_syncs.is_some_and(|s| s.location() == v1::offset_syncs::Location::Source);
             flow.source == alias || (flow.target == alias && on_source)
         });
         if named {
-            let what = format!("the alias {alias:?} can't stand in topic names, and these flows need it there: use 1-64 characters of a-z, A-Z, 0-9, '.', '_' and '-'");
+            let what = format!(
+                "the alias {alias:?} can't stand in topic names, and these flows need it there: use 1-64 characters of a-z, A-Z, 0-9, '.', '_' and '-'"
+            );
             self.invalid("clusters", what);
             return None;
         }
-        let kept: String = alias.chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).take(40).collect();
+        let kept: String =
+            alias.chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).take(40).collect();
         let id = format!("{kept}-{:08x}", stable_hash(alias.as_bytes()) as u32);
         self.plan.notes.push(format!("the alias {alias:?} can't be an id: the cluster is registered as {id}, and no topic is named after it"));
         ClusterId::new(id).ok()
@@ -181,7 +192,9 @@ impl<'a> Making<'a> {
             self.invalid(&format!("{name}: {}", found.key), found.what);
         }
         self.plan.notes.extend(made.notes.into_iter().map(|note| format!("{name}: {note}")));
-        let (Some(from), Some(to)) = (self.ids.get(&flow.source).cloned(), self.ids.get(&flow.target).cloned()) else {
+        let (Some(from), Some(to)) =
+            (self.ids.get(&flow.source).cloned(), self.ids.get(&flow.target).cloned())
+        else {
             return;
         };
         let Some(id) = self.mirror_id(&from, &to) else { return };
@@ -225,7 +238,10 @@ impl<'a> Making<'a> {
         let mut seen: BTreeMap<String, String> = BTreeMap::new();
         for mirror in self.plan.mirrors.clone() {
             if let Some(other) = seen.insert(mirror.name.clone(), mirror.display_name.clone()) {
-                let what = format!("{other} and {} would both be {}: rename a cluster", mirror.display_name, mirror.name);
+                let what = format!(
+                    "{other} and {} would both be {}: rename a cluster",
+                    mirror.display_name, mirror.name
+                );
                 self.invalid("clusters", what);
             }
         }
@@ -256,15 +272,20 @@ impl<'a> Making<'a> {
         }
         // The file may spell the key with any prefix.
         let bare = key.trim_start_matches("consumer.").trim_start_matches("producer.");
-        let Some((spelled, _)) = self.raw.iter().find(|(raw, held)| *held == value && raw.ends_with(bare)) else {
-            return Err("it holds a secret in clear: give a reference, ${env:NAME} or ${file:/path}".to_owned());
+        let Some((spelled, _)) = self.raw.iter().find(|(raw, held)| *held == value && raw.ends_with(bare))
+        else {
+            return Err(
+                "it holds a secret in clear: give a reference, ${env:NAME} or ${file:/path}".to_owned()
+            );
         };
         let Some(path) = &self.options.secrets_file else {
             return Err("it holds a secret in clear, and workers can't read this file: copy it to every worker and say where it is there with --secrets-file PATH, or write ${env:NAME} with an EnvVarConfigProvider".to_owned());
         };
         let path = path.display().to_string();
         if path.contains('}') || path.contains(':') || spelled.contains(['}', ':']) {
-            return Err(format!("it holds a secret in clear, which can't be referred to: neither {path} nor {spelled} may hold ':' or '}}'"));
+            return Err(format!(
+                "it holds a secret in clear, which can't be referred to: neither {path} nor {spelled} may hold ':' or '}}'"
+            ));
         }
         Ok(format!("${{file:{path}:{spelled}}}"))
     }
@@ -272,15 +293,20 @@ impl<'a> Making<'a> {
 
 /// What all clients of the cluster get, as Twinlog's workers take it.
 fn cluster_properties(view: &ClusterView) -> Props {
-    let mut properties: Props =
-        view.admin.iter().filter(|(key, _)| *key != "bootstrap.servers").map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut properties: Props = view
+        .admin
+        .iter()
+        .filter(|(key, _)| *key != "bootstrap.servers")
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
     for (role, secured) in [(Role::Consumer, &view.consumer), (Role::Producer, &view.producer)] {
         let own = secured.iter().filter(|(key, value)| view.admin.get(*key) != Some(*value));
         properties.extend(own.map(|(key, value)| (format!("{}.{key}", role.as_str()), value.clone())));
     }
     for role in Role::ALL {
         let prefix = format!("{}.", role.as_str());
-        let own = view.settings.iter().filter_map(|(k, v)| Some((k.strip_prefix(&prefix)?.to_owned(), v.clone())));
+        let own =
+            view.settings.iter().filter_map(|(k, v)| Some((k.strip_prefix(&prefix)?.to_owned(), v.clone())));
         properties.extend(mirror::passed(role, &own.collect()));
     }
     properties
@@ -335,7 +361,8 @@ fn role_security(role: Role, shared: &Props, own: &Props, cluster: &Props) -> Pr
 /// Where the running MM2 keeps its positions.
 fn take_over(flow: &FlowView) -> v1::TakeOver {
     let get = |key: &str| flow.worker.get(key).cloned().unwrap_or_default();
-    let connector = flow.source_connector.as_ref().and_then(|c| c.props().get("name").cloned()).unwrap_or_default();
+    let connector =
+        flow.source_connector.as_ref().and_then(|c| c.props().get("name").cloned()).unwrap_or_default();
     v1::TakeOver { connector, offsets_topic: get("offset.storage.topic"), group: get("group.id") }
 }
 

@@ -33,7 +33,9 @@ impl Providers {
                 Some(FILE) => Kind::File,
                 Some(DIRECTORY) => Kind::Directory,
                 Some(other) => {
-                    let what = format!("{other} can't be used: Twinlog knows EnvVarConfigProvider, FileConfigProvider and DirectoryConfigProvider");
+                    let what = format!(
+                        "{other} can't be used: Twinlog knows EnvVarConfigProvider, FileConfigProvider and DirectoryConfigProvider"
+                    );
                     unusable.push((key, what));
                     continue;
                 }
@@ -70,7 +72,9 @@ impl Providers {
             return wrong("a reference looks like ${provider:path:key}");
         };
         match self.0.get(name) {
-            Some(Kind::Env) if rest.contains(':') => wrong("an environment variable has no path: ${provider:NAME}"),
+            Some(Kind::Env) if rest.contains(':') => {
+                wrong("an environment variable has no path: ${provider:NAME}")
+            }
             Some(Kind::Env) => Ok(format!("${{env:{rest}}}")),
             Some(Kind::File) => match rest.split_once(':') {
                 Some((path, key)) if !key.contains(':') => Ok(format!("${{file:{path}:{key}}}")),
@@ -105,7 +109,9 @@ mod tests {
             ("config.providers.vault.class", "com.example.VaultConfigProvider"),
         ]);
         assert_eq!(unusable.len(), 1);
-        assert!(unusable[0].0 == "config.providers.vault.class" && unusable[0].1.contains("com.example.Vault"));
+        assert!(
+            unusable[0].0 == "config.providers.vault.class" && unusable[0].1.contains("com.example.Vault")
+        );
         for (kafka, ours) in [
             ("plain $ {x}", "plain $ {x}"),
             ("${e:PASSWORD}", "${env:PASSWORD}"),

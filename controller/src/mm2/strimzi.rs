@@ -55,13 +55,15 @@ impl Resource {
     pub(super) fn parse(yaml: &str, secrets_dir: &Path) -> Result<Self, String> {
         let mut found = None;
         for document in serde_norway::Deserializer::from_str(yaml) {
-            let value = serde_json::Value::deserialize(document).map_err(|e| format!("it is not YAML: {e}"))?;
+            let value =
+                serde_json::Value::deserialize(document).map_err(|e| format!("it is not YAML: {e}"))?;
             if value["kind"] == KIND && found.replace(value).is_some() {
                 return Err(format!("it holds several {KIND} resources: import them one by one"));
             }
         }
         let value = found.ok_or_else(|| format!("it holds no resource of kind {KIND}"))?;
-        let document: Document = serde_json::from_value(value).map_err(|e| format!("this {KIND} can't be read: {e}"))?;
+        let document: Document =
+            serde_json::from_value(value).map_err(|e| format!("this {KIND} can't be read: {e}"))?;
         if !VERSIONS.contains(&document.api_version.as_str()) {
             return Err(format!("apiVersion {:?} is none of {}", document.api_version, VERSIONS.join(", ")));
         }
@@ -84,13 +86,19 @@ struct Known {
 impl Reading<'_> {
     fn resource(mut self, spec: Spec) -> Result<Resource, String> {
         for field in spec.rest.keys() {
-            self.entry(Effect::Ignored, format!("spec.{field}"), "it configures Strimzi's pods, which are not there");
+            self.entry(
+                Effect::Ignored,
+                format!("spec.{field}"),
+                "it configures Strimzi's pods, which are not there",
+            );
         }
         let (clusters, mirrors) = self.by_alias(spec)?;
         let mut flows = Vec::new();
         for (index, (mirror, source, target)) in mirrors.into_iter().enumerate() {
             let find = |alias: &str| {
-                clusters.get(alias).ok_or_else(|| format!("spec.mirrors[{index}]: no cluster has the alias {alias:?}"))
+                clusters
+                    .get(alias)
+                    .ok_or_else(|| format!("spec.mirrors[{index}]: no cluster has the alias {alias:?}"))
             };
             flows.push(self.flow(index, mirror, find(&source)?, find(&target)?));
         }
@@ -118,7 +126,10 @@ impl Reading<'_> {
 
     /// Every cluster by its alias, and every mirror with its two aliases, from either version's fields.
     #[allow(clippy::type_complexity)]
-    fn by_alias(&mut self, spec: Spec) -> Result<(BTreeMap<String, Known>, Vec<(Mirror, String, String)>), String> {
+    fn by_alias(
+        &mut self,
+        spec: Spec,
+    ) -> Result<(BTreeMap<String, Known>, Vec<(Mirror, String, String)>), String> {
         let mut clusters = BTreeMap::new();
         let mut add = |reading: &mut Self, place: String, cluster: Cluster| {
             let security = reading.security(&place, &cluster);
@@ -133,16 +144,26 @@ impl Reading<'_> {
         for (i, cluster) in spec.clusters.into_iter().enumerate() {
             add(self, format!("spec.clusters[{i}]"), cluster);
         }
-        let target = spec.target.map(|cluster| add(self, "spec.target".to_owned(), cluster)).or(spec.connect_cluster);
+        let target =
+            spec.target.map(|cluster| add(self, "spec.target".to_owned(), cluster)).or(spec.connect_cluster);
         let mut mirrors = Vec::new();
         for (i, mut mirror) in spec.mirrors.into_iter().enumerate() {
-            let own = mirror.source.take().map(|cluster| add(self, format!("spec.mirrors[{i}].source"), cluster));
+            let own =
+                mirror.source.take().map(|cluster| add(self, format!("spec.mirrors[{i}].source"), cluster));
             let source = own.or_else(|| mirror.source_cluster.clone());
             let target = mirror.target_cluster.clone().or_else(|| target.clone());
             match (source, target) {
                 (Some(source), Some(target)) => mirrors.push((mirror, source, target)),
-                (None, _) => return Err(format!("spec.mirrors[{i}] names no source (source, or sourceCluster in v1beta2)")),
-                (_, None) => return Err("no target is named (spec.target, or spec.connectCluster in v1beta2)".to_owned()),
+                (None, _) => {
+                    return Err(format!(
+                        "spec.mirrors[{i}] names no source (source, or sourceCluster in v1beta2)"
+                    ));
+                }
+                (_, None) => {
+                    return Err(
+                        "no target is named (spec.target, or spec.connectCluster in v1beta2)".to_owned()
+                    );
+                }
             }
         }
         if mirrors.is_empty() {
@@ -163,7 +184,10 @@ impl Reading<'_> {
         match &cluster.authentication {
             None => {}
             Some(Authentication::Tls { certificate_and_key: pair }) => {
-                props.insert("ssl.keystore.certificate.chain".into(), self.secret(&pair.secret_name, &pair.certificate));
+                props.insert(
+                    "ssl.keystore.certificate.chain".into(),
+                    self.secret(&pair.secret_name, &pair.certificate),
+                );
                 props.insert("ssl.keystore.key".into(), self.secret(&pair.secret_name, &pair.key));
                 props.insert("ssl.keystore.type".into(), "PEM".into());
             }
@@ -182,7 +206,9 @@ impl Reading<'_> {
                 }
             }
             Some(Authentication::Other(kind)) => {
-                let why = format!("authentication of type {kind} can't be imported: give the cluster a type of tls, plain, scram-sha-256, scram-sha-512 or custom");
+                let why = format!(
+                    "authentication of type {kind} can't be imported: give the cluster a type of tls, plain, scram-sha-256, scram-sha-512 or custom"
+                );
                 self.entry(Effect::Unsupported, format!("{place}.authentication.type"), why);
             }
         }
@@ -205,7 +231,8 @@ impl Reading<'_> {
                 (Some(file), _) => file.clone(),
                 (None, pattern) => {
                     let pattern = pattern.as_deref().unwrap_or("*");
-                    let why = format!("of the files {pattern} in the secret {secret_name} only ca.crt is read");
+                    let why =
+                        format!("of the files {pattern} in the secret {secret_name} only ca.crt is read");
                     self.entry(Effect::Different, format!("{place}.tls.trustedCertificates"), why);
                     "ca.crt".to_owned()
                 }
@@ -232,7 +259,9 @@ impl Reading<'_> {
         let mut base = Props::new();
         for (side, known) in [("source", source), ("target", target)] {
             base.insert(format!("{side}.cluster.alias"), known.cluster.alias.clone());
-            base.extend(known.security.iter().map(|(key, value)| (format!("{side}.cluster.{key}"), value.clone())));
+            base.extend(
+                known.security.iter().map(|(key, value)| (format!("{side}.cluster.{key}"), value.clone())),
+            );
         }
         let paused = mirror.source_connector.as_ref().is_some_and(ConnectorSpec::is_paused);
         let patterns = mirror.patterns();
@@ -254,14 +283,24 @@ impl Reading<'_> {
             Some(Connector::new(props, &Providers::default()))
         };
         let source_connector = connector("sourceConnector", "MirrorSourceConnector", mirror.source_connector);
-        let checkpoint_connector = connector("checkpointConnector", "MirrorCheckpointConnector", mirror.checkpoint_connector);
-        let heartbeat_connector = connector("heartbeatConnector", "MirrorHeartbeatConnector", mirror.heartbeat_connector);
+        let checkpoint_connector =
+            connector("checkpointConnector", "MirrorCheckpointConnector", mirror.checkpoint_connector);
+        let heartbeat_connector =
+            connector("heartbeatConnector", "MirrorHeartbeatConnector", mirror.heartbeat_connector);
         let mut worker = target.cluster.config();
         let group = target.cluster.group_id.clone().unwrap_or_else(|| GROUP.to_owned());
         let offsets = target.cluster.offset_storage_topic.clone().unwrap_or_else(|| OFFSETS_TOPIC.to_owned());
         worker.entry("group.id".into()).or_insert(group);
         worker.entry("offset.storage.topic".into()).or_insert(offsets);
-        FlowView { source: from, target: to, worker, source_connector, checkpoint_connector, heartbeat_connector, paused }
+        FlowView {
+            source: from,
+            target: to,
+            worker,
+            source_connector,
+            checkpoint_connector,
+            heartbeat_connector,
+            paused,
+        }
     }
 }
 

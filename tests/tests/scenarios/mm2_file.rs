@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use twinlog_proto::v1::{DesiredState, GetMirrorRequest};
 use twinlog_tests::api::{Api, told};
-use twinlog_tests::sandbox::{Kafka, KafkaOptions, Sandbox, Single, wait_until};
+use twinlog_tests::sandbox::{ControllerOptions, Kafka, KafkaOptions, Sandbox, Single, wait_until};
 use twinlog_tests::tools::{Isolation, LoadOptions, Tools};
 use twinlog_tests::verify::compare;
 
@@ -120,7 +120,11 @@ fn d1_d2_one_flow_with_and_without_offset_syncs() -> Result<()> {
     pair.wait_exact((&pair.a, "test-topic-2"), (&pair.b, "A.test-topic-2"))?;
     pair.wait_exact((&pair.a, "test-topic-1"), (&pair.b, "A.test-topic-1"))?;
     pair.wait_topics(&pair.a, &["mm2-offset-syncs.B.internal"])?;
-    assert!(single.process.log().contains("mirror a-b (A -> B) changed, and goes on"), "{}", single.process.log_tail());
+    assert!(
+        single.process.log().contains("mirror a-b (A -> B) changed, and goes on"),
+        "{}",
+        single.process.log_tail()
+    );
     single.process.check_running()
 }
 
@@ -145,7 +149,10 @@ fn two_flows_of_one_file_are_active_active() -> Result<()> {
         assert!(!has(&topics, never), "records go round: {topics:?}");
     }
     let log = single.process.log();
-    assert!(log.contains("mirror a-b (A -> B) created") && log.contains("mirror b-a (B -> A) created"), "{log}");
+    assert!(
+        log.contains("mirror a-b (A -> B) created") && log.contains("mirror b-a (B -> A) created"),
+        "{log}"
+    );
 
     // The flow back leaves the file.
     pair.write("A->B.enabled = true\nB->A.enabled = false\nB->A.emit.heartbeats.enabled = false\ntopics = orders.*\noffset-syncs.topic.replication.factor = 1\n")?;
@@ -164,4 +171,60 @@ fn two_flows_of_one_file_are_active_active() -> Result<()> {
     assert_eq!(state("b-a")?, DesiredState::Paused);
     assert_eq!(state("a-b")?, DesiredState::Running);
     single.process.check_running()
+}
+
+/// `twinlog import` makes the same in a fleet, again and again; what would go wrong there is refused with what to do.
+#[test]
+fn a_file_is_imported_into_a_fleet() -> Result<()> {
+    let _alone = alone();
+    let sandbox = Sandbox::new("mm2-import")?;
+    let controller = sandbox.controller("1", ControllerOptions::default())?;
+    let file = sandbox.folder().join("mm2.properties");
+    let import = |text: &str, more: &[&str]| -> Result<(bool, String)> {
+        std::fs::write(&file, text)?;
+        let output = controller.try_cli(&[&["import", path(&file)?], more].concat())?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    };
+    let base = "clusters=A,B\nA.bootstrap.servers=a:9092\nB.bootstrap.servers=b:9092\nA->B.enabled=true\nB->A.enabled=true\n";
+
+    let (ok, said) = import(base, &["--dry-run"])?;
+    assert!(ok && said.contains("a-b") && !controller.cli(&["mirror", "list"])?.contains("a-b"), "{said}");
+    let (ok, said) = import(base, &[])?;
+    assert!(
+        ok && said.contains("mirror a-b (A -> B) created") && said.contains("mirror b-a (B -> A) created"),
+        "{said}"
+    );
+    let (ok, said) = import(base, &[])?;
+    assert!(ok && said.contains("mirror a-b (A -> B) goes on"), "{said}");
+    let (ok, said) = import(&format!("{base}A->B.topics=orders.*\n"), &[])?;
+    assert!(
+        ok && said.contains("mirror a-b (A -> B) changed, and goes on")
+            && said.contains("mirror b-a (B -> A) goes on"),
+        "{said}"
+    );
+    assert!(controller.cli(&["mirror", "get", "a-b", "-o", "yaml"])?.contains("orders.*"));
+
+    let identity = "replication.policy.class=org.apache.kafka.connect.mirror.IdentityReplicationPolicy\n";
+    let (ok, said) = import(&format!("{base}{identity}"), &[])?;
+    assert!(!ok && said.contains("naming"), "the naming of a mirror is for life: {said}");
+    let fresh = base.replace('A', "C").replace('B', "D");
+    let (ok, said) = import(&format!("{fresh}{identity}"), &[])?;
+    assert!(!ok && said.contains("LOOP"), "records would go round: {said}");
+    let (ok, said) = import(&format!("{fresh}{identity}"), &["--allow-loops"])?;
+    assert!(ok, "{said}");
+
+    let secret = format!(
+        "{base}A.security.protocol=SASL_SSL\nA.sasl.mechanism=PLAIN\nA.sasl.jaas.config=x.PlainLoginModule required username=\"u\" password=\"hush\";\n"
+    );
+    let (ok, said) = import(&secret, &[])?;
+    assert!(!ok && said.contains("--secrets-file") && !said.contains("hush"), "{said}");
+    let (ok, said) = import(&secret, &["--secrets-file", "/etc/twinlog/mm2.properties"])?;
+    assert!(ok && !said.contains("hush"), "{said}");
+    let stored = controller.cli(&["cluster", "get", "A", "-o", "yaml"])?;
+    assert!(stored.contains("${file:/etc/twinlog/mm2.properties:A.sasl.jaas.config}"), "{stored}");
+
+    let (ok, said) = import(&format!("{base}transforms=drop\n"), &[])?;
+    assert!(!ok && said.contains("transforms") && said.contains("--ignore-unsupported"), "{said}");
+    Ok(())
 }

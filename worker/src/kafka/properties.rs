@@ -46,12 +46,39 @@ struct Resolved {
     bootstrap: Vec<String>,
     client_id: String,
     security: Security,
+    /// Of rdkafka's clients, where a role connects in a way of its own.
+    consumer_access: Option<Access>,
+    producer_access: Option<Access>,
     request_timeout: Duration,
     call_deadline: Duration,
     /// For librdkafka: of both roles, and of each.
     shared: BTreeMap<String, String>,
     consumer: BTreeMap<String, String>,
     producer: BTreeMap<String, String>,
+}
+
+/// Where one role connects, and as whom.
+#[derive(PartialEq)]
+struct Access {
+    bootstrap: Vec<String>,
+    security: Security,
+}
+
+impl Access {
+    /// `None` where the role connects as everything else does. What it takes is taken from the bag.
+    fn take(bag: &mut Bag<'_>, prefix: &str, servers: &[String]) -> Result<Option<Self>, KafkaError> {
+        let name = format!("{}, its {prefix}* properties", bag.cluster);
+        let Some(mut own) = bag.of_role(prefix, &name) else { return Ok(None) };
+        let given = own.take("bootstrap.servers");
+        let listed = |text: String| text.split(',').map(|server| server.trim().to_owned()).collect();
+        let bootstrap = bootstrap(&mut own, &given.map_or_else(|| servers.to_vec(), listed))?;
+        let security = Security::take(&mut own)?;
+        if matches!(security.sasl, Some(Sasl::OAuthBearer(_))) {
+            return Err(own.wrong("OAUTHBEARER can't be one role's: set it for the whole cluster"));
+        }
+        bag.taken_by(prefix, &own);
+        Ok(Some(Self { bootstrap, security }))
+    }
 }
 
 #[derive(PartialEq)]
@@ -90,6 +117,8 @@ impl ClientProperties {
     pub fn resolve(cluster: &model::Cluster) -> Result<Self, KafkaError> {
         let id = cluster.id.as_str();
         let mut bag = Bag::new(id, &cluster.properties, &[sasl::TOKEN_KEY])?;
+        let consumer_access = Access::take(&mut bag, "consumer.", &cluster.bootstrap_servers)?;
+        let producer_access = Access::take(&mut bag, "producer.", &cluster.bootstrap_servers)?;
         let bootstrap = bootstrap(&mut bag, &cluster.bootstrap_servers)?;
         let security = Security::take(&mut bag)?;
         let millis = |ms: Option<u64>, default| ms.map_or(default, Duration::from_millis);
@@ -97,12 +126,15 @@ impl ClientProperties {
         let call_deadline = millis(bag.number("default.api.timeout.ms", 1)?, DEFAULT_DEADLINE);
         let client_id =
             bag.take("client.id").filter(|c| !c.is_empty()).unwrap_or_else(|| CLIENT_ID.to_owned());
-        let [shared, consumer, producer] = by_role(&mut bag, &security)?;
+        let own = [&consumer_access, &producer_access].map(|own| own.as_ref().map(|own| &own.security));
+        let [shared, consumer, producer] = by_role(&mut bag, &security, own)?;
         Ok(Self(Arc::new(Resolved {
             cluster: id.to_owned(),
             bootstrap,
             client_id,
             security,
+            consumer_access,
+            producer_access,
             request_timeout,
             call_deadline,
             shared,
@@ -115,16 +147,20 @@ impl ClientProperties {
     /// OAUTHBEARER the client's context must answer `generate_oauth_token` with `oauth_token`.
     pub fn rdkafka(&self, role: Role) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.0.bootstrap.join(","));
-        config.set("client.id", &self.0.client_id);
-        let own = match role {
-            Role::Consumer => &self.0.consumer,
-            Role::Producer => &self.0.producer,
+        let (own, access) = match role {
+            Role::Consumer => (&self.0.consumer, &self.0.consumer_access),
+            Role::Producer => (&self.0.producer, &self.0.producer_access),
         };
+        let (bootstrap, security) = match access {
+            Some(access) => (&access.bootstrap, &access.security),
+            None => (&self.0.bootstrap, &self.0.security),
+        };
+        config.set("bootstrap.servers", bootstrap.join(","));
+        config.set("client.id", &self.0.client_id);
         for (key, value) in self.0.shared.iter().chain(own) {
             config.set(key, value);
         }
-        for (key, value) in librdkafka::security(&self.0.security) {
+        for (key, value) in librdkafka::security(security) {
             config.set(key, value);
         }
         config
@@ -241,7 +277,11 @@ fn bootstrap(bag: &mut Bag<'_>, servers: &[String]) -> Result<Vec<String>, Kafka
 }
 
 /// What is left, for both roles and for each, checked.
-fn by_role(bag: &mut Bag<'_>, security: &Security) -> Result<[BTreeMap<String, String>; 3], KafkaError> {
+fn by_role(
+    bag: &mut Bag<'_>,
+    security: &Security,
+    own: [Option<&Security>; 2],
+) -> Result<[BTreeMap<String, String>; 3], KafkaError> {
     let (mut shared, mut consumer, mut producer) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for (key, value) in bag.drain() {
         if let Some(name) = key.strip_prefix("consumer.") {
@@ -254,8 +294,8 @@ fn by_role(bag: &mut Bag<'_>, security: &Security) -> Result<[BTreeMap<String, S
     }
     Ok([
         librdkafka::passed_on(bag, security, "", shared)?,
-        librdkafka::passed_on(bag, security, "consumer.", consumer)?,
-        librdkafka::passed_on(bag, security, "producer.", producer)?,
+        librdkafka::passed_on(bag, own[0].unwrap_or(security), "consumer.", consumer)?,
+        librdkafka::passed_on(bag, own[1].unwrap_or(security), "producer.", producer)?,
     ])
 }
 

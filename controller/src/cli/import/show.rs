@@ -26,7 +26,8 @@ pub(super) fn text(plan: &Plan) -> String {
     let mut text = String::new();
     let mut clusters = Table::new(["CLUSTER", "BOOTSTRAP SERVERS", "PROPERTIES"]);
     for cluster in &plan.clusters {
-        let mut properties: Vec<String> = cluster.properties.iter().map(|(key, value)| format!("{key}={}", one_line(value))).collect();
+        let mut properties: Vec<String> =
+            cluster.properties.iter().map(|(key, value)| format!("{key}={}", one_line(value))).collect();
         properties.sort();
         clusters.row([human::id(&cluster.name), cluster.bootstrap_servers.join(","), properties.join(" ")]);
     }
@@ -44,7 +45,8 @@ pub(super) fn text(plan: &Plan) -> String {
         ]);
     }
     let _ = writeln!(text, "{}\n{}", clusters.render(), mirrors.render());
-    for effect in [Effect::Invalid, Effect::Unsupported, Effect::Unknown, Effect::Ignored, Effect::Different] {
+    for effect in [Effect::Invalid, Effect::Unsupported, Effect::Unknown, Effect::Ignored, Effect::Different]
+    {
         let entries: Vec<_> = plan.entries(effect).collect();
         if entries.is_empty() {
             continue;
@@ -56,7 +58,10 @@ pub(super) fn text(plan: &Plan) -> String {
         text.push('\n');
     }
     let honoured = plan.entries(Effect::Honoured).count();
-    let _ = writeln!(text, "Honoured as they are: {honoured} keys (-o yaml names them, and shows every field of the mirrors).");
+    let _ = writeln!(
+        text,
+        "Honoured as they are: {honoured} keys (-o yaml names them, and shows every field of the mirrors)."
+    );
     for note in &plan.notes {
         let _ = writeln!(text, "- {note}");
     }
@@ -95,7 +100,11 @@ pub(super) fn brief(file: &Path, plan: &Plan) -> String {
     }
     let quiet = plan.entries(Effect::Ignored).chain(plan.entries(Effect::Different)).count();
     if quiet > 0 {
-        let _ = writeln!(text, "{quiet} keys of {} are without effect or honoured in another way: --dry-run names them", file.display());
+        let _ = writeln!(
+            text,
+            "{quiet} keys of {} are without effect or honoured in another way: --dry-run names them",
+            file.display()
+        );
     }
     text
 }

@@ -170,7 +170,8 @@ impl Settings {
     pub(super) fn resolve(args: Args) -> Result<Self, Failure> {
         let file = args.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
         let args = args.over(file);
-        let (data, listen) = (args.data.clone().unwrap_or_else(|| PathBuf::from("twinlog-data")), args.listen);
+        let (data, listen) =
+            (args.data.clone().unwrap_or_else(|| PathBuf::from("twinlog-data")), args.listen);
         if let Some(file) = &args.file {
             let plan = args.of_file.plan_to_run(file, args.allow_loops.unwrap_or_default())?;
             let (clusters, mirrors) = (plan.clusters, plan.mirrors);
@@ -207,8 +208,12 @@ impl Args {
                 ..v1::TopicCreation::default()
             }),
             partitioning: self.partitioning.map(|p| p.wire().into()).unwrap_or_default(),
-            config_sync: self.config_sync.map(|enabled| v1::ConfigSync { enabled: Some(enabled), ..v1::ConfigSync::default() }),
-            acl_sync: self.acl_sync.map(|enabled| v1::AclSync { enabled: Some(enabled), ..v1::AclSync::default() }),
+            config_sync: self
+                .config_sync
+                .map(|enabled| v1::ConfigSync { enabled: Some(enabled), ..v1::ConfigSync::default() }),
+            acl_sync: self
+                .acl_sync
+                .map(|enabled| v1::AclSync { enabled: Some(enabled), ..v1::AclSync::default() }),
             allow_loops: self.allow_loops.unwrap_or_default(),
             desired_state: v1::DesiredState::Running.into(),
             ..v1::Mirror::default()
@@ -360,11 +365,15 @@ mod tests {
 
     #[test]
     fn mirror_maker_1_is_a_few_flags() {
-        let (consumer, producer) = (file("bootstrap.servers=a:1\ngroup.id=g\n"), file("bootstrap.servers=b:1\n"));
+        let (consumer, producer) =
+            (file("bootstrap.servers=a:1\ngroup.id=g\n"), file("bootstrap.servers=b:1\n"));
         let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();
         let (consumer, producer) = (path(&consumer), path(&producer));
         let flags = ["--source-config", &consumer, "--target-config", &producer, "--topics", "a,b.*"];
-        let settings = settings(&[&flags[..], &["--naming", "identity", "--partitioning", "by-key", "--acl-sync"]].concat()).unwrap();
+        let settings = settings(
+            &[&flags[..], &["--naming", "identity", "--partitioning", "by-key", "--acl-sync"]].concat(),
+        )
+        .unwrap();
         let mirror = &settings.mirrors[0];
         assert_eq!(mirror.topics, ["a", "b.*"]);
         assert_eq!(mirror.partitioning(), v1::Partitioning::ByKey);

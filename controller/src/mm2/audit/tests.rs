@@ -5,7 +5,10 @@ fn report(text: &str) -> Vec<Entry> {
 }
 
 fn verdict(entries: &[Entry], key: &str) -> (Effect, String) {
-    let entry = entries.iter().find(|entry| entry.key == key).unwrap_or_else(|| panic!("{key} is not in {entries:?}"));
+    let entry = entries
+        .iter()
+        .find(|entry| entry.key == key)
+        .unwrap_or_else(|| panic!("{key} is not in {entries:?}"));
     (entry.effect, entry.why.clone())
 }
 
@@ -79,15 +82,26 @@ fn every_key_is_judged_where_it_stands() {
 
 #[test]
 fn aliases_are_free_text() {
-    let entries = report("clusters=us, us.east, b->c\nus.east.consumer.client.rack=r\nus.east.bootstrap.servers=x:1\nus->b->c.topics=t\nb->c->us.east.topics=t\n");
-    for key in ["us.east.consumer.client.rack", "us.east.bootstrap.servers", "us->b->c.topics", "b->c->us.east.topics"] {
+    let entries = report(
+        "clusters=us, us.east, b->c\nus.east.consumer.client.rack=r\nus.east.bootstrap.servers=x:1\nus->b->c.topics=t\nb->c->us.east.topics=t\n",
+    );
+    for key in [
+        "us.east.consumer.client.rack",
+        "us.east.bootstrap.servers",
+        "us->b->c.topics",
+        "b->c->us.east.topics",
+    ] {
         assert_eq!(verdict(&entries, key).0, Effect::Honoured, "{key}");
     }
 }
 
 #[test]
 fn a_provider_that_cant_be_used_is_named() {
-    let entries = report("clusters=a,b\nconfig.providers=v\nconfig.providers.v.class=com.example.Vault\nconfig.providers.v.param.x=1\n");
-    assert!(entries.iter().any(|e| e.effect == Effect::Invalid && e.key == "config.providers.v.class" && e.why.contains("com.example.Vault")));
+    let entries = report(
+        "clusters=a,b\nconfig.providers=v\nconfig.providers.v.class=com.example.Vault\nconfig.providers.v.param.x=1\n",
+    );
+    assert!(entries.iter().any(|e| e.effect == Effect::Invalid
+        && e.key == "config.providers.v.class"
+        && e.why.contains("com.example.Vault")));
     assert_eq!(verdict(&entries, "config.providers.v.param.x").0, Effect::Ignored);
 }

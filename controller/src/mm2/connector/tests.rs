@@ -5,7 +5,8 @@ use twinlog_proto::filter::Filter;
 use super::*;
 
 fn connector(pairs: &[(&str, &str)]) -> Connector {
-    let base = [("name", "ConnectorName"), ("source.cluster.alias", "source1"), ("target.cluster.alias", "target2")];
+    let base =
+        [("name", "ConnectorName"), ("source.cluster.alias", "source1"), ("target.cluster.alias", "target2")];
     let props = base.iter().chain(pairs).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     Connector::new(props, &Providers::default())
 }
@@ -23,7 +24,11 @@ fn c7_a_security_protocol_is_checked_without_its_case() {
         assert!(found[0].what.contains("abc") && found[0].what.contains("SASL_SSL"), "{}", found[0].what);
     }
     let good = connector(&[("security.protocol", "sasl_ssl"), ("enabled", "true")]);
-    assert!(good.refused().is_empty() && good.refused_as_source().is_empty() && good.refused_as_checkpoint().is_empty());
+    assert!(
+        good.refused().is_empty()
+            && good.refused_as_source().is_empty()
+            && good.refused_as_checkpoint().is_empty()
+    );
 }
 
 /// C8: each client's defaults, overrides and name.
@@ -33,31 +38,55 @@ fn c8_clients_have_mm2s_defaults_overrides_and_names() {
     assert_eq!(plain["enable.auto.commit"], "false");
     assert_eq!(plain["auto.offset.reset"], "earliest");
     assert_eq!(plain["client.id"], "source1->target2|ConnectorName|test");
-    for (role, prefix) in [(Role::Consumer, "consumer"), (Role::Producer, "producer"), (Role::Admin, "admin")] {
+    for (role, prefix) in [(Role::Consumer, "consumer"), (Role::Producer, "producer"), (Role::Admin, "admin")]
+    {
         for (side, name) in [(Side::Source, "source"), (Side::Target, "target")] {
             let (common, sided) = (format!("{prefix}.x"), format!("{name}.{prefix}.y"));
             let (both, both_sided) = (format!("{prefix}.z"), format!("{name}.{prefix}.z"));
             let security = format!("{name}.cluster.security.protocol");
             let own = format!("{name}.cluster.max.poll.records");
-            let given = [(common.as_str(), "1"), (&sided, "2"), (&both, "3"), (&both_sided, "4"), (&security, "SSL"), (&own, "9")];
+            let given = [
+                (common.as_str(), "1"),
+                (&sided, "2"),
+                (&both, "3"),
+                (&both_sided, "4"),
+                (&security, "SSL"),
+                (&own, "9"),
+            ];
             let props = connector(&given).client_config(side, role, Some(1), "role");
-            assert_eq!((props["x"].as_str(), props["y"].as_str(), props["z"].as_str()), ("1", "2", "4"), "{sided}");
+            assert_eq!(
+                (props["x"].as_str(), props["y"].as_str(), props["z"].as_str()),
+                ("1", "2", "4"),
+                "{sided}"
+            );
             assert_eq!(props["security.protocol"], "SSL");
             assert!(!props.contains_key("max.poll.records"), "only security comes from the cluster");
             assert_eq!(props["client.id"], "source1->target2|ConnectorName-1|role");
         }
     }
-    let overridden = connector(&[("consumer.auto.offset.reset", "latest"), ("consumer.enable.auto.commit", "true"), ("source.consumer.client.id", "me")]);
+    let overridden = connector(&[
+        ("consumer.auto.offset.reset", "latest"),
+        ("consumer.enable.auto.commit", "true"),
+        ("source.consumer.client.id", "me"),
+    ]);
     let props = overridden.client_config(Side::Source, Role::Consumer, None, "test");
-    assert_eq!((props["auto.offset.reset"].as_str(), props["enable.auto.commit"].as_str()), ("latest", "false"));
+    assert_eq!(
+        (props["auto.offset.reset"].as_str(), props["enable.auto.commit"].as_str()),
+        ("latest", "false")
+    );
     assert_eq!(props["client.id"], "me|source1->target2|ConnectorName|test");
 }
 
 /// C9: offset syncs live on the source unless the file says target; their clients are that side's own.
 #[test]
 fn c9_offset_syncs_are_on_the_source_by_default() {
-    let source = connector(&[("source.cluster.bootstrap.servers", "s"), ("target.cluster.bootstrap.servers", "t")]);
-    let target = connector(&[("offset-syncs.topic.location", "target"), ("source.cluster.bootstrap.servers", "s"), ("target.cluster.bootstrap.servers", "t")]);
+    let source =
+        connector(&[("source.cluster.bootstrap.servers", "s"), ("target.cluster.bootstrap.servers", "t")]);
+    let target = connector(&[
+        ("offset-syncs.topic.location", "target"),
+        ("source.cluster.bootstrap.servers", "s"),
+        ("target.cluster.bootstrap.servers", "t"),
+    ]);
     for (connector, side, servers, topic) in [
         (&source, Side::Source, "s", "mm2-offset-syncs.target2.internal"),
         (&target, Side::Target, "t", "mm2-offset-syncs.source1.internal"),
@@ -89,7 +118,9 @@ fn selects(list: &str, topic: &str) -> bool {
 fn c10_lists_of_patterns_select_what_they_select_in_mm2() {
     assert!(!selects("", "topic1") && !selects("", ""));
     assert!(selects(".*", "topic1") && selects(".*", ""));
-    for (topic, selected) in [("topic1", true), ("topic2", true), ("topic3", false), ("topic1, topic2", false), ("xtopic1", false)] {
+    for (topic, selected) in
+        [("topic1", true), ("topic2", true), ("topic3", false), ("topic1, topic2", false), ("xtopic1", false)]
+    {
         assert_eq!(selects("topic1, topic2", topic), selected, "{topic}");
     }
     assert!(connector(&[]).patterns("topics").unwrap().is_none());
@@ -107,19 +138,43 @@ fn lists_keep_the_meaning_of_mm2s_one_pattern() {
 /// C11: metric reporters replace each other as any value does; they, like the policy class, are data of one connector.
 #[test]
 fn c11_metric_reporters_are_replaced_not_added() {
-    let reporters = |given: &[(&str, &str)]| super::list(connector(given).props().get("metric.reporters").map_or("org.apache.kafka.common.metrics.JmxReporter", String::as_str)).len();
+    let reporters = |given: &[(&str, &str)]| {
+        super::list(
+            connector(given)
+                .props()
+                .get("metric.reporters")
+                .map_or("org.apache.kafka.common.metrics.JmxReporter", String::as_str),
+        )
+        .len()
+    };
     assert_eq!(reporters(&[]), 1);
     assert_eq!(reporters(&[("metric.reporters", "org.example.Reporter")]), 1);
-    assert_eq!(reporters(&[("metric.reporters", "org.example.Reporter, org.apache.kafka.common.metrics.JmxReporter")]), 2);
+    assert_eq!(
+        reporters(&[(
+            "metric.reporters",
+            "org.example.Reporter, org.apache.kafka.common.metrics.JmxReporter"
+        )]),
+        2
+    );
 }
 
 /// C12: a checkpoint connector that is on must emit checkpoints and have offset syncs.
 #[test]
 fn c12_a_checkpoint_connector_needs_checkpoints_and_offset_syncs() {
     let refused = |pairs: &[(&str, &str)]| connector(pairs).refused_as_checkpoint();
-    assert!(refused(&[("enabled", "false"), ("emit.checkpoints.enabled", "false"), ("emit.offset-syncs.enabled", "false")]).is_empty());
+    assert!(
+        refused(&[
+            ("enabled", "false"),
+            ("emit.checkpoints.enabled", "false"),
+            ("emit.offset-syncs.enabled", "false")
+        ])
+        .is_empty()
+    );
     assert!(refused(&[("enabled", "true")]).is_empty());
-    assert_eq!(keys_of(&refused(&[("enabled", "true"), ("emit.checkpoints.enabled", "false")])), ["emit.checkpoints.enabled"]);
+    assert_eq!(
+        keys_of(&refused(&[("enabled", "true"), ("emit.checkpoints.enabled", "false")])),
+        ["emit.checkpoints.enabled"]
+    );
     assert_eq!(keys_of(&refused(&[("emit.offset-syncs.enabled", "false")])), ["emit.offset-syncs.enabled"]);
 }
 
@@ -136,7 +191,10 @@ fn c13_required_exactly_once_needs_read_committed() {
     assert_eq!(keys_of(&found), ["exactly.once.support"]);
     assert!(found[0].what.contains("isolation.level"), "{}", found[0].what);
     assert!(refused(&[required, ("consumer.isolation.level", "read_committed")]).is_empty());
-    assert_eq!(keys_of(&refused(&[required, ("offset.lag.max", "bad")])), ["offset.lag.max", "exactly.once.support"]);
+    assert_eq!(
+        keys_of(&refused(&[required, ("offset.lag.max", "bad")])),
+        ["offset.lag.max", "exactly.once.support"]
+    );
     assert_eq!(keys_of(&refused(&[("offset.lag.max", "bad")])), ["offset.lag.max"]);
 }
 
@@ -167,7 +225,9 @@ fn c13_support_is_the_sides_isolation_level_over_the_common_one() {
 /// Without offset syncs nothing may configure them.
 #[test]
 fn settings_of_offset_syncs_without_offset_syncs_are_refused() {
-    let found = connector(&[("emit.offset-syncs.enabled", "false"), ("offset-syncs.topic.replication.factor", "1")]).refused_as_source();
+    let found =
+        connector(&[("emit.offset-syncs.enabled", "false"), ("offset-syncs.topic.replication.factor", "1")])
+            .refused_as_source();
     assert_eq!(keys_of(&found), ["emit.offset-syncs.enabled"]);
     assert!(found[0].what.contains("offset-syncs.topic.replication.factor"));
     assert!(connector(&[("emit.offset-syncs.enabled", "false")]).refused_as_source().is_empty());

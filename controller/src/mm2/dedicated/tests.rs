@@ -18,7 +18,9 @@ fn connector(file: &Dedicated, source: &str, target: &str) -> Connector {
 /// C1: each cluster's bootstrap servers, and the top level's security.
 #[test]
 fn c1_a_connector_knows_both_clusters() {
-    let file = file("clusters=a,b\na.bootstrap.servers=one\nb.bootstrap.servers=two\nsecurity.protocol=SSL\nreplication.factor=4\n");
+    let file = file(
+        "clusters=a,b\na.bootstrap.servers=one\nb.bootstrap.servers=two\nsecurity.protocol=SSL\nreplication.factor=4\n",
+    );
     let props = file.connector_config("a", "b", "MirrorSourceConnector");
     assert_eq!(props["source.cluster.bootstrap.servers"], "one");
     assert_eq!(props["target.cluster.bootstrap.servers"], "two");
@@ -34,8 +36,10 @@ fn c1_a_connector_knows_both_clusters() {
 /// C2: a flow's keys beat the top level's, of which only known ones pass.
 #[test]
 fn c2_a_flow_inherits_known_keys_and_overrides_them() {
-    let file = file("clusters=a, b\na->b.tasks.max=123\ntasks.max=100\ntopics=topic-1\ngroups=group-2\nreplication.policy.separator=__\n\
-        config.properties.exclude=property-3\nmetric.reporters=FakeMetricsReporter\ntopic.filter.class=org.example.Filter\nxxx=yyy\nuse.defaults.from=source\ntopic.creation.default.partitions=3\n");
+    let file = file(
+        "clusters=a, b\na->b.tasks.max=123\ntasks.max=100\ntopics=topic-1\ngroups=group-2\nreplication.policy.separator=__\n\
+        config.properties.exclude=property-3\nmetric.reporters=FakeMetricsReporter\ntopic.filter.class=org.example.Filter\nxxx=yyy\nuse.defaults.from=source\ntopic.creation.default.partitions=3\n",
+    );
     let props = file.connector_config("a", "b", "MirrorSourceConnector");
     for (key, value) in [
         ("tasks.max", "123"),
@@ -53,7 +57,9 @@ fn c2_a_flow_inherits_known_keys_and_overrides_them() {
     }
     assert_eq!(file.connector_config("b", "a", "MirrorSourceConnector")["tasks.max"], "100");
 
-    let own = self::file("clusters=a,b\ntopics=top\na->b.topics=own-1,own-2\na->b.topics.exclude=own-2\na->b.use.defaults.from=source\n");
+    let own = self::file(
+        "clusters=a,b\ntopics=top\na->b.topics=own-1,own-2\na->b.topics.exclude=own-2\na->b.use.defaults.from=source\n",
+    );
     let connector = connector(&own, "a", "b");
     assert_eq!(connector.patterns("topics").unwrap().unwrap(), ["own-1", "own-2"]);
     assert_eq!(connector.patterns("topics.exclude").unwrap().unwrap(), ["own-2"]);
@@ -74,7 +80,8 @@ fn c3_clients_inherit_security_by_role_then_cluster_then_top_level() {
         secrets.path().display()
     );
     let file = file(&text);
-    let resolve = |value: &str| twinlog_proto::secret::resolve(&file.providers().translate(value).unwrap()).unwrap();
+    let resolve =
+        |value: &str| twinlog_proto::secret::resolve(&file.providers().translate(value).unwrap()).unwrap();
     let config = |alias: &str, role: Role| file.client_config(alias, role, resolve);
     assert_eq!(config("a", Role::Admin)["security.protocol"], "PLAINTEXT");
     assert_eq!(config("a", Role::Consumer)["security.protocol"], "PLAINTEXT");
@@ -101,7 +108,8 @@ fn c4_the_worker_is_configured_by_the_target_and_the_top_level() {
          config.providers=env\nconfig.providers.env.class=org.apache.kafka.common.config.provider.EnvVarConfigProvider\n\
          replication.policy.separator=__\na->b.offset.flush.interval.ms=1\n",
     );
-    let resolved = |value: &str| if value.starts_with("${") { "resolved".to_owned() } else { value.to_owned() };
+    let resolved =
+        |value: &str| if value.starts_with("${") { "resolved".to_owned() } else { value.to_owned() };
     let props = file.worker_config("a", "b", resolved);
     for (key, value) in [
         ("client.id", "a->b"),
@@ -148,7 +156,9 @@ fn c5_connectors_keep_their_references() {
 #[test]
 fn c6_a_pair_runs_when_it_is_enabled_or_beats() {
     let pairs = |text: &str| file(text).pairs();
-    let names = |pairs: Vec<(String, String)>| pairs.into_iter().map(|(s, t)| format!("{s}->{t}")).collect::<Vec<_>>();
+    let names = |pairs: Vec<(String, String)>| {
+        pairs.into_iter().map(|(s, t)| format!("{s}->{t}")).collect::<Vec<_>>()
+    };
     assert_eq!(names(pairs("clusters=a, b, c\n")), ["a->b", "a->c", "b->a", "b->c", "c->a", "c->b"]);
     assert!(pairs("clusters=a,b,c\nemit.heartbeats.enabled=false\n").is_empty());
     let two_off = "clusters=a,b,c\na->b.emit.heartbeats.enabled=false\na->c.emit.heartbeats.enabled=false\n";
@@ -169,7 +179,8 @@ fn a_clusters_client_setting_beats_the_flows_unless_that_names_the_side() {
         "clusters=a,b\na.consumer.fetch.min.bytes=1\na->b.consumer.fetch.min.bytes=2\na->b.consumer.client.rack=r\nconsumer.client.rack=top\n\
          a->b.source.consumer.fetch.max.bytes=3\na->b.consumer.fetch.max.bytes=4\nconsumer.poll.timeout.ms=7\n",
     );
-    let props = connector(&file, "a", "b").client_config(Side::Source, Role::Consumer, None, "replication-consumer");
+    let props =
+        connector(&file, "a", "b").client_config(Side::Source, Role::Consumer, None, "replication-consumer");
     assert_eq!(props["fetch.min.bytes"], "1");
     assert_eq!(props["fetch.max.bytes"], "3");
     assert_eq!(props["client.rack"], "r");

@@ -19,7 +19,10 @@ fn invalid(plan: &Plan) -> Vec<String> {
 
 fn named<'a>(plan: &'a Plan, id: &str) -> &'a v1::Mirror {
     let name = format!("mirrors/{id}");
-    plan.mirrors.iter().find(|mirror| mirror.name == name).unwrap_or_else(|| panic!("{name} is not in {:?}", plan.mirrors))
+    plan.mirrors
+        .iter()
+        .find(|mirror| mirror.name == name)
+        .unwrap_or_else(|| panic!("{name} is not in {:?}", plan.mirrors))
 }
 
 const TWO_FLOWS: &str = "clusters = A, B\nA.bootstrap.servers = a1:9092, a2:9092\nB.bootstrap.servers = b:9092\nA->B.enabled = true\nB->A.enabled = true\n\
@@ -30,7 +33,10 @@ const TWO_FLOWS: &str = "clusters = A, B\nA.bootstrap.servers = a1:9092, a2:9092
 fn two_flows_are_two_mirrors_with_mm2s_defaults() {
     let plan = plan(TWO_FLOWS);
     assert_eq!(invalid(&plan), Vec::<String>::new());
-    assert_eq!(plan.clusters.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["clusters/A", "clusters/B"]);
+    assert_eq!(
+        plan.clusters.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
+        ["clusters/A", "clusters/B"]
+    );
     assert_eq!(plan.clusters[0].bootstrap_servers, ["a1:9092", "a2:9092"]);
     assert!(plan.clusters[0].properties.is_empty(), "{:?}", plan.clusters[0].properties);
     let (there, back) = (named(&plan, "a-b"), named(&plan, "b-a"));
@@ -38,7 +44,10 @@ fn two_flows_are_two_mirrors_with_mm2s_defaults() {
     assert_eq!(there.topics, [r"orders\..*", "payments"]);
     assert_eq!(back.topics, [".*"]);
     assert!(there.topics_exclude.is_empty(), "the defaults");
-    assert_eq!((there.groups.as_slice(), back.groups.as_slice()), (&[".*".to_owned()][..], &["app-.*".to_owned()][..]));
+    assert_eq!(
+        (there.groups.as_slice(), back.groups.as_slice()),
+        (&[".*".to_owned()][..], &["app-.*".to_owned()][..])
+    );
     assert_eq!((there.sync_group_offsets, back.sync_group_offsets), (false, true));
     let factor = |mirror: &v1::Mirror| mirror.topic_creation.as_ref().unwrap().replication_factor;
     assert_eq!((factor(there), factor(back)), (1, 3));
@@ -48,9 +57,15 @@ fn two_flows_are_two_mirrors_with_mm2s_defaults() {
         assert_eq!(mirror.acl_sync.unwrap().enabled, Some(true));
         assert_eq!(mirror.config_sync.unwrap().enabled, Some(true));
         let syncs = mirror.offset_syncs.unwrap();
-        assert_eq!((syncs.location(), syncs.replication_factor, syncs.lag_max), (offset_syncs::Location::Source, 3, None));
+        assert_eq!(
+            (syncs.location(), syncs.replication_factor, syncs.lag_max),
+            (offset_syncs::Location::Source, 3, None)
+        );
         let heartbeats = mirror.heartbeats.unwrap();
-        assert_eq!((heartbeats.enabled, heartbeats.on_source, heartbeats.replicate), (Some(true), Some(false), Some(true)));
+        assert_eq!(
+            (heartbeats.enabled, heartbeats.on_source, heartbeats.replicate),
+            (Some(true), Some(false), Some(true))
+        );
         assert_eq!(heartbeats.replication_factor, 3);
         assert_eq!(mirror.checkpoints.unwrap().replication_factor, 3);
         assert_eq!(mirror.refresh, None, "our own intervals");
@@ -68,16 +83,25 @@ fn a_flow_that_is_off_only_beats() {
     let back = named(&both, "b-a");
     assert!(back.topics.is_empty() && back.groups.is_empty());
     let heartbeats = back.heartbeats.unwrap();
-    assert_eq!((heartbeats.enabled, heartbeats.replicate, heartbeats.interval.unwrap().seconds), (Some(true), Some(false), 5));
+    assert_eq!(
+        (heartbeats.enabled, heartbeats.replicate, heartbeats.interval.unwrap().seconds),
+        (Some(true), Some(false), 5)
+    );
     assert_eq!(back.checkpoints.unwrap().enabled, Some(false));
-    assert_eq!((back.config_sync.unwrap().enabled, back.acl_sync.unwrap().enabled), (Some(false), Some(false)));
+    assert_eq!(
+        (back.config_sync.unwrap().enabled, back.acl_sync.unwrap().enabled),
+        (Some(false), Some(false))
+    );
     assert_eq!(back.offset_syncs.unwrap().location(), offset_syncs::Location::Disabled);
     model::Mirror::parse(back).unwrap();
 
     let one = plan(&format!("{text}B->A.emit.heartbeats.enabled=false\n"));
     assert_eq!(one.mirrors.len(), 1);
     let targets = Options { targets: vec!["A".into()], ..Options::default() };
-    assert_eq!(plan_with(text, &targets).mirrors.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["mirrors/b-a"]);
+    assert_eq!(
+        plan_with(text, &targets).mirrors.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(),
+        ["mirrors/b-a"]
+    );
     let wrong = plan_with(text, &Options { targets: vec!["C".into()], ..Options::default() });
     assert!(invalid(&wrong).iter().any(|what| what.contains("C is none of")), "{:?}", invalid(&wrong));
     assert!(invalid(&wrong).iter().any(|what| what.contains("no flow is left")), "{:?}", invalid(&wrong));
@@ -102,10 +126,16 @@ fn what_the_file_says_is_what_the_mirror_does() {
     assert_eq!(mirror.topic_creation.as_ref().unwrap().config_exclude, [r"retention\..*"]);
     assert_eq!(mirror.topic_creation.as_ref().unwrap().replication_factor, 2);
     let configs = mirror.config_sync.unwrap();
-    assert_eq!((configs.interval.unwrap().seconds, configs.defaults_from()), (1, config_sync::Defaults::Source));
+    assert_eq!(
+        (configs.interval.unwrap().seconds, configs.defaults_from()),
+        (1, config_sync::Defaults::Source)
+    );
     assert_eq!(mirror.acl_sync.unwrap().enabled, Some(false));
     let syncs = mirror.offset_syncs.unwrap();
-    assert_eq!((syncs.location(), syncs.replication_factor, syncs.lag_max), (offset_syncs::Location::Target, 1, Some(0)));
+    assert_eq!(
+        (syncs.location(), syncs.replication_factor, syncs.lag_max),
+        (offset_syncs::Location::Target, 1, Some(0))
+    );
     let refresh = mirror.refresh.unwrap();
     assert_eq!((refresh.topics.unwrap().seconds, refresh.groups.unwrap().seconds), (7, 60));
     assert_eq!(mirror.guarantee(), v1::Guarantee::AtLeastOnce);
@@ -113,7 +143,11 @@ fn what_the_file_says_is_what_the_mirror_does() {
     assert_eq!(mirror.compression, "zstd");
     let heartbeats = mirror.heartbeats.unwrap();
     assert_eq!((heartbeats.enabled, heartbeats.replicate), (Some(false), Some(false)));
-    assert!(plan.clusters.iter().all(|cluster| cluster.properties.is_empty()), "all of it is the mirror's: {:?}", plan.clusters);
+    assert!(
+        plan.clusters.iter().all(|cluster| cluster.properties.is_empty()),
+        "all of it is the mirror's: {:?}",
+        plan.clusters
+    );
 }
 
 #[test]
@@ -126,14 +160,57 @@ fn client_settings_belong_to_clusters_and_what_is_the_flows_to_the_mirror() {
     );
     assert_eq!(invalid(&plan), Vec::<String>::new());
     let (a, b) = (&plan.clusters[0].properties, &plan.clusters[1].properties);
-    let expect = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    assert_eq!(*a, expect(&[("security.protocol", "SSL"), ("ssl.truststore.location", "/ca.pem"), ("consumer.fetch.min.bytes", "1")]));
-    assert_eq!(*b, expect(&[("security.protocol", "PLAINTEXT"), ("ssl.truststore.location", "/ca.pem"), ("producer.linger.ms", "1"), ("request.timeout.ms", "4000")]));
+    let expect =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    assert_eq!(
+        *a,
+        expect(&[
+            ("security.protocol", "SSL"),
+            ("ssl.truststore.location", "/ca.pem"),
+            ("consumer.fetch.min.bytes", "1")
+        ])
+    );
+    assert_eq!(
+        *b,
+        expect(&[
+            ("security.protocol", "PLAINTEXT"),
+            ("ssl.truststore.location", "/ca.pem"),
+            ("producer.linger.ms", "1"),
+            ("request.timeout.ms", "4000")
+        ])
+    );
     let mirror = named(&plan, "a-b");
-    assert_eq!(mirror.source_properties, expect(&[("consumer.client.rack", "r"), ("consumer.fetch.max.bytes", "3")]));
+    assert_eq!(
+        mirror.source_properties,
+        expect(&[("consumer.client.rack", "r"), ("consumer.fetch.max.bytes", "3")])
+    );
     assert_eq!(mirror.target_properties, expect(&[("producer.linger.ms", "2")]));
     let back = named(&plan, "b-a");
     assert!(back.source_properties.is_empty() && back.target_properties.is_empty());
+}
+
+#[test]
+fn a_role_that_connects_otherwise_stays_apart() {
+    let plan = plan(
+        "clusters=A,B\nA.bootstrap.servers=a:1\nB.bootstrap.servers=b:1\nA->B.enabled=true\nB->A.enabled=true\nsecurity.protocol=SSL\n\
+         A.security.protocol=PLAINTEXT\nA.producer.security.protocol=SSL\nA.producer.bootstrap.servers=a:2\n",
+    );
+    assert_eq!(invalid(&plan), Vec::<String>::new());
+    let expect =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let of_a = expect(&[
+        ("security.protocol", "PLAINTEXT"),
+        ("producer.security.protocol", "SSL"),
+        ("producer.bootstrap.servers", "a:2"),
+    ]);
+    assert_eq!(
+        (plan.clusters[0].bootstrap_servers.as_slice(), &plan.clusters[0].properties),
+        (&["a:1".to_owned()][..], &of_a)
+    );
+    assert_eq!(plan.clusters[1].properties, expect(&[("security.protocol", "SSL")]));
+    for mirror in &plan.mirrors {
+        assert!(mirror.source_properties.is_empty() && mirror.target_properties.is_empty(), "{mirror:?}");
+    }
 }
 
 #[test]
@@ -148,7 +225,10 @@ fn secrets_stay_in_the_file_or_wherever_the_file_refers_to() {
     let (a, b) = (&known.clusters[0].properties, &known.clusters[1].properties);
     assert_eq!(a["sasl.jaas.config"], "${file:/etc/mm2.properties:A.sasl.jaas.config}");
     assert_eq!(a["ssl.key.password"], "${file:/etc/mm2.properties:ssl.key.password}");
-    assert_eq!(b["sasl.jaas.config"], "x.PlainLoginModule required username=\"u\" password=\"${file:/k.properties:b}\";");
+    assert_eq!(
+        b["sasl.jaas.config"],
+        "x.PlainLoginModule required username=\"u\" password=\"${file:/k.properties:b}\";"
+    );
 
     let nowhere = plan_with(text, &Options::default());
     let what = invalid(&nowhere).join("\n");
@@ -163,7 +243,16 @@ fn values_that_cant_be_used_are_all_named() {
          sync.topic.acls.enabled=maybe\nA->B.security.protocol=abc\noffset-syncs.topic.location=moon\nA.sasl.login.class=x\nA.ssl.key.password=${vault:x:y}\n",
     );
     let what = invalid(&plan).join("\n");
-    for named in ["B.bootstrap.servers", "replication.factor", "offset.lag.max", "sync.topic.acls.enabled", "\"maybe\"", "security.protocol", "\"moon\"", "${vault:x:y}"] {
+    for named in [
+        "B.bootstrap.servers",
+        "replication.factor",
+        "offset.lag.max",
+        "sync.topic.acls.enabled",
+        "\"maybe\"",
+        "security.protocol",
+        "\"moon\"",
+        "${vault:x:y}",
+    ] {
         assert!(what.contains(named), "{named} is not in\n{what}");
     }
 }
@@ -186,9 +275,13 @@ fn out_of_range_intervals_become_what_is_possible_and_that_is_said() {
 #[test]
 fn d3_an_alias_of_any_characters_can_be_a_target() {
     let alias = r#"B- ._~:/?#[]@!$&'()*+;="<>%{}|\^`618"#;
-    let mut raw: Props = [("clusters", format!("A,{alias}")), ("A.bootstrap.servers", "a:1".into()), ("emit.heartbeats.enabled", "false".into())]
-        .map(|(k, v)| (k.to_owned(), v))
-        .into();
+    let mut raw: Props = [
+        ("clusters", format!("A,{alias}")),
+        ("A.bootstrap.servers", "a:1".into()),
+        ("emit.heartbeats.enabled", "false".into()),
+    ]
+    .map(|(k, v)| (k.to_owned(), v))
+    .into();
     raw.insert(format!("{alias}.bootstrap.servers"), "b:1".into());
     raw.insert(format!("A->{alias}.enabled"), "true".into());
     let on_source = of_dedicated(&Dedicated::new(raw.clone()), &Options::default());
@@ -207,9 +300,12 @@ fn d3_an_alias_of_any_characters_can_be_a_target() {
 
 #[test]
 fn aliases_that_give_the_same_mirror_are_refused() {
-    let plan = plan("clusters=a,A,b\na.bootstrap.servers=a:1\nA.bootstrap.servers=A:1\nb.bootstrap.servers=b:1\n");
+    let plan =
+        plan("clusters=a,A,b\na.bootstrap.servers=a:1\nA.bootstrap.servers=A:1\nb.bootstrap.servers=b:1\n");
     assert!(invalid(&plan).join("").contains("a->b"), "{:?}", invalid(&plan));
-    let dots = self::plan("clusters=us.east,b\nus.east.bootstrap.servers=a:1\nb.bootstrap.servers=b:1\nus.east->b.enabled=true\n");
+    let dots = self::plan(
+        "clusters=us.east,b\nus.east.bootstrap.servers=a:1\nb.bootstrap.servers=b:1\nus.east->b.enabled=true\n",
+    );
     assert_eq!(invalid(&dots), Vec::<String>::new());
     assert_eq!(named(&dots, "us_east-b").source, "clusters/us.east");
 }
@@ -220,6 +316,10 @@ fn a_take_over_looks_where_the_worker_kept_its_offsets() {
     let text = format!("{TWO_FLOWS}B.group.id=mine\n");
     let plan = plan_with(&text, &options);
     let take_over = named(&plan, "a-b").take_over.clone().unwrap();
-    assert_eq!((take_over.offsets_topic.as_str(), take_over.group.as_str()), ("mm2-offsets.A.internal", "mine"));
+    assert_eq!(take_over.connector, "MirrorSourceConnector");
+    assert_eq!(
+        (take_over.offsets_topic.as_str(), take_over.group.as_str()),
+        ("mm2-offsets.A.internal", "mine")
+    );
     assert_eq!(named(&plan, "b-a").take_over.clone().unwrap().group, "B-mm2");
 }

@@ -155,9 +155,23 @@ impl Mirror {
     pub(super) fn patterns(&self) -> Props {
         let given = [
             ("topics", &self.topics_pattern),
-            ("topics.exclude", if self.topics_exclude_pattern.is_some() { &self.topics_exclude_pattern } else { &self.topics_blacklist_pattern }),
+            (
+                "topics.exclude",
+                if self.topics_exclude_pattern.is_some() {
+                    &self.topics_exclude_pattern
+                } else {
+                    &self.topics_blacklist_pattern
+                },
+            ),
             ("groups", &self.groups_pattern),
-            ("groups.exclude", if self.groups_exclude_pattern.is_some() { &self.groups_exclude_pattern } else { &self.groups_blacklist_pattern }),
+            (
+                "groups.exclude",
+                if self.groups_exclude_pattern.is_some() {
+                    &self.groups_exclude_pattern
+                } else {
+                    &self.groups_blacklist_pattern
+                },
+            ),
         ];
         given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))).collect()
     }

@@ -63,7 +63,10 @@ spec:
 "#;
 
 fn made(yaml: &str) -> Plan {
-    plan::of_strimzi(&Resource::parse(yaml, Path::new("/etc/twinlog/secrets")).unwrap(), &Options { take_over: true, ..Options::default() })
+    plan::of_strimzi(
+        &Resource::parse(yaml, Path::new("/etc/twinlog/secrets")).unwrap(),
+        &Options { take_over: true, ..Options::default() },
+    )
 }
 
 #[test]
@@ -84,7 +87,10 @@ fn a_v1beta2_resource_is_clusters_and_a_mirror() {
     assert_eq!(property(1, "producer.linger.ms"), "7");
     let [mirror] = &plan.mirrors[..] else { panic!("{:?}", plan.mirrors) };
     assert_eq!(mirror.name, "mirrors/cluster-a-cluster-b");
-    assert_eq!((mirror.topics.as_slice(), mirror.topics_exclude.as_slice()), (&["orders|payments".to_owned()][..], &[".*-tmp".to_owned()][..]));
+    assert_eq!(
+        (mirror.topics.as_slice(), mirror.topics_exclude.as_slice()),
+        (&["orders|payments".to_owned()][..], &[".*-tmp".to_owned()][..])
+    );
     assert_eq!(mirror.guarantee(), v1::Guarantee::AtLeastOnce);
     assert_eq!(mirror.heartbeats.unwrap().enabled, Some(false), "no heartbeat connector, no heartbeats");
     assert!(mirror.sync_group_offsets);
@@ -98,7 +104,9 @@ fn a_v1beta2_resource_is_clusters_and_a_mirror() {
     assert_eq!((take_over.group.as_str(), take_over.offsets_topic.as_str()), (GROUP, OFFSETS_TOPIC));
     twinlog_proto::model::Mirror::parse(mirror).unwrap();
 
-    let effect = |key: &str| plan.report.iter().find(|e| e.key == key).unwrap_or_else(|| panic!("{key}: {:?}", plan.report)).effect;
+    let effect = |key: &str| {
+        plan.report.iter().find(|e| e.key == key).unwrap_or_else(|| panic!("{key}: {:?}", plan.report)).effect
+    };
     assert_eq!(effect("spec.replicas"), Effect::Ignored);
     assert_eq!(effect("spec.mirrors[0].sourceConnector.tasksMax"), Effect::Ignored);
     assert_eq!(effect("spec.mirrors[0].sourceConnector.config.replication.factor"), Effect::Honoured);
@@ -108,7 +116,8 @@ fn a_v1beta2_resource_is_clusters_and_a_mirror() {
 
 #[test]
 fn a_v1_resource_has_its_clusters_where_they_are_used() {
-    let plan = made(r#"
+    let plan = made(
+        r#"
 apiVersion: kafka.strimzi.io/v1
 kind: KafkaMirrorMaker2
 metadata: {name: mm}
@@ -127,9 +136,16 @@ spec:
   - source: {alias: other, bootstrapServers: "p:9092", authentication: {type: oauth}}
     sourceConnector: {config: {offset.lag.mx: 1}}
     checkpointConnector: {}
-"#);
-    assert_eq!(plan.clusters.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["clusters/one.two", "clusters/other", "clusters/target"]);
-    assert_eq!(plan.mirrors.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["mirrors/one_two-target", "mirrors/other-target"]);
+"#,
+    );
+    assert_eq!(
+        plan.clusters.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(),
+        ["clusters/one.two", "clusters/other", "clusters/target"]
+    );
+    assert_eq!(
+        plan.mirrors.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(),
+        ["mirrors/one_two-target", "mirrors/other-target"]
+    );
     let first = &plan.mirrors[0];
     assert_eq!(first.desired_state(), v1::DesiredState::Paused);
     assert_eq!(first.naming.as_ref().unwrap().kind(), v1::naming::Kind::Identity);
@@ -138,8 +154,15 @@ spec:
     let take_over = first.take_over.clone().unwrap();
     assert_eq!((take_over.group.as_str(), take_over.offsets_topic.as_str()), ("my-group", "my-offsets"));
     assert_eq!(plan.mirrors[1].groups, [".*"]);
-    assert!(plan.entries(Effect::Unsupported).any(|e| e.key == "spec.mirrors[1].source.authentication.type" && e.why.contains("oauth")));
-    assert!(plan.entries(Effect::Unknown).any(|e| e.why.contains("did you mean offset.lag.max?")), "{:?}", plan.report);
+    assert!(
+        plan.entries(Effect::Unsupported)
+            .any(|e| e.key == "spec.mirrors[1].source.authentication.type" && e.why.contains("oauth"))
+    );
+    assert!(
+        plan.entries(Effect::Unknown).any(|e| e.why.contains("did you mean offset.lag.max?")),
+        "{:?}",
+        plan.report
+    );
 }
 
 #[test]
@@ -147,7 +170,10 @@ fn what_is_no_such_resource_is_said() {
     let error = |yaml: &str| Resource::parse(yaml, Path::new("/s")).unwrap_err();
     assert!(error("kind: Kafka\n").contains("no resource of kind KafkaMirrorMaker2"));
     assert!(error("a: [").contains("not YAML"));
-    assert!(error("apiVersion: kafka.strimzi.io/v1alpha1\nkind: KafkaMirrorMaker2\nspec: {}\n").contains("v1alpha1"));
+    assert!(
+        error("apiVersion: kafka.strimzi.io/v1alpha1\nkind: KafkaMirrorMaker2\nspec: {}\n")
+            .contains("v1alpha1")
+    );
     let no_target = "apiVersion: kafka.strimzi.io/v1\nkind: KafkaMirrorMaker2\nspec: {mirrors: [{source: {alias: a, bootstrapServers: 'a:1'}}]}\n";
     assert!(error(no_target).contains("spec.target"));
     let no_alias = no_target.replace("alias: a, ", "");

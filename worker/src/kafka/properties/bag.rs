@@ -8,6 +8,16 @@ use twinlog_proto::secret;
 
 use crate::kafka::KafkaError;
 
+/// Prefixes of what is meant for one role only.
+const ROLES: [&str; 2] = ["consumer.", "producer."];
+
+/// Whether a key says where to connect, or as whom.
+fn says_who(key: &str) -> bool {
+    key == "bootstrap.servers"
+        || key == "security.protocol"
+        || ["ssl.", "sasl.", "enable.ssl."].iter().any(|prefix| key.starts_with(prefix))
+}
+
 pub(super) struct Bag<'a> {
     pub(super) cluster: &'a str,
     values: BTreeMap<String, String>,
@@ -29,10 +39,34 @@ impl<'a> Bag<'a> {
             if known != *value || secret::is_secret_key(key) {
                 bag.hidden.insert(key.to_owned());
             }
-            let value = if unresolved.contains(&key) { value.clone() } else { known };
+            // Also behind a role.
+            let bare = ROLES.iter().find_map(|role| key.strip_prefix(role)).unwrap_or(key);
+            let value = if unresolved.contains(&bare) { value.clone() } else { known };
             bag.values.insert(key.to_owned(), value);
         }
         Ok(bag)
+    }
+
+    /// Everything as the role with this prefix has it, where it connects in a way of its own; `cluster` is the name for errors.
+    pub(super) fn of_role<'b>(&self, prefix: &str, cluster: &'b str) -> Option<Bag<'b>> {
+        let own = |key: &String| key.strip_prefix(prefix).filter(|bare| says_who(bare)).map(str::to_owned);
+        let given: Vec<(String, String)> =
+            self.values.iter().filter_map(|(key, value)| Some((own(key)?, value.clone()))).collect();
+        if given.is_empty() {
+            return None;
+        }
+        let mut bag = Bag { cluster, values: self.values.clone(), hidden: self.hidden.clone() };
+        bag.hidden.extend(self.hidden.iter().filter_map(own));
+        bag.values.extend(given);
+        Some(bag)
+    }
+
+    /// Takes what the role's own bag has taken of the role's keys.
+    pub(super) fn taken_by(&mut self, prefix: &str, role: &Bag<'_>) {
+        self.values.retain(|key, _| match key.strip_prefix(prefix) {
+            Some(bare) if says_who(bare) => role.values.contains_key(bare),
+            _ => true,
+        });
     }
 
     pub(super) fn take(&mut self, key: &str) -> Option<String> {

@@ -219,3 +219,44 @@ fn a_client_certificate_is_read_in_every_form() {
     let message = invalid(&[("security.protocol", "SSL"), ("ssl.certificate.location", &cert_file)]);
     assert!(message.contains("ssl.key.location"), "{message}");
 }
+
+#[test]
+fn a_role_may_connect_in_a_way_of_its_own() {
+    let p = resolve(&[
+        ("security.protocol", "PLAINTEXT"),
+        ("producer.bootstrap.servers", "other:9093, more:9093"),
+        ("producer.security.protocol", "SASL_PLAINTEXT"),
+        ("producer.sasl.mechanism", "PLAIN"),
+        ("producer.sasl.username", "writer"),
+        ("producer.sasl.password", "pw"),
+        ("producer.linger.ms", "7"),
+        ("consumer.fetch.min.bytes", "9"),
+    ])
+    .unwrap();
+    assert_eq!((p.security_protocol(), p.principal().as_deref()), ("PLAINTEXT", Some("User:ANONYMOUS")));
+    let (consumer, producer) = (p.rdkafka(Role::Consumer), p.rdkafka(Role::Producer));
+    assert_eq!(consumer.get("bootstrap.servers"), Some("b1:9092,[::1]:9093"));
+    assert_eq!((consumer.get("security.protocol"), consumer.get("sasl.username")), (Some("plaintext"), None));
+    assert_eq!(producer.get("bootstrap.servers"), Some("other:9093,more:9093"));
+    assert_eq!(producer.get("security.protocol"), Some("sasl_plaintext"));
+    assert_eq!(producer.get("sasl.username"), Some("writer"));
+    assert_eq!((producer.get("linger.ms"), consumer.get("fetch.min.bytes")), (Some("7"), Some("9")));
+    assert!(producer.create_native_config().is_ok());
+
+    // A role inherits what it doesn't say itself.
+    let p = resolve(&[
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "all"),
+        ("sasl.password", "pw"),
+        ("consumer.sasl.username", "reader"),
+    ])
+    .unwrap();
+    assert_eq!(p.rdkafka(Role::Consumer).get("sasl.username"), Some("reader"));
+    assert_eq!(p.rdkafka(Role::Consumer).get("sasl.password"), Some("pw"));
+    assert_eq!(p.rdkafka(Role::Producer).get("sasl.username"), Some("all"));
+
+    let message =
+        invalid(&[("producer.security.protocol", "SASL_PLAINTEXT"), ("producer.sasl.mechanism", "MAGIC")]);
+    assert!(message.contains("producer.") && message.contains("MAGIC"), "{message}");
+}
