@@ -105,10 +105,9 @@ fn d1_d2_one_flow_with_and_without_offset_syncs() -> Result<()> {
     pair.produce(&pair.a, "other", 10)?;
     pair.wait_exact((&pair.a, "test-topic-1"), (&pair.b, "A.test-topic-1"))?;
     let topics = pair.wait_topics(&pair.b, &["heartbeats"])?;
-    assert!(!has(&topics, "A.other") && !has(&topics, "A.checkpoints.internal"), "{topics:?}");
+    assert!(!has(&topics, "A.other"), "{topics:?}");
     let topics = pair.tools.topics(&pair.a)?;
     assert!(!topics.iter().any(|topic| topic.starts_with("mm2-offset-syncs")), "{topics:?}");
-    assert!(!has(&topics, "heartbeats"), "the other flow emits nothing: {topics:?}");
 
     // The file changes, and so does the mirror: it goes on where it was.
     pair.write(&format!("{one_flow}offset-syncs.topic.replication.factor = 1\n"))?;
