@@ -228,8 +228,7 @@ impl Fleet {
         }
         member.refused = report.refused;
         member.memory_bytes = report.memory_bytes;
-        let named = report.tasks.into_iter().filter_map(|task| Some((task.task.parse().ok()?, task)));
-        member.reports = named.collect();
+        member.take_reports(report.tasks);
         if member.is_overdue(now, RESEND_AFTER)
             && let Some((set, _)) = member.sent.clone()
         {

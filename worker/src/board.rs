@@ -20,12 +20,12 @@ pub struct TaskStatus {
     /// For replicate tasks.
     pub partitions: Vec<v1::PartitionStatus>,
     /// For checkpoint tasks.
-    pub groups: Vec<v1::GroupStatus>,
+    pub groups: Arc<Vec<v1::GroupStatus>>,
 }
 
 impl TaskStatus {
     pub fn new(state: v1::State, cause: Option<Cause>) -> Self {
-        Self { state, cause, partitions: Vec::new(), groups: Vec::new() }
+        Self { state, cause, partitions: Vec::new(), groups: Arc::default() }
     }
 }
 
@@ -44,6 +44,9 @@ struct State {
     refused: Option<Cause>,
     leaving: bool,
 }
+
+/// Groups per task; the same `Arc` means that nothing has changed.
+pub type Groups = BTreeMap<TaskName, Arc<Vec<v1::GroupStatus>>>;
 
 /// Shared by everything in a worker.
 pub struct Board {
@@ -116,12 +119,32 @@ impl Board {
         applied(&self.state())
     }
 
-    /// Everything there is to say now. `memory_bytes` is the process's resident memory.
-    pub fn report(&self, memory_bytes: u64) -> v1::Report {
+    /// What every task knows of groups now.
+    pub fn groups(&self) -> Groups {
+        let groups = |(name, running): (&TaskName, &Running)| {
+            let groups = running.status.borrow().groups.clone();
+            (!groups.is_empty()).then(|| (name.clone(), groups))
+        };
+        self.state().running.iter().filter_map(groups).collect()
+    }
+
+    /// Everything there is to say now, but for groups that the controller has as they are in `known`. `memory_bytes` is the
+    /// process's resident memory.
+    pub fn report(&self, memory_bytes: u64, groups: &Groups, known: &Groups) -> v1::Report {
         let state = self.state();
+        let report = |(name, running): (&TaskName, &Running)| {
+            let (now, before) = (groups.get(name), known.get(name));
+            let groups_unchanged = now.zip(before).is_some_and(|(now, before)| Arc::ptr_eq(now, before));
+            let said = now.filter(|_| !groups_unchanged).map(|groups| groups.to_vec());
+            v1::TaskReport {
+                groups: said.unwrap_or_default(),
+                groups_unchanged,
+                ..task_report(name, running)
+            }
+        };
         v1::Report {
             applied: Some(applied(&state)),
-            tasks: state.running.iter().map(|(name, running)| task_report(name, running)).collect(),
+            tasks: state.running.iter().map(report).collect(),
             memory_bytes: i64::try_from(memory_bytes).unwrap_or(i64::MAX),
             refused: state.refused.clone().map(Into::into),
             leaving: state.leaving,
@@ -150,7 +173,8 @@ fn task_report(name: &TaskName, running: &Running) -> v1::TaskReport {
         state: status.state.into(),
         cause: status.cause.clone().map(Into::into),
         partitions: status.partitions.clone(),
-        groups: status.groups.clone(),
+        groups: Vec::new(),
+        groups_unchanged: false,
     }
 }
 
@@ -178,6 +202,9 @@ impl StatusCell {
             status.cause = status.cause.take().map(|cause| cause.continuing(before.cause.as_ref()));
             let reason = |s: &TaskStatus| s.cause.as_ref().map(|c| c.reason);
             urgent = before.state != status.state || reason(before) != reason(&status);
+            if status.groups == before.groups {
+                status.groups = before.groups.clone();
+            }
             *before = status;
         });
         if urgent {
@@ -204,4 +231,39 @@ impl StatusCell {
 /// What a failed call means for a task that tries again by itself.
 pub fn state_of(error: &KafkaError) -> v1::State {
     if error.retriable { v1::State::Waiting } else { v1::State::Stopped }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(state: &str) -> v1::GroupStatus {
+        v1::GroupStatus { group: "g".to_owned(), state: state.to_owned(), ..Default::default() }
+    }
+
+    #[test]
+    fn groups_are_said_once_and_again_when_they_change() {
+        let board = Board::new();
+        let cell = StatusCell::new(board.clone());
+        let say = |state| {
+            let groups = Arc::new(vec![group(state)]);
+            cell.set(TaskStatus { groups, ..TaskStatus::new(v1::State::Active, None) });
+        };
+        let name: TaskName = "checkpoint/m/0".parse().unwrap();
+        let running = Running { epoch: Epoch(1), status: cell.subscribe() };
+        board.set_running(Version::default(), BTreeMap::from([(name, running)]));
+        let mut known = Groups::new();
+        let mut said = || {
+            let groups = board.groups();
+            let report = board.report(0, &groups, &known).tasks.remove(0);
+            known = groups;
+            (report.groups.len(), report.groups_unchanged)
+        };
+        say("WAITING");
+        assert_eq!(said(), (1, false));
+        say("WAITING");
+        assert_eq!(said(), (0, true), "another look, nothing new");
+        say("SYNCED");
+        assert_eq!(said(), (1, false));
+    }
 }

@@ -53,7 +53,7 @@ pub async fn run(shard: Shard, mirror: Arc<Mirror>, ends: Ends, status: &StatusC
                 let state = unwritten.as_ref().map_or(v1::State::Active, state_of);
                 let blind = task.ready.as_ref().and_then(|ready| ready.records.as_ref()?.blind.clone());
                 let cause = unwritten.map(Cause::from).or(blind);
-                status.set(TaskStatus { groups, ..TaskStatus::new(state, cause) });
+                status.set(TaskStatus { groups: groups.into(), ..TaskStatus::new(state, cause) });
             }
             Err(error) => {
                 tracing::warn!(mirror = %task.mirror.id, shard = shard.index, reason = %error.reason, error = %error,

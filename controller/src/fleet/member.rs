@@ -134,6 +134,18 @@ impl Member {
         self.running.tasks.keys().chain(offered)
     }
 
+    /// What the worker says of its tasks; of groups only what has changed since it last did.
+    pub(crate) fn take_reports(&mut self, reports: Vec<v1::TaskReport>) {
+        let named = reports.into_iter().filter_map(|report| Some((report.task.parse().ok()?, report)));
+        let mut reports: HashMap<TaskName, v1::TaskReport> = named.collect();
+        for (task, report) in reports.iter_mut().filter(|(_, report)| report.groups_unchanged) {
+            if let Some(before) = self.reports.get_mut(task) {
+                report.groups = std::mem::take(&mut before.groups);
+            }
+        }
+        self.reports = reports;
+    }
+
     /// Whether it has applied a set of this term: then nothing of an earlier leader is on its way any more.
     pub(crate) fn is_settled(&self, term: Term) -> bool {
         self.running.applied.0 == term
@@ -214,6 +226,23 @@ mod tests {
         assert!(may_run(&member, &task), "it still drains");
         member.set_running(applied(6, &[]));
         assert!(!may_run(&member, &task));
+    }
+
+    #[test]
+    fn groups_that_are_left_out_stay_as_they_were() {
+        let mut member = member();
+        let task: TaskName = "checkpoint/m/0".parse().unwrap();
+        let report = |groups: Vec<v1::GroupStatus>, groups_unchanged| v1::TaskReport {
+            task: task.to_string(),
+            groups,
+            groups_unchanged,
+            ..Default::default()
+        };
+        member.take_reports(vec![report(vec![v1::GroupStatus::default()], false)]);
+        member.take_reports(vec![report(Vec::new(), true)]);
+        assert_eq!(member.reports[&task].groups.len(), 1);
+        member.take_reports(vec![report(Vec::new(), false)]);
+        assert!(member.reports[&task].groups.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

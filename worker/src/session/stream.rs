@@ -16,6 +16,7 @@ use twinlog_proto::v1::{self, controller_message, worker_message};
 
 use super::freshness::Freshness;
 use super::{Session, SessionError};
+use crate::board::Groups;
 use crate::metrics;
 
 /// Messages that wait for the network at most. A report that finds no room is left out: the next one says all again.
@@ -77,6 +78,7 @@ impl Stream {
         let mut urgent = session.board.urgent();
         let (answers_in, mut answers) = mpsc::channel::<v1::Answer>(ANSWER_QUEUE);
         let mut sent = BTreeMap::new();
+        let mut known_groups = Groups::new();
         let mut last_report = Instant::now();
         // At once: a new controller shall not wait for the interval.
         let mut next_report = last_report;
@@ -98,8 +100,11 @@ impl Stream {
                     self.send_inventories(session, &mut sent);
                     last_report = Instant::now();
                     let sequence = self.freshness.report(last_report);
-                    let report = v1::Report { sequence, ..report(session) };
-                    self.send(worker_message::Message::Report(report));
+                    let groups = session.board.groups();
+                    let report = session.board.report(metrics::resident_bytes(), &groups, &known_groups);
+                    if self.send(worker_message::Message::Report(v1::Report { sequence, ..report })) {
+                        known_groups = groups;
+                    }
                     next_report = last_report + self.report_interval;
                 }
                 () = changed(&mut urgent) => next_report = next_report.min(last_report + MIN_REPORT_GAP),
@@ -146,7 +151,9 @@ impl Stream {
 
     /// Says a last time what runs (nothing, if all went well), so that the ranges needn't wait for the lease.
     async fn close(mut self, session: &Session) {
-        let last = message(worker_message::Message::Report(report(session)));
+        let nothing = Groups::new();
+        let report = session.board.report(metrics::resident_bytes(), &nothing, &nothing);
+        let last = message(worker_message::Message::Report(report));
         let closing = async {
             if self.out.send(last).await.is_ok() {
                 drop(self.out);
@@ -165,10 +172,6 @@ async fn welcome(inbound: &mut Streaming<v1::ControllerMessage>) -> Result<v1::W
         Some(_) => Err(SessionError::Connect("the controller's first message was not its welcome".into())),
         None => Err(SessionError::Closed),
     }
-}
-
-fn report(session: &Session) -> v1::Report {
-    session.board.report(metrics::resident_bytes())
 }
 
 fn message(message: worker_message::Message) -> v1::WorkerMessage {

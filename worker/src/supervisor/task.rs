@@ -183,7 +183,7 @@ impl Task {
             state: lane.state,
             cause: lane.cause.clone(),
             partitions: lane.partitions.clone(),
-            groups: Vec::new(),
+            groups: Default::default(),
         });
     }
 }
