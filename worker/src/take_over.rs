@@ -4,6 +4,7 @@
 //! offsets topic, and beyond it whatever MM2 had copied when it ended. Nothing is decided while MM2's group has members.
 
 mod align;
+mod older;
 mod shared;
 mod syncs;
 
@@ -13,14 +14,15 @@ use twinlog_proto::model::{Mirror, TakeOver};
 use twinlog_proto::reason::Reason;
 
 use self::align::{Alignment, Anchor, CONTEXT, Print};
-use self::syncs::Sync;
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::kafka::{GroupDescription, Isolation, KafkaError, OffsetSpec};
 use crate::mm2_offsets::Known;
 use crate::scan::{self, Span};
 
+pub(crate) use self::older::Older;
 pub(crate) use self::shared::Shared;
+pub(crate) use self::syncs::Sync;
 
 /// Records of the target that are laid beside the source, all partitions of a range; 32 bytes each.
 const MAX_COPIES: i64 = 400_000;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use twinlog_proto::v1::{Mirror, PauseMirrorRequest, ResumeMirrorRequest, TakeOver};
+use twinlog_proto::v1::{
+    Mirror, PauseMirrorRequest, ResumeMirrorRequest, SourceOffset, TakeOver, TranslateOffsetsRequest,
+};
 use twinlog_tests::api::told;
 use twinlog_tests::sandbox::{DEFAULT_KAFKA, Process, mm2_properties, wait_until};
 use twinlog_tests::tools::{Isolation, LoadOptions};
@@ -95,6 +97,24 @@ impl Story {
         Ok(Duration::from_millis(pause))
     }
 
+    /// What MM2 copied before the take-over can be translated, too: it began with an empty target, so offsets are equal there.
+    fn older_offsets_are_exact(&self) -> Result<()> {
+        let offsets: Vec<_> = [0, 1, 100, 1_234, 2_000]
+            .into_iter()
+            .map(|offset| SourceOffset { topic: self.topics[0].into(), partition: 1, offset })
+            .collect();
+        let request = TranslateOffsetsRequest {
+            mirror: "mirrors/m".into(),
+            offsets: offsets.clone(),
+            ..Default::default()
+        };
+        let answer = self.world.api.translate_offsets(request).map_err(told)?;
+        for (asked, found) in offsets.iter().zip(&answer.offsets) {
+            assert_eq!(found.target_offset, Some(asked.offset), "{found:?}");
+        }
+        Ok(())
+    }
+
     fn give_back(&self) -> Result<()> {
         let request = PauseMirrorRequest { name: "mirrors/m".into(), ..Default::default() };
         self.world.api.pause_mirror(request).map_err(told)?;
@@ -142,6 +162,7 @@ fn a_live_mirror_maker_hands_over_and_gets_its_flow_back() -> Result<()> {
     println!("MM2 stopped (SIGTERM): the worst partition stood still for {pause:?}");
     assert!(pause < PAUSE, "{pause:?}");
 
+    story.older_offsets_are_exact()?;
     story.give_back()?;
     story.mm2.start_again()?;
     story.wait_caught_up(MM2_READY)?;

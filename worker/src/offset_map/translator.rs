@@ -5,7 +5,8 @@
 //! - inside a segment: its copy; between segments (markers, aborted records, holes of compaction, gaps): the next copy;
 //! - where nothing was copied after the position: the end of the target, over trailing markers, or the record that is there by
 //!   now;
-//! - below the mirror's start: the first copy where nothing that exists lies between, else BEFORE_MIRROR_START;
+//! - below the mirror's start: the first copy where nothing that exists lies between; where the mirror took over from
+//!   MirrorMaker 2, what that has copied; else BEFORE_MIRROR_START;
 //! - above what is mirrored: NOT_YET_MIRRORED.
 
 use std::collections::{BTreeSet, HashMap};
@@ -24,9 +25,14 @@ use super::{Chunk, Found, History, ends};
 use crate::cluster::ClusterHandle;
 use crate::kafka::{Isolation, KafkaError, OffsetSpec};
 use crate::progress::{PartitionProgress, RangeProgress};
+use crate::take_over::{Older, Sync};
 
 /// Bytes of closed chunks held in memory, some 4 per segment; older ones are read again when they are needed.
 const MAX_MAP_BYTES: usize = 64 << 20;
+/// Positions below a take-over that are worked out in one call; each reads a piece of both logs. The others come next time.
+const MAX_OLDER: usize = 16;
+/// Positions below take-overs that are remembered.
+const MAX_KNOWN_OLDER: usize = 10_000;
 
 /// Where a consumer of the source would go on, on the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +54,8 @@ struct State {
     progress: Reader,
     offsets: Reader,
     partitions: HashMap<(String, i32), Tracked>,
+    /// Positions that were worked out below a take-over: they don't change.
+    older: HashMap<(String, i32, SourceOffset), i64>,
 }
 
 /// What is known of a source partition.
@@ -82,7 +90,8 @@ impl Translator {
         target: Arc<ClusterHandle>,
     ) -> Result<Arc<Self>, KafkaError> {
         let (progress, offsets) = readers(&mirror.id);
-        let state = Mutex::new(State { progress, offsets, partitions: HashMap::new() });
+        let state =
+            Mutex::new(State { progress, offsets, partitions: HashMap::new(), older: HashMap::new() });
         let translator = Self { mirror, source, target, state };
         translator.refresh().await?;
         Ok(Arc::new(translator))
@@ -226,6 +235,7 @@ impl Translator {
         let question: Vec<_> =
             partitions.iter().map(|(t, p)| (t.clone(), *p, OffsetSpec::Earliest)).collect();
         let listed = self.source.client.list_offsets(&question, Isolation::Uncommitted).await;
+        let mut left = MAX_OLDER;
         for ((topic, partition, at), answer) in wanted.iter().zip(answers) {
             let Answer::Below(origin, first) = answer else { continue };
             let earliest = match &listed {
@@ -240,6 +250,12 @@ impl Translator {
                 Ok(earliest) if earliest >= origin.0 => {
                     std::mem::replace(&mut **first, Answer::Done(lost_answer()))
                 }
+                Ok(_) if self.mirror.take_over.is_some() => {
+                    let below = (topic.clone(), *partition, *at);
+                    let (known, read) = self.older(below, *origin, first, left > 0).await;
+                    left -= usize::from(read);
+                    Answer::Done(known)
+                }
                 Ok(_) => {
                     let message = format!(
                         "{topic} partition {partition} is mirrored from {origin} on, and the source has records between {at} and there"
@@ -249,6 +265,53 @@ impl Translator {
                 Err(answer) => Answer::Done(answer),
             };
         }
+    }
+
+    /// What MirrorMaker 2 has copied below the place where the mirror took over from it, and whether the logs had to be read.
+    async fn older(
+        &self,
+        at: (String, i32, SourceOffset),
+        origin: SourceOffset,
+        first: &Answer,
+        may_read: bool,
+    ) -> (Translation, bool) {
+        if let Some(known) = self.state.lock().await.older.get(&at) {
+            return (Translation::Exact(TargetOffset(*known)), false);
+        }
+        let (Answer::Done(Translation::Exact(target)) | Answer::End(_, target)) = first else {
+            return (lost_answer(), false);
+        };
+        if !may_read {
+            let message = format!("{} partition {} {}: worked out with the next call", at.0, at.1, at.2);
+            return (Translation::Not { reason: Reason::NOT_YET_MIRRORED, message }, false);
+        }
+        let older = Older {
+            mirror: &self.mirror,
+            source: &self.source,
+            target: &self.target,
+            topic: &at.0,
+            partition: at.1,
+            origin: Sync { source: origin.0, target: target.0 },
+        };
+        let translation = match older.translate(at.2.0).await {
+            Ok(Some(found)) => {
+                let mut state = self.state.lock().await;
+                if state.older.len() >= MAX_KNOWN_OLDER {
+                    state.older.clear();
+                }
+                state.older.insert(at, found);
+                Translation::Exact(TargetOffset(found))
+            }
+            Ok(None) => {
+                let message = format!(
+                    "{} partition {} is mirrored from {origin} on, and {} was not found in what MirrorMaker 2 copied before",
+                    at.0, at.1, at.2
+                );
+                Translation::Not { reason: Reason::BEFORE_MIRROR_START, message }
+            }
+            Err(error) => not(&error),
+        };
+        (translation, true)
     }
 
     /// Positions after the last copy.

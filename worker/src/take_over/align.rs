@@ -32,7 +32,7 @@ impl Print {
         Self { content: hasher.finish(), timestamp }
     }
 
-    fn same(self, other: Self) -> bool {
+    pub(super) fn same(self, other: Self) -> bool {
         let times = self.timestamp.zip(other.timestamp);
         self.content == other.content && times.is_none_or(|(a, b)| a == b)
     }
@@ -146,4 +146,4 @@ impl Alignment {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
