@@ -130,7 +130,8 @@ pub struct Mirror {
 pub const DEFAULT_TOPICS_EXCLUDE: &[&str] =
     &[r"mm2.*\.internal", r".*\.replica", "__.*", r"twinlog\..*\.(progress|offsets)"];
 pub const DEFAULT_GROUPS_EXCLUDE: &[&str] = &["console-consumer-.*", "connect-.*", "__.*"];
-/// MM2 4.3.0's `config.properties.exclude`, both spellings of the timestamp limits (KAFKA-20163).
+/// MM2 4.3.0's `config.properties.exclude`, both spellings of the timestamp limits (KAFKA-20163), and the message format: 4.x refuses
+/// the config, and older targets would lose headers and transactions by it.
 pub const DEFAULT_CONFIG_EXCLUDE: &[&str] = &[
     r"follower\.replication\.throttled\.replicas",
     r"leader\.replication\.throttled\.replicas",
@@ -140,6 +141,7 @@ pub const DEFAULT_CONFIG_EXCLUDE: &[&str] = &[
     r"message\.timestamp\.type",
     r"unclean\.leader\.election\.enable",
     r"min\.insync\.replicas",
+    r"message\.format\.version",
 ];
 
 pub const DEFAULT_BLOCK_SIZE: u32 = 8;

@@ -54,6 +54,8 @@ final class Load implements Runnable {
         p.put("max.in.flight.requests.per.connection", "1");
         // Partitions that were just added may have no leader in the first answer.
         p.put("metadata.max.age.ms", "2000");
+        // Topics with the message format of old brokers refuse idempotent producers.
+        p.put("enable.idempotence", r.path("idempotent").asText("true"));
         p.put("compression.type", r.path("compression").asText("lz4"));
         this.producer = new KafkaProducer<>(p, new ByteArraySerializer(), new ByteArraySerializer());
     }

@@ -23,6 +23,7 @@ mod certificates;
 mod etcd;
 mod folder;
 mod kafka;
+mod legacy;
 mod mm2;
 mod ports;
 mod process;

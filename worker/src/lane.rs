@@ -7,6 +7,7 @@ pub(crate) mod control;
 mod gather;
 pub(crate) mod ledger;
 mod meter;
+mod old_format;
 mod recover;
 mod run;
 mod start;

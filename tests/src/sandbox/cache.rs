@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::archive;
 
 const POM: &str = include_str!("pom.xml");
-const LOG4J: &str = include_str!("log4j2.xml");
+pub(super) const LOG4J: &str = include_str!("log4j2.xml");
 
 /// Where downloaded and compiled things are kept.
 pub fn cache_root() -> Result<PathBuf> {
@@ -95,13 +95,14 @@ pub fn ensure_java_tools(version: &str, sources: &[(&str, &str)]) -> Result<Path
     })
 }
 
-/// All jars of a folder in a fixed order. Kafka 3.9 brings two log bindings; ours is log4j2.
+/// All jars of a folder in a fixed order. Kafka 3.9 and 2.8 bring two log bindings; ours is log4j2.
 pub(crate) fn classpath(jars: &Path) -> Result<String> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(jars).with_context(|| format!("cannot read {}", jars.display()))? {
         let path = entry?.path();
         let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
-        if name.ends_with(".jar") && !name.starts_with("slf4j-reload4j") {
+        if name.ends_with(".jar") && !name.starts_with("slf4j-reload4j") && !name.starts_with("slf4j-log4j12")
+        {
             names.push(path.display().to_string());
         }
     }

@@ -14,6 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::archive::{ARCHIVE, JVM};
 use super::cache::{classpath, ensure_kafka, ensure_start_files};
+use super::legacy;
 use super::{Certificates, Port, Process, Program, Sandbox, wait_until};
 
 pub const DEFAULT_KAFKA: &str = "4.3.0";
@@ -103,6 +104,8 @@ pub struct Kafka {
     name: String,
     options: KafkaOptions,
     brokers: Vec<Broker>,
+    /// Before KRaft.
+    zookeeper: Option<Process>,
 }
 
 struct Ports {
@@ -115,6 +118,9 @@ impl Kafka {
     /// Starts the processes without waiting for them.
     pub(super) fn start(sandbox: &Sandbox, name: &str, options: KafkaOptions) -> Result<Self> {
         ensure!(options.brokers > 0, "a cluster needs a broker");
+        if options.version.starts_with("2.") {
+            return Self::start_legacy(sandbox, name, options);
+        }
         let jars = ensure_kafka(&options.version)?;
         let start_files = ensure_start_files(&options.version)?;
         let mut ports = Vec::new();
@@ -138,7 +144,17 @@ impl Kafka {
             let Ports { client, controller, extra } = ports;
             brokers.push(Broker { process, client, extra, _controller: controller });
         }
-        Ok(Self { name: name.to_owned(), options, brokers })
+        Ok(Self { name: name.to_owned(), options, brokers, zookeeper: None })
+    }
+
+    /// A broker with a ZooKeeper beside it. The options' listeners are for newer ones.
+    fn start_legacy(sandbox: &Sandbox, name: &str, options: KafkaOptions) -> Result<Self> {
+        ensure!(options.brokers == 1, "a cluster with ZooKeeper has one broker here");
+        let (client, controller) = (Port::take()?, Port::take()?);
+        let (zookeeper, process) = legacy::start(sandbox, name, &options, &client, &controller)?;
+        let broker = Broker { process, client, extra: Vec::new(), _controller: controller };
+        let (name, brokers) = (name.to_owned(), vec![broker]);
+        Ok(Self { name, options, brokers, zookeeper: Some(zookeeper) })
     }
 
     pub fn name(&self) -> &str {
@@ -172,6 +188,9 @@ impl Kafka {
 
     /// Waits until every broker is up and in the cluster's metadata.
     pub fn wait_ready(&self) -> Result<()> {
+        if let Some(zookeeper) = &self.zookeeper {
+            zookeeper.check_running()?;
+        }
         for broker in &self.brokers {
             let probe = probe(&broker.client.address())?;
             let what = format!("{} to see {} brokers", broker.process.name(), self.brokers.len());

@@ -95,7 +95,7 @@ fn field<const N: usize>(header: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
 /// Cuts the records of a fetch answer into whole batches; a cut-off last one is left out. The slices share `records`.
 ///
 /// # Errors
-/// KAFKA_ERROR for bytes that are not batches of magic 2: the old message formats (topics written with
+/// UNSUPPORTED_VERSION for the old message formats, KAFKA_ERROR for other bytes that are not batches of magic 2 (topics written with
 /// `log.message.format.version` below 0.11) or garbage.
 pub(super) fn split(records: &Bytes) -> Result<Vec<FetchedBatch>, KafkaError> {
     let mut batches = Vec::new();
@@ -131,8 +131,9 @@ pub(super) fn split(records: &Bytes) -> Result<Vec<FetchedBatch>, KafkaError> {
 }
 
 fn old_format(magic: u8, offset: i64) -> KafkaError {
+    let reason = if magic < 2 { Reason::UNSUPPORTED_VERSION } else { Reason::KAFKA_ERROR };
     KafkaError::new(
-        Reason::KAFKA_ERROR,
+        reason,
         format!(
             "the batch at offset {offset} has the old message format {magic}: only format 2 (Kafka 0.11 and later) is read here"
         ),

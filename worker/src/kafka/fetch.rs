@@ -3,7 +3,7 @@
 use futures::FutureExt;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
-use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
+use kafka_protocol::messages::{ApiKey, BrokerId, FetchRequest, TopicName};
 use tokio::time::Instant;
 use twinlog_proto::reason::Reason;
 
@@ -41,6 +41,15 @@ impl KafkaClient {
         let ask = |to, items| self.fetch_one(to, items, max_bytes, isolation, deadline).boxed();
         let mut found = self.router.scatter(vec![item], deadline, route, ask).await?;
         found.pop().expect("one item, one answer").1
+    }
+
+    /// The newest version of fetch requests that some broker of the cluster knows.
+    pub async fn fetch_version(&self) -> Result<i16, KafkaError> {
+        let deadline = self.until();
+        let newest =
+            |c: &super::connection::Connection| c.apis().range(ApiKey::Fetch).map(|(_, newest)| newest);
+        let found = self.router.retry(deadline, || self.router.probe(deadline, newest)).await?;
+        Ok(found.unwrap_or_default())
     }
 
     async fn fetch_one(

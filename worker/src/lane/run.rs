@@ -21,9 +21,9 @@ use twinlog_proto::v1::State;
 use super::control::{Control, Wanted};
 use super::ledger::Ledger;
 use super::recover;
-use super::start::{Question, Verdict};
+use super::start::{Facts, Question, Verdict};
 use super::status::Board;
-use super::{LaneSpec, LaneStatus, Range, gather, take_over};
+use super::{LaneSpec, LaneStatus, Range, gather, old_format, take_over};
 use crate::budget::{Budget, Share};
 use crate::cause::Cause;
 use crate::engine::librdkafka::config::{self, Memory, TargetSettings};
@@ -380,7 +380,23 @@ impl Runner {
                 }
             }
         }
+        self.halt_at_old_messages(range, &progress, &facts)?;
         Ok(progress)
+    }
+
+    fn halt_at_old_messages(&mut self, range: &Range, progress: &RangeProgress, facts: &[Facts]) -> Step<()> {
+        let position = |(partition, facts): (i32, &Facts)| {
+            let position = progress.partitions.get(&partition)?.position.0;
+            let runs = !self.board.halted.contains_key(&partition) && position < facts.latest;
+            runs.then_some((partition, position))
+        };
+        let positions = range.partitions().zip(facts).filter_map(position).collect();
+        let found = self.ask(old_format::find(&self.spec, &range.source_topic, positions))?;
+        for (partition, cause) in found {
+            tracing::error!(task = %self.spec.task, partition, reason = %cause.reason, "{}", cause.message);
+            self.board.halted.insert(partition, cause);
+        }
+        Ok(())
     }
 
     fn note_start(&self, partition: i32, progress: &mut RangeProgress, decided: PartitionProgress) {

@@ -65,6 +65,7 @@ fn old_formats_and_nonsense_lengths_are_named() {
     old[16] = 1;
     let error = split(&Bytes::from(old)).unwrap_err();
     assert!(error.message.contains("offset 77") && error.message.contains("format 1"), "{error}");
+    assert_eq!(error.reason, twinlog_proto::reason::Reason::UNSUPPORTED_VERSION);
     let mut short = batch(0, 1, 0, 0);
     short[8..12].copy_from_slice(&(-5_i32).to_be_bytes());
     assert!(split(&Bytes::from(short)).unwrap_err().message.contains("-5"));
