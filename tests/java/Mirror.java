@@ -20,6 +20,7 @@ final class Mirror {
             result.put("checkpoint_topics", client.checkpointTopics());
             result.put("upstream_clusters", client.upstreamClusters());
             result.put("remote_topics", client.remoteTopics(alias));
+            result.put("all_remote_topics", client.remoteTopics());
             result.put("hops", client.replicationHops(alias));
             var offsets = client.remoteConsumerOffsets(r.get("group").asText(), alias, TIMEOUT);
             result.put("offsets", Clusters.list(offsets));

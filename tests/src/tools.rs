@@ -65,7 +65,9 @@ pub struct MirrorView {
     pub heartbeat_topics: BTreeSet<String>,
     pub checkpoint_topics: BTreeSet<String>,
     pub upstream_clusters: BTreeSet<String>,
+    /// Of the flow, and of any flow.
     pub remote_topics: BTreeSet<String>,
+    pub all_remote_topics: BTreeSet<String>,
     pub hops: i32,
     /// The group's offsets, translated, under the target's topic names.
     pub offsets: Vec<Committed>,

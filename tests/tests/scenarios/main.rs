@@ -1,6 +1,7 @@
 //! What Twinlog promises, seen on real Kafka, real etcd and the real binaries. One story per test, each in a world of its own;
 //! one at a time, because several measure how long something takes.
 
+mod acceptance;
 mod acls;
 mod bad_input;
 mod brokers;
@@ -13,11 +14,13 @@ mod groups;
 mod growth;
 mod handover_mm2;
 mod internal_topics;
+mod legacy;
 mod lifecycle;
 mod memory;
 mod mm2_file;
 mod offsets;
 mod security;
+mod side_by_side;
 mod single;
 mod takeover;
 
