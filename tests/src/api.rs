@@ -55,6 +55,7 @@ impl Api {
         list_groups: ClusterServiceClient(ListGroupsRequest) -> v1::ListGroupsResponse;
         create_mirror: MirrorServiceClient(CreateMirrorRequest) -> v1::Mirror;
         get_mirror: MirrorServiceClient(GetMirrorRequest) -> v1::Mirror;
+        list_mirrors: MirrorServiceClient(ListMirrorsRequest) -> v1::ListMirrorsResponse;
         update_mirror: MirrorServiceClient(UpdateMirrorRequest) -> v1::Mirror;
         delete_mirror: MirrorServiceClient(DeleteMirrorRequest) -> ();
         pause_mirror: MirrorServiceClient(PauseMirrorRequest) -> v1::Mirror;

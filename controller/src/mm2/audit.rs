@@ -96,6 +96,7 @@ pub(super) fn judge(scope: Scope, key: &str, value: &str) -> Verdict {
     if let Some((_, why)) = keys::REMOVED.iter().find(|(removed, _)| *removed == key) {
         return (Effect::Ignored, (*why).to_owned());
     }
+    let value = value.trim();
     match scope {
         Scope::Top => top(key, value),
         Scope::Cluster => cluster(key, value),
@@ -157,6 +158,9 @@ fn cluster(key: &str, value: &str) -> Verdict {
 fn flow(key: &str, value: &str) -> Verdict {
     if let Some(fate) = find(keys::CONNECTOR, key).or_else(|| flow_only(key)) {
         return fated(fate, key, value);
+    }
+    if key.ends_with(".bootstrap.servers") {
+        return unsupported("a flow has the brokers of its clusters: name a cluster of its own for others");
     }
     for side in ["source", "target"] {
         let Some(rest) = key.strip_prefix(side).and_then(|rest| rest.strip_prefix('.')) else { continue };
@@ -229,7 +233,7 @@ fn fated(fate: Fate, key: &str, value: &str) -> Verdict {
         Fate::Honoured => honoured(),
         Fate::Different(how) => (Effect::Different, how.to_owned()),
         Fate::NoEffect(why) => ignored(why),
-        Fate::Depends => by_value(key, value.trim()),
+        Fate::Depends => by_value(key, value),
     }
 }
 
@@ -283,7 +287,7 @@ fn client(role: &str, key: &str, value: &str) -> Verdict {
             "{value} stores can't be read: convert it to PEM with keytool and openssl, and name that file"
         ));
     }
-    let java_store = [".jks", ".p12", ".pfx"].iter().any(|end| value.trim().ends_with(end));
+    let java_store = [".jks", ".p12", ".pfx"].iter().any(|end| value.ends_with(end));
     if java_store && ["ssl.truststore.location", "ssl.keystore.location"].contains(&key) {
         return unsupported(format!(
             "{value} is no PEM file: convert it with keytool and openssl, and name that file"

@@ -35,7 +35,7 @@ pub struct Connector {
     providers: Providers,
 }
 
-/// Whether a source connector can read for exactly-once: KIP-618's answer of MM2.
+/// What a source consumer needs for exactly-once (KIP-618).
 const READ_COMMITTED: &str = "read_committed";
 
 impl Connector {
@@ -47,18 +47,19 @@ impl Connector {
         &self.props
     }
 
-    /// The value with its references resolved here: what a mirror itself must know can't stay a reference.
+    /// The value without blanks around it, as Kafka takes it, and with its references resolved here: what a mirror itself must know
+    /// can't stay a reference.
     pub fn text(&self, key: &str) -> Result<Option<String>, Invalid> {
         let Some(value) = self.props.get(key) else { return Ok(None) };
         if !value.contains("${") {
-            return Ok(Some(value.clone()));
+            return Ok(Some(value.trim().to_owned()));
         }
         let resolved = self
             .providers
             .translate(value)
             .and_then(|reference| twinlog_proto::secret::resolve(&reference).map_err(|e| e.to_string()));
         match resolved {
-            Ok(text) => Ok(Some(text)),
+            Ok(text) => Ok(Some(text.trim().to_owned())),
             Err(what) => Err(Invalid { key: key.to_owned(), what }),
         }
     }
@@ -137,11 +138,6 @@ impl Connector {
         }
     }
 
-    /// The isolation level that MM2 would read the source with.
-    pub fn isolation_level(&self) -> Option<String> {
-        self.client(Side::Source, Role::Consumer).remove("isolation.level")
-    }
-
     /// MM2's own answer to whether exactly-once delivery is possible.
     pub fn supports_exactly_once(&self) -> bool {
         let common = self.props.get("consumer.isolation.level");
@@ -192,7 +188,7 @@ impl Connector {
         let mut found = self.refused();
         for key in ["emit.checkpoints.enabled", "emit.offset-syncs.enabled"] {
             if matches!(self.flag(key, true), Ok(false)) {
-                let what = "false: without it there are no checkpoints, and MM2 doesn't create the checkpoint connector";
+                let what = "false, and then MM2 doesn't create the checkpoint connector";
                 found.push(Invalid { key: key.to_owned(), what: what.to_owned() });
             }
         }

@@ -156,14 +156,17 @@ fn active<'a>(flow: &'a FlowView, reader: &mut Reader) -> Active<'a> {
     let source = enabled(&flow.source_connector, "enabled");
     let checkpoint = enabled(&flow.checkpoint_connector, "enabled");
     let heartbeat = enabled(&flow.heartbeat_connector, "emit.heartbeats.enabled");
-    // MM2 refuses to create a checkpoint connector that could emit nothing.
+    // MM2 doesn't create a checkpoint connector that could emit nothing.
     let checkpoint = checkpoint.filter(|connector| {
-        reader.flag(connector, "emit.checkpoints.enabled", true)
-            && reader.flag(connector, "emit.offset-syncs.enabled", true)
+        let (bad, without): (Vec<_>, Vec<_>) =
+            connector.refused_as_checkpoint().into_iter().partition(|found| !found.key.starts_with("emit."));
+        reader.invalid.extend(bad);
+        let said = without
+            .iter()
+            .map(|found| format!("no checkpoints and no group offsets: {} is {}", found.key, found.what));
+        reader.notes.extend(said);
+        without.is_empty()
     });
-    for connector in [source, checkpoint].into_iter().flatten() {
-        reader.invalid.extend(connector.refused());
-    }
     if let Some(source) = source {
         // exactly.once.support=required is met here whatever the isolation level.
         let refused =

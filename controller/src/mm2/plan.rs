@@ -254,7 +254,8 @@ impl<'a> Making<'a> {
                 if let Err(what) = secret::check(&value) {
                     self.invalid(&format!("{place}: {key}"), what.to_string());
                 }
-                return (key, value);
+                // Kafka's clients take all but passwords without blanks around them.
+                return (key, value.trim().to_owned());
             }
             let reference = self.reference(&key, &value);
             let reference = reference.unwrap_or_else(|what| {

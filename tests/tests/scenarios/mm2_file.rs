@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use twinlog_proto::v1::{DesiredState, GetMirrorRequest};
+use twinlog_proto::v1::{DesiredState, GetMirrorRequest, ListMirrorsRequest};
 use twinlog_tests::api::{Api, told};
-use twinlog_tests::sandbox::{ControllerOptions, Kafka, KafkaOptions, Sandbox, Single, wait_until};
+use twinlog_tests::sandbox::{
+    ControllerOptions, Kafka, KafkaOptions, Sandbox, Single, Worker, WorkerOptions, wait_until,
+};
 use twinlog_tests::tools::{Isolation, LoadOptions, Tools};
 use twinlog_tests::verify::compare;
 
@@ -226,4 +228,62 @@ fn a_file_is_imported_into_a_fleet() -> Result<()> {
     let (ok, said) = import(&format!("{base}transforms=drop\n"), &[])?;
     assert!(!ok && said.contains("transforms") && said.contains("--ignore-unsupported"), "{said}");
     Ok(())
+}
+
+/// As in MM2's own test: whatever an alias can hold.
+const ALIAS: &str = r#"B- ._~:/?#[]@!$&'()*+;="<>%{}|\^`618"#;
+
+/// A key as a properties file spells it.
+fn escaped(key: &str) -> String {
+    key.chars().flat_map(|c| [(!c.is_ascii_alphanumeric()).then_some('\\'), Some(c)]).flatten().collect()
+}
+
+/// D3: three workers, a target alias of any characters, offset syncs on the target, exactly once: the topics made after the start
+/// all arrive, whichever worker copies them.
+/// D4: a changed refresh interval reaches every worker while they are restarted one by one.
+#[test]
+fn d3_d4_three_workers_and_an_alias_of_any_characters() -> Result<()> {
+    let _alone = alone();
+    let pair = Pair::start("mm2-file-fleet")?;
+    let controller = pair.sandbox.controller("1", ControllerOptions::default())?;
+    let workers: Vec<Worker> = (1..=3)
+        .map(|number| pair.sandbox.worker(&number.to_string(), WorkerOptions::of(&[&controller])))
+        .collect::<Result<_>>()?;
+    let import = |seconds: u32| -> Result<String> {
+        let (a, alias, b) = (pair.a.bootstrap(), escaped(ALIAS), pair.b.bootstrap());
+        let text = format!(
+            "clusters = A, {ALIAS_VALUE}\nA.bootstrap.servers = {a}\n{alias}.bootstrap.servers = {b}\nA->{alias}.enabled = true\n\
+             A->{alias}.topics = ^test-topic-.*\n{alias}->A.enabled = false\n{alias}->A.emit.heartbeats.enabled = false\n\
+             replication.factor = 1\ncheckpoints.topic.replication.factor = 1\nheartbeats.topic.replication.factor = 1\n\
+             offset-syncs.topic.replication.factor = 1\noffset-syncs.topic.location = target\nlisteners = http://localhost:0\n\
+             dedicated.mode.enable.internal.rest = true\n{alias}.exactly.once.source.support = enabled\nA.consumer.isolation.level = read_committed\n\
+             {alias}.scheduled.rebalance.max.delay.ms = 1000\nrefresh.topics.interval.seconds = {seconds}\nsync.topic.acls.enabled = false\n",
+            ALIAS_VALUE = ALIAS.replace('\\', r"\\"),
+        );
+        std::fs::write(&pair.file, text)?;
+        controller.cli(&["import", path(&pair.file)?])
+    };
+    let said = import(1)?;
+    assert!(said.contains("(A -> B-") && said.contains("created"), "{said}");
+    for number in 1..=workers.len() {
+        let topic = format!("test-topic-{number}");
+        pair.tools.create_topic(&pair.a, &topic, PARTITIONS, &[])?;
+        pair.produce(&pair.a, &topic, 10)?;
+        pair.wait_exact((&pair.a, &topic), (&pair.b, &format!("A.{topic}")))?;
+    }
+    pair.wait_topics(&pair.b, &["mm2-offset-syncs.A.internal"])?;
+
+    let said = import(2)?;
+    assert!(said.contains("changed, and goes on"), "{said}");
+    for worker in &workers {
+        worker.process.terminate()?;
+        worker.process.start_again()?;
+    }
+    let api = Api::new(&controller.url())?;
+    let mirrors = api.list_mirrors(ListMirrorsRequest::default()).map_err(told)?.mirrors;
+    let [mirror] = &mirrors[..] else { panic!("one flow is one mirror: {mirrors:?}") };
+    assert_eq!(mirror.refresh.and_then(|refresh| refresh.topics).map(|interval| interval.seconds), Some(2));
+    pair.tools.create_topic(&pair.a, "test-topic-after", PARTITIONS, &[])?;
+    pair.produce(&pair.a, "test-topic-after", 10)?;
+    pair.wait_exact((&pair.a, "test-topic-after"), (&pair.b, "A.test-topic-after"))
 }

@@ -83,7 +83,8 @@ impl<'a> Ask<'a> {
                 .filter(|d| !d.is_empty())
                 .or_else(|| meaning(code))
                 .unwrap_or("no explanation was given");
-            format!("cluster {cluster}: cannot {}: {text} ({})", self.subject(), code_name(code))
+            let remedy = remedy(code).map(|remedy| format!("; {remedy}")).unwrap_or_default();
+            format!("cluster {cluster}: cannot {}: {text} ({}){remedy}", self.subject(), code_name(code))
         };
         KafkaError { reason, message, retriable, code }
     }
@@ -142,6 +143,14 @@ fn classify(code: i16) -> (Reason, bool) {
             | E::ReassignmentInProgress
     );
     (reason, error.is_retriable() || transient)
+}
+
+/// What to do about a code whose text doesn't say it.
+fn remedy(code: i16) -> Option<&'static str> {
+    matches!(ResponseError::try_from_code(code)?, ResponseError::InvalidReplicationFactor).then_some(
+        "set the mirror's replication factor of this kind of topic (in mm2.properties replication.factor, or \
+         checkpoints., heartbeats. or offset-syncs.topic.replication.factor) to at most the number of brokers, or to -1 for their default",
+    )
 }
 
 /// What a code means where the broker sends no text, in words that help whoever reads the mirror's status.

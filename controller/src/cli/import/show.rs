@@ -100,10 +100,11 @@ pub(super) fn brief(file: &Path, plan: &Plan) -> String {
     }
     let quiet = plan.entries(Effect::Ignored).chain(plan.entries(Effect::Different)).count();
     if quiet > 0 {
+        let keys = if quiet == 1 { "1 key".to_owned() } else { format!("{quiet} keys") };
+        let file = file.display();
         let _ = writeln!(
             text,
-            "{quiet} keys of {} are without effect or honoured in another way: --dry-run names them",
-            file.display()
+            "{keys} of {file} without effect, or honoured in another way: --dry-run says which and why"
         );
     }
     text

@@ -47,9 +47,6 @@ pub(crate) struct Args {
         "replication_factor", "partitioning", "config_sync", "acl_sync"])]
     #[serde(skip)]
     pub(super) file: Option<PathBuf>,
-    #[command(flatten)]
-    #[serde(skip)]
-    pub(super) of_file: FileArgs,
     /// TOML file with these settings; a flag beats it
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -106,7 +103,7 @@ pub(crate) struct Args {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     acl_sync: Option<bool>,
     /// Accept mirrors although records would go round for ever
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     allow_loops: Option<bool>,
     /// Folder to keep the state in. [default: twinlog-data]
     #[arg(long, value_name = "DIR")]
@@ -114,6 +111,10 @@ pub(crate) struct Args {
     /// Where the API listens. [default: 127.0.0.1:7420, or a free port where that is taken]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<SocketAddr>,
+    // Last: its heading would be that of all that follow.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(super) of_file: FileArgs,
 }
 
 impl Args {

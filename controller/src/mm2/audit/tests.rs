@@ -24,7 +24,7 @@ fn every_key_is_judged_where_it_stands() {
         forwarding.admin.class=org.example.Admin\nB.forwarding.admin.class=org.example.Admin\nreplication.policy.class=io.strimzi.kafka.connect.mirror.IdentityReplicationPolicy\n\
         A->B.replication.policy.class=org.example.Policy\ntopic.filter.class=org.example.Filter\nA.consumer.isolation.level=read_uncommitted\n\
         A.consumer.fetch.min.byte=1\nA->B.exactly.once.support=required\nlisteners=http://:8083\nA.ssl.truststore.location=/x.jks\nA.sasl.kerberos.service.name=k\n\
-        A.admin.request.timeout.ms=1\nA->B.target.consumer.fetch.min.bytes=1\nA->B.source.cluster.security.protocol=SSL\nA->A.topics=x\nxyzzy=1\n";
+        A.admin.request.timeout.ms=1\nA->B.target.consumer.fetch.min.bytes=1\nA->B.source.cluster.security.protocol=SSL\nA->A.topics=x\nxyzzy=1\nA->B.source.consumer.bootstrap.servers=x:1\n";
     let entries = report(text);
     assert_eq!(entries.len(), text.lines().count(), "each key once");
     for (key, effect, says) in [
@@ -72,6 +72,7 @@ fn every_key_is_judged_where_it_stands() {
         ("A.admin.request.timeout.ms", Honoured, ""),
         ("A->B.target.consumer.fetch.min.bytes", Ignored, "internal topics"),
         ("A->B.source.cluster.security.protocol", Honoured, ""),
+        ("A->B.source.consumer.bootstrap.servers", Unsupported, "brokers"),
         ("xyzzy", Unknown, "ignores it too"),
     ] {
         let (found, why) = verdict(&entries, key);

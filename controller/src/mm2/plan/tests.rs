@@ -189,6 +189,22 @@ fn client_settings_belong_to_clusters_and_what_is_the_flows_to_the_mirror() {
     assert!(back.source_properties.is_empty() && back.target_properties.is_empty());
 }
 
+/// D2: without offset syncs there are no checkpoints either, as MM2 refuses to create their connector.
+#[test]
+fn d2_without_offset_syncs_there_are_no_checkpoints() {
+    let plan = plan(
+        "clusters=A,B\nA.bootstrap.servers= a:1 \nB.bootstrap.servers=b:1\nA->B.enabled=true\nB->A.emit.heartbeats.enabled=false\n\
+         emit.offset-syncs.enabled=false\nA.consumer.client.rack=r \n",
+    );
+    assert_eq!(invalid(&plan), Vec::<String>::new());
+    let mirror = named(&plan, "a-b");
+    assert_eq!(mirror.offset_syncs.unwrap().location(), offset_syncs::Location::Disabled);
+    assert_eq!((mirror.checkpoints.unwrap().enabled, mirror.groups.len()), (Some(false), 0));
+    assert_eq!(mirror.topics, [".*"]);
+    assert!(plan.notes.join("").contains("emit.offset-syncs.enabled is false"), "{:?}", plan.notes);
+    assert_eq!(plan.clusters[0].properties["consumer.client.rack"], "r", "blanks around a value don't count");
+}
+
 #[test]
 fn a_role_that_connects_otherwise_stays_apart() {
     let plan = plan(
