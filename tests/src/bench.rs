@@ -110,7 +110,8 @@ fn build_services() -> Result<()> {
     let workspace =
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate lies in a workspace")?;
     let status = std::process::Command::new("cargo")
-        .args(["build", "--release", "--quiet", "-p", "twinlog-controller", "-p", "twinlog-worker"])
+        // All together, as libraries built for one package alone may have other features, and all is built again.
+        .args(["build", "--release", "--quiet", "--workspace", "--bins"])
         .current_dir(workspace)
         .status()
         .context("cannot run cargo")?;
