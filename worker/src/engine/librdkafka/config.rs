@@ -27,6 +27,10 @@ pub(crate) const MIN_BATCH_SIZE: usize = 16 << 10;
 /// concerned until then, so it is short; a broker's restart fits in.
 pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Each record waits this long for company. Where there is a backlog batches fill while others are in flight; where there is
+/// none, this is most of what copying adds to a record's age.
+const MAX_LINGER: Duration = Duration::from_millis(1);
+
 /// How a lane's share of memory is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Memory {
@@ -40,14 +44,14 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Half for what is in flight, a quarter for what is fetched, a quarter for the answer that is being received and
-    /// unpacked.
+    /// Half for what is in flight, an eighth for what waits to be produced, the rest for the answer that is being received and
+    /// for what it becomes when unpacked.
     pub(crate) fn divide(share_bytes: u64, partitions: usize) -> Self {
         let share = usize::try_from(share_bytes).unwrap_or(usize::MAX);
         let partitions = partitions.max(1);
         Self {
             in_flight: share / 2,
-            fetched_per_partition: share / 4 / partitions,
+            fetched_per_partition: share / 8 / partitions,
             fetch_per_partition: (share / 8 / partitions).clamp(MIN_FETCH, MAX_FETCH),
             fetch: (share / 8).clamp(MIN_FETCH, 8 * MAX_FETCH),
         }
@@ -139,7 +143,7 @@ pub(crate) fn target(
     memory: &Memory,
     settings: &TargetSettings<'_>,
 ) -> ClientConfig {
-    let linger = (settings.target_latency / 4).min(Duration::from_millis(5));
+    let linger = (settings.target_latency / 4).min(MAX_LINGER);
     let mut config = Settings::new(properties, Role::Producer);
     config
         .fix("acks", "all")
