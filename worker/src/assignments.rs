@@ -4,7 +4,7 @@
 //! what is older than something already seen is refused. Then a controller that came back from an old backup, or a leader
 //! that doesn't know it has been replaced, can't take back what its successor gave.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -79,13 +79,37 @@ impl Work {
     }
 }
 
+/// The mirrors of the last set. Compiling a mirror's patterns takes milliseconds, and most sets bring the same mirrors.
+#[derive(Debug, Default)]
+pub struct Mirrors(HashMap<String, (v1::Mirror, Arc<model::Mirror>)>);
+
+impl Mirrors {
+    fn parse(&mut self, wire: &v1::Mirror) -> Result<Arc<model::Mirror>, String> {
+        if let Some((known, mirror)) = self.0.get(&wire.name)
+            && known == wire
+        {
+            return Ok(mirror.clone());
+        }
+        let mirror = model::Mirror::parse(wire).map_err(|v| violations(&wire.name, &v))?;
+        let mirror = Arc::new(mirror);
+        self.0.insert(wire.name.clone(), (wire.clone(), mirror.clone()));
+        Ok(mirror)
+    }
+
+    fn forget_others(&mut self, set: &v1::AssignmentSet) {
+        let named: HashSet<&str> = set.mirrors.iter().map(|m| m.name.as_str()).collect();
+        self.0.retain(|name, _| named.contains(name.as_str()));
+    }
+}
+
 impl Assignments {
     /// Parses a set. A task that can't be parsed carries the cause; one whose very name is wrong is left out and logged.
-    pub fn parse(set: &v1::AssignmentSet) -> Self {
+    pub fn parse(set: &v1::AssignmentSet, known: &mut Mirrors) -> Self {
+        known.forget_others(set);
         let clusters: HashMap<&str, Result<Arc<model::Cluster>, String>> =
             set.clusters.iter().map(|c| (c.name.as_str(), parse_cluster(c))).collect();
         let mirrors: HashMap<&str, Result<Flow, String>> =
-            set.mirrors.iter().map(|m| (m.name.as_str(), Flow::parse(m, &clusters))).collect();
+            set.mirrors.iter().map(|m| (m.name.as_str(), Flow::parse(m, &clusters, known))).collect();
         let mut tasks = BTreeMap::new();
         for task in &set.tasks {
             match task.name.parse::<TaskName>() {
@@ -116,16 +140,17 @@ impl Flow {
     fn parse(
         wire: &v1::Mirror,
         clusters: &HashMap<&str, Result<Arc<model::Cluster>, String>>,
+        known: &mut Mirrors,
     ) -> Result<Self, String> {
         let cluster = |name: &str| match clusters.get(name) {
             Some(found) => found.clone(),
             None => Err(format!("the assignment set holds no {name}, which {} names", wire.name)),
         };
-        let mirror = model::Mirror::parse(wire).map_err(|v| violations(&wire.name, &v))?;
+        let mirror = known.parse(wire)?;
         Ok(Self {
             source: with(cluster(&wire.source)?, &mirror.source_properties),
             target: with(cluster(&wire.target)?, &mirror.target_properties),
-            mirror: Arc::new(mirror),
+            mirror,
             settings: Arc::new(settings(wire)),
         })
     }
@@ -211,6 +236,7 @@ pub struct Seen {
     accepted: Arc<Assignments>,
     any: bool,
     epochs: HashMap<TaskName, Epoch>,
+    pub(crate) mirrors: Mirrors,
 }
 
 impl Seen {

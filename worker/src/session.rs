@@ -117,7 +117,8 @@ impl Session {
 
     /// Takes a set in, or refuses it and says so in the next report.
     fn admit(&mut self, set: &v1::AssignmentSet) {
-        let (accepted, refused) = self.seen.admit(Assignments::parse(set));
+        let parsed = Assignments::parse(set, &mut self.seen.mirrors);
+        let (accepted, refused) = self.seen.admit(parsed);
         if let Some(refused) = &refused {
             tracing::warn!(reason = %refused.reason, message = refused.message, "refused assignments");
             metrics::assignments_refused(refused.reason);

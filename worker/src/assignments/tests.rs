@@ -58,7 +58,7 @@ pub(crate) fn survey(epoch: i64) -> v1::Task {
 }
 
 fn parsed(set: &v1::AssignmentSet) -> Assignments {
-    Assignments::parse(set)
+    Assignments::parse(set, &mut Mirrors::default())
 }
 
 #[test]
@@ -165,4 +165,19 @@ fn a_task_with_an_older_epoch_stays_as_it_was() {
     let (accepted, refused) = seen.admit(parsed(&set(2, 4, vec![heartbeat(10), survey(10)])));
     assert!(refused.is_none());
     assert_eq!(accepted.tasks.len(), 2);
+}
+
+#[test]
+fn a_mirror_is_parsed_again_only_when_it_has_changed() {
+    let mut known = Mirrors::default();
+    let mut parse = |set: &v1::AssignmentSet| {
+        let work = Assignments::parse(set, &mut known).tasks.pop_first().unwrap().1.work.unwrap();
+        work.mirror
+    };
+    let mut set = set(1, 1, vec![heartbeat(1)]);
+    let first = parse(&set);
+    assert!(Arc::ptr_eq(&first, &parse(&set)));
+    set.mirrors[0].topics = vec!["other".into()];
+    let changed = parse(&set);
+    assert!(!changed.topics.matches("any") && first.topics.matches("any"));
 }

@@ -1,10 +1,10 @@
 use super::*;
-use crate::assignments::Assignments;
+use crate::assignments::{Assignments, Mirrors};
 use crate::assignments::tests::{cluster, heartbeat, replicate, set, survey, task};
 use twinlog_proto::v1;
 
 fn parsed(wire: &v1::AssignmentSet) -> BTreeMap<TaskName, Assigned> {
-    Assignments::parse(wire).tasks
+    Assignments::parse(wire, &mut Mirrors::default()).tasks
 }
 
 fn running(wire: &v1::AssignmentSet) -> BTreeMap<TaskName, Observed> {
