@@ -67,7 +67,7 @@ impl ControllerConfig {
             peer_tls: None,
             leader_ttl: store::DEFAULT_LEADER_TTL,
             worker_lease: Duration::from_secs(3),
-            reconnect_grace: Duration::from_millis(800),
+            reconnect_grace: Duration::from_millis(500),
             startup_grace: Duration::from_secs(4),
             report_interval: Duration::from_millis(500),
             rebalance_delay: Duration::from_secs(2),

@@ -31,6 +31,7 @@ mod route;
 mod scram;
 mod tls;
 mod topics;
+mod transactions;
 mod types;
 
 pub use batch::{BatchHeader, HEADER_LEN};

@@ -53,6 +53,8 @@ apis! {
     // Version 13 names topics by id.
     Fetch FetchRequest FetchResponse 4..=12;
     FindCoordinator FindCoordinatorRequest FindCoordinatorResponse 1..=4;
+    // Version 5 is for transactions that librdkafka doesn't speak.
+    InitProducerId InitProducerIdRequest InitProducerIdResponse 0..=4;
     ListGroups ListGroupsRequest ListGroupsResponse 0..=5;
     DescribeGroups DescribeGroupsRequest DescribeGroupsResponse 0..=6;
     ConsumerGroupDescribe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse 0..=1;

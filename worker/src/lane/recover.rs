@@ -11,6 +11,7 @@ use twinlog_proto::reason::Reason;
 use super::control::Control;
 use crate::cause::Cause;
 use crate::engine::librdkafka::config::{self, TRANSACTION_TIMEOUT};
+use crate::engine::librdkafka::ffi;
 use crate::engine::librdkafka::ffi::source::{Fetched, MAX_BATCH, Source};
 use crate::kafka::{ClientProperties, Isolation, KafkaClient, KafkaError, OffsetSpec};
 
@@ -44,55 +45,81 @@ pub(super) async fn ends(
     tokio::try_join!(one(OffsetSpec::Earliest), one(OffsetSpec::Latest))
 }
 
-/// Value of the newest committed record with the key below `end`.
-///
-/// # Errors
-/// `None`: the lane is drained meanwhile.
-pub(super) fn newest(
-    properties: &ClientProperties,
-    topic: &str,
+/// Reads one partition from its start. It connects when it is opened.
+pub(super) struct Reader {
+    source: Source,
     partition: i32,
-    (start, end): (i64, i64),
-    key: &[u8],
-    control: &Control,
-) -> Result<Option<Vec<u8>>, Option<Cause>> {
-    if start >= end {
-        return Ok(None);
+    place: String,
+}
+
+impl Reader {
+    pub(super) fn open(
+        properties: &ClientProperties,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Self, ffi::Error> {
+        let source = Source::open(&config::reader(properties, FETCH_WAIT), properties, topic)?;
+        Ok(Self { source, partition, place: format!("reading {topic} partition {partition} on the target") })
     }
-    let place = || format!("reading {topic} partition {partition} on the target");
-    let failed = |error: &dyn std::fmt::Display| {
-        Some(Cause::new(Reason::WAITING_FOR_CLUSTER, format!("{}: {error}", place())))
-    };
-    let mut source =
-        Source::open(&config::reader(properties, FETCH_WAIT), properties, topic).map_err(|e| failed(&e))?;
-    source.start(partition, start).map_err(|e| failed(&e))?;
-    let deadline = Instant::now() + PATIENCE;
-    let (mut next, mut found, mut error) = (start, None, None);
-    while next < end {
-        if control.is_draining() {
-            return Err(None);
+
+    /// Value of the newest committed record with the key from `start` to below `end`.
+    ///
+    /// # Errors
+    /// `None`: the lane is drained meanwhile.
+    pub(super) fn newest(
+        mut self,
+        (start, end): (i64, i64),
+        key: &[u8],
+        control: &Control,
+    ) -> Result<Option<Vec<u8>>, Option<Cause>> {
+        let found = self.read((start, end), key, control);
+        // Closing a client takes as long as its last request: nobody has to wait for it.
+        std::thread::spawn(move || drop(self.source));
+        found
+    }
+
+    fn read(
+        &mut self,
+        (start, end): (i64, i64),
+        key: &[u8],
+        control: &Control,
+    ) -> Result<Option<Vec<u8>>, Option<Cause>> {
+        let place = self.place.clone();
+        let failed = |error: &dyn std::fmt::Display| {
+            Some(Cause::new(Reason::WAITING_FOR_CLUSTER, format!("{place}: {error}")))
+        };
+        if start < end {
+            // Not "from the beginning": to resolve that, the client waits half a second when it isn't connected yet.
+            self.source.start(self.partition, start).map_err(|e| failed(&e))?;
         }
-        if Instant::now() >= deadline {
-            let what =
-                format!("offsets {next} to {end} are hidden by an open transaction or can't be fetched");
-            return Err(failed(&what));
-        }
-        let taken = source.take(MAX_BATCH, |fetched| match fetched {
-            Fetched::Record(record) => {
-                next = record.offset() + 1;
-                if record.key() == Some(key) {
-                    found = record.value().map(<[u8]>::to_vec);
-                }
+        let deadline = Instant::now() + PATIENCE;
+        let (mut next, mut found, mut error) = (start, None, None);
+        while next < end {
+            if control.is_draining() {
+                return Err(None);
             }
-            Fetched::End { next: at, .. } => next = at,
-            Fetched::Failed { error: e, .. } => error = Some(e),
-        });
-        if let Some(error) = error.take_if(|e| !e.is_about_connections()) {
-            return Err(failed(&error));
+            if Instant::now() >= deadline {
+                let what =
+                    format!("offsets {next} to {end} are hidden by an open transaction or can't be fetched");
+                return Err(failed(&what));
+            }
+            let taken = self.source.take(MAX_BATCH, |fetched| match fetched {
+                Fetched::Record(record) => {
+                    next = record.offset() + 1;
+                    if record.key() == Some(key) {
+                        found = record.value().map(<[u8]>::to_vec);
+                    }
+                }
+                Fetched::End { next: at, .. } => next = at,
+                Fetched::Failed { error: e, .. } => error = Some(e),
+            });
+            if let Some(error) = error.take_if(|e| !e.is_about_connections()) {
+                return Err(failed(&error));
+            }
+            if taken == 0 {
+                std::thread::park_timeout(MAX_PARK);
+            }
         }
-        if taken == 0 {
-            std::thread::park_timeout(MAX_PARK);
-        }
+        Ok(found)
     }
-    Ok(found)
 }

@@ -13,14 +13,14 @@ use rand::Rng;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use twinlog_proto::id::SourceOffset;
-use twinlog_proto::model::Guarantee;
+use twinlog_proto::model::{Guarantee, Partitioning};
 use twinlog_proto::policy;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::State;
 
 use super::control::{Control, Wanted};
 use super::ledger::Ledger;
-use super::recover;
+use super::recover::{self, Reader};
 use super::start::{Facts, Question, Verdict};
 use super::status::Board;
 use super::{LaneSpec, LaneStatus, Range, gather, old_format, take_over};
@@ -140,16 +140,22 @@ impl Runner {
         self.spec.range = range.clone();
         let memory = self.reserve(&range)?;
         let exactly_once = self.spec.mirror.guarantee == Guarantee::ExactlyOnce;
+        let by_key = self.spec.mirror.partitioning == Partitioning::ByKey;
         let topics = self.storage_topics()?;
         if std::mem::take(&mut self.suspect) {
-            self.read_progress(&topics)?;
+            let reader = self.open_reader(&topics)?;
+            self.read_progress(&topics, reader)?;
         }
         let began = Instant::now();
+        // All clients connect while the coordinator ends what an earlier owner left open.
+        let source = self.open_source(&memory)?;
+        let reader = self.open_reader(&topics)?;
         let target = self.open_target(&memory, exactly_once)?;
         let opened = began.elapsed();
-        let before = self.read_progress(&topics)?;
+        let before = self.read_progress(&topics, reader)?;
         let recovered = began.elapsed();
-        let progress = self.decide(&range, before)?;
+        let gathered = self.ask(gather::gather(&self.spec, &range, before.as_ref()))?;
+        let progress = self.decide(&range, before, &gathered.facts)?;
         let decided = began.elapsed();
         tracing::debug!(task = %self.spec.task, ?opened, ?recovered, ?decided, "lane prepared");
         self.board.restarted(&progress);
@@ -159,13 +165,11 @@ impl Runner {
             self.control.pause(RETRY_STOPPED);
             return Err(End::Again);
         }
-        let source_config = config::source(&self.spec.source.properties, &memory);
-        let source = Source::open(&source_config, &self.spec.source.properties, &range.source_topic)
-            .map_err(|e| self.unusable("source", &e))?;
         let running: Vec<i32> = assigned.iter().map(|a| a.partition).collect();
         let job = Job {
             target_topic: &range.target_topic,
             assigned,
+            by_key: by_key.then_some(gathered.target_partitions),
             exactly_once,
             commit_interval: self.spec.mirror.target_latency,
             in_flight: memory.in_flight,
@@ -180,7 +184,11 @@ impl Runner {
         let control = self.control.clone();
         let syncs = {
             let _runtime = self.runtime.enter();
-            SyncSender::new(&self.spec.mirror, &range.source_topic, &self.spec.source, &self.spec.target)
+            let mirror = &self.spec.mirror;
+            // By key there are no pairs of offsets.
+            (!by_key)
+                .then(|| SyncSender::new(mirror, &range.source_topic, &self.spec.source, &self.spec.target))
+                .flatten()
         };
         let (board, runtime) = (&mut self.board, &self.runtime);
         let stops = !board.halted.is_empty() || !board.blocked.is_empty();
@@ -239,6 +247,19 @@ impl Runner {
         progress::storage_partition(&self.spec.range.target_topic, self.spec.range.block, partitions)
     }
 
+    fn open_source(&self, memory: &Memory) -> Step<Source> {
+        let properties = &self.spec.source.properties;
+        Source::open(&config::source(properties, memory), properties, &self.spec.range.source_topic)
+            .map_err(|e| self.unusable("source", &e))
+    }
+
+    /// Gets ready to read the range's partition of the progress topic.
+    fn open_reader(&self, topics: &StorageTopics) -> Step<Reader> {
+        let partition = self.storage_partition(topics.progress_partitions);
+        Reader::open(&self.spec.target.properties, &topics.progress, partition)
+            .map_err(|e| self.unusable("target", &e))
+    }
+
     fn open_target(&mut self, memory: &Memory, exactly_once: bool) -> Step<Target> {
         let (mirror, range) = (&self.spec.mirror, &self.spec.range);
         let id = policy::transactional_id(&mirror.id, &range.target_topic, range.block);
@@ -252,9 +273,24 @@ impl Runner {
         let target =
             Target::open(&config, &self.spec.target.properties).map_err(|e| self.unusable("target", &e))?;
         if exactly_once {
+            self.end_open_transaction(&id)?;
             self.init_transactions(&target, &id)?;
         }
         Ok(target)
+    }
+
+    /// The producer does this too, but asks again only after half a second where the coordinator needs some milliseconds.
+    fn end_open_transaction(&self, id: &str) -> Step<()> {
+        let client = self.spec.target.client.clone();
+        let began = Instant::now();
+        self.ask(async {
+            let ended = client.end_open_transaction(id, config::TRANSACTION_TIMEOUT, INIT_PATIENCE).await;
+            match ended {
+                Ok(_) => tracing::debug!(id, took = ?began.elapsed(), "earlier owners are fenced"),
+                Err(error) => tracing::debug!(id, %error, "fencing is left to the producer"),
+            }
+            Ok::<(), Cause>(())
+        })
     }
 
     fn init_transactions(&mut self, target: &Target, id: &str) -> Step<()> {
@@ -306,19 +342,14 @@ impl Runner {
     }
 
     /// Progress of the range, if there is any. Stops a lane that has been superseded.
-    fn read_progress(&mut self, topics: &StorageTopics) -> Step<Option<RangeProgress>> {
+    fn read_progress(&mut self, topics: &StorageTopics, reader: Reader) -> Step<Option<RangeProgress>> {
         let partition = self.storage_partition(topics.progress_partitions);
         let key = progress::progress_key(&self.spec.range.target_topic, self.spec.range.block);
+        // Asked for now, after the fence: what an earlier owner wrote lies below.
         let ends = self.ask(recover::ends(&self.spec.target.client, &topics.progress, partition))?;
-        let found = recover::newest(
-            &self.spec.target.properties,
-            &topics.progress,
-            partition,
-            ends,
-            &key,
-            &self.control,
-        )
-        .map_err(|cause| cause.map_or(End::Again, End::Later))?;
+        let found = reader
+            .newest(ends, &key, &self.control)
+            .map_err(|cause| cause.map_or(End::Again, End::Later))?;
         let Some(bytes) = found else { return Ok(None) };
         let found = RangeProgress::decode(&bytes).map_err(|damaged| {
             let place = format!("{} partition {partition}", topics.progress);
@@ -344,10 +375,13 @@ impl Runner {
     }
 
     /// Progress to run with: where every partition of the range starts. Partitions that must not run are noted on the board.
-    fn decide(&mut self, range: &Range, before: Option<RangeProgress>) -> Step<RangeProgress> {
+    fn decide(
+        &mut self,
+        range: &Range,
+        before: Option<RangeProgress>,
+        facts: &[Facts],
+    ) -> Step<RangeProgress> {
         let taken = self.taken_over(range, before.as_ref())?;
-        let gathered = gather::gather(&self.spec, range, before.as_ref());
-        let facts = self.ask(gathered)?;
         let mut progress = before.unwrap_or_else(|| RangeProgress {
             source_topic: range.source_topic.clone(),
             epoch: 0,
@@ -357,7 +391,7 @@ impl Runner {
         progress.epoch = self.spec.epoch.0;
         progress.worker = self.spec.worker.to_string();
         self.board.halted.clear();
-        for (partition, facts) in range.partitions().zip(&facts) {
+        for (partition, facts) in range.partitions().zip(facts) {
             if let Some(position) = taken.get(&partition) {
                 let before = progress.partitions.get(&partition);
                 let taken = take_over::progress_at(*position, facts, before);

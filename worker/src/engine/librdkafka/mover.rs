@@ -17,6 +17,7 @@ use super::ffi::Error;
 use super::ffi::source::{Fetched, MAX_BATCH, Record, Source};
 use super::ffi::target::{Ack, Target, Ticket};
 use super::flight::{BadAck, Flight, Sent};
+use super::partitioner::Partitioner;
 use crate::lane::control::Control;
 use crate::lane::ledger::Ledger;
 
@@ -24,6 +25,8 @@ use crate::lane::ledger::Ledger;
 const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
 /// The longest sleep: a bound for whatever no client tells.
 const MAX_PARK: Duration = Duration::from_millis(100);
+/// A range's first transaction is committed at this age: readers have waited since the range stopped elsewhere.
+const FIRST_COMMIT: Duration = Duration::from_millis(30);
 /// Slot of the records that are not mirrored ones.
 const OWN: u16 = u16::MAX;
 
@@ -40,6 +43,8 @@ pub(crate) struct Assigned {
 pub(crate) struct Job<'a> {
     pub(crate) target_topic: &'a str,
     pub(crate) assigned: Vec<Assigned>,
+    /// By key, into so many partitions of the target; otherwise partition N goes to partition N.
+    pub(crate) by_key: Option<i32>,
     pub(crate) exactly_once: bool,
     /// Exactly once: age at which an open transaction is committed.
     pub(crate) commit_interval: Duration,
@@ -133,14 +138,16 @@ pub(crate) struct Mover<'a> {
     progress_topic: usize,
     offsets_topic: usize,
     ledger: &'a mut Ledger,
+    partitioner: Partitioner,
     slots: Vec<Slot>,
     /// Slot by partition, from the first partition on.
     by_partition: Vec<Option<u16>>,
     in_flight: u64,
     /// Size of records lately, bytes: how many to take at once.
     typical: usize,
-    /// Exactly once: when the open transaction began.
+    /// Exactly once: when the open transaction began, and the age at which it is committed.
     transaction: Option<Instant>,
+    commit_after: Duration,
     progress: Progress,
     last_progress: Instant,
     last_observed: Option<Instant>,
@@ -188,11 +195,13 @@ impl<'a> Mover<'a> {
             progress_topic,
             offsets_topic,
             ledger,
+            partitioner: job.by_key.map_or(Partitioner::Preserve, Partitioner::by_key),
             slots,
             by_partition,
             in_flight: 0,
             typical: job.in_flight / 16,
             transaction: None,
+            commit_after: job.commit_interval,
             progress: Progress::Idle,
             last_progress: now,
             last_observed: None,
@@ -217,11 +226,13 @@ impl<'a> Mover<'a> {
     }
 
     fn go(&mut self) -> Step<std::convert::Infallible> {
-        self.claim()?;
+        // What is fetched meanwhile waits in the source client.
         for slot in &self.slots {
             let started = self.source.start(slot.partition, slot.next);
             started.map_err(|error| Exit::Failed { what: "starting to fetch", error })?;
         }
+        self.claim()?;
+        self.commit_after = self.job.commit_interval.min(FIRST_COMMIT);
         loop {
             if self.control.is_draining() {
                 return Err(Exit::Drained);
@@ -263,7 +274,7 @@ impl<'a> Mover<'a> {
 
     fn sleep(&self) {
         let due = match self.transaction {
-            Some(began) => self.job.commit_interval.saturating_sub(began.elapsed()),
+            Some(began) => self.commit_after.saturating_sub(began.elapsed()),
             None => MAX_PARK,
         };
         std::thread::park_timeout(due.min(MAX_PARK));
@@ -354,8 +365,8 @@ impl<'a> Mover<'a> {
         }
         let slot = &mut self.slots[index];
         let cost = record.size() + RECORD_OVERHEAD;
-        let made =
-            self.target.produce_record(self.target_topic, slot.partition, record, slot.flight.ticket());
+        let partition = self.partitioner.partition(slot.partition, record.key(), record.size());
+        let made = self.target.produce_record(self.target_topic, partition, record, slot.flight.ticket());
         if let Err(error) = made {
             let (partition, offset) = (slot.partition, SourceOffset(record.offset()));
             return Err(match error.code {
@@ -420,10 +431,12 @@ impl<'a> Mover<'a> {
 
     fn stored(&mut self, first: Ticket, count: u64, offset: i64) -> Step<()> {
         let slot = &mut self.slots[usize::from(first.slot)];
-        let freed = slot
-            .flight
-            .acknowledged(first.number, count, offset, self.ledger)
-            .map_err(|error| Exit::Misaligned { partition: slot.partition, error })?;
+        let freed = if self.partitioner.is_by_key() {
+            slot.flight.scattered(first.number, count, self.ledger)
+        } else {
+            slot.flight.acknowledged(first.number, count, offset, self.ledger)
+        };
+        let freed = freed.map_err(|error| Exit::Misaligned { partition: slot.partition, error })?;
         self.in_flight = self.in_flight.saturating_sub(freed);
         Ok(())
     }

@@ -42,7 +42,7 @@ impl Mover<'_> {
 
     fn commit_transaction_if_due(&mut self) -> Step<()> {
         let due = match self.transaction {
-            Some(began) => began.elapsed() >= self.job.commit_interval,
+            Some(began) => began.elapsed() >= self.commit_after,
             // Only the position moved, over markers or aborted records.
             None => self.ledger.is_dirty() && self.last_progress.elapsed() >= self.job.commit_interval,
         };
@@ -72,6 +72,7 @@ impl Mover<'_> {
         self.settle()?;
         self.own_since = None;
         self.transaction = None;
+        self.commit_after = self.job.commit_interval;
         self.last_progress = Instant::now();
         self.ledger.closed();
         self.ledger.committed();
