@@ -95,6 +95,7 @@ impl World {
             partition_count: PARTITIONS,
             source_topic_id: None,
             target_max_message_bytes: None,
+            initial_partitions: PARTITIONS,
         };
         let spec = LaneSpec {
             task,
@@ -341,6 +342,7 @@ fn deleted_records_halt_a_range_or_are_recorded() -> Result<()> {
             partition_count: PARTITIONS,
             source_topic_id: None,
             target_max_message_bytes: None,
+            initial_partitions: PARTITIONS,
         };
         lane.update(resume, range);
         let status = wait(&lane, "it goes on behind the gap", |status| {
@@ -388,6 +390,7 @@ fn a_record_that_is_too_large_stops_its_partition_only() -> Result<()> {
             partition_count: PARTITIONS,
             source_topic_id: None,
             target_max_message_bytes: Some(200_000),
+            initial_partitions: PARTITIONS,
         };
         lane.update(mirror.clone(), range);
         caught_up(world, &lane, "t")?;

@@ -42,6 +42,8 @@ pub struct Range {
     pub source_topic_id: Option<Uuid>,
     /// `max.message.bytes` of the target topic, if known.
     pub target_max_message_bytes: Option<i32>,
+    /// Partitions that the topic had when the mirror began with it; later ones are copied from their first record.
+    pub initial_partitions: i32,
 }
 
 impl Range {
@@ -93,6 +95,7 @@ impl TryFrom<&v1::PartitionRange> for Range {
             partition_count: wire.partition_count,
             source_topic_id,
             target_max_message_bytes: Some(wire.target_max_message_bytes).filter(|n| *n > 0),
+            initial_partitions: wire.initial_partitions,
         })
     }
 }

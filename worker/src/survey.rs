@@ -178,6 +178,7 @@ impl Survey {
             source_kafka_cluster_id: look.source_cluster_id.clone(),
             target_kafka_cluster_id: look.target_cluster_id.clone(),
             time: Some(SystemTime::now().into()),
+            selected_by: inventory::selected_by(&self.mirror),
         }
     }
 

@@ -65,6 +65,7 @@ pub(super) fn inventories(members: &Members, state: &State) -> (Vec<Write>, BTre
             // The survey saw nothing: what was known stays.
             next.topics = stored.map(|inventory| inventory.topics.clone()).unwrap_or_default();
         }
+        inventory::note_beginnings(&mut next, stored);
         if stored.is_some_and(|stored| inventory::same(stored, &next)) {
             continue;
         }

@@ -138,5 +138,6 @@ pub(crate) fn range(topic: &v1::InventoryTopic, block: u32, block_size: u32) -> 
         partition_count: count,
         source_topic_id: topic.source_topic_id.clone(),
         target_max_message_bytes: topic.target_max_message_bytes,
+        initial_partitions: topic.initial_partitions,
     })
 }

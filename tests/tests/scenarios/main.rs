@@ -22,6 +22,7 @@ mod offsets;
 mod security;
 mod side_by_side;
 mod single;
+mod start;
 mod takeover;
 
 use std::sync::{Mutex, MutexGuard};

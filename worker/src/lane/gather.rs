@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use twinlog_proto::model::Start;
+use twinlog_proto::model::{Partitioning, Start};
 use twinlog_proto::reason::Reason;
 
 use super::start::Facts;
@@ -13,7 +13,14 @@ use crate::progress::RangeProgress;
 
 type Listed = HashMap<(String, i32), Result<ListedOffset, KafkaError>>;
 
-/// Facts for every partition of the range, in its order.
+/// What the clusters say.
+pub(super) struct Gathered {
+    /// For every partition of the range, in its order.
+    pub(super) facts: Vec<Facts>,
+    pub(super) target_partitions: i32,
+}
+
+/// Asks both clusters, all at once.
 ///
 /// # Errors
 /// What keeps the range as a whole from running.
@@ -21,7 +28,7 @@ pub(super) async fn gather(
     spec: &LaneSpec,
     range: &Range,
     progress: Option<&RangeProgress>,
-) -> Result<Vec<Facts>, Cause> {
+) -> Result<Gathered, Cause> {
     let (source_topic, target_topic) = tokio::join!(
         topic(&spec.source.client, &range.source_topic),
         topic(&spec.target.client, &range.target_topic)
@@ -31,7 +38,10 @@ pub(super) async fn gather(
     let target_topic =
         target_topic.map_err(|e| missing(e, Reason::TARGET_TOPIC_MISSING, "target", &range.target_topic))?;
     enough(&source_topic, range, Reason::SOURCE_TOPIC_DELETED, "source")?;
-    enough(&target_topic, range, Reason::TARGET_HAS_FEWER_PARTITIONS, "target")?;
+    let by_key = spec.mirror.partitioning == Partitioning::ByKey;
+    if !by_key {
+        enough(&target_topic, range, Reason::TARGET_HAS_FEWER_PARTITIONS, "target")?;
+    }
     let topic_id = source_topic.topic_id.map(|id| id.to_string()).unwrap_or_default();
     let partitions: Vec<i32> = range.partitions().collect();
     let known = |p: &i32| progress.and_then(|progress| progress.partitions.get(p));
@@ -43,7 +53,6 @@ pub(super) async fn gather(
         .filter_map(|p| Some((range.source_topic.clone(), *p, known(p)?.leader_epoch)))
         .filter(|(_, _, epoch)| *epoch >= 0)
         .collect();
-    // A partition that joins a range which has run before is new: all of it is to be copied.
     let start = match spec.mirror.start {
         _ if progress.is_some() => None,
         Start::Earliest | Start::Latest => None,
@@ -64,7 +73,14 @@ pub(super) async fn gather(
                 false => source.offset_for_leader_epoch(&epochs).await,
             }
         },
-        offsets(&spec.target.client, &range.target_topic, &partitions, OffsetSpec::Latest),
+        async {
+            match by_key {
+                true => Ok(Listed::new()),
+                false => {
+                    offsets(&spec.target.client, &range.target_topic, &partitions, OffsetSpec::Latest).await
+                }
+            }
+        },
     );
     let (earliest, latest, started, ends, target_ends) = (earliest?, latest?, started?, ends?, target_ends?);
 
@@ -78,14 +94,17 @@ pub(super) async fn gather(
             )),
         }
     };
-    partitions
+    let facts = partitions
         .iter()
         .map(|partition| {
             let earliest = at(&earliest, &range.source_topic, *partition)?;
             let latest = at(&latest, &range.source_topic, *partition)?;
             let start = match spec.mirror.start {
+                // It joins a range which has run before.
                 _ if progress.is_some() => earliest,
                 Start::Earliest => earliest,
+                // It came after the mirror began: all of it has arrived since.
+                Start::Latest if *partition >= range.initial_partitions => earliest,
                 Start::Latest => latest,
                 // No record is that young: the next one will be.
                 Start::Timestamp(_) => match at(&started, &range.source_topic, *partition)? {
@@ -98,10 +117,14 @@ pub(super) async fn gather(
                 // Brokers before 2.1 can't tell; anything worse shows when fetching.
                 _ => None,
             };
-            let target_end = at(&target_ends, &range.target_topic, *partition)?;
+            // By key no partition of the target belongs to one of the source.
+            let target_end =
+                if by_key { 0 } else { at(&target_ends, &range.target_topic, *partition)? };
             Ok(Facts { earliest, latest, topic_id: topic_id.clone(), epoch_end, start, target_end })
         })
-        .collect()
+        .collect::<Result<_, Cause>>()?;
+    let target_partitions = i32::try_from(target_topic.partitions.len()).unwrap_or(i32::MAX);
+    Ok(Gathered { facts, target_partitions })
 }
 
 async fn topic(client: &KafkaClient, name: &str) -> Result<TopicMetadata, KafkaError> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use twinlog_proto::model::Mirror;
+use twinlog_proto::model::{Mirror, Partitioning};
 use twinlog_proto::reason::Reason;
 
 use super::select::{Selection, SourceTopic};
@@ -104,7 +104,7 @@ fn decide_one(
 }
 
 fn fit(mirror: &Mirror, source: &SourceTopic, target: &str, partitions: i32) -> Step {
-    if partitions >= source.partitions {
+    if partitions >= source.partitions || mirror.partitioning == Partitioning::ByKey {
         return Step::Nothing;
     }
     if mirror.create_topics {
@@ -135,9 +135,10 @@ fn missing(mirror: &Mirror, target: &str) -> Step {
 
 /// Consumers that compute partitions from keys get others on the target: worth knowing, not a reason to stop.
 pub fn partition_warnings(mirror: &Mirror, decisions: &[Decision]) -> Vec<String> {
+    let preserved = mirror.partitioning == Partitioning::Preserve;
     decisions
         .iter()
-        .filter(|d| matches!(d.step, Step::Nothing) && d.target_partitions > d.source.partitions)
+        .filter(|d| preserved && matches!(d.step, Step::Nothing) && d.target_partitions > d.source.partitions)
         .map(|d| {
             format!(
                 "{} on {} has {} partitions and {} on {} has {}: the surplus stays empty, and keys that others produce \

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use twinlog_proto::id::stable_hash;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
@@ -19,6 +20,12 @@ pub(super) fn same(a: &v1::Inventory, b: &v1::Inventory) -> bool {
 /// The last complete inventory's topics, by source topic.
 pub(super) fn by_source(known: &v1::Inventory) -> HashMap<&str, &v1::InventoryTopic> {
     known.topics.iter().map(|topic| (topic.source_topic.as_str(), topic)).collect()
+}
+
+/// Stands for what the mirror's topics are selected with.
+pub(super) fn selected_by(mirror: &Mirror) -> String {
+    let filters = format!("{:?} {:?}", mirror.topics, mirror.policy);
+    format!("{:016x}", stable_hash(filters.as_bytes()))
 }
 
 /// On the wire, with the earlier beginning where the same was said before.
@@ -54,6 +61,8 @@ pub(super) fn topic(
         target_max_message_bytes: max_message_bytes.unwrap_or(0),
         drift: Vec::new(),
         drift_mended: 0,
+        // The controller knows.
+        initial_partitions: 0,
     }
 }
 
