@@ -4,3 +4,4 @@ pub(crate) mod config;
 pub(crate) mod ffi;
 mod flight;
 pub(crate) mod mover;
+mod partitioner;

@@ -19,11 +19,12 @@ const MAX_CLOSED_SEGMENTS: usize = 512;
 /// A pair of offsets that isn't due is told after this all the same (MM2: `offset.flush.interval.ms`, 60 s).
 const SYNC_FLUSH: Duration = Duration::from_secs(1);
 
-/// A run of records that was acknowledged: consecutive on both sides.
+/// A run of records that was acknowledged: consecutive at the source, and where they have one target partition, there too.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Copied {
     pub(crate) source: SourceOffset,
-    pub(crate) target: TargetOffset,
+    /// `None` where the records went to several partitions: then there is no offset map.
+    pub(crate) target: Option<TargetOffset>,
     pub(crate) count: u64,
     /// Keys and values.
     pub(crate) bytes: u64,
@@ -153,7 +154,9 @@ impl Ledger {
     pub(crate) fn copied(&mut self, slot: usize, run: &Copied) -> Result<(), OutOfOrder> {
         let account = &mut self.accounts[slot];
         let count = i64::try_from(run.count).expect("a run is far smaller");
-        account.progress.chunk.add(run.source, run.target, count)?;
+        if let Some(target) = run.target {
+            account.progress.chunk.add(run.source, target, count)?;
+        }
         account.progress.position = SourceOffset(run.source.0 + count);
         account.progress.leader_epoch = run.leader_epoch;
         let first = OffsetSync { upstream: run.source.0, downstream: run.target.0 };
@@ -278,7 +281,7 @@ mod tests {
     fn run(source: i64, target: i64, count: u64) -> Copied {
         Copied {
             source: SourceOffset(source),
-            target: TargetOffset(target),
+            target: Some(TargetOffset(target)),
             count,
             bytes: count * 10,
             fetched: Instant::now(),

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use metrics::{Counter, Gauge};
 use tokio::sync::watch;
+use twinlog_proto::model::Partitioning;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State};
 
@@ -37,6 +38,7 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 pub(super) struct Board {
     sender: watch::Sender<LaneStatus>,
     target_topic: String,
+    by_key: bool,
     /// Partitions that don't run, and why.
     pub(super) halted: BTreeMap<i32, Cause>,
     /// Partitions that stop before a record, and why.
@@ -141,6 +143,7 @@ impl Board {
         Self {
             sender,
             target_topic: spec.range.target_topic.clone(),
+            by_key: spec.mirror.partitioning == Partitioning::ByKey,
             halted: BTreeMap::new(),
             blocked: BTreeMap::new(),
             source: Side::new("source", &spec.source),
@@ -233,6 +236,10 @@ impl Board {
             v1::PartitionStatus { partition, source_end: -1, target_end: -1, ..Default::default() };
         status.set_state(State::Active);
         fill(&mut status);
+        if self.by_key {
+            // What is copied lies in several partitions of the target.
+            status.target_end = -1;
+        }
         let blocked = self.blocked.get(&partition).filter(|_| status.state() == State::Stopped);
         if let Some(cause) = self.halted.get(&partition).or(blocked) {
             status.set_state(State::Stopped);

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use prost::Message;
 use tokio::sync::Mutex;
 use twinlog_proto::id::{SourceOffset, TargetOffset};
-use twinlog_proto::model;
+use twinlog_proto::model::{self, Partitioning};
 use twinlog_proto::reason::Reason;
 use twinlog_proto::storage::{OffsetMapKey, ProgressKey};
 
@@ -133,6 +133,9 @@ impl Translator {
 
     /// Translates source topic, partition and position; the answers are in the order of the questions.
     pub async fn translate(&self, wanted: &[(String, i32, SourceOffset)]) -> Vec<Translation> {
+        if self.mirror.partitioning == Partitioning::ByKey {
+            return wanted.iter().map(|_| self.by_key()).collect();
+        }
         let mut answers = match self.look_up_held(wanted).await {
             Ok(answers) => answers,
             Err(error) => return wanted.iter().map(|_| not(&error)).collect(),
@@ -213,6 +216,15 @@ impl Translator {
             answer if is_below => Answer::Below(progress.origin, Box::new(answer)),
             answer => answer,
         }
+    }
+
+    fn by_key(&self) -> Translation {
+        let message = format!(
+            "mirror {} partitions by key: the records of one source partition lie in several of the target, so a position \
+             there has no counterpart. Only mirrors with partitioning PRESERVE translate offsets",
+            self.mirror.id
+        );
+        Translation::Not { reason: Reason::PARTITIONED_BY_KEY, message }
     }
 
     fn not_tracked(&self, topic: &str, partition: i32) -> Translation {

@@ -1,6 +1,6 @@
 //! Records between the source client and their acknowledgement: one queue per partition of the range, as runs, not records.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use twinlog_proto::id::{SourceOffset, TargetOffset};
@@ -29,6 +29,9 @@ pub(crate) struct Flight {
     /// Number of the next message, and of the next one to be acknowledged.
     next: u64,
     acknowledged: u64,
+    /// Messages acknowledged before older ones were: first number and count. Only where one source partition goes to several
+    /// partitions of the target.
+    early: BTreeMap<u64, u64>,
 }
 
 /// A record that was handed to the producer.
@@ -57,7 +60,7 @@ pub(crate) enum BadAck {
 
 impl Flight {
     pub(crate) fn new(slot: u16) -> Self {
-        Self { slot, waiting: VecDeque::new(), next: 0, acknowledged: 0 }
+        Self { slot, waiting: VecDeque::new(), next: 0, acknowledged: 0, early: BTreeMap::new() }
     }
 
     pub(crate) fn ticket(&self) -> Ticket {
@@ -119,7 +122,7 @@ impl Flight {
     pub(crate) fn acknowledged(
         &mut self,
         first: u64,
-        mut count: u64,
+        count: u64,
         offset: i64,
         ledger: &mut Ledger,
     ) -> Result<u64, BadAck> {
@@ -130,13 +133,35 @@ impl Flight {
         if offset < 0 {
             return Err(BadAck::NoOffset);
         }
+        self.settle(count, Some(offset), ledger)
+    }
+
+    /// As `acknowledged`, where the messages go to several partitions of the target: each of these answers in order, but not
+    /// all together. What is acknowledged early holds its memory until everything before it is, too.
+    pub(crate) fn scattered(&mut self, first: u64, count: u64, ledger: &mut Ledger) -> Result<u64, BadAck> {
+        self.early.insert(first, count);
+        let mut freed = 0;
+        while let Some(count) = self.early.remove(&(self.acknowledged & NUMBER_MASK)) {
+            freed += self.settle(count, None, ledger)?;
+        }
+        Ok(freed)
+    }
+
+    /// The next `count` messages are stored, from `target` on where that is one run.
+    fn settle(
+        &mut self,
+        mut count: u64,
+        mut target: Option<i64>,
+        ledger: &mut Ledger,
+    ) -> Result<u64, BadAck> {
+        let first = self.acknowledged & NUMBER_MASK;
         self.acknowledged += count;
-        let (slot, mut target, mut freed) = (usize::from(self.slot), offset, 0);
+        let (slot, mut freed) = (usize::from(self.slot), 0);
         while count > 0 {
             let Some(Waiting::Run { source, count: left, bytes, cost, fetched, timestamp, epoch }) =
                 self.waiting.front_mut()
             else {
-                return Err(BadAck::OutOfTurn { got: first, expected });
+                return Err(BadAck::OutOfTurn { got: first, expected: self.next & NUMBER_MASK });
             };
             let taken = count.min(*left);
             // Of a run that is acknowledged in parts, each part gets its share of the bytes.
@@ -145,7 +170,7 @@ impl Flight {
                 slot,
                 &Copied {
                     source: SourceOffset(*source),
-                    target: TargetOffset(target),
+                    target: target.map(TargetOffset),
                     count: taken,
                     bytes: part,
                     fetched: *fetched,
@@ -155,7 +180,7 @@ impl Flight {
             )?;
             *source += taken as i64;
             (*left, *bytes, *cost) = (*left - taken, *bytes - part, *cost - held);
-            target += taken as i64;
+            target = target.map(|target| target + taken as i64);
             count -= taken;
             freed += held;
             self.drop_done(ledger);
