@@ -5,8 +5,12 @@ import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.HexFormat;
+import java.util.List;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import org.apache.kafka.clients.producer.internals.BuiltInPartitioner;
 
 /**
  * An independent Kafka client for tests: it shares no code with Twinlog. Reads one JSON request per line, {"id", "op", ...}, and
@@ -54,6 +58,7 @@ public final class Tool {
         switch (r.get("op").asText()) {
             case "corpus": return new Corpus(r).run();
             case "dump": return Dump.run(r);
+            case "partitions_for_keys": return partitionsForKeys(r);
             case "mirror_client": return Mirror.run(r);
             case "load_start": return Load.start(r);
             case "load_stats": return Load.get(r).stats();
@@ -63,5 +68,13 @@ public final class Tool {
             case "tail_stop": return Tail.get(r).stop();
             default: return Clusters.run(r);
         }
+    }
+
+    /** Where Kafka's own producer puts records with these keys (hex). */
+    private static Object partitionsForKeys(JsonNode r) {
+        List<Integer> partitions = new ArrayList<>();
+        r.get("keys").forEach(key -> partitions.add(
+            BuiltInPartitioner.partitionForKey(HexFormat.of().parseHex(key.asText()), r.get("partitions").asInt())));
+        return partitions;
     }
 }

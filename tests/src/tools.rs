@@ -252,6 +252,12 @@ impl Tools {
         Ok(dump)
     }
 
+    /// Where Kafka's Java producer puts records with these keys (hex) in a topic with so many partitions.
+    pub fn partitions_for_keys(&self, keys: &[String], partitions: u32) -> Result<Vec<i32>> {
+        let request = json!({"keys": keys, "partitions": partitions});
+        Ok(serde_json::from_value(self.call("partitions_for_keys", request)?)?)
+    }
+
     /// Commits offsets for an idle group.
     pub fn commit(&self, kafka: &Kafka, group: &str, offsets: &[Committed]) -> Result<()> {
         self.on(kafka, "commit", json!({"group": group, "offsets": offsets})).map(drop)

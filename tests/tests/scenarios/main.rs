@@ -5,6 +5,7 @@ mod acceptance;
 mod acls;
 mod bad_input;
 mod brokers;
+mod by_key;
 mod compat;
 mod configs;
 mod control_plane;

@@ -118,8 +118,7 @@ pub(super) async fn gather(
                 _ => None,
             };
             // By key no partition of the target belongs to one of the source.
-            let target_end =
-                if by_key { 0 } else { at(&target_ends, &range.target_topic, *partition)? };
+            let target_end = if by_key { 0 } else { at(&target_ends, &range.target_topic, *partition)? };
             Ok(Facts { earliest, latest, topic_id: topic_id.clone(), epoch_end, start, target_end })
         })
         .collect::<Result<_, Cause>>()?;

@@ -347,9 +347,8 @@ impl Runner {
         let key = progress::progress_key(&self.spec.range.target_topic, self.spec.range.block);
         // Asked for now, after the fence: what an earlier owner wrote lies below.
         let ends = self.ask(recover::ends(&self.spec.target.client, &topics.progress, partition))?;
-        let found = reader
-            .newest(ends, &key, &self.control)
-            .map_err(|cause| cause.map_or(End::Again, End::Later))?;
+        let found =
+            reader.newest(ends, &key, &self.control).map_err(|cause| cause.map_or(End::Again, End::Later))?;
         let Some(bytes) = found else { return Ok(None) };
         let found = RangeProgress::decode(&bytes).map_err(|damaged| {
             let place = format!("{} partition {partition}", topics.progress);

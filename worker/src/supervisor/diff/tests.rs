@@ -1,6 +1,6 @@
 use super::*;
-use crate::assignments::{Assignments, Mirrors};
 use crate::assignments::tests::{cluster, heartbeat, replicate, set, survey, task};
+use crate::assignments::{Assignments, Mirrors};
 use twinlog_proto::v1;
 
 fn parsed(wire: &v1::AssignmentSet) -> BTreeMap<TaskName, Assigned> {
