@@ -156,11 +156,11 @@ impl Ledger {
         let count = i64::try_from(run.count).expect("a run is far smaller");
         if let Some(target) = run.target {
             account.progress.chunk.add(run.source, target, count)?;
+            let first = OffsetSync { upstream: run.source.0, downstream: target.0 };
+            account.syncs.rule.copied(first, count);
         }
         account.progress.position = SourceOffset(run.source.0 + count);
         account.progress.leader_epoch = run.leader_epoch;
-        let first = OffsetSync { upstream: run.source.0, downstream: run.target.0 };
-        account.syncs.rule.copied(first, count);
         let now = Instant::now();
         account.meter.copied(now, run.count, run.bytes);
         if self.until_commit {
