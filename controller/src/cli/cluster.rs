@@ -23,6 +23,19 @@ pub(super) enum Command {
         #[command(flatten)]
         cluster: ClusterArgs,
     },
+    /// Change how a cluster is reached; mirrors that use it move over
+    #[command(
+        after_help = "Examples:\n  twinlog cluster update eu --bootstrap-servers eu-3:9092,eu-4:9092\n  \
+                            twinlog cluster update us --property 'sasl.password=${env:US_PASSWORD}' --remove-property ssl.key.password"
+    )]
+    Update {
+        id: String,
+        #[command(flatten)]
+        cluster: ClusterArgs,
+        /// Forget a property. Repeat it
+        #[arg(long = "remove-property", value_name = "KEY")]
+        removed: Vec<String>,
+    },
     /// List the clusters
     List,
     /// Show one cluster
@@ -45,7 +58,7 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 pub(super) struct ClusterArgs {
     /// HOST:PORT. Repeat it, or separate with commas
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    #[arg(long, alias = "bootstrap", value_name = "HOST:PORT", value_delimiter = ',')]
     bootstrap_servers: Vec<String>,
     /// A Kafka client property; secrets as references: ${env:NAME} or ${file:/path}, resolved by workers. Repeat it
     #[arg(long = "property", value_name = "KEY=VALUE", value_parser = key_value)]
@@ -89,6 +102,44 @@ impl ClusterArgs {
     }
 }
 
+/// What was given over what is stored, with the mask of what was given; properties one by one.
+fn update(
+    stored: v1::Cluster,
+    given: v1::Cluster,
+    removed: &[String],
+) -> Result<v1::UpdateClusterRequest, Failure> {
+    let mut cluster = stored;
+    let mut paths = Vec::new();
+    if !given.bootstrap_servers.is_empty() {
+        cluster.bootstrap_servers = given.bootstrap_servers;
+        paths.push("bootstrap_servers".to_owned());
+    }
+    if !given.properties.is_empty() || !removed.is_empty() {
+        cluster.properties.extend(given.properties);
+        cluster.properties.retain(|key, _| !removed.contains(key));
+        paths.push("properties".to_owned());
+    }
+    if !given.labels.is_empty() {
+        cluster.labels = given.labels;
+        paths.push("labels".to_owned());
+    }
+    if !given.display_name.is_empty() {
+        cluster.display_name = given.display_name;
+        paths.push("display_name".to_owned());
+    }
+    if paths.is_empty() {
+        return Err(Failure::usage(
+            "nothing to change: give at least one flag; see twinlog cluster update --help",
+        ));
+    }
+    Ok(v1::UpdateClusterRequest {
+        cluster: Some(cluster),
+        update_mask: Some(prost_types::FieldMask { paths }),
+        request_id: Uuid::new_v4().to_string(),
+        ..Default::default()
+    })
+}
+
 pub(super) async fn execute(
     command: Command,
     connection: Connection,
@@ -107,6 +158,14 @@ pub(super) async fn execute(
             output.show(json("Cluster", &cluster), || {
                 format!("cluster {} registered", human::id(&cluster.name))
             })
+        }
+        Command::Update { id, cluster, removed } => {
+            let request = v1::GetClusterRequest { name: format!("clusters/{id}") };
+            let stored = client.get_cluster(request).await?.into_inner();
+            let request = update(stored, cluster.wire()?, &removed)?;
+            let changed = request.update_mask.as_ref().map(|mask| mask.paths.join(", ")).unwrap_or_default();
+            let cluster = client.update_cluster(request).await?.into_inner();
+            output.show(json("Cluster", &cluster), || format!("cluster {id} changed: {changed}"))
         }
         Command::List => {
             let clusters = list(&connection).await?;

@@ -3,6 +3,7 @@
 mod create;
 mod give_back;
 mod show;
+mod update;
 
 use clap::Subcommand;
 use twinlog_proto::v1;
@@ -32,6 +33,9 @@ pub(super) enum Command {
         #[arg(long)]
         ranges: bool,
     },
+    /// Change a mirror while it runs, or with --plan only say what it would do
+    #[command(after_help = update::EXAMPLES)]
+    Update(Box<update::Args>),
     /// Stop copying; everything stays where it is
     Pause { id: String },
     /// Go on copying exactly where it stopped
@@ -89,6 +93,7 @@ pub(super) async fn execute(
             let status = status(&connection, &name(&id)).await?;
             output.show(json("MirrorStatus", &status), || show::status(&status, ranges))
         }
+        Command::Update(args) => update::execute(*args, connection, output).await,
         Command::Pause { id } => {
             let request = v1::PauseMirrorRequest { name: name(&id), etag: String::new() };
             let mirror = client.pause_mirror(request).await?.into_inner();

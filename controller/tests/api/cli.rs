@@ -54,6 +54,30 @@ async fn tables_for_people() {
 }
 
 #[tokio::test]
+async fn what_runs_is_changed_field_by_field() {
+    let service = Service::with_clusters().await;
+    service.mirrors().create_mirror(create_mirror("m")).await.unwrap();
+    let change =
+        ["mirror", "update", "m", "--groups", "g.*,h", "--acl-sync", "true", "--gap-policy", "resume"];
+    assert_eq!(out(&service, &change).await, "mirror m changed: groups, acl_sync, gap_policy\n");
+    let get = v1::GetMirrorRequest { name: "mirrors/m".to_owned() };
+    let mirror = service.mirrors().get_mirror(get).await.unwrap().into_inner();
+    assert_eq!(
+        (mirror.topics, mirror.groups),
+        (vec!["orders.*".to_owned()], vec!["g.*".to_owned(), "h".to_owned()])
+    );
+    assert_eq!(mirror.acl_sync.unwrap().enabled, Some(true));
+    let (code, said) = fails(&service, &["mirror", "update", "m"]).await;
+    assert!(code == 2 && said.contains("at least one flag"), "{code}: {said}");
+
+    let add = ["cluster", "update", "a", "--property", "client.id=x", "--bootstrap-servers", "other:1"];
+    assert_eq!(out(&service, &add).await, "cluster a changed: bootstrap_servers, properties\n");
+    let remove = ["cluster", "update", "a", "--remove-property", "client.id"];
+    assert_eq!(out(&service, &remove).await, "cluster a changed: properties\n");
+    assert!(out(&service, &["cluster", "get", "a"]).await.contains("other:1"));
+}
+
+#[tokio::test]
 async fn plans_tests_and_translations_come_from_a_worker() {
     let service = Service::with_clusters().await;
     let _worker = Worker::start(&service).await;
