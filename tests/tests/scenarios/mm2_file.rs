@@ -107,9 +107,10 @@ fn d1_d2_one_flow_with_and_without_offset_syncs() -> Result<()> {
     pair.produce(&pair.a, "other", 10)?;
     pair.wait_exact((&pair.a, "test-topic-1"), (&pair.b, "A.test-topic-1"))?;
     let topics = pair.wait_topics(&pair.b, &["heartbeats"])?;
-    assert!(!has(&topics, "A.other"), "{topics:?}");
+    assert!(!has(&topics, "A.other") && !has(&topics, "A.checkpoints.internal"), "{topics:?}");
     let topics = pair.tools.topics(&pair.a)?;
     assert!(!topics.iter().any(|topic| topic.starts_with("mm2-offset-syncs")), "{topics:?}");
+    assert!(!has(&topics, "heartbeats"), "the other flow emits nothing: {topics:?}");
 
     // The file changes, and so does the mirror: it goes on where it was.
     pair.write(&format!("{one_flow}offset-syncs.topic.replication.factor = 1\n"))?;
@@ -143,8 +144,8 @@ fn two_flows_of_one_file_are_active_active() -> Result<()> {
     let single = pair.run()?;
     pair.wait_exact((&pair.a, "orders"), (&pair.b, "A.orders"))?;
     pair.wait_exact((&pair.b, "orders"), (&pair.a, "B.orders"))?;
-    let on_a = ["heartbeats", "B.heartbeats", "mm2-offset-syncs.B.internal"];
-    let on_b = ["heartbeats", "A.heartbeats", "mm2-offset-syncs.A.internal"];
+    let on_a = ["heartbeats", "B.heartbeats", "B.checkpoints.internal", "mm2-offset-syncs.B.internal"];
+    let on_b = ["heartbeats", "A.heartbeats", "A.checkpoints.internal", "mm2-offset-syncs.A.internal"];
     for (kafka, expected, never) in [(&pair.a, on_a, "B.A.orders"), (&pair.b, on_b, "A.B.orders")] {
         let topics = pair.wait_topics(kafka, &expected)?;
         assert!(!has(&topics, never), "records go round: {topics:?}");
