@@ -413,7 +413,7 @@ impl Runner {
                 }
             }
         }
-        self.halt_at_old_messages(range, &progress, &facts)?;
+        self.halt_at_old_messages(range, &progress, facts)?;
         Ok(progress)
     }
 
