@@ -37,7 +37,13 @@ pub(super) struct AclSync {
     unmapped: Vec<Acl>,
     /// Why the last look or mending could not be completed.
     failure: Option<String>,
-    without_authorizer: Option<(String, Instant)>,
+    without_authorizer: Option<WithoutAuthorizer>,
+}
+
+struct WithoutAuthorizer {
+    at: Instant,
+    /// A source without one has no ACLs to copy: that is nothing to warn of.
+    warning: Option<String>,
 }
 
 struct Open {
@@ -47,13 +53,20 @@ struct Open {
     tried: bool,
 }
 
-/// Compares the ACLs of both clusters.
+/// Compares the ACLs of both clusters; `None` where the source has no authorizer.
 ///
 /// # Errors
-/// A cluster could not be asked, or has no authorizer (code SECURITY_DISABLED).
-pub(super) async fn find(mirror: &Mirror, ends: &Ends, pairs: &[Pair]) -> Result<Comparison, KafkaError> {
+/// A cluster could not be asked, or the target has no authorizer (code SECURITY_DISABLED).
+pub(super) async fn find(
+    mirror: &Mirror,
+    ends: &Ends,
+    pairs: &[Pair],
+) -> Result<Option<Comparison>, KafkaError> {
     let filter = AclFilter { resource_type: Some(AclResource::Topic), ..AclFilter::default() };
-    let source = ends.source.client.describe_acls(&filter).await?;
+    let source = match ends.source.client.describe_acls(&filter).await {
+        Err(error) if error.code == SECURITY_DISABLED => return Ok(None),
+        described => described?,
+    };
     let target = ends.target.client.describe_acls(&filter).await?;
     let own = ends.target.properties.principal();
     let mut found =
@@ -63,13 +76,14 @@ pub(super) async fn find(mirror: &Mirror, ends: &Ends, pairs: &[Pair]) -> Result
     if own.is_none() || source.is_empty() {
         found.differences.retain(|difference| difference.kind == Kind::Missing);
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 impl AclSync {
     /// Compares each `interval`, and at once when there are new topics. True where something is to be mended.
     pub(super) async fn look(&mut self, mirror: &Mirror, ends: &Ends, pairs: &[Pair]) -> bool {
-        let quiet = self.without_authorizer.as_ref().is_some_and(|(_, at)| at.elapsed() < RECHECK_AUTHORIZER);
+        let quiet =
+            self.without_authorizer.as_ref().is_some_and(|known| known.at.elapsed() < RECHECK_AUTHORIZER);
         if !mirror.acl_sync.enabled || quiet || !self.is_due(mirror, pairs) {
             return false;
         }
@@ -77,8 +91,9 @@ impl AclSync {
         self.topics = pairs.iter().map(|pair| pair.target.clone()).collect();
         self.mended.retain(|topic, _| self.topics.contains(topic));
         match find(mirror, ends, pairs).await {
-            Ok(found) => self.found(found),
-            Err(error) if error.code == SECURITY_DISABLED => self.stay_quiet(mirror, error),
+            Ok(Some(found)) => self.found(found),
+            Ok(None) => self.stay_quiet(mirror, None),
+            Err(error) if error.code == SECURITY_DISABLED => self.stay_quiet(mirror, Some(error.message)),
             Err(error) => self.failure = Some(error.message),
         }
         self.open.iter().any(|open| !open.tried)
@@ -89,11 +104,12 @@ impl AclSync {
             || pairs.iter().any(|pair| !self.topics.contains(&pair.target))
     }
 
-    fn stay_quiet(&mut self, mirror: &Mirror, error: KafkaError) {
+    fn stay_quiet(&mut self, mirror: &Mirror, warning: Option<String>) {
         if self.without_authorizer.is_none() {
-            tracing::info!(mirror = %mirror.id, "ACLs are not synced: {}", error.message);
+            let why = warning.as_deref().unwrap_or("the source has no authorizer, so there are none");
+            tracing::info!(mirror = %mirror.id, "ACLs are not synced: {why}");
         }
-        self.without_authorizer = Some((error.message, Instant::now()));
+        self.without_authorizer = Some(WithoutAuthorizer { at: Instant::now(), warning });
         (self.open, self.unmapped, self.failure) = (Vec::new(), Vec::new(), None);
     }
 
@@ -156,7 +172,7 @@ impl AclSync {
     /// What an operator should know, a sentence each.
     pub(super) fn failures(&self, mirror: &Mirror) -> Vec<String> {
         let (source, target) = (&mirror.source, &mirror.target);
-        if let Some((message, _)) = &self.without_authorizer {
+        if let Some(message) = self.without_authorizer.as_ref().and_then(|known| known.warning.as_ref()) {
             return vec![format!(
                 "ACLs are not synced from {source} to {target}: {message}. Switch acl_sync off, or configure an authorizer"
             )];

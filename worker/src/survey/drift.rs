@@ -94,7 +94,7 @@ pub async fn planned(
         match acl_sync::find(mirror, ends, pairs).await {
             Ok(found) => {
                 let wire = |d: acls::Difference| (d.topic.clone(), acl_sync::wire(&d, None));
-                drift.extend(found.differences.into_iter().map(wire));
+                drift.extend(found.into_iter().flat_map(|found| found.differences).map(wire));
             }
             Err(error) => warnings.push(failed(Reason::ACL_SYNC_FAILED, error)),
         }
