@@ -186,8 +186,9 @@ mod tests {
         Policy::new(Naming::Identity, "source", "target")
     }
 
+    /// P6: names on the target, by every naming; Identity still renames heartbeats.
     #[test]
-    fn remote_names() {
+    fn p6_remote_names() {
         assert_eq!(prefix(".").remote_topic("orders").unwrap(), "source.orders");
         assert_eq!(prefix("__").remote_topic("orders").unwrap(), "source__orders");
         assert_eq!(identity().remote_topic("orders").unwrap(), "orders");
@@ -230,8 +231,9 @@ mod tests {
         assert_eq!(identity().topic_source("a.heartbeats"), Some("a"));
     }
 
+    /// P1: Kafka's, MM2's and Twinlog's own topics, by the rules after and before KIP-1074.
     #[test]
-    fn internal_topics() {
+    fn p1_internal_topics() {
         for topic in [
             "__consumer_offsets",
             ".hiddentopic",
@@ -257,8 +259,9 @@ mod tests {
         assert!(!before_kip_1074.is_internal_topic("orders_internal"));
     }
 
+    /// P2: with the separator's flag off.
     #[test]
-    fn mm2s_own_topics_may_keep_the_dot() {
+    fn p2_mm2s_own_topics_may_keep_the_dot() {
         let dots = prefix("__").with_internal_topics(InternalTopics { any_suffix: false, separator: false });
         assert_eq!(dots.offset_syncs_topic("CLUSTER"), "mm2-offset-syncs.CLUSTER.internal");
         assert_eq!(dots.checkpoints_topic(), "source.checkpoints.internal");
@@ -266,8 +269,9 @@ mod tests {
         assert_eq!(dots.remote_topic("orders").unwrap(), "source__orders");
     }
 
+    /// P2, P3: names of MM2's own topics with any separator, and which are checkpoints topics.
     #[test]
-    fn names_of_mm2s_own_topics() {
+    fn p2_p3_names_of_mm2s_own_topics() {
         assert_eq!(prefix(".").offset_syncs_topic("backup"), "mm2-offset-syncs.backup.internal");
         assert_eq!(prefix(".").checkpoints_topic(), "source.checkpoints.internal");
         assert_eq!(prefix("__").offset_syncs_topic("CLUSTER"), "mm2-offset-syncs__CLUSTER__internal");
@@ -284,8 +288,9 @@ mod tests {
         }
     }
 
+    /// P3, S1: heartbeats topics behind any number of aliases, by the policy's own separator.
     #[test]
-    fn heartbeats_topics() {
+    fn p3_s1_heartbeats_topics() {
         for topic in ["heartbeats", "source1.heartbeats", "source2.source1.heartbeats"] {
             assert!(
                 prefix(".").is_heartbeats_topic(topic) && identity().is_heartbeats_topic(topic),
@@ -302,8 +307,9 @@ mod tests {
         assert!(!prefix("_").is_heartbeats_topic("us-west.heartbeats"));
     }
 
+    /// S2, S3: cycles by any hop; Identity knows them for heartbeats only; a name without an upstream is none.
     #[test]
-    fn every_hop_is_looked_at_for_cycles() {
+    fn s2_s3_every_hop_is_looked_at_for_cycles() {
         for topic in [
             "target.topic1",
             "target.source.topic1",

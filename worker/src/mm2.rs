@@ -119,8 +119,9 @@ mod tests {
         }
     }
 
+    /// H3, K2: a checkpoint's bytes, and the group found again in its key.
     #[test]
-    fn a_checkpoint_has_the_bytes_that_kafka_writes() {
+    fn h3_a_checkpoint_has_the_bytes_that_kafka_writes() {
         let checkpoint = checkpoint("group-1");
         let key = hex("0007 67726f75702d31 0007 746f7069632d32 00000003");
         let value = hex("0000 0000000000000004 0000000000000005 000a 6d657461646174612d36");
@@ -129,8 +130,9 @@ mod tests {
         assert_eq!(Checkpoint::decode(&key, &value), Some(checkpoint));
     }
 
+    /// H3: a heartbeat's bytes.
     #[test]
-    fn a_heartbeat_has_the_bytes_that_kafka_writes() {
+    fn h3_a_heartbeat_has_the_bytes_that_kafka_writes() {
         assert_eq!(
             heartbeat_key("source-1", "target-2").unwrap(),
             hex("0008 736f757263652d31 0008 7461726765742d32")

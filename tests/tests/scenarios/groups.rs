@@ -133,10 +133,33 @@ fn groups_keep_their_place() -> Result<()> {
         [at("a.g.empty", 0, 0), at("a.g.orders", 0, 123), at("a.g.orders", 1, 460), at("a.g.orders", 2, 0)];
     wait_on_target(&world, IDLE, &moved)?;
 
+    shown_to_prometheus(&world)?;
     without_checkpoints(&world)?;
     update(&world, "groups", |m| m.groups.clear())?;
     wait_until(SEEN, "no more groups", || Ok(world.api.status("m")?.groups.is_empty().then_some(())))?;
     assert_eq!(on_target(&world, "g-late")?, [at("a.g.orders", 0, 6)], "what was committed stays");
+    Ok(())
+}
+
+/// S14, W14: what MM2's MBeans say, and lag, as `/metrics` of the worker has it.
+fn shown_to_prometheus(world: &World) -> Result<()> {
+    let text = world.workers[0].metrics()?;
+    let value = |name: &str| -> Result<f64> {
+        let of_partition = |line: &&str| {
+            line.starts_with(&format!("{name}{{"))
+                && [r#"source="a""#, r#"target="b""#, r#"topic="a.g.orders""#, r#"partition="0""#]
+                    .iter()
+                    .all(|label| line.contains(label))
+        };
+        let line = text.lines().find(of_partition).with_context(|| format!("no {name} in {text}"))?;
+        Ok(line.rsplit_once(' ').context("a value")?.1.parse()?)
+    };
+    assert_eq!(value("twinlog_partition_records_total")?, 500.0);
+    assert_eq!(value("twinlog_partition_lag_records")?, 0.0);
+    assert_eq!(value("twinlog_partition_replication_latency_seconds_count")?, 500.0);
+    for histogram in ["twinlog_replication_latency_seconds", "twinlog_checkpoint_latency_seconds"] {
+        assert!(text.contains(&format!("{histogram}_bucket")), "{histogram}");
+    }
     Ok(())
 }
 

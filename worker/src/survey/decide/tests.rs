@@ -15,8 +15,9 @@ fn decision(mirror: &Mirror, partitions: i32, target: Option<TargetTopic>) -> De
     decide(mirror, &topics, select(mirror, &topics), &targets).remove(0)
 }
 
+/// S7: a missing target topic is made, in every round in which it is missing, and nothing else is.
 #[test]
-fn what_is_missing_is_made_and_what_is_there_is_used() {
+fn s7_what_is_missing_is_made_and_what_is_there_is_used() {
     let mirror = mirror(true);
     let exists = |partitions| Some(TargetTopic::Exists { partitions });
     for (source, target, step, copied) in [

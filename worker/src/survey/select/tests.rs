@@ -49,6 +49,42 @@ fn selection_agrees_with_the_mirror_and_says_which_rule_skips() {
     }
 }
 
+/// S1: heartbeats are copied whatever the filter says, unless they are switched off; then the filter decides.
+#[test]
+fn s1_heartbeats_are_copied_by_default() {
+    let with = |topics: &[&str], separator: &str, replicate: bool| {
+        mirror(|m| {
+            m.topics = topics.iter().map(|t| (*t).to_owned()).collect();
+            m.naming = Some(v1::Naming { separator: separator.into(), ..Default::default() });
+            m.heartbeats = Some(v1::Heartbeats { replicate: Some(replicate), ..Default::default() });
+        })
+    };
+    let copies = |mirror: &Mirror, topic: &str| {
+        let copied = matches!(one(mirror, topic), Selection::Copy(_));
+        assert_eq!(copied, mirror.selects(topic), "{topic}");
+        copied
+    };
+    for topic in ["heartbeats", "us-west.heartbeats"] {
+        assert!(copies(&with(&[], ".", true), topic), "{topic}: a filter that matches nothing");
+        assert!(!copies(&with(&[], ".", false), topic), "{topic}");
+        assert!(copies(&with(&[".*"], ".", false), topic), "{topic}: the filter accepts it");
+    }
+    assert!(!copies(&with(&[], "_", true), "us-west.heartbeats"), "an ordinary topic with this separator");
+}
+
+/// S2: what would go round is not selected, and the plan says why.
+#[test]
+fn s2_copies_of_the_targets_topics_are_skipped() {
+    let mirror = mirror(|_| {});
+    for topic in ["b.topic1", "b.a.topic1", "a.b.topic1"] {
+        assert!(matches!(one(&mirror, topic), Selection::Skip(rule) if rule.contains("circle")), "{topic}");
+    }
+    for topic in ["topic1", "a.topic1", ".b"] {
+        let internal = topic.starts_with('.');
+        assert_eq!(matches!(one(&mirror, topic), Selection::Copy(_)), !internal, "{topic}");
+    }
+}
+
 #[test]
 fn two_topics_under_one_name_are_both_blocked() {
     let mirror = mirror(|m| m.naming = naming(Kind::Map, &[("x", "a.heartbeats"), ("z", "u")]));
