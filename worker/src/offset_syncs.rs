@@ -7,11 +7,12 @@
 
 mod rule;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use twinlog_proto::model::{Mirror, OffsetSyncLocation};
 
 use crate::cluster::ClusterHandle;
@@ -26,8 +27,10 @@ pub(crate) use rule::SyncRule;
 const QUEUE: usize = 4096;
 /// Syncs written together.
 const BATCH: usize = 512;
-/// After a failure the writer rests.
+/// After a failure a topic rests.
 const REST: Duration = Duration::from_secs(2);
+/// So long where somebody must act first.
+const REST_REFUSED: Duration = Duration::from_secs(30);
 
 /// One sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,47 +110,62 @@ impl ClusterHandle {
 }
 
 async fn write(cluster: ClusterHandle, mut queue: mpsc::Receiver<Wanted>) {
-    let mut producer = None;
+    let mut writer = Writer { producer: Producer::new(&cluster), cluster, topics: HashMap::new() };
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
-        if let Err(error) = write_batch(&cluster, &mut producer, &batch).await {
-            metrics::counter!("twinlog_offset_syncs_dropped_total").increment(batch.len() as u64);
-            tracing::warn!(cluster = %cluster.id, reason = %error.reason, "offset syncs are left out: {}", error.message);
-            producer = None;
-            tokio::time::sleep(REST).await;
-        }
+        writer.write(&batch).await;
         batch.clear();
     }
 }
 
-/// A producer and the topics that are known to exist.
-type Open = (Producer, HashSet<String>);
+struct Writer {
+    cluster: ClusterHandle,
+    producer: Producer,
+    topics: HashMap<String, State>,
+}
 
-async fn write_batch(
-    cluster: &ClusterHandle,
-    open: &mut Option<Open>,
-    batch: &[Wanted],
-) -> Result<(), KafkaError> {
-    if open.is_none() {
-        *open = Some((Producer::new(cluster), HashSet::new()));
-    }
-    let (producer, known) = open.as_mut().expect("was just opened");
-    let now = millis(SystemTime::now());
-    let mut by_topic: BTreeMap<&str, (&NewTopic, Vec<Record>)> = BTreeMap::new();
-    for wanted in batch {
-        let Some(key) = encode_key(&wanted.source_topic, wanted.partition) else { continue };
-        let record = Record { key, value: wanted.sync.encode(), timestamp_ms: now };
-        let of_topic = by_topic.entry(&wanted.topic.name).or_insert_with(|| (&*wanted.topic, Vec::new()));
-        of_topic.1.push(record);
-    }
-    for (name, (topic, records)) in by_topic {
-        if !known.contains(name) {
-            internal::ensure_topic(&cluster.client, topic).await?;
-            known.insert(name.to_owned());
+/// What is known of a topic of syncs.
+enum State {
+    Ready,
+    /// What comes before this time is left out.
+    Resting(Instant),
+}
+
+impl Writer {
+    /// Topics are of several mirrors: trouble with one keeps no other waiting for longer than a call takes.
+    async fn write(&mut self, batch: &[Wanted]) {
+        let now = millis(SystemTime::now());
+        let mut by_topic: BTreeMap<&str, (&NewTopic, Vec<Record>)> = BTreeMap::new();
+        for wanted in batch {
+            let Some(key) = encode_key(&wanted.source_topic, wanted.partition) else { continue };
+            let record = Record { key, value: wanted.sync.encode(), timestamp_ms: now };
+            let of_topic = by_topic.entry(&wanted.topic.name).or_insert_with(|| (&*wanted.topic, Vec::new()));
+            of_topic.1.push(record);
         }
-        producer.send_all(name, 0, &records).await?;
+        for (name, (topic, records)) in by_topic {
+            let rests =
+                matches!(self.topics.get(name), Some(State::Resting(until)) if Instant::now() < *until);
+            let written = if rests { Ok(false) } else { self.write_to(topic, &records).await.map(|()| true) };
+            if let Ok(true) = written {
+                continue;
+            }
+            metrics::counter!("twinlog_offset_syncs_dropped_total").increment(records.len() as u64);
+            if let Err(error) = written {
+                let (cluster, reason) = (&self.cluster.id, error.reason);
+                tracing::warn!(%cluster, topic = name, %reason, "offset syncs are left out: {}", error.message);
+                let rest = if error.retriable { REST } else { REST_REFUSED };
+                self.topics.insert(name.to_owned(), State::Resting(Instant::now() + rest));
+            }
+        }
     }
-    Ok(())
+
+    async fn write_to(&mut self, topic: &NewTopic, records: &[Record]) -> Result<(), KafkaError> {
+        if !matches!(self.topics.get(&topic.name), Some(State::Ready)) {
+            internal::ensure_topic(&self.cluster.client, topic).await?;
+            self.topics.insert(topic.name.clone(), State::Ready);
+        }
+        self.producer.send_all(&topic.name, 0, records).await
+    }
 }
 
 #[cfg(test)]

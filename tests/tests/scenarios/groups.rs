@@ -93,16 +93,22 @@ fn groups_keep_their_place() -> Result<()> {
     world.api.add_mirror("m", v1::Mirror { refresh, ..mirror(&[r"g\..*"]) })?;
     let placed = [at(TOPIC, 0, 123), at(TOPIC, 1, 456), at(TOPIC, 2, 0), at("g.empty", 0, 0)];
     world.tools.commit(&world.source, IDLE, &placed)?;
-    let _member = modern_member(&world.source)?;
-    world.tools.share_group(&world.source, SHARE, TOPIC)?;
+    // Kafka 3.9 has neither.
+    let modern = world.source.version().starts_with('4');
+    let _member = modern.then(|| modern_member(&world.source)).transpose()?;
+    if modern {
+        world.tools.share_group(&world.source, SHARE, TOPIC)?;
+    }
     world.wait_exact(TOPIC, "a.g.orders", SEEN)?;
     assert!(world.api.status("m")?.groups.is_empty(), "no groups are selected yet");
 
     // Groups are selected while the mirror runs: checkpoints come, and nothing is committed.
     update(&world, "groups", |m| m.groups = vec!["g-.*".into()])?;
     assert_eq!(wait_group(&world, IDLE, "NOT_SYNCED")?.partitions_waiting, 0);
-    let share = wait_group(&world, SHARE, "NOT_SYNCED")?;
-    assert!(share.message.contains("share group"), "{share:?}");
+    if modern {
+        let share = wait_group(&world, SHARE, "NOT_SYNCED")?;
+        assert!(share.message.contains("share group"), "{share:?}");
+    }
     let copied =
         [at("a.g.empty", 0, 0), at("a.g.orders", 0, 123), at("a.g.orders", 1, 456), at("a.g.orders", 2, 0)];
     assert_eq!(viewed(&world, IDLE)?, copied, "exact, empty partitions too");
@@ -111,7 +117,9 @@ fn groups_keep_their_place() -> Result<()> {
     // Then their offsets are synced: of the idle group, and of the one that is used on the source.
     update(&world, "sync_group_offsets", |m| m.sync_group_offsets = true)?;
     wait_on_target(&world, IDLE, &copied)?;
-    wait_on_target(&world, MODERN, &[at("a.g.orders", 0, 77)])?;
+    if modern {
+        wait_on_target(&world, MODERN, &[at("a.g.orders", 0, 77)])?;
+    }
     wait_group(&world, IDLE, "SYNCED")?;
 
     // A group that comes later, and one that is set back: its checkpoint follows, its place on the target doesn't.

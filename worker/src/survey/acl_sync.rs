@@ -1,7 +1,7 @@
 //! Keeps ACLs of target topics in step with their source topics: by difference, and removing only where the mirror asks for it.
 //! Two requests per look, whatever the number of topics; none where a cluster has no authorizer.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -163,10 +163,20 @@ impl AclSync {
         self.open.retain(|open| !done(open));
     }
 
-    pub(super) fn drift(&self, topic: &str) -> (Vec<v1::Drift>, i64) {
-        let own = self.open.iter().filter(|open| open.difference.topic == topic).take(SHOWN);
-        let shown = own.map(|open| wire(&open.difference, open.error.clone())).collect();
-        (shown, self.mended.get(topic).copied().unwrap_or(0))
+    /// What differs, by target topic.
+    pub(super) fn drift(&self) -> HashMap<&str, Vec<v1::Drift>> {
+        let mut drift: HashMap<&str, Vec<v1::Drift>> = HashMap::new();
+        for Open { difference, error, .. } in &self.open {
+            let of_topic = drift.entry(&difference.topic).or_default();
+            if of_topic.len() < SHOWN {
+                of_topic.push(wire(difference, error.clone()));
+            }
+        }
+        drift
+    }
+
+    pub(super) fn mended(&self, topic: &str) -> i64 {
+        self.mended.get(topic).copied().unwrap_or(0)
     }
 
     /// What an operator should know, a sentence each.

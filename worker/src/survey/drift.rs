@@ -49,12 +49,12 @@ impl Drift {
 
     /// Writes what is known into an inventory.
     pub(super) fn show(&self, mirror: &Mirror, inventory: &mut v1::Inventory) {
+        let mut of_acls = self.acls.drift();
         for topic in &mut inventory.topics {
-            let (mut drift, configs_mended) = self.configs.drift(&topic.target_topic);
-            let (of_acls, acls_mended) = self.acls.drift(&topic.target_topic);
-            drift.extend(of_acls);
+            let (mut drift, mended) = self.configs.drift(&topic.target_topic);
+            drift.extend(of_acls.remove(topic.target_topic.as_str()).unwrap_or_default());
             topic.drift = drift;
-            topic.drift_mended = configs_mended + acls_mended;
+            topic.drift_mended = mended + self.acls.mended(&topic.target_topic);
         }
         let ours = [Reason::CONFIG_SYNC_FAILED.as_str(), Reason::ACL_SYNC_FAILED.as_str()];
         inventory.warnings.retain(|warning| !ours.contains(&warning.reason.as_str()));
