@@ -10,7 +10,7 @@ mod syncs;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use twinlog_proto::model::{Mirror, TakeOver};
+use twinlog_proto::model::{Mirror, Partitioning, TakeOver};
 use twinlog_proto::reason::Reason;
 
 use self::align::{Alignment, Anchor, CONTEXT, Print};
@@ -121,6 +121,10 @@ impl Question<'_> {
         let mut left: Vec<i32> = partitions.keys().copied().collect();
         // A sync that doesn't fit the logs (a topic was made anew, records are transformed) is left aside in a second try.
         for use_sync in [true, false] {
+            // Spread by key, a partition's records are in no one place of the target.
+            if self.mirror.partitioning == Partitioning::ByKey {
+                break;
+            }
             let plans = left.iter().filter_map(|p| Some((*p, partitions[p].plan(most, use_sync)?)));
             let aligned = self.align(&partitions, plans.collect()).await?;
             left.retain(|partition| match aligned.get(partition).map(Alignment::position) {

@@ -1,15 +1,13 @@
-//! MirrorMaker 2 and Twinlog mirror the same source into two targets: everything is compared, and every difference is intended.
+//! MirrorMaker 2 and Twinlog, started from the same properties, mirror one source into two targets: everything is compared, and every difference is intended.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use prost_types::Duration as Wire;
-use twinlog_proto::v1::{AclSync, ConfigSync, Mirror};
 use twinlog_tests::sandbox::{DEFAULT_KAFKA, Kafka, KafkaOptions, Process, mm2_properties, wait_until};
 use twinlog_tests::tools::{Committed, Isolation, LoadOptions, MirrorView};
 use twinlog_tests::verify::{Dump, compare, expected_offset};
-use twinlog_tests::world::{World, WorldOptions, mirror};
+use twinlog_tests::world::{World, WorldOptions};
 use twinlog_worker::mm2::CheckpointKey;
 
 use crate::alone;
@@ -20,8 +18,10 @@ const TOPICS: [&str; 8] =
     ["orders", "c.mixed", "c.transactions", "c.compacted", "c.trimmed", "c.large", "c.logappend", "c.empty"];
 const GROUPS: [&str; 2] = ["billing", "reports"];
 const ORDERS: u64 = 8_000;
-/// What MM2 is given and Twinlog has by other means.
+/// One file for both, save for where `b` is. On the source the two would share one offset-syncs topic, whose target offsets would be of
+/// two clusters.
 const SETTINGS: &str = r"
+a->b.offset-syncs.topic.location=target
 a->b.topics=orders, c\\..*
 a->b.groups=billing, reports
 b->a.emit.heartbeats.enabled=true
@@ -36,16 +36,16 @@ const DIFFERENCES: &[&str] = &[
     "topic mm2-configs.a.internal: only MM2",
     "topic mm2-offsets.a.internal: only MM2",
     "topic mm2-status.a.internal: only MM2",
-    // Twinlog's own progress and offset map; offset syncs are kept off the source (W18).
-    "topic mm2-offset-syncs.a.internal: only Twinlog",
-    "topic twinlog.m.offsets: only Twinlog",
-    "topic twinlog.m.progress: only Twinlog",
+    // Twinlog's own progress and offset map.
+    "topic twinlog.a-b.offsets: only Twinlog",
+    "topic twinlog.a-b.progress: only Twinlog",
     // MM2 publishes what producers aborted.
     "records of a.c.mixed: MM2 has what was aborted, too",
     "records of a.c.transactions: MM2 has what was aborted, too",
     // Small segments: what can't be compacted yet stays small (W10).
     "config a.checkpoints.internal segment.bytes=16777216: only Twinlog",
     "config heartbeats segment.bytes=16777216: only Twinlog",
+    "config mm2-offset-syncs.a.internal segment.bytes=16777216: only Twinlog",
     // A group on an empty partition: MM2 has no sync there, and so no checkpoint.
     "checkpoint of reports in a.c.empty 0: only Twinlog",
     // Prefixed permissions are copied, too (W13).
@@ -62,10 +62,6 @@ struct Story {
 fn guarded() -> KafkaOptions {
     let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
     KafkaOptions::default().prop("authorizer.class.name", authorizer)
-}
-
-fn second() -> Option<Wire> {
-    Some(Wire { seconds: 1, nanos: 0 })
 }
 
 /// Issue 4, "must be seen" 2 and 3.
@@ -123,13 +119,10 @@ impl Story {
         }
         let properties = mm2_properties(("a", &world.source), ("b", &other), SETTINGS);
         let mm2 = world.sandbox.mm2("1", DEFAULT_KAFKA, &properties)?;
-        let wire = Mirror {
-            groups: GROUPS.map(str::to_owned).to_vec(),
-            config_sync: Some(ConfigSync { interval: second(), ..Default::default() }),
-            acl_sync: Some(AclSync { enabled: Some(true), interval: second(), remove: false }),
-            ..mirror(&["orders", r"c\..*"])
-        };
-        world.api.add_mirror("m", wire)?;
+        let file = world.sandbox.folder().join("mm2.properties");
+        std::fs::write(&file, mm2_properties(("a", &world.source), ("b", &world.target), SETTINGS))?;
+        let file = file.to_str().context("a sandbox's folder is plain text")?;
+        println!("{}", world.controllers[0].cli(&["import", file])?);
         Ok(Self { world, other, mm2 })
     }
 
@@ -213,10 +206,13 @@ impl Story {
             };
             note(&mut found, "config ", &configs(ours)?, &configs(theirs)?);
             let (here, there) = (self.dump(ours, topic)?, self.dump(theirs, topic)?);
-            if topic.ends_with("checkpoints.internal") {
-                note(&mut found, "checkpoint of ", &checkpoints(&here), &checkpoints(&there));
-            } else if topic.ends_with("heartbeats") {
+            if topic.starts_with("mm2-offset-syncs")
+                || topic == "heartbeats"
+                || topic.ends_with(".heartbeats")
+            {
                 note(&mut found, &format!("key in {topic} "), &keys(&here), &keys(&there));
+            } else if topic.ends_with("checkpoints.internal") {
+                note(&mut found, "checkpoint of ", &checkpoints(&here), &checkpoints(&there));
             } else {
                 found.extend(self.record_difference(topic, &here, &there)?);
             }
@@ -250,7 +246,7 @@ impl Story {
             assert_eq!(ours.hops, theirs.hops);
             let more: Vec<_> = ours.all_remote_topics.difference(&theirs.all_remote_topics).collect();
             // Named like remote topics of a cluster `twinlog`.
-            assert_eq!(more, ["twinlog.m.offsets", "twinlog.m.progress"]);
+            assert_eq!(more, ["twinlog.a-b.offsets", "twinlog.a-b.progress"]);
             for committed in self.world.tools.group_offsets(&self.world.source, group)? {
                 let copy = format!("a.{}", committed.topic);
                 let place = |o: &&Committed| o.topic == copy && o.partition == committed.partition;
