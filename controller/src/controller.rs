@@ -292,7 +292,6 @@ impl Replica {
             term: self.leading.borrow().unwrap_or_default().0,
             report_interval_ms: millis(self.config.report_interval),
             lease_ms: millis(self.config.worker_lease),
-            reconnect_grace_ms: millis(self.config.reconnect_grace),
         }
     }
 

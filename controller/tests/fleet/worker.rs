@@ -193,8 +193,7 @@ impl Life {
                         self.send(&sender, Out::Answer(v1::Answer { id: query.id, answer: Some(answer) })).await?;
                     }
                     In::Welcome(welcome) => {
-                        let limit = welcome.lease_ms.min(welcome.reconnect_grace_ms);
-                        patience = Duration::from_millis(limit.try_into().ok()?);
+                        patience = Duration::from_millis(welcome.lease_ms.try_into().ok()?);
                     }
                 },
                 _ = report.tick() => {}

@@ -23,13 +23,8 @@ pub(super) struct Freshness {
 
 impl Freshness {
     pub(super) fn new(welcome: &v1::Welcome, hello_sent: Instant) -> Self {
-        let limits = [welcome.lease_ms, welcome.reconnect_grace_ms];
-        let limit = limits.into_iter().filter(|ms| *ms > 0).min();
-        Self {
-            limit: limit.and_then(|ms| Some(Duration::from_millis(ms.try_into().ok()?))),
-            sent: VecDeque::from([hello_sent]),
-            first: 0,
-        }
+        let lease = u64::try_from(welcome.lease_ms).ok().filter(|ms| *ms > 0);
+        Self { limit: lease.map(Duration::from_millis), sent: VecDeque::from([hello_sent]), first: 0 }
     }
 
     /// A report is being sent: its number.
@@ -60,7 +55,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn freshness(hello_sent: Instant) -> Freshness {
-        let welcome = v1::Welcome { lease_ms: 3_000, reconnect_grace_ms: 2_000, ..Default::default() };
+        let welcome = v1::Welcome { lease_ms: 2_000, ..Default::default() };
         Freshness::new(&welcome, hello_sent)
     }
 
