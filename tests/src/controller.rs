@@ -79,13 +79,8 @@ pub struct FakeSession {
 
 impl FakeSession {
     pub async fn welcome(&self, term: i64) -> Result<()> {
-        let welcome = v1::Welcome {
-            controller: "straw".into(),
-            term,
-            report_interval_ms: 200,
-            lease_ms: 2000,
-            ..Default::default()
-        };
+        let welcome =
+            v1::Welcome { controller: "straw".into(), term, report_interval_ms: 200, lease_ms: 2000 };
         self.send(controller_message::Message::Welcome(welcome)).await
     }
 
