@@ -39,7 +39,6 @@ fn settings_named_in_deploy_are_settings_of_the_service() {
             .output()
             .expect("the service starts");
         let help = String::from_utf8(help.stdout).unwrap();
-        // Read by the logging set-up before flags are parsed, so it is in no help.
         let known = words(&help, "TWINLOG_");
         for setting in words(&read(file), "TWINLOG_") {
             assert!(
@@ -56,7 +55,7 @@ fn metrics_named_in_deploy_are_documented() {
     documented.extend(words(&read("worker/src/metrics.rs"), "twinlog_"));
     for file in ["deploy/monitoring/alerts.yaml", "deploy/monitoring/dashboard.json"] {
         let named = words(&read(file), "twinlog_");
-        assert!(named.len() > 5, "{file} names hardly any metric: {named:?}");
+        assert!(named.len() >= 5, "{file} names hardly any metric: {named:?}");
         for metric in named {
             assert!(documented.contains(&metric), "{file} uses {metric}, which no service documents");
         }

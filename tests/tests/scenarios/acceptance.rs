@@ -350,11 +350,11 @@ fn i11_i19_i20_without_syncs_only_new_records_and_the_same_names() -> Result<()>
         });
     })?;
     // I19: a sentinel shows that the mirror reads; then only what comes after.
-    wait_until(SOON, "the range to run", || {
+    wait_until(SOON, "every range to run", || {
         let status = f.world.api.status("latest")?;
-        let runs =
-            |t: &v1::TopicStatus| t.target_topic == "primary.test-topic-1" && t.state() == v1::State::Active;
-        Ok(status.topics.iter().any(runs).then_some(()))
+        let active = |t: &v1::TopicStatus| t.totals.as_ref().map_or(0, |totals| totals.partitions_active);
+        let topic = status.topics.iter().find(|t| t.target_topic == "primary.test-topic-1");
+        Ok(topic.is_some_and(|t| active(t) == PARTITIONS.cast_signed()).then_some(()))
     })?;
     f.produce(f.primary(), "test-topic-1", PARTITIONS, 100)?;
     f.wait_records(f.backup(), "primary.test-topic-1", 100)?;

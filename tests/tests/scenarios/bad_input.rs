@@ -157,8 +157,10 @@ fn a_record_too_large(world: &World) -> Result<()> {
         Ok((world.tools.load_stats("big")?.values().sum::<u64>() == 1).then_some(()))
     })?;
     world.tools.stop_load("big")?;
-    // Range 0 holds the record that doesn't fit; range 1 must go on. Topic configs aren't synced in this mirror's first survey.
-    world.api.add_mirror("big", v1::Mirror { block_size: 1, ..mirror(&["big"]) })?;
+    // Range 0 holds the record that does not fit; range 1 must go on.
+    // The topic's own limit stays: the source has none.
+    let config_sync = Some(v1::ConfigSync { enabled: Some(false), ..Default::default() });
+    world.api.add_mirror("big", v1::Mirror { block_size: 1, config_sync, ..mirror(&["big"]) })?;
     let message = world.api.wait_cause("big", "RECORD_TOO_LARGE", SAID)?;
     assert!(message.contains("big") && message.contains("100000"), "names topic and limit: {message}");
     let other = LoadOptions { rate: 1_000.0, records: Some(200), ..LoadOptions::new(2) };

@@ -26,6 +26,7 @@ use super::{ConfigError, WorkerConfig, parse_size};
                   memory = \"1GiB\"\n  metrics_listen = \"0.0.0.0:9420\"\n  \
                   labels = { region = \"eu\" }\n  tls = { ca = \"/etc/twinlog/ca.pem\" }\n\n\
                   A flag beats its environment variable, that beats the file.\n\
+                  Logs: TWINLOG_LOG=info,twinlog_worker=debug, TWINLOG_LOG_FORMAT=human|json. Traces: OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317.\n\
                   SIGTERM or Ctrl-C: the worker asks to be relieved, keeps copying until its tasks have moved, and ends. Twice: it ends at once."
 )]
 pub struct Args {
