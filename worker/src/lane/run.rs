@@ -154,8 +154,10 @@ impl Runner {
         let opened = began.elapsed();
         let before = self.read_progress(&topics, reader)?;
         let recovered = began.elapsed();
+        // First, as it waits for MirrorMaker to end: facts from before that would be old.
+        let taken = self.taken_over(&range, before.as_ref())?;
         let gathered = self.ask(gather::gather(&self.spec, &range, before.as_ref()))?;
-        let progress = self.decide(&range, before, &gathered.facts)?;
+        let progress = self.decide(&range, before, &taken, &gathered.facts)?;
         let decided = began.elapsed();
         tracing::debug!(task = %self.spec.task, ?opened, ?recovered, ?decided, "lane prepared");
         self.board.restarted(&progress);
@@ -378,9 +380,9 @@ impl Runner {
         &mut self,
         range: &Range,
         before: Option<RangeProgress>,
+        taken: &BTreeMap<i32, i64>,
         facts: &[Facts],
     ) -> Step<RangeProgress> {
-        let taken = self.taken_over(range, before.as_ref())?;
         let mut progress = before.unwrap_or_else(|| RangeProgress {
             source_topic: range.source_topic.clone(),
             epoch: 0,
