@@ -155,6 +155,13 @@ pub const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(60);
 pub const DEFAULT_OFFSET_LAG_MAX: i64 = 100;
 
 impl Cluster {
+    /// The same cluster with a mirror's own properties over its own.
+    #[must_use]
+    pub fn with(mut self, properties: &BTreeMap<String, String>) -> Self {
+        self.properties.extend(properties.clone());
+        self
+    }
+
     /// Parses and checks a cluster. Errors name fields relative to `cluster`.
     pub fn parse(wire: &v1::Cluster) -> Result<Self, Vec<Violation>> {
         let mut bad = Violations::default();

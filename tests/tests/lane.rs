@@ -30,6 +30,20 @@ const PARTITIONS: i32 = 3;
 /// One record as a consumer sees it: offset, key, value, headers, timestamp.
 type Seen = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>, Option<i64>);
 
+/// All partitions of a topic, as one range.
+fn range(topic: &str) -> Range {
+    Range {
+        source_topic: topic.to_owned(),
+        target_topic: format!("a.{topic}"),
+        block: 0,
+        first_partition: 0,
+        partition_count: PARTITIONS,
+        source_topic_id: None,
+        target_max_message_bytes: None,
+        initial_partitions: PARTITIONS,
+    }
+}
+
 struct World {
     source: Arc<ClusterHandle>,
     target: Arc<ClusterHandle>,
@@ -84,19 +98,9 @@ impl World {
     }
 
     fn lane(&self, mirror: &Arc<model::Mirror>, topic: &str, epoch: i64) -> LaneHandle {
-        let target_topic = format!("a.{topic}");
-        let task =
-            TaskName::Replicate { mirror: mirror.id.clone(), target_topic: target_topic.clone(), block: 0 };
-        let range = Range {
-            source_topic: topic.to_owned(),
-            target_topic,
-            block: 0,
-            first_partition: 0,
-            partition_count: PARTITIONS,
-            source_topic_id: None,
-            target_max_message_bytes: None,
-            initial_partitions: PARTITIONS,
-        };
+        let range = range(topic);
+        let target_topic = range.target_topic.clone();
+        let task = TaskName::Replicate { mirror: mirror.id.clone(), target_topic, block: 0 };
         let spec = LaneSpec {
             task,
             epoch: Epoch(epoch),
@@ -334,17 +338,7 @@ fn deleted_records_halt_a_range_or_are_recorded() -> Result<()> {
         ensure!(degraded.partitions[0].position == 100, "a position is never moved silently");
 
         let resume = world.mirror("m", |m| m.set_gap_policy(v1::GapPolicy::Resume));
-        let range = Range {
-            source_topic: "t".to_owned(),
-            target_topic: "a.t".to_owned(),
-            block: 0,
-            first_partition: 0,
-            partition_count: PARTITIONS,
-            source_topic_id: None,
-            target_max_message_bytes: None,
-            initial_partitions: PARTITIONS,
-        };
-        lane.update(resume, range);
+        lane.update(resume, range("t"));
         let status = wait(&lane, "it goes on behind the gap", |status| {
             status.state == State::Active && status.partitions.iter().all(|p| p.position == 200)
         })?;
@@ -382,16 +376,7 @@ fn a_record_that_is_too_large_stops_its_partition_only() -> Result<()> {
         // The limit is raised: the survey's next look says so, and the range goes on.
         let enough = BTreeMap::from([("max.message.bytes".to_owned(), "200000".to_owned())]);
         world.target.client.incremental_alter_configs("a.t", &enough, &[]).await?;
-        let range = Range {
-            source_topic: "t".to_owned(),
-            target_topic: "a.t".to_owned(),
-            block: 0,
-            first_partition: 0,
-            partition_count: PARTITIONS,
-            source_topic_id: None,
-            target_max_message_bytes: Some(200_000),
-            initial_partitions: PARTITIONS,
-        };
+        let range = Range { target_max_message_bytes: Some(200_000), ..range("t") };
         lane.update(mirror.clone(), range);
         caught_up(world, &lane, "t")?;
         lane.drain();

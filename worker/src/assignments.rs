@@ -156,14 +156,12 @@ impl Flow {
     }
 }
 
-/// The cluster with a mirror's own properties over its own.
+/// Shared as it is where the mirror has no properties of its own.
 fn with(cluster: Arc<model::Cluster>, properties: &BTreeMap<String, String>) -> Arc<model::Cluster> {
     if properties.is_empty() {
         return cluster;
     }
-    let mut cluster = Arc::unwrap_or_clone(cluster);
-    cluster.properties.extend(properties.clone());
-    Arc::new(cluster)
+    Arc::new(Arc::unwrap_or_clone(cluster).with(properties))
 }
 
 /// What of a mirror can change how its tasks run.

@@ -14,6 +14,7 @@ mod engine;
 mod give_back;
 pub mod heartbeat;
 pub mod kafka;
+mod key_partition;
 pub mod lane;
 mod metrics;
 pub mod mm2;

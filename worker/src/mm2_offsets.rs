@@ -7,6 +7,8 @@ use serde_json::Value;
 
 pub(crate) use follow::{Known, Offsets};
 
+use crate::key_partition::key_partition;
+
 /// What MM2's source connector is called where nobody named it.
 pub const DEFAULT_CONNECTOR: &str = "MirrorSourceConnector";
 /// As Connect creates the topic.
@@ -48,7 +50,7 @@ impl Key {
 
     /// Where Java's producer puts the key.
     pub fn partition_of(&self, partitions: i32) -> i32 {
-        (murmur2(&self.encode()) & 0x7fff_ffff).cast_signed() % partitions.max(1)
+        key_partition(&self.encode(), partitions)
     }
 }
 
@@ -61,25 +63,6 @@ pub fn encode_value(last_copied: i64) -> Vec<u8> {
 pub fn decode_value(bytes: &[u8]) -> Option<i64> {
     let value: Value = serde_json::from_slice(bytes).ok()?;
     value.get("offset")?.as_i64().filter(|offset| *offset >= 0)
-}
-
-/// Kafka's 32-bit murmur2.
-fn murmur2(bytes: &[u8]) -> u32 {
-    const M: u32 = 0x5bd1_e995;
-    let mut h = 0x9747_b28c ^ u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    let words = bytes.chunks_exact(4);
-    let rest = words.remainder();
-    for word in words {
-        let mut k = u32::from_le_bytes([word[0], word[1], word[2], word[3]]).wrapping_mul(M);
-        k ^= k >> 24;
-        h = h.wrapping_mul(M) ^ k.wrapping_mul(M);
-    }
-    if !rest.is_empty() {
-        let last = rest.iter().rev().fold(0, |word, byte| (word << 8) | u32::from(*byte));
-        h = (h ^ last).wrapping_mul(M);
-    }
-    h = (h ^ (h >> 13)).wrapping_mul(M);
-    h ^ (h >> 15)
 }
 
 #[cfg(test)]
@@ -131,23 +114,6 @@ mod tests {
         }
         for bytes in [&br#"{"offset":-1}"#[..], br#"{"offset":"1"}"#, br#"{"offset":3.14}"#, b"null", b""] {
             assert_eq!(decode_value(bytes), None, "{}", String::from_utf8_lossy(bytes));
-        }
-    }
-
-    /// Values of Kafka's own test of `Utils.murmur2`.
-    #[test]
-    fn keys_are_placed_as_javas_producer_places_them() {
-        let cases: [(&[u8], i32); 7] = [
-            (b"21", -973_932_308),
-            (b"foobar", -790_332_482),
-            (b"a-little-bit-long-string", -985_981_536),
-            (b"a-little-bit-longer-string", -1_486_304_829),
-            (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
-            (b"abc", 479_470_107),
-            (b"", 275_646_681),
-        ];
-        for (bytes, hash) in cases {
-            assert_eq!(murmur2(bytes).cast_signed(), hash, "{}", String::from_utf8_lossy(bytes));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One answer per kind of question.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,15 +67,19 @@ impl Asked<'_> {
     /// The only cluster of a question about one.
     fn cluster(&self) -> Result<Arc<ClusterHandle>, Cause> {
         match self.clusters {
-            [wire] => self.open(wire),
+            [wire] => self.open(wire, &BTreeMap::new()),
             _ => Err(Cause::new(Reason::INVALID_FIELD, "the question must name one cluster")),
         }
     }
 
-    fn open(&self, wire: &v1::Cluster) -> Result<Arc<ClusterHandle>, Cause> {
+    fn open(
+        &self,
+        wire: &v1::Cluster,
+        properties: &BTreeMap<String, String>,
+    ) -> Result<Arc<ClusterHandle>, Cause> {
         let cluster = Cluster::parse(wire)
             .map_err(|list| Cause::new(Reason::INVALID_FIELD, violations(&wire.name, &list)))?;
-        let handle = self.context.clusters.handle(&cluster)?;
+        let handle = self.context.clusters.handle(&cluster.with(properties))?;
         Ok(Arc::new(handle.with_deadline(self.patience)))
     }
 
@@ -83,27 +87,20 @@ impl Asked<'_> {
         let invalid = |message: String| Cause::new(Reason::INVALID_FIELD, message);
         let wire = self.mirror.ok_or_else(|| invalid("the question must name a mirror".into()))?;
         let mirror = Mirror::parse(wire).map_err(|list| invalid(violations(&wire.name, &list)))?;
-        let end = |name: &str, properties: &HashMap<String, String>| match self
+        let end = |name: &str, properties: &BTreeMap<String, String>| match self
             .clusters
             .iter()
             .find(|c| c.name == name)
         {
-            Some(cluster) => self.open(&with(cluster, properties)),
+            Some(cluster) => self.open(cluster, properties),
             None => Err(invalid(format!("the question must bring {name}, which {} names", wire.name))),
         };
         let ends = Ends {
-            source: end(&wire.source, &wire.source_properties)?,
-            target: end(&wire.target, &wire.target_properties)?,
+            source: end(&wire.source, &mirror.source_properties)?,
+            target: end(&wire.target, &mirror.target_properties)?,
         };
         Ok((Arc::new(mirror), ends))
     }
-}
-
-/// The cluster with a mirror's own properties over its own.
-fn with(cluster: &v1::Cluster, properties: &HashMap<String, String>) -> v1::Cluster {
-    let mut cluster = cluster.clone();
-    cluster.properties.extend(properties.clone());
-    cluster
 }
 
 /// Whatever stands in the way is the answer, not an error: that is what was asked.

@@ -2,6 +2,8 @@
 
 use rand::Rng;
 
+use crate::key_partition::key_partition;
+
 /// Records without a key stay with one partition for so many bytes, as with Kafka's own producer (its `batch.size`).
 const STICKY_BYTES: usize = 16 << 10;
 
@@ -30,7 +32,7 @@ impl Partitioner {
     pub(crate) fn partition(&mut self, source: i32, key: Option<&[u8]>, size: usize) -> i32 {
         let Self::ByKey { partitions, sticky, bytes } = self else { return source };
         if let Some(key) = key {
-            return (murmur2(key) & 0x7fff_ffff) as i32 % *partitions;
+            return key_partition(key, *partitions);
         }
         if *bytes >= STICKY_BYTES {
             let step = if *partitions > 1 { rand::rng().random_range(1..*partitions) } else { 0 };
@@ -41,45 +43,9 @@ impl Partitioner {
     }
 }
 
-/// Kafka's hash of keys (`org.apache.kafka.common.utils.Utils.murmur2`).
-fn murmur2(data: &[u8]) -> u32 {
-    const SEED: u32 = 0x9747_b28c;
-    const M: u32 = 0x5bd1_e995;
-    let mut hash = SEED ^ data.len() as u32;
-    let (words, rest) = data.as_chunks::<4>();
-    for word in words {
-        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
-        k ^= k >> 24;
-        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
-    }
-    if !rest.is_empty() {
-        for (i, byte) in rest.iter().enumerate() {
-            hash ^= u32::from(*byte) << (8 * i);
-        }
-        hash = hash.wrapping_mul(M);
-    }
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(M);
-    hash ^ (hash >> 15)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hashes_are_those_of_kafkas_own_tests() {
-        for (key, hash) in [
-            ("21", -973_932_308),
-            ("foobar", -790_332_482),
-            ("a-little-bit-long-string", -985_981_536),
-            ("a-little-bit-longer-string", -1_486_304_829),
-            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
-            ("abc", 479_470_107),
-        ] {
-            assert_eq!(murmur2(key.as_bytes()).cast_signed(), hash, "{key}");
-        }
-    }
 
     #[test]
     fn a_key_has_one_partition_and_records_without_one_visit_all() {
