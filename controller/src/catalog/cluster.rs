@@ -6,10 +6,11 @@ use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::v1;
 use uuid::Uuid;
 
+use super::mask::Mask;
 use super::request::{Fingerprint, Request};
 use super::stored::{Resource, Stored, encode_new};
 use super::{
-    Catalog, MAX_ATTEMPTS, Written, already_exists, check, check_etag, invalid, mask, now, store_status,
+    Catalog, MAX_ATTEMPTS, Written, already_exists, check, check_etag, invalid, now, store_status,
     write_conflict,
 };
 use crate::keys;
@@ -67,8 +68,8 @@ impl Catalog {
     ) -> Result<Written<v1::Cluster>, Status> {
         let given = request.cluster.ok_or_else(|| invalid("cluster", "is missing"))?;
         let id = cluster_id("cluster.name", &given.name)?;
-        let paths = mask::paths(request.update_mask.as_ref(), mask::CLUSTER_FIELDS)?;
-        let fingerprint = Fingerprint::of(&given).and(&format!("update {paths:?}"));
+        let mask = Mask::of("Cluster", request.update_mask.as_ref())?;
+        let fingerprint = Fingerprint::of(&given).and(&format!("update {:?}", mask.texts));
         let request_id = Request::new(&request.request_id, fingerprint)?;
         for _ in 0..MAX_ATTEMPTS {
             let stored = self.stored_cluster(&id).await?;
@@ -76,8 +77,7 @@ impl Catalog {
                 return Ok(Written { revision: Some(stored.mod_revision), resource: stored.resource });
             }
             check_etag(&given.name, &given.etag, &stored.resource.etag)?;
-            let mut next = stored.resource.clone();
-            mask::apply_to_cluster(&mut next, &given, &paths);
+            let mut next = mask.apply(&stored.resource, &given, &[]);
             check::restore_secrets(&mut next.properties, &stored.resource.properties);
             self.check_cluster(&next)?;
             if request.validate_only {

@@ -1,155 +1,118 @@
-//! Update masks: which fields of a cluster or a mirror a call changes.
+//! Update masks: which fields of a cluster or a mirror a call changes. Any field of the API can be named, parts of messages
+//! (`heartbeats.interval`) and entries of maps (``properties.`client.id` ``, AIP-161) too.
 
+use prost::Message;
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor};
 use prost_types::FieldMask;
 use tonic::Status;
 use twinlog_proto::reason::{self, Reason};
-use twinlog_proto::v1;
 
-pub(super) const CLUSTER_FIELDS: &[&str] = &["bootstrap_servers", "properties", "display_name", "labels"];
+use crate::descriptors;
 
-/// Fields of a mirror that can change. Parts of a message come before the message itself.
-pub(super) const MIRROR_FIELDS: &[&str] = &[
-    "topics",
-    "topics_exclude",
-    "start",
-    "groups",
-    "groups_exclude",
-    "sync_group_offsets",
-    "heartbeats",
-    "topic_creation",
-    "refresh",
-    "target_latency",
-    "placement",
-    "desired_state",
-    "gap_policy",
-    "offset_syncs",
-    "labels",
-    "display_name",
-    "compression",
-    "config_sync",
-    "acl_sync",
-    "checkpoints",
-    "allow_loops",
-    "source_properties",
-    "target_properties",
-    "take_over",
-];
+/// A mask may name them, and changes nothing by that (AIP-203).
+const OUTPUT_ONLY: &[&str] = &["name", "create_time", "update_time", "etag", "uid", "plan"];
 
-/// Parts of messages that a mask may name by themselves.
-const MIRROR_PARTS: &[&str] = &[
-    "heartbeats.enabled",
-    "heartbeats.interval",
-    "topic_creation.enabled",
-    "topic_creation.replication_factor",
-    "topic_creation.config_overrides",
-    "topic_creation.config_exclude",
-    "refresh.topics",
-    "refresh.groups",
-    "offset_syncs.location",
-];
-
-/// A mask may name them if nothing about them changes.
-pub(super) const MIRROR_IMMUTABLE: &[&str] = &[
-    "name",
-    "source",
-    "target",
-    "naming",
-    "naming.kind",
-    "naming.separator",
-    "naming.map",
-    "naming.internal_topics",
-    "naming.separator_in_internal_topics",
-    "partitioning",
-    "guarantee",
-    "block_size",
-];
-
-/// The paths of a mask; all of `fields` where it is empty or `*`. UNKNOWN_FIELD names every path that doesn't exist.
-pub(super) fn paths(mask: Option<&FieldMask>, fields: &[&'static str]) -> Result<Vec<&'static str>, Status> {
-    let given = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
-    if given.is_empty() || given == ["*"] {
-        return Ok(fields.to_vec());
-    }
-    let (mut paths, mut unknown) = (Vec::new(), Vec::new());
-    let parts: [&[&'static str]; 2] =
-        if fields == MIRROR_FIELDS { [MIRROR_PARTS, MIRROR_IMMUTABLE] } else { [&["name"], &[]] };
-    for (i, path) in given.iter().enumerate() {
-        match fields.iter().chain(parts.into_iter().flatten()).find(|known| *known == path) {
-            Some(known) => paths.push(*known),
-            None => {
-                let what =
-                    format!("{path:?} is not a field that can be updated; these can: {}", fields.join(", "));
-                unknown.push((format!("update_mask.paths[{i}]"), what));
-            }
-        }
-    }
-    if unknown.is_empty() { Ok(paths) } else { Err(reason::bad_request(Reason::UNKNOWN_FIELD, &unknown)) }
+/// What a call changes of a message.
+pub(super) struct Mask {
+    message: MessageDescriptor,
+    paths: Vec<Path>,
+    /// As given, for telling requests apart.
+    pub(super) texts: Vec<String>,
 }
 
-pub(super) fn apply_to_cluster(next: &mut v1::Cluster, given: &v1::Cluster, paths: &[&str]) {
-    for path in paths {
-        match *path {
-            "bootstrap_servers" => next.bootstrap_servers.clone_from(&given.bootstrap_servers),
-            "properties" => next.properties.clone_from(&given.properties),
-            "display_name" => next.display_name.clone_from(&given.display_name),
-            "labels" => next.labels.clone_from(&given.labels),
-            _ => {}
+struct Path {
+    fields: Vec<FieldDescriptor>,
+    /// Entry of the map that the last field is.
+    key: Option<String>,
+}
+
+impl Mask {
+    /// The mask of a message by its name in the API; an empty one, or `*`, names every field. UNKNOWN_FIELD names every path that
+    /// doesn't exist.
+    pub(super) fn of(name: &str, mask: Option<&FieldMask>) -> Result<Self, Status> {
+        let message = descriptors::message(name);
+        let all = || {
+            let names = message.fields().map(|field| field.name().to_owned());
+            names.filter(|field| !OUTPUT_ONLY.contains(&&**field)).collect::<Vec<_>>()
+        };
+        let given = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
+        let texts = if given.is_empty() || given == ["*"] { all() } else { given.to_vec() };
+        let (mut paths, mut unknown) = (Vec::new(), Vec::new());
+        for (i, text) in texts.iter().enumerate() {
+            match Path::find(&message, text) {
+                Some(path) => paths.push(path),
+                None => {
+                    let what = format!("{text:?} is not a field; these can be updated: {}", all().join(", "));
+                    unknown.push((format!("update_mask.paths[{i}]"), what));
+                }
+            }
         }
+        match unknown.is_empty() {
+            true => Ok(Self { message, paths, texts }),
+            false => Err(reason::bad_request(Reason::UNKNOWN_FIELD, &unknown)),
+        }
+    }
+
+    /// Makes the fields that the mask names what `given` says. `keep` names fields that stay where `given` has none.
+    pub(super) fn apply<M: Message + Default>(&self, stored: &M, given: &M, keep: &[&str]) -> M {
+        let mut next = self.dynamic(stored);
+        let given = self.dynamic(given);
+        for path in &self.paths {
+            let first = &path.fields[0];
+            let stays = keep.contains(&first.name()) && !given.has_field(first);
+            if !stays && !OUTPUT_ONLY.contains(&first.name()) {
+                path.copy(&mut next, &given);
+            }
+        }
+        next.transcode_to().expect("the same message")
+    }
+
+    fn dynamic(&self, message: &impl Message) -> DynamicMessage {
+        let mut dynamic = DynamicMessage::new(self.message.clone());
+        dynamic.transcode_from(message).expect("encoded with the same descriptor");
+        dynamic
     }
 }
 
-/// Immutable fields are left alone here.
-pub(super) fn apply_to_mirror(next: &mut v1::Mirror, given: &v1::Mirror, paths: &[&str]) {
-    let heartbeats = given.heartbeats.unwrap_or_default();
-    let creation = given.topic_creation.clone().unwrap_or_default();
-    let refresh = given.refresh.unwrap_or_default();
-    let syncs = given.offset_syncs.unwrap_or_default();
-    for path in paths {
-        match *path {
-            "topics" => next.topics.clone_from(&given.topics),
-            "topics_exclude" => next.topics_exclude.clone_from(&given.topics_exclude),
-            "start" => next.start = given.start,
-            "groups" => next.groups.clone_from(&given.groups),
-            "groups_exclude" => next.groups_exclude.clone_from(&given.groups_exclude),
-            "sync_group_offsets" => next.sync_group_offsets = given.sync_group_offsets,
-            "heartbeats" => next.heartbeats = given.heartbeats,
-            "heartbeats.enabled" => next.heartbeats.get_or_insert_default().enabled = heartbeats.enabled,
-            "heartbeats.interval" => next.heartbeats.get_or_insert_default().interval = heartbeats.interval,
-            "topic_creation" => next.topic_creation.clone_from(&given.topic_creation),
-            "topic_creation.enabled" => {
-                next.topic_creation.get_or_insert_default().enabled = creation.enabled
+impl Path {
+    fn find(message: &MessageDescriptor, text: &str) -> Option<Self> {
+        let (mut message, mut rest, mut fields) = (message.clone(), text, Vec::new());
+        loop {
+            let (name, more) = rest.split_once('.').map_or((rest, None), |(name, more)| (name, Some(more)));
+            let field = message.get_field_by_name(name)?;
+            fields.push(field.clone());
+            let Some(more) = more else { return Some(Self { fields, key: None }) };
+            if field.is_map() {
+                let quoted = more.strip_prefix('`').and_then(|key| key.strip_suffix('`'));
+                return Some(Self { fields, key: Some(quoted.unwrap_or(more).to_owned()) });
             }
-            "topic_creation.replication_factor" => {
-                next.topic_creation.get_or_insert_default().replication_factor = creation.replication_factor;
+            let Kind::Message(part) = field.kind() else { return None };
+            if field.is_list() {
+                return None;
             }
-            "topic_creation.config_overrides" => {
-                let overrides = &mut next.topic_creation.get_or_insert_default().config_overrides;
-                overrides.clone_from(&creation.config_overrides);
-            }
-            "topic_creation.config_exclude" => {
-                let exclude = &mut next.topic_creation.get_or_insert_default().config_exclude;
-                exclude.clone_from(&creation.config_exclude);
-            }
-            "refresh" => next.refresh = given.refresh,
-            "refresh.topics" => next.refresh.get_or_insert_default().topics = refresh.topics,
-            "refresh.groups" => next.refresh.get_or_insert_default().groups = refresh.groups,
-            "target_latency" => next.target_latency = given.target_latency,
-            "placement" => next.placement.clone_from(&given.placement),
-            "desired_state" => next.desired_state = given.desired_state,
-            "gap_policy" => next.gap_policy = given.gap_policy,
-            "offset_syncs" => next.offset_syncs = given.offset_syncs,
-            "offset_syncs.location" => next.offset_syncs.get_or_insert_default().location = syncs.location,
-            "labels" => next.labels.clone_from(&given.labels),
-            "display_name" => next.display_name.clone_from(&given.display_name),
-            "compression" => next.compression.clone_from(&given.compression),
-            "config_sync" => next.config_sync = given.config_sync,
-            "acl_sync" => next.acl_sync = given.acl_sync,
-            "checkpoints" => next.checkpoints = given.checkpoints,
-            "allow_loops" => next.allow_loops = given.allow_loops,
-            "source_properties" => next.source_properties.clone_from(&given.source_properties),
-            "target_properties" => next.target_properties.clone_from(&given.target_properties),
-            "take_over" => next.take_over.clone_from(&given.take_over),
-            _ => {}
+            (message, rest) = (part, more);
         }
+    }
+
+    fn copy(&self, next: &mut DynamicMessage, given: &DynamicMessage) {
+        let (last, parts) = self.fields.split_last().expect("a path has a field");
+        let (mut next, mut given) = (next, given.clone());
+        for part in parts {
+            given = given.get_field(part).as_message().expect("only messages have parts").clone();
+            next = next.get_field_mut(part).as_message_mut().expect("only messages have parts");
+        }
+        let Some(key) = &self.key else {
+            return match given.has_field(last) {
+                true => next.set_field(last, given.get_field(last).into_owned()),
+                false => next.clear_field(last),
+            };
+        };
+        let key = MapKey::String(key.clone());
+        let value = given.get_field(last).as_map().and_then(|map| map.get(&key).cloned());
+        let map = next.get_field_mut(last).as_map_mut().expect("only maps have entries");
+        match value {
+            Some(value) => map.insert(key, value),
+            None => map.remove(&key),
+        };
     }
 }

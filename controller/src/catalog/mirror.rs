@@ -1,5 +1,7 @@
 //! Writing mirrors.
 
+use std::collections::BTreeMap;
+
 use tonic::Status;
 use twinlog_proto::id::{ClusterId, MirrorId};
 use twinlog_proto::model::{self, DEFAULT_BLOCK_SIZE};
@@ -8,10 +10,11 @@ use twinlog_proto::v1;
 use uuid::Uuid;
 
 use super::cluster::cluster_not_found;
+use super::mask::Mask;
 use super::request::{Fingerprint, Request};
 use super::stored::{Resource, Stored, encode_new};
 use super::{
-    Catalog, MAX_ATTEMPTS, Written, already_exists, check, check_etag, invalid, loops, mask, now, overlap,
+    Catalog, MAX_ATTEMPTS, Written, already_exists, check, check_etag, invalid, loops, now, overlap,
     store_status, write_conflict,
 };
 use crate::keys;
@@ -86,17 +89,13 @@ impl Catalog {
     ) -> Result<Written<v1::Mirror>, Status> {
         let given = request.mirror.ok_or_else(|| invalid("mirror", "is missing"))?;
         let id = mirror_id("mirror.name", &given.name)?;
-        let whole = request.update_mask.as_ref().is_none_or(|m| m.paths.is_empty() || m.paths == ["*"]);
-        let paths = mask::paths(request.update_mask.as_ref(), mask::MIRROR_FIELDS)?;
-        let fingerprint = Fingerprint::of(&given).and(&format!("update {paths:?}"));
+        let mask = Mask::of("Mirror", request.update_mask.as_ref())?;
+        let fingerprint = Fingerprint::of(&given).and(&format!("update {:?}", mask.texts));
         let request_id = Request::new(&request.request_id, fingerprint)?;
+        let keep = [&["desired_state"], IMMUTABLE].concat();
         let change = |stored: &v1::Mirror| {
-            refuse_immutable(stored, &given, |field| whole || paths.contains(&field))?;
-            let mut next = stored.clone();
-            mask::apply_to_mirror(&mut next, &given, &paths);
-            if given.desired_state() == v1::DesiredState::Unspecified {
-                next.desired_state = stored.desired_state;
-            }
+            let mut next = mask.apply(stored, &given, &keep);
+            refuse_immutable(stored, &mut next)?;
             Ok(next)
         };
         self.change_mirror(&id, &given.etag, request_id, request.validate_only, Some(state), change).await
@@ -211,71 +210,77 @@ impl Catalog {
     }
 }
 
+/// Of a value in an error, characters.
+const MAX_SHOWN: usize = 200;
+/// What identifies ranges and the names of topics. Where a call has no value for them, they stay.
+const IMMUTABLE: &[&str] = &["source", "target", "guarantee", "partitioning", "block_size", "naming"];
+
 /// Writes down the defaults of what can't change later, so that another default in a later version changes nothing.
 fn pin_defaults(mirror: &mut v1::Mirror) {
-    mirror.naming = Some(pinned_naming(mirror.naming.take().unwrap_or_default()));
-    if mirror.guarantee() == v1::Guarantee::Unspecified {
-        mirror.set_guarantee(v1::Guarantee::ExactlyOnce);
-    }
-    if mirror.block_size == 0 {
-        mirror.block_size = DEFAULT_BLOCK_SIZE.cast_signed();
-    }
-    if mirror.desired_state() == v1::DesiredState::Unspecified {
-        mirror.set_desired_state(v1::DesiredState::Running);
-    }
-}
-
-fn pinned_naming(mut naming: v1::Naming) -> v1::Naming {
-    if naming.kind() == v1::naming::Kind::Unspecified {
+    let naming = mirror.naming.get_or_insert_default();
+    if naming.kind == 0 {
         naming.set_kind(v1::naming::Kind::Prefix);
     }
     if naming.separator.is_empty() {
         ".".clone_into(&mut naming.separator);
     }
-    naming
+    if naming.internal_topics == 0 {
+        naming.set_internal_topics(v1::naming::InternalTopics::Mm2Only);
+    }
+    naming.separator_in_internal_topics.get_or_insert(true);
+    if mirror.guarantee == 0 {
+        mirror.set_guarantee(v1::Guarantee::ExactlyOnce);
+    }
+    if mirror.partitioning == 0 {
+        mirror.set_partitioning(v1::Partitioning::Preserve);
+    }
+    if mirror.block_size == 0 {
+        mirror.block_size = DEFAULT_BLOCK_SIZE.cast_signed();
+    }
+    if mirror.desired_state == 0 {
+        mirror.set_desired_state(v1::DesiredState::Running);
+    }
 }
 
-/// IMMUTABLE_FIELD names every field that is given, named by the mask, and different from what is stored.
-fn refuse_immutable(
-    stored: &v1::Mirror,
-    given: &v1::Mirror,
-    named: impl Fn(&str) -> bool,
-) -> Result<(), Status> {
-    let mut violations = Vec::new();
-    let mut check = |field: &str, changed: bool, now: String| {
-        if changed && named(field) {
-            let what = format!("can't change, it is {now}: create another mirror for that");
-            violations.push((format!("mirror.{field}"), what));
-        }
+/// IMMUTABLE_FIELD names every field of `next` that can't become what it is there; the others stay as they are stored.
+fn refuse_immutable(stored: &v1::Mirror, next: &mut v1::Mirror) -> Result<(), Status> {
+    let changed = immutable(stored).into_iter().zip(immutable(next)).filter(|(now, given)| now != given);
+    let refuse = |((field, now), _): ((&str, String), _)| {
+        let shown: String = now.chars().take(MAX_SHOWN).collect();
+        (format!("mirror.{field}"), format!("can't change, it is {shown}: create another mirror for that"))
     };
-    check("source", !given.source.is_empty() && given.source != stored.source, stored.source.clone());
-    check("target", !given.target.is_empty() && given.target != stored.target, stored.target.clone());
-    check(
-        "guarantee",
-        given.guarantee != 0 && given.guarantee != stored.guarantee,
-        stored.guarantee().as_str_name().to_owned(),
-    );
-    check(
-        "block_size",
-        given.block_size != 0 && given.block_size != stored.block_size,
-        stored.block_size.to_string(),
-    );
-    if let (Some(given), Some(stored)) = (given.naming.clone().map(pinned_naming), &stored.naming) {
-        let whole = |field: &str| if named("naming") { "naming".to_owned() } else { field.to_owned() };
-        let kind = stored.kind().as_str_name().to_owned();
-        check(&whole("naming.kind"), given.kind != stored.kind, kind);
-        check(
-            &whole("naming.separator"),
-            given.separator != stored.separator,
-            format!("{:?}", stored.separator),
-        );
-        check(&whole("naming.map"), given.map != stored.map, "another map".to_owned());
+    let violations: Vec<_> = changed.map(refuse).collect();
+    if !violations.is_empty() {
+        return Err(reason::bad_request(Reason::IMMUTABLE_FIELD, &violations));
     }
-    if violations.is_empty() {
-        Ok(())
-    } else {
-        Err(reason::bad_request(Reason::IMMUTABLE_FIELD, &violations))
-    }
+    next.naming.clone_from(&stored.naming);
+    (next.guarantee, next.partitioning, next.block_size) =
+        (stored.guarantee, stored.partitioning, stored.block_size);
+    Ok(())
+}
+
+/// Every field that can't change, with its value as text.
+fn immutable(mirror: &v1::Mirror) -> [(&'static str, String); 10] {
+    let mut mirror = mirror.clone();
+    pin_defaults(&mut mirror);
+    let naming = mirror.naming.take().unwrap_or_default();
+    let name = |known: Option<&str>, number: i32| known.map_or_else(|| number.to_string(), str::to_owned);
+    let kind = v1::naming::Kind::try_from(naming.kind).ok();
+    let internal = v1::naming::InternalTopics::try_from(naming.internal_topics).ok();
+    let guarantee = v1::Guarantee::try_from(mirror.guarantee).ok();
+    let partitioning = v1::Partitioning::try_from(mirror.partitioning).ok();
+    [
+        ("source", mirror.source),
+        ("target", mirror.target),
+        ("guarantee", name(guarantee.map(|g| g.as_str_name()), mirror.guarantee)),
+        ("partitioning", name(partitioning.map(|p| p.as_str_name()), mirror.partitioning)),
+        ("block_size", mirror.block_size.to_string()),
+        ("naming.kind", name(kind.map(|k| k.as_str_name()), naming.kind)),
+        ("naming.separator", format!("{:?}", naming.separator)),
+        ("naming.map", format!("{:?}", BTreeMap::from_iter(&naming.map))),
+        ("naming.internal_topics", name(internal.map(|i| i.as_str_name()), naming.internal_topics)),
+        ("naming.separator_in_internal_topics", naming.separator_in_internal_topics().to_string()),
+    ]
 }
 
 /// Parses `mirrors/{id}` from a request's field.

@@ -139,6 +139,38 @@ async fn a_mask_changes_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_mask_reaches_every_part_of_a_message_and_entries_of_maps() {
+    let (catalog, _folder, mirror) = with_mirror().await;
+    let set = async |change: fn(&mut v1::Mirror), paths: &[&str]| {
+        let mut given = v1::Mirror { name: mirror.name.clone(), ..Default::default() };
+        change(&mut given);
+        catalog.update_mirror(update(given, paths), &State::default()).await.map(|written| written.resource)
+    };
+    set(|m| m.labels = [("a".into(), "1".into()), ("b.c".into(), "2".into())].into(), &["labels"])
+        .await
+        .unwrap();
+    set(|m| m.labels = [("b.c".into(), "3".into())].into(), &["labels.`b.c`"]).await.unwrap();
+    let changed = set(|_| {}, &["labels.a"]).await.unwrap();
+    assert_eq!(changed.labels, [("b.c".to_owned(), "3".to_owned())].into());
+    let given: fn(&mut v1::Mirror) = |m| {
+        m.offset_syncs =
+            Some(v1::OffsetSyncs { lag_max: Some(7), replication_factor: 3, ..Default::default() })
+    };
+    let changed = set(given, &["offset_syncs.lag_max"]).await.unwrap().offset_syncs.unwrap();
+    assert_eq!((changed.lag_max, changed.replication_factor), (Some(7), 0));
+    let start: fn(&mut v1::Mirror) = |m| {
+        m.start = Some(v1::StartPosition { position: Some(v1::start_position::Position::Latest(true)) });
+    };
+    assert!(set(start, &["start.latest"]).await.unwrap().start.is_some());
+    // What the server sets is left alone, wherever a client names it.
+    let changed = set(|m| m.uid = "mine".into(), &["uid", "etag", "create_time", "name"]).await.unwrap();
+    assert_eq!(changed.uid, mirror.uid);
+    for path in ["topics.0", "heartbeats.colour", "", ".", "start.latest.x"] {
+        expect(&set(|_| {}, &[path]).await.unwrap_err(), Reason::UNKNOWN_FIELD, &format!("{path:?}"));
+    }
+}
+
+#[tokio::test]
 async fn without_a_mask_every_mutable_field_is_replaced_but_a_pause_stays() {
     let (catalog, _folder, mirror) = with_mirror().await;
     catalog.set_desired_state(&mirror.name, "", v1::DesiredState::Paused).await.unwrap();
@@ -159,10 +191,22 @@ async fn what_identifies_ranges_can_not_change() {
     given.source = "clusters/c".to_owned();
     given.block_size = 16;
     given.set_guarantee(v1::Guarantee::AtLeastOnce);
-    given.naming = Some(v1::Naming { kind: v1::naming::Kind::Identity.into(), ..Default::default() });
+    given.set_partitioning(v1::Partitioning::ByKey);
+    given.naming = Some(v1::Naming {
+        kind: v1::naming::Kind::Identity.into(),
+        separator_in_internal_topics: Some(false),
+        ..Default::default()
+    });
     let request = v1::UpdateMirrorRequest { mirror: Some(given.clone()), ..Default::default() };
     let status = catalog.update_mirror(request, &State::default()).await.unwrap_err();
-    for field in ["mirror.source", "mirror.block_size", "mirror.guarantee", "mirror.naming"] {
+    for field in [
+        "mirror.source",
+        "mirror.block_size",
+        "mirror.guarantee",
+        "mirror.partitioning",
+        "mirror.naming.kind",
+        "mirror.naming.separator_in_internal_topics",
+    ] {
         expect(&status, Reason::IMMUTABLE_FIELD, field);
     }
     // A mask that doesn't name them leaves them alone; naming them unchanged is fine.

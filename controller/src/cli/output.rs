@@ -2,15 +2,14 @@
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
-use std::sync::LazyLock;
 
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DynamicMessage, SerializeOptions};
 use serde::Deserialize;
 use serde_json::Value;
-use twinlog_proto::FILE_DESCRIPTOR_SET;
 
 use super::failure::{Failure, Kind};
+use crate::descriptors;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -71,10 +70,7 @@ pub(super) fn is_terminal() -> bool {
 
 /// A message of the API as JSON; `name` is its name in the package.
 pub(super) fn json<M: Message>(name: &str, message: &M) -> Value {
-    static POOL: LazyLock<DescriptorPool> =
-        LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("made by our own build script"));
-    let descriptor = POOL.get_message_by_name(&format!("twinlog.v1.{name}")).expect("a message of the API");
-    let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
+    let dynamic = DynamicMessage::decode(descriptors::message(name), message.encode_to_vec().as_slice())
         .expect("it was encoded with the same descriptor");
     let options = SerializeOptions::new()
         .use_proto_field_name(true)
