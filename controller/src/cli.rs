@@ -10,6 +10,7 @@ mod failure;
 mod fields;
 mod human;
 mod import;
+mod manifest;
 mod mirror;
 mod offsets;
 mod output;
@@ -100,6 +101,8 @@ enum Command {
     Run(Box<run::Args>),
     /// Create or update the clusters and mirrors of an mm2.properties file or a Strimzi KafkaMirrorMaker2 resource
     Import(import::Args),
+    /// Create or change the clusters and mirrors of YAML or JSON files
+    Apply(manifest::Args),
     /// Print a completion script, for example: source <(twinlog completion bash)
     Completion { shell: clap_complete::Shell },
 }
@@ -155,6 +158,7 @@ async fn execute(cli: Cli, start_worker: StartWorker) -> Result<(), Failure> {
         Command::Offsets(command) => offsets::execute(command, connection, &output).await,
         Command::Worker(command) => worker::execute(command, connection, &output).await,
         Command::Import(args) => import::execute(args, connection, &output).await,
+        Command::Apply(args) => manifest::execute(args, connection, &output).await,
         Command::Status => overview::show(connection, &output).await,
         Command::Run(_) | Command::Completion { .. } => unreachable!("done above"),
     }

@@ -83,6 +83,9 @@ impl Catalog {
             if request.validate_only {
                 return Ok(Written { resource: next, revision: None });
             }
+            if next == stored.resource {
+                return Ok(Written { resource: next, revision: Some(stored.mod_revision) });
+            }
             next.update_time = Some(now());
             let key = keys::cluster(&id);
             let txn = Transaction {

@@ -46,6 +46,12 @@ impl Failure {
         self
     }
 
+    /// Says which of several things it is about.
+    pub(super) fn about(mut self, name: &str) -> Self {
+        self.message = format!("{name}: {}", self.message);
+        self
+    }
+
     pub(super) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.kind as u8)
     }

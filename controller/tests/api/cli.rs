@@ -15,7 +15,7 @@ async fn twinlog(service: &Service, args: &[&str]) -> Output {
 }
 
 /// Standard output of a command that succeeds.
-async fn out(service: &Service, args: &[&str]) -> String {
+pub(crate) async fn out(service: &Service, args: &[&str]) -> String {
     let output = twinlog(service, args).await;
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(output.status.success() && err.is_empty(), "{args:?}: {out}{err}");
@@ -23,7 +23,7 @@ async fn out(service: &Service, args: &[&str]) -> String {
 }
 
 /// Exit code and standard error of a command that fails.
-async fn fails(service: &Service, args: &[&str]) -> (i32, String) {
+pub(crate) async fn fails(service: &Service, args: &[&str]) -> (i32, String) {
     let output = twinlog(service, args).await;
     assert!(output.stdout.is_empty(), "{args:?}: errors belong on stderr");
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
@@ -51,6 +51,21 @@ async fn tables_for_people() {
         out(&service, &["worker", "list"]).await,
         "no workers are connected; start one: twinlog-worker --controller URL\n"
     );
+}
+
+#[tokio::test]
+async fn topics_get_names_of_their_own() {
+    let service = Service::with_clusters().await;
+    let create = ["mirror", "create", "m", "--source", "a", "--target", "b"];
+    out(&service, &[&create[..], &["--rename", "x.y=z", "--rename", "u=v"]].concat()).await;
+    let get = v1::GetMirrorRequest { name: "mirrors/m".to_owned() };
+    let mirror = service.mirrors().get_mirror(get).await.unwrap().into_inner();
+    assert_eq!(mirror.topics, [r"x\.y", "u"]);
+    let naming = mirror.naming.unwrap();
+    assert_eq!((naming.kind(), naming.map.len()), (v1::naming::Kind::Map, 2));
+    assert_eq!(naming.map["x.y"], "z");
+    let (code, said) = fails(&service, &create).await;
+    assert!(code == 2 && said.contains("--topics"), "{said}");
 }
 
 #[tokio::test]

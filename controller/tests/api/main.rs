@@ -4,6 +4,7 @@
 // Helpers of tests fail as tests do.
 #![allow(clippy::unwrap_used)]
 
+mod apply;
 mod cli;
 mod clusters;
 mod mirrors;

@@ -19,6 +19,7 @@ Examples:
 
   twinlog mirror create orders --source eu --target us --topics 'orders.*' --exclude '.*\\.tmp'
   twinlog mirror create all --source eu --target us --topics '.*' --groups '.*' --sync-group-offsets
+  twinlog mirror create two --source eu --target us --rename orders=eu-orders --rename bills=eu-bills
   twinlog mirror create move --source old --target new --topics '.*' --naming identity --start 2026-01-31T00:00:00Z
 
   # Go on exactly where MirrorMaker 2 stops. It waits until MM2 has ended.
@@ -35,7 +36,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CLUSTER")]
     target: String,
     /// Topics to copy: a Java pattern for the whole name. Repeat it, or separate with commas
-    #[arg(long, value_name = "PATTERN", required = true)]
+    #[arg(long, value_name = "PATTERN", required_unless_present = "renames")]
     topics: Vec<String>,
     /// Topics to leave out. [default: internal topics]
     #[arg(long, value_name = "PATTERN")]
@@ -55,6 +56,9 @@ pub(crate) struct Args {
     /// Between the source's id and the topic, with naming prefix. [default: .]
     #[arg(long, value_name = "TEXT")]
     separator: Option<String>,
+    /// Copy exactly this topic, under this name. Repeat it; nothing else is copied
+    #[arg(long = "rename", value_name = "TOPIC=NAME", value_parser = key_value, conflicts_with_all = ["naming", "topics"])]
+    renames: Vec<(String, String)>,
     /// Where to begin: earliest, latest, or a UTC time such as 2026-01-31T12:00:00Z. [default: earliest]
     #[arg(long, value_name = "POSITION")]
     start: Option<Start>,
@@ -126,10 +130,17 @@ impl Args {
         if let Some(separator) = self.separator {
             naming.get_or_insert_default().separator = separator;
         }
+        let mut topics = patterns(&self.topics);
+        if !self.renames.is_empty() {
+            topics = self.renames.iter().map(|(topic, _)| topic.replace('.', "\\.")).collect();
+            let naming = naming.get_or_insert_default();
+            naming.set_kind(v1::naming::Kind::Map);
+            naming.map = self.renames.into_iter().collect();
+        }
         v1::Mirror {
             source: format!("clusters/{}", self.source),
             target: format!("clusters/{}", self.target),
-            topics: patterns(&self.topics),
+            topics,
             topics_exclude: patterns(&self.exclude),
             groups: patterns(&self.groups),
             groups_exclude: patterns(&self.groups_exclude),
