@@ -79,6 +79,8 @@ reasons! {
     TARGET_TRUNCATED => DataLoss,
     RECORD_TOO_LARGE => FailedPrecondition,
     RECORD_REFUSED => FailedPrecondition,
+    /// The target topic writes its own time into records.
+    TIMESTAMPS_REPLACED => FailedPrecondition,
     FENCED => Aborted,
     MEMORY_LIMIT => ResourceExhausted,
     WAITING_FOR_CLUSTER => Unavailable,

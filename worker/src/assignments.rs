@@ -228,7 +228,10 @@ fn parse_kind(name: &TaskName, task: &v1::Task) -> Result<Kind, String> {
     }
 }
 
-/// What has been seen, for as long as the process lives. Holds one small entry per task name ever assigned here.
+/// Epochs of tasks that are not assigned here any more are remembered for so many, some 200 bytes each: the newest.
+const MAX_FORMER: usize = 50_000;
+
+/// What has been seen, for as long as the process lives.
 #[derive(Debug, Default)]
 pub struct Seen {
     accepted: Arc<Assignments>,
@@ -258,8 +261,23 @@ impl Seen {
         }
         self.epochs.extend(set.tasks.iter().map(|(name, assigned)| (name.clone(), assigned.epoch)));
         self.accepted = Arc::new(set);
+        self.forget_oldest(MAX_FORMER);
         self.any = true;
         (self.accepted.clone(), refused)
+    }
+
+    /// Keeps at most so many epochs of tasks that are not assigned now, and forgets half of them when there are more.
+    fn forget_oldest(&mut self, most: usize) {
+        if self.epochs.len() <= self.accepted.tasks.len() + most {
+            return;
+        }
+        let accepted = &self.accepted.tasks;
+        let is_former = |name: &TaskName| !accepted.contains_key(name);
+        let mut former: Vec<Epoch> =
+            self.epochs.iter().filter(|(name, _)| is_former(name)).map(|(_, epoch)| *epoch).collect();
+        former.sort_unstable();
+        let oldest_kept = former[former.len() - most / 2];
+        self.epochs.retain(|name, epoch| !is_former(name) || *epoch >= oldest_kept);
     }
 
     fn stale(&self, sent: Version) -> Option<Cause> {

@@ -13,6 +13,7 @@ pub mod decide;
 pub mod drift;
 pub mod internal;
 mod inventory;
+pub mod limits;
 pub mod look;
 pub mod select;
 
@@ -34,14 +35,11 @@ use crate::supervisor::Ends;
 
 use decide::Decision;
 use drift::{Drift, Pair};
+use limits::Limits;
 use look::Look;
 
 /// An unchanged inventory is sent again after this, to say that it is still so.
 const REPEAT_INVENTORY: Duration = Duration::from_secs(30);
-/// `max.message.bytes` of a target topic is looked at again after this.
-const REFRESH_LIMITS: Duration = Duration::from_secs(15);
-/// Topics described in one call for their limits.
-const LIMITS_BATCH: usize = 200;
 
 /// Surveys until it is dropped.
 pub async fn run(epoch: Epoch, mirror: Arc<Mirror>, ends: Ends, status: &StatusCell, board: &Board) {
@@ -83,8 +81,7 @@ struct Survey {
     internal: internal::Internal,
     /// The last complete inventory; its topics stand in while a round fails.
     known: v1::Inventory,
-    /// max.message.bytes per target topic, and when it was read.
-    limits: HashMap<String, (i32, Instant)>,
+    limits: Limits,
     groups: i32,
     groups_counted: Option<Instant>,
     /// Topics that are copied, as the last complete look found them; empty where nothing may be copied.
@@ -99,7 +96,7 @@ impl Survey {
             ends,
             internal: internal::Internal::default(),
             known: v1::Inventory::default(),
-            limits: HashMap::new(),
+            limits: Limits::default(),
             groups: 0,
             groups_counted: None,
             copied: Vec::new(),
@@ -144,7 +141,7 @@ impl Survey {
         self.internal.ensure(&mirror, &ends).await?;
         apply::apply(&mirror, &ends.source.client, &ends.target.client, &mut look.decisions).await?;
         self.copied = drift::pairs(&look.decisions);
-        self.refresh_limits(&look.decisions).await?;
+        self.limits.refresh(&ends.target.client, &look.decisions).await?;
         let gone = self.gone(&look.decisions).await?;
         Ok(self.inventory(&look, gone))
     }
@@ -163,7 +160,8 @@ impl Survey {
 
     fn inventory(&self, look: &Look, gone: Vec<v1::InventoryTopic>) -> v1::Inventory {
         let known = inventory::by_source(&self.known);
-        let limit = |target: &str| self.limits.get(target).map(|(bytes, _)| *bytes);
+        let limit = |target: &str| self.limits.max_message_bytes(target);
+        let timestamps = self.limits.warning(&self.mirror, &look.decisions).into_iter().collect();
         let mut topics: Vec<v1::InventoryTopic> = look
             .selected()
             .map(|d| inventory::topic(d, limit(&d.target), known.get(d.source.name.as_str()).copied()))
@@ -173,7 +171,7 @@ impl Survey {
         v1::Inventory {
             topics,
             blocked: None,
-            warnings: [&look.warnings(&self.mirror), self.internal.warnings()].concat(),
+            warnings: [look.warnings(&self.mirror), timestamps, self.internal.warnings().to_vec()].concat(),
             groups: self.groups,
             source_kafka_cluster_id: look.source_cluster_id.clone(),
             target_kafka_cluster_id: look.target_cluster_id.clone(),
@@ -196,25 +194,6 @@ impl Survey {
 
     fn same_cluster(&self) -> Cause {
         Cause::new(Reason::SAME_CLUSTER, look::same_cluster_message(&self.mirror))
-    }
-
-    /// Reads `max.message.bytes` of target topics that are new or were not read for a while. Who may not read it does
-    /// without.
-    async fn refresh_limits(&mut self, decisions: &[Decision]) -> Result<(), KafkaError> {
-        let due: Vec<String> = decisions
-            .iter()
-            .filter(|d| d.partitions() > 0)
-            .filter(|d| self.limits.get(&d.target).is_none_or(|(_, at)| at.elapsed() >= REFRESH_LIMITS))
-            .map(|d| d.target.clone())
-            .collect();
-        for batch in due.chunks(LIMITS_BATCH) {
-            for (name, described) in self.ends.target.client.describe_configs(batch).await? {
-                let bytes =
-                    described.ok().and_then(|d| configs::number(&d, "max.message.bytes")).unwrap_or(0);
-                self.limits.insert(name, (bytes, Instant::now()));
-            }
-        }
-        Ok(())
     }
 
     /// Topics that were there before and are not listed now. An empty answer is no proof: each is asked for by name, and

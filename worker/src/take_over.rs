@@ -5,6 +5,7 @@
 
 mod align;
 mod older;
+mod open;
 mod shared;
 mod syncs;
 
@@ -21,6 +22,7 @@ use crate::mm2_offsets::Known;
 use crate::scan::{self, Span};
 
 pub(crate) use self::older::Older;
+pub(crate) use self::open::end_open_transactions;
 pub(crate) use self::shared::Shared;
 pub(crate) use self::syncs::Sync;
 

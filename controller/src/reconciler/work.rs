@@ -37,8 +37,10 @@ fn mirror_input<'a>(mirror: &'a MirrorState, state: &'a State) -> MirrorInput<'a
     }
 }
 
+/// Whether there is anything to do for consumer groups.
 fn translates_groups(mirror: &MirrorState) -> bool {
-    !mirror.wire.groups.is_empty()
+    let model = &mirror.model;
+    !mirror.wire.groups.is_empty() && (model.checkpoints || model.sync_group_offsets)
 }
 
 /// A topic that is blocked as a whole has no partitions to copy. One that is blocked in part (the target can't grow) is copied
@@ -140,4 +142,57 @@ pub(crate) fn range(topic: &v1::InventoryTopic, block: u32, block_size: u32) -> 
         target_max_message_bytes: topic.target_max_message_bytes,
         initial_partitions: topic.initial_partitions,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use twinlog_proto::model;
+
+    use super::*;
+    use crate::planner::plan;
+
+    /// Kinds of tasks that a mirror has besides its survey.
+    fn services(change: impl FnOnce(&mut v1::Mirror)) -> Vec<&'static str> {
+        let mut wire = v1::Mirror {
+            name: "mirrors/m".to_owned(),
+            source: "clusters/a".to_owned(),
+            target: "clusters/b".to_owned(),
+            topics: vec![".*".to_owned()],
+            groups: vec![".*".to_owned()],
+            ..Default::default()
+        };
+        change(&mut wire);
+        let model = Arc::new(model::Mirror::parse(&wire).unwrap());
+        let mut state = State::default();
+        let id = model.id.clone();
+        let mirror = MirrorState { wire, model, create_revision: 1, mod_revision: 1 };
+        Arc::make_mut(&mut state.mirrors).insert(id, Arc::new(mirror));
+        let tasks = plan(&planner_input(&state)).tasks;
+        tasks
+            .keys()
+            .filter_map(|task| match task {
+                TaskName::Heartbeat { .. } => Some("heartbeat"),
+                TaskName::Checkpoint { .. } => Some("checkpoint"),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn without_checkpoints(mirror: &mut v1::Mirror) {
+        mirror.checkpoints = Some(v1::Checkpoints { enabled: Some(false), ..Default::default() });
+    }
+
+    #[test]
+    fn nothing_runs_for_what_is_switched_off() {
+        assert_eq!(services(|_| {}), ["checkpoint", "heartbeat"]);
+        let off = v1::Heartbeats { enabled: Some(false), ..Default::default() };
+        assert_eq!(services(|m| m.heartbeats = Some(off)), ["checkpoint"]);
+        assert_eq!(services(|m| m.groups.clear()), ["heartbeat"]);
+        assert_eq!(services(without_checkpoints), ["heartbeat"], "no checkpoints, no group offsets");
+        let synced = |m: &mut v1::Mirror| {
+            without_checkpoints(m);
+            m.sync_group_offsets = true;
+        };
+        assert_eq!(services(synced), ["checkpoint", "heartbeat"], "only group offsets");
+    }
 }

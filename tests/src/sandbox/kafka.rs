@@ -80,6 +80,13 @@ impl KafkaOptions {
         self.listeners.push(Listener { name: name.to_owned(), protocol: protocol.to_owned() });
         self
     }
+    /// An SSL listener that asks nobody who he is.
+    pub fn tls(self, name: &str, certificates: &Certificates) -> Self {
+        let key = |rest: &str| format!("listener.name.{}.{rest}", name.to_lowercase());
+        self.listener(name, "SSL")
+            .prop(&key("ssl.keystore.type"), "PEM")
+            .prop(&key("ssl.keystore.location"), certificates.server.display().to_string())
+    }
     /// A SASL_SSL listener with SCRAM-SHA-256; users are made by `Tools::scram_user`.
     pub fn scram_over_tls(self, name: &str, certificates: &Certificates) -> Self {
         const MODULE: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";

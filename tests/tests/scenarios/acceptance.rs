@@ -1,13 +1,14 @@
 //! MirrorMaker 2's own integration tests (acceptance list 10.0, I1-I20), told of Twinlog: two clusters, mirrored both ways.
 
 use std::collections::BTreeMap;
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use prost_types::Duration as Wire;
 use serde_json::json;
 use twinlog_proto::v1::{self, Mirror};
-use twinlog_tests::sandbox::{Kafka, wait_until};
+use twinlog_tests::sandbox::{Certificates, Kafka, KafkaOptions, Sandbox, wait_until};
 use twinlog_tests::tools::{Committed, Isolation};
 use twinlog_tests::verify::expected_offset;
 use twinlog_tests::world::{World, WorldOptions, naming};
@@ -19,16 +20,44 @@ const SOON: Duration = Duration::from_secs(60);
 const PARTITIONS: u32 = 10;
 const GROUP: &str = "consumer-group-1";
 
+/// How the list is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Variant {
+    /// I21: the backup's clients speak TLS. Both directions.
+    Tls,
+    /// I20: topics keep their names. One way.
+    Identity,
+}
+
 /// Both clusters under the names of the list.
 struct Fixture {
     world: World,
+    variant: Variant,
+    _files: Sandbox,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Fixture {
-    fn start(name: &str) -> Result<Self> {
-        let world = World::start(name, WorldOptions { etcd_members: 0, ..WorldOptions::default() })?;
+    fn start(name: &str, variant: Variant) -> Result<Self> {
+        let alone = alone();
+        let files = Sandbox::new(&format!("{name}-files"))?;
+        let certificates = Certificates::create(files.folder())?;
+        let target = match variant {
+            Variant::Tls => KafkaOptions::default().tls("SECURE", &certificates),
+            Variant::Identity => KafkaOptions::default(),
+        };
+        let world = World::start(name, WorldOptions { target, etcd_members: 0, ..WorldOptions::default() })?;
         world.api.add_cluster("primary", &world.source.bootstrap(), &[])?;
-        world.api.add_cluster("backup", &world.target.bootstrap(), &[])?;
+        let ca = certificates.ca.display().to_string();
+        match variant {
+            Variant::Tls => {
+                let properties = [("security.protocol", "SSL"), ("ssl.ca.location", ca.as_str())];
+                world.api.add_cluster("backup", &world.target.bootstrap_of("SECURE")?, &properties)?;
+            }
+            Variant::Identity => {
+                world.api.add_cluster("backup", &world.target.bootstrap(), &[])?;
+            }
+        }
         world.tools.create_topic(
             &world.source,
             "test-topic-1",
@@ -36,7 +65,15 @@ impl Fixture {
             &[("cleanup.policy", "compact")],
         )?;
         world.tools.create_topic(&world.source, "test-topic-no-checkpoints", 1, &[])?;
-        Ok(Self { world })
+        Ok(Self { world, variant, _files: files, _alone: alone })
+    }
+
+    /// What `topic` of the cluster `alias` is called on the other one.
+    fn remote(&self, alias: &str, topic: &str) -> String {
+        match self.variant {
+            Variant::Tls => format!("{alias}.{topic}"),
+            Variant::Identity => topic.to_owned(),
+        }
     }
 
     fn primary(&self) -> &Kafka {
@@ -63,6 +100,10 @@ impl Fixture {
             }),
             ..Default::default()
         };
+        if self.variant == Variant::Identity {
+            mirror.topics = vec!["test-topic-.*".into()];
+            mirror.naming = naming(v1::naming::Kind::Identity);
+        }
         change(&mut mirror);
         self.world.api.add_mirror(id, mirror).map(drop)
     }
@@ -118,7 +159,7 @@ impl Fixture {
 
     /// Waits until the group's offsets on the target are exactly where the source's lead: the strictest "full sync".
     fn wait_full_sync(&self, topic: &str, partitions: u32) -> Result<()> {
-        let copy = format!("primary.{topic}");
+        let copy = self.remote("primary", topic);
         let committed = self.world.tools.group_offsets(self.primary(), GROUP)?;
         let mut missing = String::new();
         wait_until(SOON, &format!("full sync of {GROUP} on {copy}"), || {
@@ -167,30 +208,46 @@ impl Fixture {
     }
 }
 
-/// I1, I2, I3, I4, I5, I6, I7, I13, I16, I23: both ways, exactly once.
+/// I21: I1 to I7, both ways.
 #[test]
-fn i1_to_i7_two_clusters_mirror_each_other() -> Result<()> {
-    let _alone = alone();
-    let f = Fixture::start("acceptance-both")?;
-    f.world.tools.create_topic(f.backup(), "test-topic-1", PARTITIONS, &[])?;
-    for kafka in [f.primary(), f.backup()] {
-        f.produce(kafka, "test-topic-1", PARTITIONS, 100)?;
-        f.consume(kafka, "test-topic-1", PARTITIONS, 10)?;
+fn i1_to_i7_two_clusters_mirror_each_other_over_tls() -> Result<()> {
+    i1_to_i7(&Fixture::start("acceptance-both", Variant::Tls)?)
+}
+
+/// I20: I1 to I7, one way.
+#[test]
+fn i1_to_i7_one_cluster_mirrors_the_other_under_the_same_names() -> Result<()> {
+    i1_to_i7(&Fixture::start("acceptance-identity", Variant::Identity)?)
+}
+
+/// I1, I2, I3, I4, I5, I6, I7, I13, I16, I23: exactly once.
+fn i1_to_i7(f: &Fixture) -> Result<()> {
+    // Both sides with the alias of the other; one way, there is only one.
+    let mut sides = vec![(f.backup(), f.primary(), "primary")];
+    if f.variant == Variant::Tls {
+        f.world.tools.create_topic(f.backup(), "test-topic-1", PARTITIONS, &[])?;
+        sides.push((f.primary(), f.backup(), "backup"));
+    }
+    for (_, from, _) in &sides {
+        f.produce(from, "test-topic-1", PARTITIONS, 100)?;
+        f.consume(from, "test-topic-1", PARTITIONS, 10)?;
     }
     f.mirror("forth", |_| ())?;
-    f.mirror("back", |m| {
-        (m.source, m.target) = ("clusters/backup".into(), "clusters/primary".into());
-    })?;
+    if f.variant == Variant::Tls {
+        f.mirror("back", |m| {
+            (m.source, m.target) = ("clusters/backup".into(), "clusters/primary".into());
+        })?;
+    }
 
     // I1
-    f.wait_records(f.backup(), "primary.test-topic-1", 100)?;
-    f.wait_records(f.primary(), "backup.test-topic-1", 100)?;
+    for (to, _, other) in &sides {
+        f.wait_records(to, &f.remote(other, "test-topic-1"), 100)?;
+    }
     // I2: copied at creation.
-    let configs = f.world.tools.topic_configs(f.backup(), "primary.test-topic-1")?;
+    let configs = f.world.tools.topic_configs(f.backup(), &f.remote("primary", "test-topic-1"))?;
     assert_eq!(configs.get("cleanup.policy").map(String::as_str), Some("compact"));
     // I3
-    let sides = [(f.backup(), "primary"), (f.primary(), "backup")];
-    for (kafka, other) in sides {
+    for (kafka, _, other) in &sides {
         wait_until(SOON, &format!("heartbeats of {other} on {}", kafka.name()), || {
             if !f.has_topic(kafka, &format!("{other}.heartbeats"))? || !f.has_topic(kafka, "heartbeats")? {
                 return Ok(None);
@@ -202,8 +259,8 @@ fn i1_to_i7_two_clusters_mirror_each_other() -> Result<()> {
         })?;
     }
     // I4, I5: every partition is translated, in both directions.
-    for (kafka, other) in sides {
-        let copy = format!("{other}.test-topic-1");
+    for (kafka, _, other) in &sides {
+        let copy = f.remote(other, "test-topic-1");
         let offsets = wait_until(SOON, &format!("checkpoints of {other}"), || {
             let offsets = f.translated(kafka, other)?;
             Ok(((0..10).all(|p| offsets.contains_key(&(copy.clone(), p)))).then_some(offsets))
@@ -211,12 +268,16 @@ fn i1_to_i7_two_clusters_mirror_each_other() -> Result<()> {
         let first = offsets[&(copy, 0)];
         assert!(first > 0 && first <= 100, "{first}");
         let view = f.world.tools.mirror_client(kafka, other, GROUP)?;
-        assert!(view.upstream_clusters.contains(other) && view.hops == 1, "{view:?}");
+        assert!(view.upstream_clusters.contains(*other) && view.hops == 1, "{view:?}");
     }
     f.checkpoints_are_monotonic()?;
     // No copy of a copy comes back: W16, S2.
     for kafka in [f.primary(), f.backup()] {
         let topics = f.world.tools.topics(kafka)?;
+        assert!(
+            f.variant == Variant::Tls || !topics.iter().any(|t| t.contains("primary.test")),
+            "the same names: {topics:?}"
+        );
         assert!(
             !topics.iter().any(|t| t.contains("primary.backup.") || t.contains("backup.primary.test")),
             "{topics:?}"
@@ -230,17 +291,18 @@ impl Fixture {
     /// I6, I7, I16.
     fn topics_that_appear_later(&self) -> Result<()> {
         let tools = &self.world.tools;
-        for (kafka, target, topic, copy) in [
-            (self.primary(), self.backup(), "test-topic-2", "primary.test-topic-2"),
-            (self.backup(), self.primary(), "test-topic-3", "backup.test-topic-3"),
-        ] {
+        let mut sides = vec![(self.primary(), self.backup(), "primary", "test-topic-2")];
+        if self.variant == Variant::Tls {
+            sides.push((self.backup(), self.primary(), "backup", "test-topic-3"));
+        }
+        for (kafka, target, alias, topic) in sides {
             tools.create_topic(kafka, topic, PARTITIONS, &[])?;
             self.produce(kafka, topic, 1, 10)?;
-            self.wait_records(target, copy, 10)?;
+            self.wait_records(target, &self.remote(alias, topic), 10)?;
         }
         let set = [("delete.retention.ms", "1000"), ("retention.bytes", "1000")];
         tools.create_topic(self.primary(), "test-topic-with-config", 1, &set)?;
-        let copy = "primary.test-topic-with-config";
+        let copy = &self.remote("primary", "test-topic-with-config");
         wait_until(SOON, copy, || Ok(self.has_topic(self.backup(), copy)?.then_some(())))?;
         let configs = tools.topic_configs(self.backup(), copy)?;
         assert_eq!(configs.get("retention.bytes").map(String::as_str), Some("1000"), "{configs:?}");
@@ -260,7 +322,7 @@ impl Fixture {
     /// I13, an intended difference: MM2 has no checkpoint for an empty topic, Twinlog has the exact one.
     fn empty_partitions_are_translated(&self) -> Result<()> {
         let topic = "test-topic-no-checkpoints";
-        let place = (format!("primary.{topic}"), 0);
+        let place = (self.remote("primary", topic), 0);
         let wait = |offset: i64| {
             wait_until(SOON, &format!("{topic} to be translated to {offset}"), || {
                 Ok((self.translated(self.backup(), "primary")?.get(&place) == Some(&offset)).then_some(()))
@@ -280,11 +342,20 @@ impl Fixture {
     }
 }
 
-/// I8, I9, I10, I12, I14, I15: one way, with group offsets in step.
+/// I21: I8 to I15.
 #[test]
-fn i8_to_i15_group_offsets_follow_exactly() -> Result<()> {
-    let _alone = alone();
-    let f = Fixture::start("acceptance-groups")?;
+fn i8_to_i15_group_offsets_follow_exactly_over_tls() -> Result<()> {
+    i8_to_i15(&Fixture::start("acceptance-groups", Variant::Tls)?)
+}
+
+/// I20: I8 to I15.
+#[test]
+fn i8_to_i15_group_offsets_follow_exactly_under_the_same_names() -> Result<()> {
+    i8_to_i15(&Fixture::start("acceptance-groups-identity", Variant::Identity)?)
+}
+
+/// I8, I9, I10, I12, I14, I15: one way, with group offsets in step.
+fn i8_to_i15(f: &Fixture) -> Result<()> {
     // I8: nothing in the last partition.
     f.produce(f.primary(), "test-topic-1", PARTITIONS - 1, 90)?;
     f.consume(f.primary(), "test-topic-1", PARTITIONS - 1, 10)?;
@@ -293,7 +364,8 @@ fn i8_to_i15_group_offsets_follow_exactly() -> Result<()> {
     f.mirror("forth", |m| m.sync_group_offsets = true)?;
     f.wait_full_sync("test-topic-1", PARTITIONS)?;
     let there = f.world.tools.group_offsets(f.backup(), GROUP)?;
-    let empty = there.iter().find(|o| o.topic == "primary.test-topic-1" && o.partition == 9);
+    let first = f.remote("primary", "test-topic-1");
+    let empty = there.iter().find(|o| o.topic == first && o.partition == 9);
     assert_eq!(empty.map(|o| o.offset), Some(0), "{there:?}");
 
     // I10: another topic, found while it runs.
@@ -313,11 +385,12 @@ fn i8_to_i15_group_offsets_follow_exactly() -> Result<()> {
 
     // I15: far behind and then set back; checkpoints follow, the group on the target does not go back.
     f.produce(f.primary(), "test-topic-2", PARTITIONS, 10_000)?;
-    f.wait_records(f.backup(), "primary.test-topic-2", 10_200)?;
+    let second = f.remote("primary", "test-topic-2");
+    f.wait_records(f.backup(), &second, 10_200)?;
     f.consume(f.primary(), "test-topic-2", PARTITIONS, 918)?;
     f.wait_full_sync("test-topic-2", PARTITIONS)?;
     let at = |offsets: &BTreeMap<(String, i32), i64>| -> Vec<i64> {
-        (0..10).filter_map(|p| offsets.get(&("primary.test-topic-2".to_owned(), p)).copied()).collect()
+        (0..10).filter_map(|p| offsets.get(&(second.clone(), p)).copied()).collect()
     };
     let before = at(&f.translated(f.backup(), "primary")?);
     f.consume(f.primary(), "test-topic-2", PARTITIONS, 102)?;
@@ -335,11 +408,10 @@ fn i8_to_i15_group_offsets_follow_exactly() -> Result<()> {
     Ok(())
 }
 
-/// I11, I19, I20: no offset syncs; only what is new; the same names.
+/// I11, I19: no offset syncs; only what is new.
 #[test]
-fn i11_i19_i20_without_syncs_only_new_records_and_the_same_names() -> Result<()> {
-    let _alone = alone();
-    let f = Fixture::start("acceptance-others")?;
+fn i11_i19_without_syncs_only_new_records() -> Result<()> {
+    let f = Fixture::start("acceptance-others", Variant::Tls)?;
     f.produce(f.primary(), "test-topic-1", PARTITIONS, 100)?;
     f.mirror("latest", |m| {
         m.topics = vec!["test-topic-.*".into()];
@@ -363,15 +435,5 @@ fn i11_i19_i20_without_syncs_only_new_records_and_the_same_names() -> Result<()>
         let topics = f.world.tools.topics(kafka)?;
         assert!(!topics.iter().any(|t| t.starts_with("mm2-offset-syncs")), "{topics:?}");
     }
-    // I20: identity keeps names, heartbeats are named all the same.
-    f.world.tools.create_topic(f.primary(), "same-1", 2, &[])?;
-    f.produce(f.primary(), "same-1", 2, 100)?;
-    f.mirror("same", |m| {
-        m.topics = vec!["same-.*".into()];
-        m.naming = naming(v1::naming::Kind::Identity);
-    })?;
-    f.wait_records(f.backup(), "same-1", 100)?;
-    wait_until(SOON, "primary.heartbeats", || {
-        Ok(f.has_topic(f.backup(), "primary.heartbeats")?.then_some(()))
-    })
+    Ok(())
 }

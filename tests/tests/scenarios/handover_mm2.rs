@@ -14,7 +14,7 @@ use twinlog_tests::world::{World, WorldOptions, mirror};
 use crate::alone;
 
 /// MM2 copies some 15 s after its start; more on a busy machine.
-const MM2_READY: Duration = Duration::from_secs(90);
+pub(super) const MM2_READY: Duration = Duration::from_secs(90);
 const SETTLED: Duration = Duration::from_secs(60);
 /// A take-over of a live MM2 that is told to stop.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -23,16 +23,16 @@ const PAUSE_AFTER_KILL: Duration = Duration::from_secs(20);
 const PARTITIONS: u32 = 4;
 const RATE: f64 = 2_000.0;
 
-struct Story {
-    world: World,
-    mm2: Process,
+pub(super) struct Story {
+    pub(super) world: World,
+    pub(super) mm2: Process,
     /// Copies of these are followed record by record.
     topics: &'static [&'static str],
 }
 
 impl Story {
     /// MM2 copies `topics` under load, and a mirror waits for its end.
-    fn begin(name: &str, topics: &'static [&'static str], settings: &str) -> Result<Self> {
+    pub(super) fn begin(name: &str, topics: &'static [&'static str], settings: &str) -> Result<Self> {
         let world = World::start(name, WorldOptions::default())?;
         make(&world, topics[0])?;
         let more = format!("a->b.topics={}\n{settings}", topics.join(","));
@@ -48,7 +48,7 @@ impl Story {
     }
 
     /// The mirror says what it waits for.
-    fn wait_for_mm2(&self) -> Result<()> {
+    pub(super) fn wait_for_mm2(&self) -> Result<()> {
         let message = self.world.api.wait_cause("m", "MM2_RUNNING", SETTLED)?;
         assert!(message.contains("a-mm2") && message.contains("Stop it"), "{message}");
         Ok(())
@@ -59,7 +59,7 @@ impl Story {
     }
 
     /// Waits until what has been made by now is on the target, each record once.
-    fn wait_caught_up(&self, deadline: Duration) -> Result<()> {
+    pub(super) fn wait_caught_up(&self, deadline: Duration) -> Result<()> {
         for (topic, copy) in self.tails() {
             let made = self.world.tools.load_stats(topic)?;
             wait_until(deadline, &format!("{copy} to hold what was made"), || {
@@ -84,7 +84,7 @@ impl Story {
     }
 
     /// Ends MM2 with `end` and measures how long the worst partition stood still until everything flowed again.
-    fn hand_over(&self, end: impl FnOnce(&Process) -> Result<()>) -> Result<Duration> {
+    pub(super) fn hand_over(&self, end: impl FnOnce(&Process) -> Result<()>) -> Result<Duration> {
         for (_, copy) in self.tails() {
             self.world.tools.tail_stats(&copy, true)?;
         }
@@ -115,7 +115,7 @@ impl Story {
         Ok(())
     }
 
-    fn give_back(&self) -> Result<()> {
+    pub(super) fn give_back(&self) -> Result<()> {
         let request = PauseMirrorRequest { name: "mirrors/m".into(), ..Default::default() };
         self.world.api.pause_mirror(request).map_err(told)?;
         wait_until(SETTLED, "the mirror to be paused", || {
@@ -131,7 +131,7 @@ impl Story {
     }
 
     /// Stops the load and compares everything, record by record.
-    fn end(self) -> Result<()> {
+    pub(super) fn end(self) -> Result<()> {
         for (topic, copy) in self.tails() {
             self.world.tools.stop_load(topic)?;
             self.world.wait_exact(topic, &copy, SETTLED)?;
@@ -149,7 +149,7 @@ fn make(world: &World, topic: &str) -> Result<()> {
     world.tools.tail(&world.target, &format!("a.{topic}"), Isolation::Committed)
 }
 
-fn terminate(mm2: &Process) -> Result<()> {
+pub(super) fn terminate(mm2: &Process) -> Result<()> {
     mm2.terminate().map(drop)
 }
 

@@ -13,6 +13,9 @@ mod corpus;
 mod gaps;
 mod groups;
 mod growth;
+mod handover_exactly_once;
+mod handover_file;
+mod handover_large;
 mod handover_mm2;
 mod internal_topics;
 mod legacy;
@@ -21,10 +24,12 @@ mod memory;
 mod mm2_file;
 mod offsets;
 mod security;
+mod selection;
 mod side_by_side;
 mod single;
 mod start;
 mod takeover;
+mod timestamps;
 
 use std::sync::{Mutex, MutexGuard};
 

@@ -181,3 +181,23 @@ fn a_mirror_is_parsed_again_only_when_it_has_changed() {
     let changed = parse(&set);
     assert!(!changed.topics.matches("any") && first.topics.matches("any"));
 }
+
+#[test]
+fn epochs_of_former_tasks_are_remembered_within_bounds() {
+    let mut seen = Seen::default();
+    let former = |i: i64| format!("replicate/m/a.t{i}/0");
+    for i in 1..=10 {
+        let tasks = vec![task(&former(i), 100 + i, replicate("t", 0, 1)), survey(7)];
+        seen.admit(parsed(&set(1, i, tasks)));
+        seen.forget_oldest(4);
+        assert!(seen.epochs.len() <= 2 + 4, "{i}: {}", seen.epochs.len());
+    }
+    let refused = |seen: &mut Seen, name: &str, epoch| {
+        seen.admit(parsed(&set(1, 99, vec![task(name, epoch, replicate("t", 0, 1)), survey(7)]))).1
+    };
+    assert!(refused(&mut seen, &former(9), 1).is_some(), "the newest are remembered");
+    assert!(refused(&mut seen, &former(1), 1).is_none(), "the oldest are not");
+    let (accepted, refused) = seen.admit(parsed(&set(1, 99, vec![survey(6)])));
+    assert_eq!(refused.unwrap().reason, Reason::STALE_EPOCH, "what is assigned is never forgotten");
+    assert_eq!(accepted.tasks[&"survey/m".parse().unwrap()].epoch, Epoch(7));
+}

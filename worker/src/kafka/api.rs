@@ -55,6 +55,8 @@ apis! {
     FindCoordinator FindCoordinatorRequest FindCoordinatorResponse 1..=4;
     // Version 5 is for transactions that librdkafka doesn't speak.
     InitProducerId InitProducerIdRequest InitProducerIdResponse 0..=4;
+    // Kafka 3.0. Later versions only filter more.
+    ListTransactions ListTransactionsRequest ListTransactionsResponse 0..=0;
     ListGroups ListGroupsRequest ListGroupsResponse 0..=5;
     DescribeGroups DescribeGroupsRequest DescribeGroupsResponse 0..=6;
     ConsumerGroupDescribe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse 0..=1;

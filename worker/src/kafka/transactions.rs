@@ -1,8 +1,9 @@
-//! Ending what an earlier owner of a transactional id left behind.
+//! Finding and ending what earlier owners of transactional ids left behind.
 
 use std::time::Duration;
 
-use kafka_protocol::messages::{InitProducerIdRequest, TransactionalId};
+use futures::future::try_join_all;
+use kafka_protocol::messages::{InitProducerIdRequest, ListTransactionsRequest, TransactionalId};
 use tokio::time::Instant;
 
 use super::code::{
@@ -19,7 +20,34 @@ const KEY_TYPE_TRANSACTION: i8 = 1;
 /// A coordinator ends a transaction within milliseconds once it was asked to.
 const BACKOFF: Duration = Duration::from_millis(5);
 
+/// A transaction that nobody has begun to end.
+const ONGOING: &str = "Ongoing";
+
 impl KafkaClient {
+    /// Transactional ids that have an open transaction now, as far as this client may DESCRIBE them. It asks every broker.
+    ///
+    /// # Errors
+    /// UNSUPPORTED_VERSION: a broker before 3.0 can't tell.
+    pub async fn open_transactions(&self) -> Result<Vec<String>, KafkaError> {
+        let deadline = self.until();
+        self.router
+            .retry(deadline, || async {
+                self.router.refresh(&[], deadline).await?;
+                let brokers: Vec<i32> = self.router.known().brokers().map(|b| b.id).collect();
+                let lists = brokers.into_iter().map(|id| self.open_transactions_of(id, deadline));
+                Ok(try_join_all(lists).await?.into_iter().flatten().collect())
+            })
+            .await
+    }
+
+    async fn open_transactions_of(&self, broker: i32, deadline: Instant) -> Result<Vec<String>, KafkaError> {
+        let build = |_| Ok(ListTransactionsRequest::default().with_state_filters(vec![text(ONGOING)]));
+        let answer = self.router.send(To::Broker(broker), Use::Control, deadline, &build).await?.body;
+        let ask = Ask::cluster("list transactions", AclOperation::Describe);
+        ask.check(self.properties(), answer.error_code, None)?;
+        Ok(answer.transaction_states.iter().map(|state| state.transactional_id.to_string()).collect())
+    }
+
     /// Fences every earlier owner of a transactional id and waits until its open transaction has been aborted. Returns the
     /// new epoch's producer id and epoch; nobody has to use them: the next caller fences this one.
     ///

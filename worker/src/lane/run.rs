@@ -4,6 +4,7 @@
 //! the lane goes on from facts.
 
 mod judge;
+mod keep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,8 +56,9 @@ pub(super) struct Runner {
     pub(super) board: Board,
     share: Option<Share>,
     topics: Option<StorageTopics>,
-    /// Records that the target refused, by partition.
+    /// Records that the target refused, by partition; and those that have been tried again since.
     refused: BTreeMap<i32, (SourceOffset, Cause)>,
+    refused_before: BTreeMap<i32, (SourceOffset, Cause)>,
     /// Another owner fenced this one: before coming back, look who.
     suspect: bool,
     batch_size: usize,
@@ -97,6 +99,7 @@ impl Runner {
             share: None,
             topics: None,
             refused: BTreeMap::new(),
+            refused_before: BTreeMap::new(),
             suspect: false,
             batch_size: usize::MAX,
             backoff: FIRST_BACKOFF,
@@ -202,10 +205,14 @@ impl Runner {
             board.running(view, runtime);
         });
         tracing::info!(task = %self.spec.task, epoch = %self.spec.epoch, partitions = running.len(), "lane runs");
-        Ok(match Mover::new(&job, &control, version, source, target, &mut ledger, observer) {
+        let exit = match Mover::new(&job, &control, version, source, target, &mut ledger, observer) {
             Ok(mover) => mover.run(retry),
             Err(exit) => exit,
-        })
+        };
+        if matches!(exit, Exit::Refused { .. }) && !exactly_once {
+            self.keep(&mut ledger, &job);
+        }
+        Ok(exit)
     }
 
     fn reserve(&mut self, range: &Range) -> Step<Memory> {

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use twinlog_proto::id::{SourceOffset, TargetOffset};
+use twinlog_proto::model::TakeOver;
 use twinlog_proto::v1::State;
 
 use super::Range;
 use super::run::{End, Runner, Step};
 use super::start::Facts;
+use crate::cause::Cause;
 use crate::offset_map::Chunk;
 use crate::progress::{PartitionProgress, RangeProgress};
 use crate::take_over;
@@ -35,6 +37,7 @@ impl Runner {
                 return Err(End::Again);
             }
         }
+        self.end_what_is_open(take_over)?;
         let question = take_over::Question {
             mirror: &mirror,
             take_over,
@@ -49,6 +52,17 @@ impl Runner {
             tracing::info!(task = %self.spec.task, partition, position, "taken over from MirrorMaker 2");
         }
         Ok(positions)
+    }
+
+    /// What a killed MM2 left open hides the end of what it copied. Where it can't be ended it is waited for, and that is said.
+    fn end_what_is_open(&mut self, take_over: &TakeOver) -> Step<()> {
+        let ended =
+            async { Ok::<_, Cause>(take_over::end_open_transactions(&self.spec.target, take_over).await) };
+        if let Err(waits) = self.ask(ended)? {
+            tracing::info!(task = %self.spec.task, "{}", waits.message);
+            self.board.not_running(State::Waiting, waits);
+        }
+        Ok(())
     }
 }
 

@@ -24,6 +24,7 @@ use crate::supervisor::{Context, Ends};
 use crate::survey::apply::new_topics;
 use crate::survey::decide::{Decision, Step};
 use crate::survey::drift;
+use crate::survey::limits::Limits;
 use crate::survey::look::{Look, same_cluster_message};
 
 /// How long a test of a cluster waits for a broker. Well within the question's own deadline: that nobody answers is the answer.
@@ -216,6 +217,9 @@ async fn plan(asked: &Asked<'_>) -> Result<v1::MirrorPlan, Cause> {
     if !look.same_cluster() {
         let (found, unseen) = drift::planned(&mirror, &ends, &drift::pairs(&look.decisions)).await;
         warnings.extend(unseen);
+        let mut limits = Limits::default();
+        limits.refresh(&ends.target.client, &look.decisions).await?;
+        warnings.extend(limits.warning(&mirror, &look.decisions));
         let mut by_target: HashMap<String, Vec<v1::Drift>> = HashMap::new();
         found.into_iter().for_each(|(topic, drift)| by_target.entry(topic).or_default().push(drift));
         for topic in &mut topics {

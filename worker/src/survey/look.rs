@@ -132,7 +132,8 @@ fn lacking(
         .collect()
 }
 
-fn some_of(names: &[String]) -> Option<String> {
+/// The first of them; `None` where there are none.
+pub(super) fn some_of(names: &[String]) -> Option<String> {
     let shown = names.iter().take(NAMED_IN_WARNING).map(String::as_str).collect::<Vec<_>>().join(", ");
     match names.len() {
         0 => None,

@@ -15,7 +15,7 @@ use twinlog_proto::id::SourceOffset;
 use super::config::RECORD_OVERHEAD;
 use super::ffi::Error;
 use super::ffi::source::{Fetched, MAX_BATCH, Record, Source};
-use super::ffi::target::{Ack, Target, Ticket};
+use super::ffi::target::{Ack, Refused, Target, Ticket};
 use super::flight::{BadAck, Flight, Sent};
 use super::partitioner::Partitioner;
 use crate::lane::control::Control;
@@ -75,7 +75,10 @@ pub(crate) enum Exit {
     Refused {
         partition: i32,
         offset: SourceOffset,
+        /// Key and value, bytes.
         size: usize,
+        /// Milliseconds since 1970.
+        timestamp: i64,
         error: Error,
     },
     /// Another owner of the range's transactional id has come.
@@ -369,9 +372,10 @@ impl<'a> Mover<'a> {
         let made = self.target.produce_record(self.target_topic, partition, record, slot.flight.ticket());
         if let Err(error) = made {
             let (partition, offset) = (slot.partition, SourceOffset(record.offset()));
+            let (size, timestamp) = (record.size(), record.timestamp());
             return Err(match error.code {
                 Code::MessageSizeTooLarge | Code::BadMessage | Code::NotImplemented => {
-                    Exit::Refused { partition, offset, size: record.size(), error }
+                    Exit::Refused { partition, offset, size, timestamp, error }
                 }
                 _ => self.failure("handing a record to the producer", error),
             });
@@ -398,33 +402,21 @@ impl<'a> Mover<'a> {
 
     fn settle_reports(&mut self, reports: Vec<Ack>) -> Step<usize> {
         let count = reports.len();
-        let mut refused = None;
+        let mut refused: Option<Refused> = None;
         for report in reports {
             match report {
                 Ack::Stored { first, count, .. } if first.slot == OWN => self.own_stored(count),
                 Ack::Stored { first, count, offset } => self.stored(first, count, offset)?,
-                Ack::Refused { ticket, size, error } => {
-                    // Of a batch that was refused, the record that caused it counts, not those that fell with it.
-                    let by_itself = !matches!(
-                        error.code,
-                        Code::InvalidDifferentRecord
-                            | Code::PurgeInflight
-                            | Code::PurgeQueue
-                            | Code::Fatal
-                            | Code::GaplessGuarantee
-                    );
-                    if refused.is_none() || by_itself {
-                        refused.get_or_insert((ticket, size, error.clone()));
-                    }
-                    if by_itself {
-                        refused = Some((ticket, size, error));
-                        break;
+                Ack::Refused(refusal) => {
+                    let known = refused.as_ref();
+                    if known.is_none_or(|known| !is_by_itself(known) && is_by_itself(&refusal)) {
+                        refused = Some(refusal);
                     }
                 }
             }
         }
         match refused {
-            Some((ticket, size, error)) => Err(self.refusal(ticket, size, error)),
+            Some(refusal) => Err(self.refusal(refusal)),
             None => Ok(count),
         }
     }
@@ -441,7 +433,7 @@ impl<'a> Mover<'a> {
         Ok(())
     }
 
-    fn refusal(&self, ticket: Ticket, size: usize, error: Error) -> Exit {
+    fn refusal(&self, Refused { ticket, size, timestamp, error }: Refused) -> Exit {
         if ticket.slot == OWN {
             return self.failure("writing progress", error);
         }
@@ -454,7 +446,7 @@ impl<'a> Mover<'a> {
             | Code::InvalidMessage
             | Code::UnsupportedCompressionType => {
                 let offset = slot.flight.source_of(ticket.number).unwrap_or(SourceOffset(slot.next));
-                Exit::Refused { partition: slot.partition, offset, size, error }
+                Exit::Refused { partition: slot.partition, offset, size, timestamp, error }
             }
             _ => self.failure("writing records", error),
         }
@@ -471,6 +463,18 @@ impl<'a> Mover<'a> {
             _ => Exit::Failed { what, error },
         }
     }
+}
+
+/// Of a batch that was refused, the record that caused it counts, not those that fell with it.
+fn is_by_itself(refusal: &Refused) -> bool {
+    !matches!(
+        refusal.error.code,
+        Code::InvalidDifferentRecord
+            | Code::PurgeInflight
+            | Code::PurgeQueue
+            | Code::Fatal
+            | Code::GaplessGuarantee
+    )
 }
 
 impl Slot {

@@ -1,14 +1,39 @@
 //! What the end of an engine means for its lane.
 
+use std::time::{Duration, SystemTime};
+
 use rdkafka_sys::types::RDKafkaErrorCode as Code;
 use twinlog_proto::id::SourceOffset;
 use twinlog_proto::reason::Reason;
 
-use super::{End, Runner};
+use super::{End, RETRY_STOPPED, Runner};
 use crate::cause::Cause;
 use crate::engine::librdkafka::config;
 use crate::engine::librdkafka::ffi;
 use crate::engine::librdkafka::mover::Exit;
+use crate::progress::millis;
+
+/// A record that the target refused.
+struct Record {
+    partition: i32,
+    offset: SourceOffset,
+    /// Key and value, bytes.
+    size: usize,
+    /// Milliseconds since 1970.
+    timestamp: i64,
+}
+
+/// A record's timestamp for people, as far as it is one of this calendar.
+fn shown(timestamp: i64) -> String {
+    const YEAR_10000: i64 = 253_402_300_800_000;
+    match u64::try_from(timestamp) {
+        Ok(ms) if timestamp < YEAR_10000 => {
+            let at = SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+            format!("{} ({ms} ms)", humantime::format_rfc3339_millis(at))
+        }
+        _ => format!("{timestamp} ms"),
+    }
+}
 
 impl Runner {
     /// What the lane does after the engine has ended.
@@ -17,19 +42,22 @@ impl Runner {
             Exit::Drained => End::Again,
             Exit::Changed => {
                 // Settings of the target topic may have changed, too.
-                self.refused.clear();
+                self.forget_refused();
                 self.batch_size = usize::MAX;
                 End::Again
             }
             Exit::RetryStopped => {
-                self.refused.clear();
+                self.forget_refused();
                 End::Again
             }
             Exit::Reconsider { partition, error } => {
                 tracing::warn!(task = %self.spec.task, partition, %error, "fetching can't go on: asking the source again");
                 self.fetch_failure(partition, &error)
             }
-            Exit::Refused { partition, offset, size, error } => self.refuse(partition, offset, size, &error),
+            Exit::Refused { partition, offset, size, timestamp, error } => {
+                let record = Record { partition, offset, size, timestamp };
+                self.refuse(&record, &error)
+            }
             Exit::Fenced(error) => {
                 self.suspect = true;
                 Cause::new(Reason::FENCED, format!("another owner of {}: {error}", self.spec.task)).into()
@@ -47,6 +75,11 @@ impl Runner {
             )
             .into(),
         }
+    }
+
+    /// Everything is tried again.
+    fn forget_refused(&mut self) {
+        self.refused_before = std::mem::take(&mut self.refused);
     }
 
     fn fetch_failure(&self, partition: i32, error: &ffi::Error) -> End {
@@ -67,35 +100,97 @@ impl Runner {
         }
     }
 
-    fn refuse(&mut self, partition: i32, offset: SourceOffset, size: usize, error: &ffi::Error) -> End {
+    fn refuse(&mut self, record: &Record, error: &ffi::Error) -> End {
         let too_large = matches!(error.code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge);
         let used = config::batch_size(self.spec.range.target_max_message_bytes).min(self.batch_size);
-        if too_large && size < used / 2 && used > config::MIN_BATCH_SIZE {
+        if too_large && record.size < used / 2 && used > config::MIN_BATCH_SIZE {
             // The record is small: it was the batch that is larger than the target takes.
             self.batch_size = (used / 4).max(config::MIN_BATCH_SIZE);
             return End::Again;
         }
-        let place = format!("{} partition {partition} offset {offset}", self.spec.range.source_topic);
-        let topic = &self.spec.range.target_topic;
-        let cause = if too_large {
-            let limit = match self.spec.range.target_max_message_bytes {
-                Some(limit) => format!("{limit} bytes"),
-                None => "fewer".to_owned(),
-            };
-            Cause::new(
-                Reason::RECORD_TOO_LARGE,
-                format!(
-                    "{place}: a record of {size} bytes, but {topic} takes batches of {limit}: raise max.message.bytes there"
-                ),
-            )
-        } else {
-            Cause::new(
-                Reason::RECORD_REFUSED,
-                format!("{place}: {topic} on the target refuses the record: {}", error.text),
-            )
+        let refusal = || {
+            let (place, topic) = (self.place(record), &self.spec.range.target_topic);
+            let message = format!("{place}: {topic} on the target refuses the record: {}", error.text);
+            Cause::new(Reason::RECORD_REFUSED, message)
         };
+        let cause = match error.code {
+            _ if too_large => self.too_large(record),
+            // A batch with several such records is invalid, whatever is wrong with them.
+            Code::InvalidTimestamp | Code::InvalidRecord => self.out_of_time(record).unwrap_or_else(refusal),
+            _ => refusal(),
+        };
+        let partition = record.partition;
+        let before = self.refused_before.get(&partition).filter(|(offset, _)| *offset == record.offset);
+        let cause = cause.continuing(before.map(|(_, cause)| cause));
         tracing::error!(task = %self.spec.task, partition, reason = %cause.reason, "{}", cause.message);
-        self.refused.insert(partition, (offset, cause));
+        self.refused.insert(partition, (record.offset, cause));
         End::Again
+    }
+
+    fn place(&self, record: &Record) -> String {
+        format!("{} partition {} offset {}", self.spec.range.source_topic, record.partition, record.offset)
+    }
+
+    fn too_large(&self, record: &Record) -> Cause {
+        let limit = match self.spec.range.target_max_message_bytes {
+            Some(limit) => format!("{limit} bytes"),
+            None => "fewer".to_owned(),
+        };
+        let (place, topic, size) = (self.place(record), &self.spec.range.target_topic, record.size);
+        let message = format!(
+            "{place}: a record of {size} bytes, but {topic} takes batches of {limit}: raise max.message.bytes there"
+        );
+        Cause::new(Reason::RECORD_TOO_LARGE, message)
+    }
+
+    /// The words for a record that is older or younger than the target takes; `None` where it isn't.
+    fn out_of_time(&self, record: &Record) -> Option<Cause> {
+        if record.timestamp < 0 {
+            return None;
+        }
+        let age = millis(SystemTime::now()).saturating_sub(record.timestamp);
+        let (side, config) = match age > 0 {
+            true => ("past", "message.timestamp.before.max.ms"),
+            false => ("future", "message.timestamp.after.max.ms"),
+        };
+        // Brokers before 3.6 have one limit for both sides.
+        let (config, limit) = self.config_of_target(&[config, "message.timestamp.difference.max.ms"])?;
+        if age.unsigned_abs() <= limit.parse().ok()? {
+            return None;
+        }
+        let topic = &self.spec.range.target_topic;
+        let message = format!(
+            "{}: its timestamp, {}, lies further in the {side} than {topic} on cluster {} takes ({config}={limit}): raise {config} \
+             there, for example with topic_creation.config_overrides of the mirror; the partition goes on within {} s",
+            self.place(record),
+            shown(record.timestamp),
+            self.spec.target.id,
+            RETRY_STOPPED.as_secs(),
+        );
+        Some(Cause::new(Reason::RECORD_REFUSED, message))
+    }
+
+    /// The first of these configs that the target topic has, and its value now; `None` where it can't be read.
+    fn config_of_target(&self, names: &[&str]) -> Option<(String, String)> {
+        let topic = self.spec.range.target_topic.clone();
+        let topics = std::slice::from_ref(&topic);
+        let mut described = self.ask(self.spec.target.client.describe_configs(topics)).ok()?;
+        let entries = described.remove(&topic)?.ok()?;
+        let found = names.iter().find_map(|name| entries.iter().find(|entry| entry.name == *name))?;
+        Some((found.name.clone(), found.value.clone()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn any_timestamp_can_be_shown() {
+        assert_eq!(shown(0), "1970-01-01T00:00:00.000Z (0 ms)");
+        assert_eq!(shown(253_402_300_799_999), "9999-12-31T23:59:59.999Z (253402300799999 ms)");
+        for odd in [-1, i64::MIN, i64::MAX, 253_402_300_800_000] {
+            assert_eq!(shown(odd), format!("{odd} ms"));
+        }
     }
 }

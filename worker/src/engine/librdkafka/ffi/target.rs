@@ -4,7 +4,7 @@
 //! interceptor, which librdkafka calls inside the produce call, writes the 0 into the message. Where in the message the
 //! timestamp lies is not assumed but found out once, by letting librdkafka read timestamps from a prepared buffer.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
@@ -49,8 +49,18 @@ impl Ticket {
 pub(crate) enum Ack {
     /// `count` messages from `first` on got the target offsets from `offset` on.
     Stored { first: Ticket, count: u64, offset: i64 },
-    /// A message was not stored, as far as is known; `size` is its key and value, bytes.
-    Refused { ticket: Ticket, size: usize, error: Error },
+    /// A message was not stored, as far as is known.
+    Refused(Refused),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) ticket: Ticket,
+    /// Key and value, bytes.
+    pub(crate) size: usize,
+    /// Milliseconds since 1970; -1: none, or not known.
+    pub(crate) timestamp: i64,
+    pub(crate) error: Error,
 }
 
 /// A producer to one cluster. Fields are dropped in this order: topics before the client.
@@ -229,13 +239,17 @@ unsafe extern "C" fn on_delivery(
     message: *const sys::rd_kafka_message_t,
     opaque: *mut c_void,
 ) {
-    // SAFETY: the message is valid during the call, the opaque is the handle's `Shared`.
+    // SAFETY: the message is valid during the call.
+    let timestamp = unsafe { timestamp_of(message) };
+    // SAFETY: as above; the opaque is the handle's `Shared`.
     let (message, shared) = unsafe { (&*message, &*opaque.cast::<Shared>()) };
     let ticket = Ticket::from_opaque(message._private);
     let mut acks = shared.acks.lock().unwrap_or_else(PoisonError::into_inner);
     if message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-        let error = Error::from_code(message.err);
-        acks.push(Ack::Refused { ticket, size: message.len + message.key_len, error });
+        // SAFETY: a valid message; the text, the broker's own where it gave one, lives as long as the message.
+        let text = unsafe { CStr::from_ptr(sys::rd_kafka_message_errstr(message)).to_string_lossy() };
+        let error = Error::plain(message.err.into(), text);
+        acks.push(Ack::Refused(Refused { ticket, size: message.len + message.key_len, timestamp, error }));
     } else {
         join(&mut acks, ticket, message.offset);
     }
@@ -278,6 +292,15 @@ unsafe extern "C" fn on_send(
         }
     }
     RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+}
+
+/// Also of a message that was not stored: librdkafka's own call says -1 for these.
+///
+/// # Safety
+/// `message` comes from a delivery report.
+unsafe fn timestamp_of(message: *const sys::rd_kafka_message_t) -> i64 {
+    // SAFETY: it lies in librdkafka's own message, which has its timestamp in this place.
+    timestamp_place().map_or(-1, |place| unsafe { message.cast::<i64>().add(place).read() })
 }
 
 /// Where librdkafka keeps a message's timestamp: index of the 8-byte word from the start of the message.
@@ -326,7 +349,7 @@ mod tests {
             .iter()
             .map(|ack| match ack {
                 Ack::Stored { count, .. } => *count,
-                Ack::Refused { .. } => 0,
+                Ack::Refused(_) => 0,
             })
             .collect();
         assert_eq!(counts, [2, 2, 1, 1]);

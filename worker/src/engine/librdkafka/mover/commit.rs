@@ -6,7 +6,7 @@ use rdkafka_sys::types::RDKafkaErrorCode as Code;
 
 use super::{Exit, Mover, OWN, Progress, Step};
 use crate::engine::librdkafka::ffi::Error;
-use crate::engine::librdkafka::ffi::target::Ticket;
+use crate::engine::librdkafka::ffi::target::{Ack, Ticket};
 use crate::lane::ledger::Entry;
 
 /// At least once: progress is written this often while records flow.
@@ -15,6 +15,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 const WAIT_STEP: Duration = Duration::from_millis(250);
 /// What ending may take: then what is in flight is given up (and copied again by whoever comes next).
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is on its way when a record is refused is answered within milliseconds; this is for a target that is away.
+const COLLECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A commit that takes longer is given up; the coordinator has ended the transaction by then.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -173,6 +175,24 @@ impl Mover<'_> {
         Ok(())
     }
 
+    /// Takes in what is still acknowledged of the records that were on their way when another one was refused.
+    fn collect(&mut self) {
+        let deadline = Instant::now() + COLLECT_TIMEOUT;
+        let mut done = false;
+        while !done && Instant::now() < deadline {
+            let mut reports = Vec::new();
+            done = self.target.flush(WAIT_STEP, |ack| reports.push(ack));
+            for report in reports {
+                if let Ack::Stored { first, count, offset } = report
+                    && first.slot != OWN
+                    && let Err(failed) = self.stored(first, count, offset)
+                {
+                    tracing::debug!(?failed, "an acknowledgement behind a refused record");
+                }
+            }
+        }
+    }
+
     /// Makes durable what can be made durable, and closes the producer in a defined state.
     pub(super) fn finish(&mut self, exit: Exit) -> Exit {
         let orderly =
@@ -190,6 +210,9 @@ impl Mover<'_> {
             && let Err(failed) = self.commit(deadline)
         {
             tracing::warn!(?failed, "the last transaction was not committed: it will be copied again");
+        }
+        if matches!(exit, Exit::Refused { .. }) && !self.job.exactly_once {
+            self.collect();
         }
         if self.transaction.is_some() && !matches!(exit, Exit::Fenced(_)) {
             // The next owner's first call would end it too; this is only sooner.
