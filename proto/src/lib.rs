@@ -18,6 +18,7 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 
 pub mod filter;
 pub mod id;
+pub mod jaas;
 pub mod model;
 pub mod policy;
 pub mod properties;

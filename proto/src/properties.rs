@@ -2,10 +2,33 @@
 
 use std::collections::BTreeMap;
 
+/// Text that Java's `Properties.load` refuses, too. Never quotes a value: it may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PropertiesError {
+    #[error(
+        "line {line}: \\u is not followed by four hexadecimal digits in {}; write \\\\ for a backslash",
+        key.as_ref().map_or_else(|| "a key".to_owned(), |key| format!("the value of {key}"))
+    )]
+    Escape {
+        /// From 1; where the entry begins.
+        line: usize,
+        /// `None` where the key itself can't be read.
+        key: Option<String>,
+    },
+    #[error("it is UTF-16 text: save it as UTF-8 or ISO-8859-1")]
+    Utf16,
+}
+
 /// Keys and values as Java's `Properties.load` reads them from a byte stream: every byte is one character (ISO-8859-1),
-/// anything else is written as `\uXXXX`.
-pub fn parse_latin1(bytes: &[u8]) -> BTreeMap<String, String> {
-    parse(&latin1(bytes))
+/// anything else is written as `\uXXXX`. A UTF-8 byte order mark, which Java would take for part of the first key, is left out.
+///
+/// # Errors
+/// What Java refuses, and UTF-16.
+pub fn parse_latin1(bytes: &[u8]) -> Result<BTreeMap<String, String>, PropertiesError> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(PropertiesError::Utf16);
+    }
+    parse(&latin1(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)))
 }
 
 /// Every byte as the character of the same number.
@@ -14,25 +37,38 @@ pub fn latin1(bytes: &[u8]) -> String {
 }
 
 /// Keys and values. Of a repeated key the last one counts, as in Java.
-pub fn parse(text: &str) -> BTreeMap<String, String> {
+///
+/// # Errors
+/// What Java refuses.
+pub fn parse(text: &str) -> Result<BTreeMap<String, String>, PropertiesError> {
     let mut properties = BTreeMap::new();
     // Java ends a line at any of the three.
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let mut lines = text.split('\n');
-    while let Some(line) = lines.next() {
-        let mut logical = line.trim_start_matches(is_space).to_owned();
-        if logical.is_empty() || logical.starts_with(['#', '!']) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n");
+    let mut lines = (1..).zip(text.split('\n'));
+    while let Some((line, first)) = lines.next() {
+        let mut logical = first.trim_start_matches(is_space).to_owned();
+        if logical.starts_with(['#', '!']) {
             continue;
         }
         while continues(&logical) {
             logical.pop();
-            let Some(next) = lines.next() else { break };
+            // Nothing yet: the next line may be a comment.
+            if logical.is_empty() {
+                break;
+            }
+            let Some((_, next)) = lines.next() else { break };
             logical.push_str(next.trim_start_matches(is_space));
         }
+        if logical.is_empty() {
+            continue;
+        }
         let (key, value) = split(&logical);
-        properties.insert(unescape(key), unescape(value));
+        let key = unescape(key).ok_or(PropertiesError::Escape { line, key: None })?;
+        let value =
+            unescape(value).ok_or_else(|| PropertiesError::Escape { line, key: Some(key.clone()) })?;
+        properties.insert(key, value);
     }
-    properties
+    Ok(properties)
 }
 
 fn is_space(c: char) -> bool {
@@ -57,7 +93,8 @@ fn split(line: &str) -> (&str, &str) {
     (key, rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start_matches(is_space))
 }
 
-fn unescape(text: &str) -> String {
+/// `None` where `\u` is not followed by four digits.
+fn unescape(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -72,10 +109,10 @@ fn unescape(text: &str) -> String {
             Some('f') => out.push('\u{c}'),
             Some('u') => {
                 // Java writes what doesn't fit 16 bits as two.
-                let mut units = vec![unit(&mut chars)];
+                let mut units = vec![unit(&mut chars)?];
                 while chars.as_str().starts_with("\\u") {
                     chars.nth(1);
-                    units.push(unit(&mut chars));
+                    units.push(unit(&mut chars)?);
                 }
                 out.push_str(&String::from_utf16_lossy(&units));
             }
@@ -83,13 +120,14 @@ fn unescape(text: &str) -> String {
             None => {}
         }
     }
-    out
+    Some(out)
 }
 
-/// Four hexadecimal digits; what isn't becomes the replacement character.
-fn unit(chars: &mut std::str::Chars<'_>) -> u16 {
+/// Four hexadecimal digits.
+fn unit(chars: &mut std::str::Chars<'_>) -> Option<u16> {
     let digits: String = chars.by_ref().take(4).collect();
-    u16::from_str_radix(&digits, 16).unwrap_or(0xFFFD)
+    let legal = digits.len() == 4 && digits.chars().all(|c| c.is_ascii_hexdigit());
+    legal.then(|| u16::from_str_radix(&digits, 16).ok())?
 }
 
 #[cfg(test)]
@@ -112,7 +150,7 @@ mod tests {
             ("w", "c:\\dir"),
         ];
         let expected: BTreeMap<_, _> = expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-        assert_eq!(parse(text), expected);
+        assert_eq!(parse(text).unwrap(), expected);
     }
 
     #[test]
@@ -121,13 +159,36 @@ mod tests {
         let expected =
             [("a", "1"), ("b", "2"), ("c", "xy#z"), ("d", "3"), ("e", "\\"), ("f", "topic.1"), ("last", "")];
         let expected: BTreeMap<_, _> = expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-        assert_eq!(parse(text), expected);
+        assert_eq!(parse(text).unwrap(), expected);
     }
 
     #[test]
     fn bytes_are_latin_1_and_escapes_are_utf_16() {
-        let parsed = parse_latin1(b"a=\xe4\xc3\xa4\nb=\\ud83d\\ude00\\u00e4\nc=\\uzzzz!\n");
+        let parsed = parse_latin1(b"a=\xe4\xc3\xa4\nb=\\ud83d\\ude00\\u00e4\n").unwrap();
         assert_eq!((parsed["a"].as_str(), parsed["b"].as_str()), ("ä\u{c3}¤", "😀ä"));
-        assert_eq!(parsed["c"], "\u{fffd}!");
+    }
+
+    #[test]
+    fn what_java_refuses_is_an_error_that_names_line_and_key() {
+        for (text, says) in [
+            (
+                "a=1\n\nb=c:\\users\\x\n",
+                "line 3: \\u is not followed by four hexadecimal digits in the value of b",
+            ),
+            ("\\u12=x", "line 1: \\u is not followed by four hexadecimal digits in a key"),
+            ("a=\\u+123", "line 1"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(says) && !error.contains("sers"), "{error}");
+        }
+        assert_eq!(parse_latin1(b"\xff\xfea\0"), Err(PropertiesError::Utf16));
+    }
+
+    #[test]
+    fn byte_order_marks_and_joined_empty_lines_are_no_keys() {
+        let one = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+        assert_eq!(parse_latin1(b"\xef\xbb\xbfa=1").unwrap(), one);
+        assert_eq!(parse("\u{feff}a=1").unwrap(), one);
+        assert_eq!(parse("\\\n\n\\\n#x\n  \\\n\na=1").unwrap(), one);
     }
 }

@@ -6,7 +6,8 @@
 
 use std::path::PathBuf;
 
-use crate::properties;
+use crate::jaas::{self, Jaas};
+use crate::properties::{self, PropertiesError};
 
 /// Largest file that a reference may name, bytes.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -28,6 +29,13 @@ pub enum SecretError {
     },
     #[error("${{file:{}}}: the file is larger than {MAX_FILE_BYTES} bytes", .0.display())]
     TooLarge(PathBuf),
+    #[error("${{file:{}:{key}}}: the file is no properties file: {source}", path.display())]
+    NotProperties {
+        path: PathBuf,
+        key: String,
+        #[source]
+        source: PropertiesError,
+    },
     #[error("${{file:{}:{key}}}: the file has no such key", path.display())]
     NoKey { path: PathBuf, key: String },
 }
@@ -102,9 +110,11 @@ impl Reference<'_> {
                 let text = read(path)?;
                 Ok(text.strip_suffix('\n').map_or(&*text, |t| t.strip_suffix('\r').unwrap_or(t)).to_owned())
             }
-            Self::Key { path, key } => match properties::parse(&read(path.clone())?).remove(key) {
-                Some(value) => Ok(value),
-                None => Err(SecretError::NoKey { path, key: key.to_owned() }),
+            Self::Key { path, key } => match properties::parse(&read(path.clone())?) {
+                Ok(mut found) => {
+                    found.remove(key).ok_or_else(|| SecretError::NoKey { path, key: key.to_owned() })
+                }
+                Err(source) => Err(SecretError::NotProperties { path, key: key.to_owned(), source }),
             },
         }
     }
@@ -145,31 +155,39 @@ pub fn is_secret_key(key: &str) -> bool {
 
 /// Whether a value of a secret key holds a secret in clear, not only references.
 pub fn is_literal(key: &str, value: &str) -> bool {
-    if key.to_ascii_lowercase().ends_with("jaas.config") && !is_only_references(value) {
-        return jaas_options(value).any(|(name, value)| is_secret_key(name) && !is_only_references(value));
+    if !is_secret_key(key) || is_only_references(value) {
+        return false;
     }
-    is_secret_key(key) && !is_only_references(value)
+    let is_jaas = key.to_ascii_lowercase().ends_with("jaas.config");
+    !(is_jaas && jaas::parse(value).is_ok_and(|jaas| holds_no_secret(&jaas)))
+}
+
+/// Options of login modules that may be shown. Login modules have options of their own: what isn't known may be a secret.
+const SHOWN: &[&str] = &[
+    "username",
+    "user",
+    "clientid",
+    "scope",
+    "oauth.client.id",
+    "oauth.scope",
+    "oauth.token.endpoint.uri",
+    "unsecuredloginstringclaim_sub",
+    "serviceprincipalname",
+    "principal",
+    "servicename",
+    "keytab",
+    "usekeytab",
+    "storekey",
+    "useticketcache",
+];
+
+fn holds_no_secret(jaas: &Jaas) -> bool {
+    let shown = |name: &str| SHOWN.contains(&name.to_ascii_lowercase().as_str());
+    jaas.options.iter().all(|(name, value)| shown(name) || is_only_references(value))
 }
 
 fn is_only_references(value: &str) -> bool {
     pieces(value).is_ok_and(|pieces| pieces.iter().all(|piece| matches!(piece, Piece::Reference(_))))
-}
-
-/// `name="value"`, `name='value'` and `name=value` of a JAAS configuration.
-fn jaas_options(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let (before, after) = rest.split_once('=')?;
-        let name =
-            before.trim_end().rsplit(|c: char| c.is_whitespace() || c == ';').next().unwrap_or_default();
-        let after = after.trim_start();
-        let (value, tail) = match after.chars().next() {
-            Some(quote @ ('"' | '\'')) => after[1..].split_once(quote).unwrap_or((&after[1..], "")),
-            _ => after.split_at(after.find(|c: char| c.is_whitespace() || c == ';').unwrap_or(after.len())),
-        };
-        rest = tail;
-        Some((name, value))
-    })
 }
 
 #[cfg(test)]
@@ -223,5 +241,12 @@ mod tests {
         assert!(is_literal("sasl.jaas.config", &jaas("'pre${env:P}'")));
         assert!(!is_literal("sasl.jaas.config", &jaas("\"${env:P}\"")));
         assert!(!is_literal("sasl.jaas.config", "${file:/etc/kafka.properties:sasl.jaas.config}"));
+        for secret in [
+            "x.OAuthBearerLoginModule required oauth.access.token=\"hush\";",
+            "x.PlainLoginModule required username=\"ann\" password \"hush\";",
+            "x.PlainLoginModule required username=\"ann\" password=\"hush\"",
+        ] {
+            assert!(is_literal("sasl.jaas.config", secret), "{secret}");
+        }
     }
 }

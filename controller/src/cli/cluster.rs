@@ -80,9 +80,13 @@ impl ClusterArgs {
 
     fn wire(self) -> Result<v1::Cluster, Failure> {
         let mut properties = match &self.properties_file {
-            Some(path) => properties::parse(&std::fs::read_to_string(path).map_err(|e| {
-                Failure::usage(format!("cannot read the properties file {}: {e}", path.display()))
-            })?),
+            Some(path) => {
+                let unusable = |e: &dyn std::fmt::Display| {
+                    Failure::usage(format!("cannot read the properties file {}: {e}", path.display()))
+                };
+                let text = std::fs::read_to_string(path).map_err(|e| unusable(&e))?;
+                properties::parse(&text).map_err(|e| unusable(&e))?
+            }
             None => Default::default(),
         };
         let in_file = properties.remove("bootstrap.servers").unwrap_or_default();

@@ -3,9 +3,9 @@
 //! Nothing here ever shows a secret: `Debug` prints who and how, errors leave out secret values.
 
 mod bag;
-mod jaas;
 mod librdkafka;
 mod sasl;
+mod store;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -257,7 +257,10 @@ impl Security {
 /// The cluster's own list; a property of the same meaning may only repeat it.
 fn bootstrap(bag: &mut Bag<'_>, servers: &[String]) -> Result<Vec<String>, KafkaError> {
     const KEY: &str = "bootstrap.servers";
-    let servers: Vec<String> = servers.iter().map(|s| s.trim().to_owned()).collect();
+    // Java takes a listener's name in front of an address, and leaves it out of account.
+    let address =
+        |server: &str| server.rsplit_once("://").map_or(server, |(_, address)| address).trim().to_owned();
+    let servers: Vec<String> = servers.iter().map(|server| address(server)).collect();
     for server in &servers {
         let port =
             server.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
@@ -269,7 +272,7 @@ fn bootstrap(bag: &mut Bag<'_>, servers: &[String]) -> Result<Vec<String>, Kafka
         return Err(bag.invalid(KEY, "", "at least one host:port is needed"));
     }
     match bag.take(KEY) {
-        Some(other) if other.split(',').map(str::trim).ne(servers.iter().map(String::as_str)) => {
+        Some(other) if other.split(',').map(address).ne(servers.iter().cloned()) => {
             Err(bag.invalid(KEY, &other, "it differs from the cluster's bootstrap servers: leave it out"))
         }
         _ => Ok(servers),

@@ -127,13 +127,15 @@ fn block_collisions(topics: &[SourceTopic], selections: &mut [Selection]) {
 /// Signs that records could go round in circles, from the names on the source alone.
 pub fn loop_warning(mirror: &Mirror, topics: &[SourceTopic], selections: &[Selection]) -> Option<String> {
     let (source, target) = (&mirror.source, &mirror.target);
-    let reverse_heartbeats = format!("{target}.heartbeats");
-    let reverse_flow = topics.iter().any(|topic| topic.name == reverse_heartbeats);
+    let policy = &mirror.policy;
+    let from_target =
+        |name: &str| policy.is_heartbeats_topic(name) && policy.topic_source(name) == Some(target.as_str());
+    let reverse_heartbeats = topics.iter().map(|topic| &topic.name).find(|name| from_target(name))?;
     let keeps_names = topics
         .iter()
         .zip(selections)
         .any(|(topic, selection)| matches!(selection, Selection::Copy(name) if *name == topic.name));
-    (reverse_flow && keeps_names).then(|| {
+    keeps_names.then(|| {
         format!(
             "{reverse_heartbeats} exists on {source}, so something mirrors {target} to {source} too, and this mirror keeps \
              topic names: a topic that both directions copy would go round for ever. Use prefix naming, or make sure that no \

@@ -265,11 +265,13 @@ fn cluster(
 
 /// The properties of a file, with references to the file in place of the secrets in it.
 fn client_properties(role: &str, path: &Path) -> Result<std::collections::BTreeMap<String, String>, Failure> {
-    let unreadable =
-        |e: std::io::Error| Failure::usage(format!("cannot read --{role}-config {}: {e}", path.display()));
+    let unreadable = |e: &dyn std::fmt::Display| {
+        Failure::usage(format!("cannot read --{role}-config {}: {e}", path.display()))
+    };
     // The reference must hold wherever the process is started next time.
-    let absolute = std::fs::canonicalize(path).map_err(unreadable)?;
-    let mut properties = properties::parse(&std::fs::read_to_string(&absolute).map_err(unreadable)?);
+    let absolute = std::fs::canonicalize(path).map_err(|e| unreadable(&e))?;
+    let text = std::fs::read_to_string(&absolute).map_err(|e| unreadable(&e))?;
+    let mut properties = properties::parse(&text).map_err(|e| unreadable(&e))?;
     let shown = absolute.display().to_string();
     for (key, value) in properties.iter_mut().filter(|(key, value)| secret::is_literal(key, value)) {
         if shown.contains('}') {

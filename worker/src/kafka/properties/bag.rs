@@ -41,7 +41,13 @@ impl<'a> Bag<'a> {
             }
             // Also behind a role.
             let bare = ROLES.iter().find_map(|role| key.strip_prefix(role)).unwrap_or(key);
-            let value = if unresolved.contains(&bare) { value.clone() } else { known };
+            let value = match bare {
+                _ if unresolved.contains(&bare) => value.clone(),
+                // Not Java's keys: a password may begin or end with a blank.
+                "sasl.username" | "sasl.password" => known,
+                // As Kafka's clients take every value, passwords too.
+                _ => known.trim().to_owned(),
+            };
             bag.values.insert(key.to_owned(), value);
         }
         Ok(bag)

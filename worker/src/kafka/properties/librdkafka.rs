@@ -36,13 +36,14 @@ const IGNORED: &[&str] = &[
     "buffer.memory",
     "partitioner.class",
     "security.providers",
+    "ssl.cipher.suites",
     "ssl.protocol",
     "ssl.provider",
     "ssl.enabled.protocols",
     "ssl.trustmanager.algorithm",
     "ssl.keymanager.algorithm",
     "ssl.secure.random.implementation",
-    // A store is PEM, whatever it is called, and without a password.
+    // The content of a store says what it is; passwords are for those that have one.
     "ssl.truststore.type",
     "ssl.truststore.password",
     "ssl.keystore.type",
@@ -50,8 +51,47 @@ const IGNORED: &[&str] = &[
     "ssl.key.password",
 ];
 
-/// How Java renews credentials: connections are replaced here.
-const IGNORED_PREFIXES: &[&str] = &["sasl.login.refresh.", "sasl.login.retry."];
+/// How Java gets and renews credentials, and what a broker checks tokens by.
+const IGNORED_PREFIXES: &[&str] = &[
+    "sasl.login.refresh.",
+    "sasl.login.retry.",
+    "sasl.login.connect.",
+    "sasl.login.read.",
+    "sasl.oauthbearer.clock.",
+    "sasl.oauthbearer.expected.",
+    "sasl.oauthbearer.jwks.",
+];
+
+/// What librdkafka takes, where Java takes more.
+const RANGES: &[(&str, i64, i64)] = &[
+    ("connections.max.idle.ms", 0, 2_147_483_647),
+    ("fetch.max.bytes", SMALLEST_FETCH, LARGEST_FETCH),
+    ("fetch.max.wait.ms", 0, 300_000),
+    ("fetch.min.bytes", 1, 100_000_000),
+    ("linger.ms", 0, 900_000),
+    ("max.partition.fetch.bytes", 1, 1_000_000_000),
+    ("metadata.max.age.ms", 1, 86_400_000),
+    ("receive.buffer.bytes", 0, 100_000_000),
+    ("reconnect.backoff.max.ms", 0, 3_600_000),
+    ("reconnect.backoff.ms", 0, 3_600_000),
+    ("retry.backoff.max.ms", 1, 300_000),
+    ("retry.backoff.ms", 1, 300_000),
+    ("send.buffer.bytes", 0, 100_000_000),
+    ("socket.connection.setup.timeout.ms", 1_000, 2_147_483_647),
+];
+/// librdkafka's `message.max.bytes`, which a fetch can't be smaller than.
+const SMALLEST_FETCH: i64 = 1_000;
+/// An answer with its header fits a lane's `receive.message.max.bytes` of 1 GiB.
+const LARGEST_FETCH: i64 = (1 << 30) - 512;
+
+/// The value, as near as librdkafka can come to it. Java's -1 for "never" and "the system's" is librdkafka's 0.
+fn fitted(key: &str, value: String) -> String {
+    let range = RANGES.iter().find(|(ranged, ..)| *ranged == key);
+    match (range, value.trim().parse::<i64>()) {
+        (Some((_, min, max)), Ok(given)) if given >= -1 => given.clamp(*min, *max).to_string(),
+        _ => value,
+    }
+}
 
 /// Whether a setting means nothing here: Java's own, or of a protocol that is not in use.
 fn is_ignored(key: &str, security: &Security) -> bool {
@@ -73,12 +113,19 @@ pub(super) fn passed_on(
         if is_ignored(&key, security) {
             continue;
         }
+        let value = fitted(&key, value);
         let name = RENAMED.iter().find(|(java, _)| *java == key).map_or(key.as_str(), |(_, own)| own);
         let mut one = ClientConfig::new();
         one.set(name, &value);
         let full = format!("{prefix}{key}");
         match one.create_native_config() {
-            Ok(_) => drop(passed.insert(name.to_owned(), value)),
+            Ok(_) => {
+                if name == "fetch.max.bytes" {
+                    // It refuses a fetch that is smaller than this.
+                    passed.entry("message.max.bytes".to_owned()).or_insert_with(|| smaller(&value));
+                }
+                passed.insert(name.to_owned(), value);
+            }
             Err(RdkafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
                 return Err(bag.invalid(
                     &full,
@@ -93,6 +140,12 @@ pub(super) fn passed_on(
         }
     }
     Ok(passed)
+}
+
+/// librdkafka's default for `message.max.bytes`, or what a fetch is limited to.
+fn smaller(fetch: &str) -> String {
+    const DEFAULT: i64 = 1_000_000;
+    fetch.parse::<i64>().map_or(DEFAULT, |fetch| fetch.min(DEFAULT)).to_string()
 }
 
 /// Security settings, in librdkafka's spelling.

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use twinlog_proto::jaas::{self, Jaas};
 
 use super::bag::{self, Bag};
-use super::jaas::{self, Jaas};
 use crate::kafka::KafkaError;
 
 /// The property that holds an OAUTHBEARER token. A reference in it is read anew for every authentication.

@@ -102,7 +102,7 @@ fn what_is_wrong_is_named_with_key_and_value() {
             vec![("security.protocol", "SSL"), ("ssl.ca.location", "/no/such.pem")],
             vec!["ssl.ca.location", "/no/such.pem", "No such file"],
         ),
-        (vec![("security.protocol", "SSL"), ("ssl.ca.pem", "nonsense")], vec!["ssl.ca.pem", "not PEM"]),
+        (vec![("security.protocol", "SSL"), ("ssl.ca.pem", "nonsense")], vec!["ssl.ca.pem", "neither PEM"]),
         (
             vec![("security.protocol", "SSL"), ("enable.ssl.certificate.verification", "false")],
             vec!["enable.ssl.certificate.verification", "ssl.ca.location"],
@@ -259,4 +259,90 @@ fn a_role_may_connect_in_a_way_of_its_own() {
     let message =
         invalid(&[("producer.security.protocol", "SASL_PLAINTEXT"), ("producer.sasl.mechanism", "MAGIC")]);
     assert!(message.contains("producer.") && message.contains("MAGIC"), "{message}");
+}
+
+/// Everything that Java takes is taken, as near as librdkafka comes to it; a fetch of any size makes a client.
+#[test]
+fn javas_values_fit_librdkafkas_ranges() {
+    let p = resolve(&[
+        ("connections.max.idle.ms", "-1"),
+        ("consumer.fetch.max.bytes", "500000"),
+        ("consumer.fetch.min.bytes", "0"),
+        ("consumer.max.partition.fetch.bytes", "2147483647"),
+        ("consumer.receive.buffer.bytes", "-1"),
+        ("consumer.retry.backoff.ms", "0"),
+        ("consumer.socket.connection.setup.timeout.ms", "10"),
+    ])
+    .unwrap();
+    let consumer = p.rdkafka(Role::Consumer);
+    for (key, value) in [
+        ("connections.max.idle.ms", "0"),
+        ("fetch.max.bytes", "500000"),
+        ("message.max.bytes", "500000"),
+        ("fetch.min.bytes", "1"),
+        ("max.partition.fetch.bytes", "1000000000"),
+        ("socket.receive.buffer.bytes", "0"),
+        ("retry.backoff.ms", "1"),
+        ("socket.connection.setup.timeout.ms", "1000"),
+    ] {
+        assert_eq!(consumer.get(key), Some(value), "{key}");
+    }
+    let largest = resolve(&[("consumer.fetch.max.bytes", "2147483647")]).unwrap();
+    for properties in [p, largest] {
+        let memory = crate::engine::librdkafka::config::Memory::divide(64 << 20, 1);
+        let config = crate::engine::librdkafka::config::source(&properties, &memory);
+        let made: Result<rdkafka::consumer::BaseConsumer, _> = config.create();
+        assert!(made.is_ok(), "{:?}", made.err());
+    }
+    assert!(invalid(&[("consumer.fetch.min.bytes", "-2")]).contains("fetch.min.bytes"));
+}
+
+/// As Kafka's clients take values: a blank at the end of a line is no part of a password.
+#[test]
+fn blanks_around_values_do_not_count() {
+    let p = resolve(&[
+        ("security.protocol", " SASL_PLAINTEXT "),
+        ("sasl.mechanism", "PLAIN "),
+        ("sasl.jaas.config", " a.PlainLoginModule required username=\"me\" password=\"x\"; "),
+        ("client.id", " mine "),
+    ])
+    .unwrap();
+    assert_eq!(p.principal().as_deref(), Some("User:me"));
+    assert_eq!(p.rdkafka(Role::Consumer).get("client.id"), Some("mine"));
+}
+
+#[test]
+fn java_stores_are_read_as_they_are() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kafka/properties/store/tests");
+    for (trust, key, password) in [("trust.jks", "key.jks", "another"), ("trust.p12", "key.p12", "")] {
+        let (trust, key) = (format!("{folder}/{trust}"), format!("{folder}/{key}"));
+        let all = [
+            ("security.protocol", "SSL"),
+            ("ssl.truststore.location", trust.as_str()),
+            ("ssl.truststore.password", "secret "),
+            ("ssl.truststore.type", "JKS"),
+            ("ssl.keystore.location", key.as_str()),
+            ("ssl.keystore.password", "secret"),
+            ("ssl.key.password", password),
+        ];
+        let p = resolve(&all).unwrap();
+        assert_eq!(p.principal(), None);
+        let made: Result<rdkafka::consumer::BaseConsumer, _> = p.rdkafka(Role::Consumer).create();
+        assert!(made.is_ok(), "{:?}", made.err());
+        let wrong = [&all[..5], &[("ssl.keystore.password", "hush")]].concat();
+        let message = invalid(&wrong);
+        assert!(message.contains("ssl.keystore.location") && !message.contains("hush"), "{message}");
+    }
+}
+
+#[test]
+fn a_listeners_name_before_an_address_does_not_count() {
+    let cluster = model::Cluster {
+        id: twinlog_proto::id::ClusterId::new("eu").unwrap(),
+        bootstrap_servers: vec!["PLAINTEXT://kafka:9092".to_owned(), "[::1]:9093".to_owned()],
+        properties: BTreeMap::new(),
+    };
+    let p = ClientProperties::resolve(&cluster).unwrap();
+    assert_eq!(p.bootstrap_servers(), ["kafka:9092", "[::1]:9093"]);
+    assert_eq!(p.rdkafka(Role::Producer).get("bootstrap.servers"), Some("kafka:9092,[::1]:9093"));
 }

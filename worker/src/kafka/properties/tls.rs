@@ -1,4 +1,4 @@
-//! Certificates and keys from properties, Java's or librdkafka's, all PEM.
+//! Certificates and keys from properties, Java's or librdkafka's: PEM, or Java's stores.
 
 use std::fs;
 use std::sync::Arc;
@@ -10,10 +10,11 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::bag::Bag;
+use super::store::{self, Passwords};
 use crate::kafka::KafkaError;
 use crate::kafka::tls::AnyName;
 
-/// A PEM text: in a file, or in the property itself.
+/// A PEM text: in a file, in the property itself, or made of a store.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Pem {
     key: &'static str,
@@ -56,10 +57,14 @@ const PROBE: &str = "probe";
 impl Tls {
     pub(super) fn take(bag: &mut Bag<'_>) -> Result<Self, KafkaError> {
         let check_host = check_host(bag)?;
-        let ca = Pem::take(bag, CA)?;
-        let certificate = Pem::take(bag, CERTIFICATE)?;
-        // A Java PEM key store holds both.
-        let private_key = match Pem::take(bag, PRIVATE_KEY)? {
+        let [trust, own, key] = ["ssl.truststore.password", "ssl.keystore.password", "ssl.key.password"]
+            .map(|password| bag.take(password).filter(|given| !given.is_empty()));
+        let trust = Passwords { store: trust.as_deref(), key: None };
+        let own = Passwords { store: own.as_deref(), key: key.as_deref() };
+        let ca = Pem::take(bag, CA, trust, store::trusted)?;
+        let certificate = Pem::take(bag, CERTIFICATE, own, store::identity)?;
+        // A Java key store holds both.
+        let private_key = match Pem::take(bag, PRIVATE_KEY, own, store::identity)? {
             None => certificate.clone().filter(|c| c.key == "ssl.keystore.location"),
             some => some,
         };
@@ -69,7 +74,13 @@ impl Tls {
 }
 
 impl Pem {
-    fn take(bag: &mut Bag<'_>, keys: &[&'static str]) -> Result<Option<Self>, KafkaError> {
+    /// `of_store` makes PEM of a Java store.
+    fn take(
+        bag: &mut Bag<'_>,
+        keys: &[&'static str],
+        passwords: Passwords<'_>,
+        of_store: fn(&[u8], Passwords<'_>) -> Result<String, String>,
+    ) -> Result<Option<Self>, KafkaError> {
         let Some((key, value)) = bag.take_any(keys) else { return Ok(None) };
         if !key.ends_with(".location") {
             return Self { key, location: None, text: value }.checked(bag).map(Some);
@@ -79,6 +90,10 @@ impl Pem {
         }
         let bytes = fs::read(&value)
             .map_err(|e| bag.invalid(key, &value, &format!("the file can't be read on this worker: {e}")))?;
+        if store::is_store(&bytes) {
+            let text = of_store(&bytes, passwords).map_err(|why| bag.invalid(key, &value, &why))?;
+            return Ok(Some(Self { key, location: None, text }));
+        }
         let text = String::from_utf8_lossy(&bytes).into_owned();
         Self { key, location: Some(value), text }.checked(bag).map(Some)
     }
@@ -89,7 +104,7 @@ impl Pem {
             return Err(bag.invalid(
                 self.key,
                 location,
-                "it is not PEM: convert a JKS or PKCS12 store with keytool and openssl",
+                "it is neither PEM nor a JKS or PKCS12 store: convert it with keytool -importkeystore -deststoretype PKCS12",
             ));
         }
         if self.text.contains("ENCRYPTED") {

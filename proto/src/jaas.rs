@@ -6,14 +6,14 @@ use std::str::Chars;
 
 /// One login module with its options.
 #[derive(PartialEq, Eq)]
-pub(super) struct Jaas {
+pub struct Jaas {
     /// Class name without its package.
-    pub(super) module: String,
-    pub(super) options: BTreeMap<String, String>,
+    pub module: String,
+    pub options: BTreeMap<String, String>,
 }
 
 /// Parses one entry. The error never quotes the text: it holds secrets.
-pub(super) fn parse(text: &str) -> Result<Jaas, &'static str> {
+pub fn parse(text: &str) -> Result<Jaas, &'static str> {
     let mut chars = text.chars().peekable();
     let class = token(&mut chars)?.ok_or("it is empty")?;
     let module = class.rsplit('.').next().unwrap_or_default().to_owned();
@@ -32,6 +32,11 @@ pub(super) fn parse(text: &str) -> Result<Jaas, &'static str> {
     }
     if !next_is(&mut chars, ';') {
         return Err("it must end with ;");
+    }
+    chars.next();
+    skip_blanks(&mut chars);
+    if chars.peek().is_some() {
+        return Err("something follows the ; that ends it: one login module is possible");
     }
     Ok(Jaas { module, options })
 }
@@ -73,14 +78,34 @@ fn quoted(chars: &mut Peekable<Chars<'_>>, quote: char) -> Result<String, &'stat
     loop {
         match chars.next().ok_or("a quote is not closed")? {
             c if c == quote => return Ok(text),
-            '\\' => match chars.next().ok_or("a quote is not closed")? {
-                'n' => text.push('\n'),
-                't' => text.push('\t'),
-                c => text.push(c),
-            },
+            '\\' => text.push(escaped(chars).ok_or("a quote is not closed")?),
             c => text.push(c),
         }
     }
+}
+
+/// After a backslash, as Java's StreamTokenizer reads it.
+fn escaped(chars: &mut Peekable<Chars<'_>>) -> Option<char> {
+    let first = chars.next()?;
+    let Some(mut code) = first.to_digit(8) else {
+        return Some(match first {
+            'a' => '\u{7}',
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'v' => '\u{b}',
+            other => other,
+        });
+    };
+    let more = if first <= '3' { 2 } else { 1 };
+    for _ in 0..more {
+        let Some(digit) = chars.peek().and_then(|c| c.to_digit(8)) else { break };
+        code = code * 8 + digit;
+        chars.next();
+    }
+    char::from_u32(code)
 }
 
 #[cfg(test)]
@@ -107,6 +132,7 @@ mod tests {
             [("a".into(), "b".into()), ("c".into(), "d e".into())]
         );
         assert_eq!(options("X required a = \"\" ;"), [("a".into(), String::new())]);
+        assert_eq!(options(r#"X required a="\61\1019\r\q";"#), [("a".into(), "1A9\rq".into())]);
     }
 
     #[test]
@@ -118,6 +144,7 @@ mod tests {
             ("X required a=\"b;", "not closed"),
             ("X required a b;", "form"),
             ("X required a=;", "no value"),
+            ("X required a=b; Y required password=c;", "follows"),
         ] {
             let error = parse(text).err().unwrap();
             assert!(error.contains(why), "{text}: {error}");
