@@ -5,8 +5,13 @@ use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Naming {
-    Prefix { separator: String },
-    Identity,
+    Prefix {
+        separator: String,
+    },
+    /// The separator is that of heartbeats topics and of MM2's own.
+    Identity {
+        separator: String,
+    },
     Map(BTreeMap<String, String>),
 }
 
@@ -55,8 +60,8 @@ impl Policy {
 
     fn separator(&self) -> &str {
         match &self.naming {
-            Naming::Prefix { separator } => separator,
-            _ => ".",
+            Naming::Prefix { separator } | Naming::Identity { separator } => separator,
+            Naming::Map(_) => ".",
         }
     }
 
@@ -66,8 +71,8 @@ impl Policy {
         match &self.naming {
             Naming::Prefix { .. } => Some(prefixed()),
             // MM2: Identity still renames what ends in `heartbeats`, or heartbeats would loop.
-            Naming::Identity if topic.ends_with("heartbeats") => Some(prefixed()),
-            Naming::Identity => Some(topic.to_owned()),
+            Naming::Identity { .. } if topic.ends_with("heartbeats") => Some(prefixed()),
+            Naming::Identity { .. } => Some(topic.to_owned()),
             Naming::Map(map) => {
                 map.get(topic).cloned().or_else(|| self.is_heartbeats_topic(topic).then(prefixed))
             }
@@ -183,7 +188,7 @@ mod tests {
     }
 
     fn identity() -> Policy {
-        Policy::new(Naming::Identity, "source", "target")
+        Policy::new(Naming::Identity { separator: ".".to_owned() }, "source", "target")
     }
 
     /// P6: names on the target, by every naming; Identity still renames heartbeats.
@@ -267,6 +272,18 @@ mod tests {
         assert_eq!(dots.checkpoints_topic(), "source.checkpoints.internal");
         assert!(dots.is_checkpoints_topic("CLUSTER.checkpoints.internal"));
         assert_eq!(dots.remote_topic("orders").unwrap(), "source__orders");
+    }
+
+    /// MM2's Identity policy is its default one but for the names of topics: the separator counts for the rest.
+    #[test]
+    fn identity_has_a_separator_too() {
+        let policy = Policy::new(Naming::Identity { separator: "_".to_owned() }, "source", "target");
+        assert_eq!(policy.remote_topic("orders").unwrap(), "orders");
+        assert_eq!(policy.remote_topic("heartbeats").unwrap(), "source_heartbeats");
+        assert!(policy.is_heartbeats_topic("a_heartbeats") && !policy.is_heartbeats_topic("a.heartbeats"));
+        assert!(policy.is_cycle("target_heartbeats") && !policy.is_cycle("target.heartbeats"));
+        assert_eq!(policy.checkpoints_topic(), "source_checkpoints_internal");
+        assert_eq!(policy.offset_syncs_topic("target"), "mm2-offset-syncs_target_internal");
     }
 
     /// P2, P3: names of MM2's own topics with any separator, and which are checkpoints topics.

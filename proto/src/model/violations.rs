@@ -80,7 +80,7 @@ impl Violations {
             return None;
         }
         Some(match wire.kind() {
-            v1::naming::Kind::Identity => Naming::Identity,
+            v1::naming::Kind::Identity => Naming::Identity { separator },
             v1::naming::Kind::Map => {
                 if wire.map.is_empty() {
                     self.add("naming.map", "naming MAP needs at least one source topic = target topic");
