@@ -63,13 +63,9 @@ impl Source {
             let text = String::from_utf8(bytes).map_err(|e| invalid(format!("it is not UTF-8: {e}")))?;
             return strimzi::Resource::parse(&text, secrets_dir).map(Self::Strimzi).map_err(invalid);
         }
-        let raw = properties::parse_latin1(&bytes);
+        let raw = properties::parse_latin1(&bytes).map_err(|e| invalid(e.to_string()))?;
         if !raw.contains_key("clusters") {
-            let what = match path.extension().is_some_and(|e| e == "toml") {
-                true => "it looks like settings of `twinlog run`: give it with --config".to_owned(),
-                false => "it has no `clusters`: it is neither an mm2.properties file nor a KafkaMirrorMaker2 resource".to_owned(),
-            };
-            return Err(invalid(what));
+            return Err(invalid(without_clusters(path, &raw)));
         }
         Ok(Self::Dedicated(dedicated::Dedicated::new(raw)))
     }
@@ -81,6 +77,21 @@ impl Source {
             Self::Strimzi(resource) => plan::of_strimzi(resource, options),
         }
     }
+}
+
+/// What a file without `clusters` could be.
+fn without_clusters(path: &Path, raw: &Props) -> String {
+    if path.extension().is_some_and(|e| e == "toml") {
+        return "it looks like settings of `twinlog run`: give it with --config".to_owned();
+    }
+    if let Some(other) = raw.keys().find(|key| key.eq_ignore_ascii_case("clusters")) {
+        return format!("it has no `clusters`, but {other}: write it in lower case");
+    }
+    if raw.contains_key("bootstrap.servers") {
+        return "it has no `clusters`: as the properties of one Kafka client it goes with --source-config or --target-config"
+            .to_owned();
+    }
+    "it has no `clusters`: it is neither an mm2.properties file nor a KafkaMirrorMaker2 resource".to_owned()
 }
 
 fn is_yaml(path: &Path, bytes: &[u8]) -> bool {

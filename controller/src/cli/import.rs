@@ -89,7 +89,10 @@ impl FileArgs {
     /// What `run FILE` runs. The worker is in this process: it reads secrets where they are.
     pub(super) fn plan_to_run(&self, file: &Path, allow_loops: bool) -> Result<Plan, Failure> {
         let plan = self.accepted(file, self.plan(file, absolute(file)?, allow_loops)?)?;
-        print(show::brief(file, &plan).trim_end())?;
+        let brief = show::brief(file, &plan);
+        if !brief.is_empty() {
+            print(brief.trim_end())?;
+        }
         Ok(plan)
     }
 

@@ -19,6 +19,8 @@ type Verdict = (Effect, String);
 /// How alike two keys must be for one to be a misspelling of the other: Jaro-Winkler, 0 to 1.
 const ALIKE: f64 = 0.9;
 const ROLES: [&str; 3] = ["consumer", "producer", "admin"];
+/// Keys of a flow that decide whether there is one.
+const DECIDES: [&str; 2] = ["enabled", "emit.heartbeats.enabled"];
 const PACKAGE: &str = "org.apache.kafka.connect.mirror.";
 
 /// Every key of the file, by the scope it stands in.
@@ -31,18 +33,52 @@ pub(super) fn dedicated(file: &Dedicated) -> Vec<Entry> {
                 Some(why) => (Effect::Ignored, why),
                 None => judge(Scope::Flow, key, value),
             }
-        } else if let Some(what) = broken_flow(full, &clusters) {
+        } else if let Some(what) = broken_flow(full, value, &clusters) {
             (Effect::Unknown, what)
         } else if let Some(key) = cluster_key(full, &clusters) {
             judge(Scope::Cluster, key, value)
         } else {
-            judge(Scope::Top, full, value)
+            let verdict = judge(Scope::Top, full, value);
+            match miscased(full, &clusters).filter(|_| verdict.0 == Effect::Unknown) {
+                Some(what) => (Effect::Unknown, what),
+                None => verdict,
+            }
         };
         entries.push(Entry { effect, key: full.clone(), why });
     }
-    let (_, unusable) = super::providers::Providers::read(file.raw());
-    entries.extend(unusable.into_iter().map(|(key, what)| Entry::new(Effect::Invalid, key, what)));
+    let unusable: Vec<Entry> = unusable_providers(file).collect();
+    entries.retain(|entry| !unusable.iter().any(|other| other.key == entry.key));
+    entries.extend(unusable);
+    entries.extend(undecided(file, &clusters));
     entries
+}
+
+/// A provider that can't be used matters where something refers to it.
+fn unusable_providers(file: &Dedicated) -> impl Iterator<Item = Entry> {
+    let (_, unusable) = super::providers::Providers::read(file.raw());
+    let used = |name: &str| file.raw().values().any(|value| value.contains(&format!("${{{name}:")));
+    unusable.into_iter().map(move |(name, what)| {
+        let effect = if used(&name) { Effect::Invalid } else { Effect::Ignored };
+        Entry::new(effect, format!("config.providers.{name}.class"), what)
+    })
+}
+
+/// What decides whether there is a flow at all must be readable, also where there is none: MM2 takes what it can't read for `false`.
+fn undecided(file: &Dedicated, clusters: &Aliases) -> Vec<Entry> {
+    let pairs = file.pairs();
+    let wrong = |(full, value): &(&String, &String)| {
+        let readable = ["true", "false"].iter().any(|word| value.trim().eq_ignore_ascii_case(word));
+        let decides = match flow_key(full, clusters) {
+            // Of a flow that there is, its mirror says it.
+            Some((flow, key)) => DECIDES.contains(&key) && !pairs.contains(&flow),
+            None => full.as_str() == DECIDES[1] && pairs.is_empty(),
+        };
+        decides && !readable
+    };
+    let entry = |(full, value): (&String, &String)| {
+        Entry::new(Effect::Invalid, full, format!("{value:?} is neither true nor false"))
+    };
+    file.raw().iter().filter(wrong).map(entry).collect()
 }
 
 type Aliases = std::collections::BTreeSet<String>;
@@ -64,8 +100,24 @@ fn cluster_key<'a>(full: &'a str, clusters: &Aliases) -> Option<&'a str> {
     keys.min_by_key(|key| key.len())
 }
 
-fn broken_flow(full: &str, clusters: &Aliases) -> Option<String> {
+fn miscased(full: &str, clusters: &Aliases) -> Option<String> {
+    let (before, rest) = full.split_once('.')?;
+    let alias = clusters.iter().find(|alias| alias.eq_ignore_ascii_case(before))?;
+    Some(format!("aliases are case-sensitive, and MM2 ignores it too: did you mean {alias}.{rest}?"))
+}
+
+fn broken_flow(full: &str, value: &str, clusters: &Aliases) -> Option<String> {
+    let alone = full.strip_suffix("->").unwrap_or(full);
+    if clusters.contains(alone) && (alone != full || value.starts_with("->")) {
+        return Some(format!(
+            "a blank ends a key: write {alone}->B.<key> without blanks, B being the target"
+        ));
+    }
     let (before, after) = full.split_once("->")?;
+    if let Some(alias) = clusters.iter().find(|alias| *alias != before && alias.eq_ignore_ascii_case(before))
+    {
+        return Some(format!("aliases are case-sensitive: did you mean {alias}->{after}?"));
+    }
     let target = after.split('.').next().unwrap_or_default();
     let known = clusters.iter().cloned().collect::<Vec<_>>().join(", ");
     Some(match clusters.iter().find(|alias| *alias == before) {
@@ -94,7 +146,9 @@ fn shadowed(file: &Dedicated, (source, target): &(String, String), key: &str) ->
 
 pub(super) fn judge(scope: Scope, key: &str, value: &str) -> Verdict {
     if let Some((_, why)) = keys::REMOVED.iter().find(|(removed, _)| *removed == key) {
-        return (Effect::Ignored, (*why).to_owned());
+        // What was excluded no longer is: worth being said without being asked.
+        let effect = if key.ends_with(".blacklist") { Effect::Unknown } else { Effect::Ignored };
+        return (effect, (*why).to_owned());
     }
     let value = value.trim();
     match scope {
@@ -272,6 +326,14 @@ fn by_value(key: &str, value: &str) -> Verdict {
 
 /// A client's setting; `role` is empty for all of a cluster's clients.
 fn client(role: &str, key: &str, value: &str) -> Verdict {
+    if value.is_empty() && keys::is_client_key(key) {
+        return honoured();
+    }
+    if keys::TOKEN_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {
+        return unsupported(
+            "tokens are not fetched here: write sasl.oauthbearer.token=${file:/path} for one that something else keeps fresh",
+        );
+    }
     let java_class = key.ends_with(".class") && (key.starts_with("sasl.") || key.starts_with("ssl."));
     if java_class {
         return unsupported(format!("the Java class {value} can't run here"));
@@ -280,18 +342,18 @@ fn client(role: &str, key: &str, value: &str) -> Verdict {
     {
         return unsupported("Kerberos is not supported: use SCRAM, PLAIN, OAUTHBEARER or certificates");
     }
-    let store =
-        (key == "ssl.truststore.type" || key == "ssl.keystore.type") && !value.eq_ignore_ascii_case("PEM");
-    if store {
+    if !value.contains("${") && !is_known(key, value) {
+        let known = if key == "sasl.mechanism" { MECHANISMS } else { PROTOCOLS };
+        return unsupported(format!("{value} is not supported: {} are", known.join(", ")));
+    }
+    let known = ["PEM", "JKS", "PKCS12"].iter().any(|kind| value.eq_ignore_ascii_case(kind));
+    if (key == "ssl.truststore.type" || key == "ssl.keystore.type") && !known {
         return unsupported(format!(
-            "{value} stores can't be read: convert it to PEM with keytool and openssl, and name that file"
+            "{value} stores can't be read: convert it to PKCS12 with keytool -importkeystore"
         ));
     }
-    let java_store = [".jks", ".p12", ".pfx"].iter().any(|end| value.ends_with(end));
-    if java_store && ["ssl.truststore.location", "ssl.keystore.location"].contains(&key) {
-        return unsupported(format!(
-            "{value} is no PEM file: convert it with keytool and openssl, and name that file"
-        ));
+    if keys::is_number(key) && !value.contains("${") && value.parse::<i64>().is_err() {
+        return (Effect::Invalid, format!("{value:?} is not a whole number"));
     }
     match keys::client_fate(role, key) {
         ClientFate::Passed => honoured(),
@@ -318,15 +380,26 @@ fn client(role: &str, key: &str, value: &str) -> Verdict {
     }
 }
 
+const MECHANISMS: [&str; 4] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"];
+const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
+
+fn is_known(key: &str, value: &str) -> bool {
+    match key {
+        "sasl.mechanism" => MECHANISMS.contains(&value),
+        "security.protocol" => PROTOCOLS.iter().any(|known| known.eq_ignore_ascii_case(value)),
+        _ => true,
+    }
+}
+
 fn unknown(scope: Scope, key: &str) -> Verdict {
     let connector = keys::CONNECTOR.iter().map(|(key, _)| *key);
     let flow_only = keys::FLOW_ONLY.iter().map(|(key, _)| *key);
     let process = keys::PROCESS.iter().map(|(key, _)| *key);
     let worker = keys::WORKER.iter().map(|(key, _)| *key);
-    const CLIENT: [&str; 3] = ["bootstrap.servers", "security.protocol", "sasl.mechanism"];
+    let client = keys::SECURITY.iter().copied();
     let hint = match scope {
-        Scope::Top => suggestion(key, connector.chain(process).chain(CLIENT)),
-        Scope::Cluster => suggestion(key, worker.chain(CLIENT)),
+        Scope::Top => suggestion(key, connector.chain(process).chain(client)),
+        Scope::Cluster => suggestion(key, worker.chain(client)),
         Scope::Flow => suggestion(key, connector.chain(flow_only)),
     };
     (Effect::Unknown, format!("MM2 has no such key here, and ignores it too{hint}"))

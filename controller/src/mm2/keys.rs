@@ -16,6 +16,8 @@ use Fate::{Depends, Different, Honoured, NoEffect};
 
 const RANGES: &str = "partition ranges spread over all workers by themselves";
 const NO_CONNECT: &str = "it configures Kafka Connect, which is not there";
+const OF_CONNECT: &str =
+    "in MM2 it reaches only Connect's own clients: write X.consumer.<key>, X.producer.<key> or X.admin.<key>";
 const NO_REST: &str = "it configures MM2's internal REST server, which is not there";
 const TIMEOUTS: &str = "Twinlog waits and retries by rules of its own";
 const ERRORS: &str = "there are no converters and transforms whose errors it could handle";
@@ -49,6 +51,7 @@ pub(super) const CONNECTOR: &[(&str, Fate)] = &[
     ("emit.checkpoints.enabled", Honoured),
     ("emit.checkpoints.interval.seconds", Different(BY_GROUPS)),
     ("checkpoints.topic.replication.factor", Honoured),
+    ("enabled", Honoured),
     ("emit.heartbeats.enabled", Honoured),
     ("emit.heartbeats.interval.seconds", Honoured),
     ("heartbeats.topic.replication.factor", Honoured),
@@ -68,6 +71,9 @@ pub(super) const CONNECTOR: &[(&str, Fate)] = &[
     ("name", NoEffect("mirrors are named after their flow")),
     ("connector.class", NoEffect(NO_CONNECT)),
     ("connector.plugin.version", NoEffect(NO_CONNECT)),
+    ("key.converter.plugin.version", NoEffect(NO_CONNECT)),
+    ("value.converter.plugin.version", NoEffect(NO_CONNECT)),
+    ("header.converter.plugin.version", NoEffect(NO_CONNECT)),
     ("config.action.reload", NoEffect("references are resolved again with every new connection's settings")),
     ("consumer.poll.timeout.ms", NoEffect(TIMEOUTS)),
     ("admin.timeout.ms", NoEffect(TIMEOUTS)),
@@ -77,13 +83,13 @@ pub(super) const CONNECTOR: &[(&str, Fate)] = &[
     ("errors.log.enable", NoEffect(ERRORS)),
     ("errors.log.include.messages", NoEffect(ERRORS)),
     ("metric.reporters", NoEffect(REPORTERS)),
+    ("metric.names.formats", NoEffect(REPORTERS)),
     ("source.cluster.alias", NoEffect("the flow's name says it")),
     ("target.cluster.alias", NoEffect("the flow's name says it")),
 ];
 
 /// MM2 takes these from a flow only; at the top level it drops them without a word.
 pub(super) const FLOW_ONLY: &[(&str, Fate)] = &[
-    ("enabled", Honoured),
     ("use.defaults.from", Honoured),
     ("exactly.once.support", Depends),
     ("transaction.boundary", NoEffect("a transaction holds what arrived within the mirror's target latency")),
@@ -160,11 +166,37 @@ pub(super) const WORKER: &[(&str, Fate)] = &[
     ("metrics.sample.window.ms", NoEffect(REPORTERS)),
     ("config.providers", NoEffect("name config providers at the top level")),
     ("connector.client.config.override.policy", NoEffect(NO_CONNECT)),
+    ("client.dns.lookup", NoEffect(OF_CONNECT)),
+    ("connections.max.idle.ms", NoEffect(OF_CONNECT)),
+    ("metadata.max.age.ms", NoEffect(OF_CONNECT)),
+    ("metadata.recovery.rebootstrap.trigger.ms", NoEffect(OF_CONNECT)),
+    ("metadata.recovery.strategy", NoEffect(OF_CONNECT)),
+    ("receive.buffer.bytes", NoEffect(OF_CONNECT)),
+    ("reconnect.backoff.max.ms", NoEffect(OF_CONNECT)),
+    ("reconnect.backoff.ms", NoEffect(OF_CONNECT)),
+    ("request.timeout.ms", NoEffect(OF_CONNECT)),
+    ("retry.backoff.max.ms", NoEffect(OF_CONNECT)),
+    ("retry.backoff.ms", NoEffect(OF_CONNECT)),
+    ("send.buffer.bytes", NoEffect(OF_CONNECT)),
+    ("socket.connection.setup.timeout.max.ms", NoEffect(OF_CONNECT)),
+    ("socket.connection.setup.timeout.ms", NoEffect(OF_CONNECT)),
+    ("admin.listeners", NoEffect(NO_REST)),
+    ("listeners", NoEffect(NO_REST)),
+    ("rest.advertised.host.name", NoEffect(NO_REST)),
+    ("rest.advertised.listener", NoEffect(NO_REST)),
+    ("rest.advertised.port", NoEffect(NO_REST)),
+    ("rest.extension.classes", NoEffect(NO_REST)),
+    ("access.control.allow.origin", NoEffect(NO_REST)),
+    ("access.control.allow.methods", NoEffect(NO_REST)),
+    ("response.http.headers.config", NoEffect(NO_REST)),
+    ("ssl.client.auth", NoEffect(NO_REST)),
 ];
 
 /// Prefixes of worker keys.
 pub(super) const WORKER_PREFIXES: &[&str] = &[
     "inter.worker.",
+    "listeners.https.",
+    "admin.listeners.https.",
     "config.storage.",
     "offset.storage.",
     "status.storage.",
@@ -202,12 +234,18 @@ pub(super) const REMOVED: &[(&str, &str)] = &[
     ("auto.include.jmx.reporter", "it was removed in Kafka 4.0, and there is no JMX here"),
 ];
 
-/// Bootstrap servers and client security: what each client of a cluster gets.
+/// Bootstrap servers and client security: what each client of a cluster gets. MM2 4.3.0 knows exactly these of Java's.
 pub(super) fn is_client_key(key: &str) -> bool {
-    key == "bootstrap.servers"
-        || key == "security.protocol"
-        || (key.starts_with("ssl.") && key != "ssl.client.auth")
-        || key.starts_with("sasl.")
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| key.starts_with(prefix));
+    SECURITY.contains(&key)
+        || SECURITY_JAVA.contains(&key)
+        || starts(SECURITY_JAVA_PREFIXES)
+        || starts(TOKEN_PREFIXES)
+}
+
+/// Whether Twinlog's clients take this key of connection and security.
+pub(super) fn is_taken_security(key: &str) -> bool {
+    SECURITY.contains(&key) && !key.ends_with(".class") && !key.starts_with("sasl.kerberos.")
 }
 
 /// Whether one of the three connectors defines the key, so that a top-level value is every flow's default.
@@ -215,6 +253,71 @@ pub(super) fn is_connector_key(key: &str) -> bool {
     let client = is_client_key(key) && key != "bootstrap.servers";
     client || CONNECTOR.iter().any(|(known, _)| *known == key)
 }
+
+/// What Twinlog's clients take, in Java's or librdkafka's spelling.
+pub(super) const SECURITY: &[&str] = &[
+    "bootstrap.servers",
+    "security.protocol",
+    "sasl.client.callback.handler.class",
+    "sasl.jaas.config",
+    "sasl.kerberos.kinit.cmd",
+    "sasl.kerberos.min.time.before.relogin",
+    "sasl.kerberos.service.name",
+    "sasl.kerberos.ticket.renew.jitter",
+    "sasl.kerberos.ticket.renew.window.factor",
+    "sasl.login.callback.handler.class",
+    "sasl.login.class",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.oauthbearer.token",
+    "sasl.password",
+    "sasl.username",
+    "ssl.ca.location",
+    "ssl.ca.pem",
+    "ssl.certificate.location",
+    "ssl.certificate.pem",
+    "ssl.endpoint.identification.algorithm",
+    "ssl.engine.factory.class",
+    "ssl.key.location",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.certificate.chain",
+    "ssl.keystore.key",
+    "ssl.keystore.location",
+    "ssl.keystore.password",
+    "ssl.keystore.type",
+    "ssl.truststore.certificates",
+    "ssl.truststore.location",
+    "ssl.truststore.password",
+    "ssl.truststore.type",
+];
+/// What only Java's TLS and login have.
+const SECURITY_JAVA: &[&str] = &[
+    "sasl.login.connect.timeout.ms",
+    "sasl.login.read.timeout.ms",
+    "sasl.oauthbearer.clock.skew.seconds",
+    "sasl.oauthbearer.expected.audience",
+    "sasl.oauthbearer.expected.issuer",
+    "ssl.cipher.suites",
+    "ssl.enabled.protocols",
+    "ssl.keymanager.algorithm",
+    "ssl.protocol",
+    "ssl.provider",
+    "ssl.secure.random.implementation",
+    "ssl.trustmanager.algorithm",
+];
+const SECURITY_JAVA_PREFIXES: &[&str] =
+    &["sasl.login.refresh.", "sasl.login.retry.", "sasl.oauthbearer.jwks."];
+/// How Java's clients fetch tokens.
+pub(super) const TOKEN_PREFIXES: &[&str] = &[
+    "sasl.oauthbearer.assertion.",
+    "sasl.oauthbearer.client.",
+    "sasl.oauthbearer.header.",
+    "sasl.oauthbearer.jwt.",
+    "sasl.oauthbearer.scope",
+    "sasl.oauthbearer.sub.",
+    "sasl.oauthbearer.token.endpoint.",
+];
 
 /// What becomes of a client's setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,6 +331,7 @@ pub(super) enum ClientFate {
 
 const FIXED: &str = "Twinlog sets it: its guarantees depend on it";
 const SIZED: &str = "batches follow the target topic's max.message.bytes and the worker's memory";
+const JAVA_SECURITY: &str = "Java's way of it is not there: TLS 1.2 and 1.3 with their usual ciphers, and a login for every connection";
 const JAVA: &str = "it means something to Java's client only";
 
 /// Settings that consumers and producers share.
@@ -306,11 +410,19 @@ const PRODUCER_FIXED: &[&str] = &[
 /// Of the admin client these reach Twinlog's own client.
 pub(super) const ADMIN_PASSED: &[&str] = &["default.api.timeout.ms", "request.timeout.ms"];
 
+/// Whether a setting that is passed to a client is a whole number.
+pub(super) fn is_number(key: &str) -> bool {
+    let words = ["check.crcs", "client.dns.lookup", "client.id", "client.rack"];
+    let passed = [CLIENT_PASSED, CONSUMER_PASSED, ADMIN_PASSED].iter().any(|list| list.contains(&key));
+    (passed && !words.contains(&key)) || key == "linger.ms"
+}
+
 /// What becomes of `key` of a client with this role (`consumer`, `producer`, `admin`).
 pub(super) fn client_fate(role: &str, key: &str) -> ClientFate {
     let has = |list: &[&str]| list.contains(&key);
     match role {
-        _ if is_client_key(key) => ClientFate::Passed,
+        _ if SECURITY.contains(&key) => ClientFate::Passed,
+        _ if is_client_key(key) => ClientFate::NoEffect(JAVA_SECURITY),
         "consumer" if has(CONSUMER_PASSED) || has(CLIENT_PASSED) => ClientFate::Passed,
         "consumer" if key == "auto.offset.reset" => ClientFate::Mirror,
         "consumer" if key == "isolation.level" => ClientFate::Mirror,
@@ -349,8 +461,5 @@ pub(super) fn client_keys(role: &str) -> Vec<&'static str> {
         ],
         _ => &[ADMIN_PASSED, CLIENT_PASSED],
     };
-    own.iter()
-        .flat_map(|list| list.iter().copied())
-        .chain(["bootstrap.servers", "security.protocol"])
-        .collect()
+    own.iter().flat_map(|list| list.iter().copied()).chain(SECURITY.iter().copied()).collect()
 }

@@ -17,6 +17,7 @@ const SYNC_SECONDS: (i64, i64) = (1, 24 * 3600);
 /// Refresh that is switched off still happens, this rarely.
 const RAREST_REFRESH: i64 = REFRESH_SECONDS.1;
 /// MM2's defaults.
+const CHECKPOINT_SECONDS: i64 = 60;
 const REPLICATION_FACTOR: i64 = 2;
 const INTERNAL_REPLICATION_FACTOR: i64 = 3;
 
@@ -62,13 +63,20 @@ impl Reader {
         self.take(connector.flag(key, default)).unwrap_or(default)
     }
 
+    /// Whether a job runs. As in MM2, an interval below zero switches it off.
+    fn runs(&mut self, connector: &Connector, enabled: &str, interval: &str, default: bool) -> bool {
+        let negative = self.take(connector.number(interval)).flatten().is_some_and(|given| given < 0);
+        self.flag(connector, enabled, default) && !negative
+    }
+
     fn seconds(
         &mut self,
         connector: &Connector,
         key: &str,
         (min, max): (i64, i64),
     ) -> Option<prost_types::Duration> {
-        let given = self.take(connector.number(key)).flatten()?;
+        // Below 0 it doesn't run at all.
+        let given = self.take(connector.number(key)).flatten().filter(|given| *given >= 0)?;
         let seconds = given.clamp(min, max);
         if seconds != given {
             self.notes.push(format!("{key}={given} becomes {seconds} s: {min} s to {max} s are possible"));
@@ -155,7 +163,9 @@ fn active<'a>(flow: &'a FlowView, reader: &mut Reader) -> Active<'a> {
     };
     let source = enabled(&flow.source_connector, "enabled");
     let checkpoint = enabled(&flow.checkpoint_connector, "enabled");
-    let heartbeat = enabled(&flow.heartbeat_connector, "emit.heartbeats.enabled");
+    let heartbeat = flow.heartbeat_connector.as_ref().filter(|connector| {
+        reader.runs(connector, "emit.heartbeats.enabled", "emit.heartbeats.interval.seconds", true)
+    });
     // MM2 doesn't create a checkpoint connector that could emit nothing.
     let checkpoint = checkpoint.filter(|connector| {
         let (bad, without): (Vec<_>, Vec<_>) =
@@ -165,7 +175,12 @@ fn active<'a>(flow: &'a FlowView, reader: &mut Reader) -> Active<'a> {
             .iter()
             .map(|found| format!("no checkpoints and no group offsets: {} is {}", found.key, found.what));
         reader.notes.extend(said);
-        without.is_empty()
+        const EMIT: [&str; 2] = ["emit.checkpoints.enabled", "emit.checkpoints.interval.seconds"];
+        let runs = reader.runs(connector, EMIT[0], EMIT[1], true);
+        if !runs && without.is_empty() {
+            reader.notes.push(format!("no checkpoints and no group offsets: {} is below 0", EMIT[1]));
+        }
+        runs && without.is_empty()
     });
     if let Some(source) = source {
         // exactly.once.support=required is met here whatever the isolation level.
@@ -241,12 +256,22 @@ fn source(mirror: &mut v1::Mirror, connector: &Connector, reader: &mut Reader) {
     let defaults =
         if from_source { v1::config_sync::Defaults::Source } else { v1::config_sync::Defaults::Target };
     mirror.config_sync = Some(v1::ConfigSync {
-        enabled: Some(reader.flag(connector, "sync.topic.configs.enabled", true)),
+        enabled: Some(reader.runs(
+            connector,
+            "sync.topic.configs.enabled",
+            "sync.topic.configs.interval.seconds",
+            true,
+        )),
         interval: reader.seconds(connector, "sync.topic.configs.interval.seconds", SYNC_SECONDS),
         defaults_from: defaults.into(),
     });
     mirror.acl_sync = Some(v1::AclSync {
-        enabled: Some(reader.flag(connector, "sync.topic.acls.enabled", true)),
+        enabled: Some(reader.runs(
+            connector,
+            "sync.topic.acls.enabled",
+            "sync.topic.acls.interval.seconds",
+            true,
+        )),
         interval: reader.seconds(connector, "sync.topic.acls.interval.seconds", SYNC_SECONDS),
         remove: false,
     });
@@ -262,7 +287,8 @@ fn source(mirror: &mut v1::Mirror, connector: &Connector, reader: &mut Reader) {
                 "offset-syncs.topic.replication.factor",
                 INTERNAL_REPLICATION_FACTOR,
             ),
-            lag_max: reader.take(connector.number("offset.lag.max")).flatten(),
+            // Below 0 is as 0 in MM2: a sync for every record.
+            lag_max: reader.take(connector.number("offset.lag.max")).flatten().map(|lag| lag.max(0)),
         });
     }
     mirror.start = start(connector);
@@ -291,7 +317,8 @@ fn producer(mirror: &mut v1::Mirror, flow: &FlowView, connector: &Connector) {
 fn checkpoint(mirror: &mut v1::Mirror, connector: &Connector, reader: &mut Reader) {
     mirror.groups = reader.patterns(connector, "groups").unwrap_or_else(|| vec![".*".to_owned()]);
     mirror.groups_exclude = reader.exclusion(connector, "groups.exclude");
-    mirror.sync_group_offsets = reader.flag(connector, "sync.group.offsets.enabled", false);
+    mirror.sync_group_offsets =
+        reader.runs(connector, "sync.group.offsets.enabled", "sync.group.offsets.interval.seconds", false);
     // With offset syncs on the target nobody needs them on the source.
     let here = mirror.offset_syncs.map(|syncs| syncs.location());
     if let Some(side) = reader.take(connector.offset_syncs_side())
@@ -303,28 +330,43 @@ fn checkpoint(mirror: &mut v1::Mirror, connector: &Connector, reader: &mut Reade
 }
 
 fn refresh(mirror: &mut v1::Mirror, active: &Active<'_>, reader: &mut Reader) {
-    let mut every = |connector: &Connector, enabled: &str, key: &str| {
-        if enabled.is_empty() || reader.flag(connector, enabled, true) {
-            return reader.seconds(connector, key, REFRESH_SECONDS).map(|d| d.seconds);
+    const TOPICS: [&str; 2] = ["refresh.topics.enabled", "refresh.topics.interval.seconds"];
+    let topics = active.source.and_then(|connector| {
+        if reader.runs(connector, TOPICS[0], TOPICS[1], true) {
+            return reader.seconds(connector, TOPICS[1], REFRESH_SECONDS);
         }
-        reader.notes.push(format!("{enabled}=false becomes a refresh once an hour"));
-        Some(RAREST_REFRESH)
-    };
-    let topics =
-        active.source.and_then(|c| every(c, "refresh.topics.enabled", "refresh.topics.interval.seconds"));
-    let groups = active.checkpoint.and_then(|c| {
-        let given = [
-            every(c, "refresh.groups.enabled", "refresh.groups.interval.seconds"),
-            every(c, "", "emit.checkpoints.interval.seconds"),
-            every(c, "", "sync.group.offsets.interval.seconds"),
-        ];
-        given.into_iter().flatten().min()
+        reader
+            .notes
+            .push(format!("{}=false, or {} below 0, becomes a refresh once an hour", TOPICS[0], TOPICS[1]));
+        Some(prost_types::Duration { seconds: RAREST_REFRESH, nanos: 0 })
     });
+    let groups = active.checkpoint.and_then(|connector| groups(connector, mirror.sync_group_offsets, reader));
     if topics.is_some() || groups.is_some() {
-        let duration =
-            |seconds: Option<i64>| seconds.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
-        mirror.refresh = Some(v1::RefreshIntervals { topics: duration(topics), groups: duration(groups) });
+        mirror.refresh = Some(v1::RefreshIntervals { topics, groups });
     }
+}
+
+/// The shortest interval of the three jobs that are one here; what the file leaves out of them is MM2's. `None`: it has none.
+fn groups(connector: &Connector, sync: bool, reader: &mut Reader) -> Option<prost_types::Duration> {
+    const REFRESH: [&str; 2] = ["refresh.groups.enabled", "refresh.groups.interval.seconds"];
+    let mut given =
+        |key: &str| reader.seconds(connector, key, REFRESH_SECONDS).map(|duration| duration.seconds);
+    let emit = given("emit.checkpoints.interval.seconds");
+    let sync = sync.then(|| given("sync.group.offsets.interval.seconds"));
+    let refresh = match reader.runs(connector, REFRESH[0], REFRESH[1], true) {
+        true => reader.seconds(connector, REFRESH[1], REFRESH_SECONDS).map(|duration| duration.seconds),
+        false => {
+            let note =
+                format!("{}=false, or {} below 0: new groups are found all the same", REFRESH[0], REFRESH[1]);
+            reader.notes.push(note);
+            None
+        }
+    };
+    // The file says nothing of them: Twinlog's own.
+    emit.or(refresh).or(sync.flatten())?;
+    let sync = sync.map(|given| given.unwrap_or(CHECKPOINT_SECONDS));
+    let seconds = [refresh, Some(emit.unwrap_or(CHECKPOINT_SECONDS)), sync].into_iter().flatten().min()?;
+    Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
 /// Client properties as Twinlog's workers take them, from one role's: under the role's prefix, and only what has an effect.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use twinlog_proto::id::{ClusterId, MirrorId, stable_hash};
-use twinlog_proto::{secret, v1};
+use twinlog_proto::{model, secret, v1};
 
 use super::connector::Side;
 use super::dedicated::Dedicated;
@@ -62,6 +62,13 @@ pub(super) fn of_dedicated(file: &Dedicated, options: &Options) -> Plan {
             "clusters",
             "no flow is left: none is enabled, or none has a target that --clusters names".to_owned(),
         );
+    }
+    let mirrors = &making.plan.mirrors;
+    if !mirrors.is_empty()
+        && mirrors.iter().all(|mirror| mirror.topics.is_empty() && mirror.groups.is_empty())
+    {
+        let note = "no flow is enabled, so nothing but heartbeats is written: A->B.enabled = true enables the one from A to B";
+        making.plan.notes.insert(0, note.to_owned());
     }
     making.done()
 }
@@ -147,8 +154,10 @@ impl<'a> Making<'a> {
             Ok(servers) => super::list(&servers),
             Err(what) => return self.invalid(&format!("{}.bootstrap.servers", view.alias), what.to_string()),
         };
-        if servers.is_empty() {
-            self.invalid(&format!("{}.bootstrap.servers", view.alias), "is missing".to_owned());
+        let bare =
+            v1::Cluster { name: id.name(), bootstrap_servers: servers.clone(), ..v1::Cluster::default() };
+        for (_, what) in model::Cluster::parse(&bare).err().unwrap_or_default() {
+            self.invalid(&format!("{}.bootstrap.servers", view.alias), what);
         }
         let properties = self.without_secrets(&view.alias, cluster_properties(view));
         self.ids.insert(view.alias.clone(), id.clone());
@@ -188,6 +197,7 @@ impl<'a> Making<'a> {
     fn flow(&mut self, flow: &FlowView, source: &ClusterView, target: &ClusterView) {
         let made = mirror::make(flow);
         let name = flow.name();
+        let usable = made.invalid.is_empty();
         for found in made.invalid {
             self.invalid(&format!("{name}: {}", found.key), found.what);
         }
@@ -215,6 +225,11 @@ impl<'a> Making<'a> {
         }
         if self.options.take_over && !mirror.topics.is_empty() {
             mirror.take_over = Some(take_over(flow));
+        }
+        if usable {
+            for (field, what) in model::Mirror::parse(&mirror).err().unwrap_or_default() {
+                self.invalid(&format!("{name}: {}", key_of(&field)), what);
+            }
         }
         self.plan.mirrors.push(mirror);
     }
@@ -292,16 +307,31 @@ impl<'a> Making<'a> {
     }
 }
 
+/// The key of MirrorMaker's that a mirror's field is made of.
+fn key_of(field: &str) -> &str {
+    const KEYS: &[(&str, &str)] = &[
+        ("topics_exclude", "topics.exclude"),
+        ("topics", "topics"),
+        ("groups_exclude", "groups.exclude"),
+        ("groups", "groups"),
+        ("topic_creation.config_exclude", "config.properties.exclude"),
+        ("naming.separator", "replication.policy.separator"),
+        ("compression", "producer.override.compression.type, or the target's producer.compression.type"),
+    ];
+    KEYS.iter().find(|(prefix, _)| field.starts_with(prefix)).map_or(field, |(_, key)| key)
+}
+
 /// What all clients of the cluster get, as Twinlog's workers take it.
 fn cluster_properties(view: &ClusterView) -> Props {
     let mut properties: Props = view
         .admin
         .iter()
-        .filter(|(key, _)| *key != "bootstrap.servers")
+        .filter(|(key, _)| *key != "bootstrap.servers" && keys::is_taken_security(key))
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
     for (role, secured) in [(Role::Consumer, &view.consumer), (Role::Producer, &view.producer)] {
-        let own = secured.iter().filter(|(key, value)| view.admin.get(*key) != Some(*value));
+        let own = secured.iter().filter(|(key, _)| keys::is_taken_security(key));
+        let own = own.filter(|(key, value)| view.admin.get(*key) != Some(*value));
         properties.extend(own.map(|(key, value)| (format!("{}.{key}", role.as_str()), value.clone())));
     }
     for role in Role::ALL {
@@ -344,13 +374,13 @@ fn overlays(flow: &FlowView, source: &ClusterView, target: &ClusterView) -> (Pro
 }
 
 fn security(mut props: Props) -> Props {
-    props.retain(|key, _| keys::is_client_key(key) && key != "bootstrap.servers");
+    props.retain(|key, _| keys::is_taken_security(key) && key != "bootstrap.servers");
     props
 }
 
 /// What a role's security settings have over the others', in the worker's spelling.
 fn role_security(role: Role, shared: &Props, own: &Props, cluster: &Props) -> Props {
-    let own = own.iter().filter(|(key, _)| keys::is_client_key(key) && *key != "bootstrap.servers");
+    let own = own.iter().filter(|(key, _)| keys::is_taken_security(key) && *key != "bootstrap.servers");
     let differs = own.filter(|(key, value)| {
         let prefixed = format!("{}.{key}", role.as_str());
         let inherited = cluster.get(&prefixed).or_else(|| shared.get(*key));

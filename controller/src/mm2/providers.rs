@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use super::Props;
 
 const ENV: &str = "org.apache.kafka.common.config.provider.EnvVarConfigProvider";
+/// Strimzi's own, from before Kafka had one.
+const STRIMZI_ENV: &str = "io.strimzi.kafka.EnvVarConfigProvider";
 const FILE: &str = "org.apache.kafka.common.config.provider.FileConfigProvider";
 const DIRECTORY: &str = "org.apache.kafka.common.config.provider.DirectoryConfigProvider";
 
@@ -23,24 +25,24 @@ enum Kind {
 pub struct Providers(BTreeMap<String, Kind>);
 
 impl Providers {
-    /// Reads `config.providers` and the classes they name; also every class that can't be used, as (key, what is wrong).
+    /// Reads `config.providers` and the classes they name; also every class that can't be used, as (provider, what is wrong).
     pub fn read(props: &Props) -> (Self, Vec<(String, String)>) {
         let (mut providers, mut unusable) = (Self::default(), Vec::new());
         for name in super::list(props.get("config.providers").map_or("", String::as_str)) {
             let key = format!("config.providers.{name}.class");
-            let kind = match props.get(&key).map(String::as_str) {
-                Some(ENV) => Kind::Env,
+            let kind = match props.get(&key).map(|class| class.trim()) {
+                Some(ENV | STRIMZI_ENV) => Kind::Env,
                 Some(FILE) => Kind::File,
                 Some(DIRECTORY) => Kind::Directory,
                 Some(other) => {
                     let what = format!(
                         "{other} can't be used: Twinlog knows EnvVarConfigProvider, FileConfigProvider and DirectoryConfigProvider"
                     );
-                    unusable.push((key, what));
+                    unusable.push((name, what));
                     continue;
                 }
                 None => {
-                    unusable.push((key, "is missing: config.providers names this provider".to_owned()));
+                    unusable.push((name, "is missing: config.providers names this provider".to_owned()));
                     continue;
                 }
             };
@@ -109,9 +111,7 @@ mod tests {
             ("config.providers.vault.class", "com.example.VaultConfigProvider"),
         ]);
         assert_eq!(unusable.len(), 1);
-        assert!(
-            unusable[0].0 == "config.providers.vault.class" && unusable[0].1.contains("com.example.Vault")
-        );
+        assert!(unusable[0].0 == "vault" && unusable[0].1.contains("com.example.Vault"));
         for (kafka, ours) in [
             ("plain $ {x}", "plain $ {x}"),
             ("${e:PASSWORD}", "${env:PASSWORD}"),

@@ -23,6 +23,7 @@ const KIND: &str = "KafkaMirrorMaker2";
 const VERSIONS: [&str; 2] = ["kafka.strimzi.io/v1", "kafka.strimzi.io/v1beta2"];
 /// Strimzi's defaults where `v1beta2` says nothing.
 const GROUP: &str = "mirrormaker2-cluster";
+const CONNECT_TOPICS: [&str; 2] = ["configStorageTopic", "statusStorageTopic"];
 const OFFSETS_TOPIC: &str = "mirrormaker2-cluster-offsets";
 
 /// A resource, as views of its clusters and flows.
@@ -136,6 +137,13 @@ impl Reading<'_> {
             for (key, value) in cluster.config() {
                 let (effect, why) = judge(Scope::Cluster, &key, &value);
                 reading.entry(effect, format!("{place}.config.{key}"), why);
+            }
+            for field in cluster.rest.keys() {
+                let (effect, why) = match CONNECT_TOPICS.contains(&field.as_str()) {
+                    true => (Effect::Ignored, "it configures Kafka Connect, which is not there"),
+                    false => (Effect::Unknown, "no such field"),
+                };
+                reading.entry(effect, format!("{place}.{field}"), why);
             }
             let alias = cluster.alias.clone();
             clusters.insert(alias.clone(), Known { cluster, security });

@@ -98,6 +98,10 @@ pub(super) fn brief(file: &Path, plan: &Plan) -> String {
     for entry in plan.entries(Effect::Unsupported).chain(plan.entries(Effect::Unknown)) {
         let _ = writeln!(text, "{entry}");
     }
+    // Those of single flows, and that there is none.
+    for note in plan.notes.iter().filter(|note| note.contains("->")) {
+        let _ = writeln!(text, "{note}");
+    }
     let quiet = plan.entries(Effect::Ignored).chain(plan.entries(Effect::Different)).count();
     if quiet > 0 {
         let keys = if quiet == 1 { "1 key".to_owned() } else { format!("{quiet} keys") };

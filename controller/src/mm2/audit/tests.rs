@@ -1,7 +1,7 @@
 use super::*;
 
 fn report(text: &str) -> Vec<Entry> {
-    dedicated(&Dedicated::new(twinlog_proto::properties::parse(text)))
+    dedicated(&Dedicated::new(twinlog_proto::properties::parse(text).unwrap()))
 }
 
 fn verdict(entries: &[Entry], key: &str) -> (Effect, String) {
@@ -48,7 +48,7 @@ fn every_key_is_judged_where_it_stands() {
         ("A->B.producer.linger.ms", Ignored, "producer.override"),
         ("A->B.producer.override.linger.ms", Honoured, ""),
         ("B.producer.batch.size", Ignored, "max.message.bytes"),
-        ("topics.blacklist", Ignored, "topics.exclude"),
+        ("topics.blacklist", Unknown, "topics.exclude"),
         ("A->B.topcs", Unknown, "did you mean topics?"),
         ("A->B.enable", Unknown, "did you mean enabled?"),
         ("emit.heartbeats", Unknown, "did you mean emit.heartbeats."),
@@ -67,7 +67,7 @@ fn every_key_is_judged_where_it_stands() {
         ("A.consumer.fetch.min.byte", Unknown, "did you mean fetch.min.bytes?"),
         ("A->B.exactly.once.support", Different, "always possible"),
         ("listeners", Ignored, "REST"),
-        ("A.ssl.truststore.location", Unsupported, "PEM"),
+        ("A.ssl.truststore.location", Honoured, ""),
         ("A.sasl.kerberos.service.name", Unsupported, "Kerberos"),
         ("A.admin.request.timeout.ms", Honoured, ""),
         ("A->B.target.consumer.fetch.min.bytes", Ignored, "internal topics"),
@@ -99,10 +99,59 @@ fn aliases_are_free_text() {
 #[test]
 fn a_provider_that_cant_be_used_is_named() {
     let entries = report(
-        "clusters=a,b\nconfig.providers=v\nconfig.providers.v.class=com.example.Vault\nconfig.providers.v.param.x=1\n",
+        "clusters=a,b\nconfig.providers=v\nconfig.providers.v.class=com.example.Vault\nconfig.providers.v.param.x=1\na.ssl.key.password=${v:x:y}\n",
     );
     assert!(entries.iter().any(|e| e.effect == Effect::Invalid
         && e.key == "config.providers.v.class"
         && e.why.contains("com.example.Vault")));
     assert_eq!(verdict(&entries, "config.providers.v.param.x").0, Effect::Ignored);
+    let unused = report("clusters=a,b\nconfig.providers=v\nconfig.providers.v.class=com.example.Vault\n");
+    assert_eq!(verdict(&unused, "config.providers.v.class").0, Effect::Ignored);
+}
+
+#[test]
+fn what_is_nearly_a_key_is_explained() {
+    let entries = report(
+        "clusters=A,B\nA -> B.enabled = true\nB-> A.enabled = true\na->B.topics=x\nb.bootstrap.servers=b:1\nA.ssl.trustore.location=/x\n\
+        A.request.timeout.ms=1\nB.listeners=http://:1\nA.sasl.oauthbearer.token.endpoint.url=http://x\nA.ssl.cipher.suites=X\n\
+        A.consumer.fetch.min.bytes=many\nA.sasl.mechanism=AWS_MSK_IAM\nB.security.protocol=tls\nB.consumer.security.protocol=sasl_ssl\nA.ssl.truststore.type=JKS\nA.ssl.keystore.type=BCFKS\n",
+    );
+    for (key, effect, says) in [
+        ("A", Effect::Unknown, "write A->B.<key> without blanks"),
+        ("B->", Effect::Unknown, "write B->B.<key> without blanks"),
+        ("a->B.topics", Effect::Unknown, "did you mean A->B.topics?"),
+        ("b.bootstrap.servers", Effect::Unknown, "did you mean B.bootstrap.servers?"),
+        ("A.ssl.trustore.location", Effect::Unknown, "did you mean ssl.truststore.location?"),
+        ("A.request.timeout.ms", Effect::Ignored, "X.consumer.<key>"),
+        ("B.listeners", Effect::Ignored, "REST"),
+        (
+            "A.sasl.oauthbearer.token.endpoint.url",
+            Effect::Unsupported,
+            "sasl.oauthbearer.token=${file:/path}",
+        ),
+        ("A.ssl.cipher.suites", Effect::Ignored, "TLS 1.2 and 1.3"),
+        ("A.consumer.fetch.min.bytes", Effect::Invalid, "\"many\" is not a whole number"),
+        ("A.sasl.mechanism", Effect::Unsupported, "AWS_MSK_IAM"),
+        ("B.security.protocol", Effect::Unsupported, "tls is not supported: PLAINTEXT"),
+        ("B.consumer.security.protocol", Effect::Honoured, ""),
+        ("A.ssl.truststore.type", Effect::Honoured, ""),
+        ("A.ssl.keystore.type", Effect::Unsupported, "BCFKS"),
+    ] {
+        let (found, why) = verdict(&entries, key);
+        assert_eq!(found, effect, "{key}: {why}");
+        assert!(why.contains(says), "{key}: {why}");
+    }
+}
+
+#[test]
+fn a_flow_that_an_unreadable_switch_leaves_out_is_no_secret() {
+    let invalid = |text: &str| -> Vec<String> {
+        let found = report(text).into_iter().filter(|entry| entry.effect == Effect::Invalid);
+        found.map(|entry| entry.key).collect()
+    };
+    let quiet = "clusters=A,B\nemit.heartbeats.enabled=false\nA->B.enabled=yes\n";
+    assert_eq!(invalid(quiet), ["A->B.enabled"]);
+    assert_eq!(invalid("clusters=A,B\nemit.heartbeats.enabled=nope\n"), ["emit.heartbeats.enabled"]);
+    // There is a flow, whose mirror says it.
+    assert!(invalid("clusters=A,B\nA->B.enabled=yes\n").is_empty());
 }

@@ -6,7 +6,7 @@ use twinlog_proto::v1::{config_sync, naming, offset_syncs, start_position};
 use super::*;
 
 fn plan_with(text: &str, options: &Options) -> Plan {
-    of_dedicated(&Dedicated::new(twinlog_proto::properties::parse(text)), options)
+    of_dedicated(&Dedicated::new(twinlog_proto::properties::parse(text).unwrap()), options)
 }
 
 fn plan(text: &str) -> Plan {
@@ -338,4 +338,77 @@ fn a_take_over_looks_where_the_worker_kept_its_offsets() {
         ("mm2-offsets.A.internal", "mine")
     );
     assert_eq!(named(&plan, "b-a").take_over.clone().unwrap().group, "B-mm2");
+}
+
+/// What a job with a negative interval does in MM2: nothing.
+#[test]
+fn an_interval_below_zero_switches_its_job_off() {
+    let text = "clusters=A,B\nA.bootstrap.servers=a:1\nB.bootstrap.servers=b:1\nA->B.enabled=true\nB->A.emit.heartbeats.enabled=false\n\
+        sync.topic.configs.interval.seconds=-1\nsync.topic.acls.interval.seconds=-1\nsync.group.offsets.enabled=true\n\
+        sync.group.offsets.interval.seconds=-1\nemit.heartbeats.interval.seconds=-1\nrefresh.topics.interval.seconds=-1\noffset.lag.max=-1\n";
+    let off = plan(text);
+    assert_eq!(invalid(&off), Vec::<String>::new());
+    let mirror = named(&off, "a-b");
+    assert_eq!(mirror.config_sync.unwrap().enabled, Some(false));
+    assert_eq!(mirror.acl_sync.unwrap().enabled, Some(false));
+    assert_eq!(mirror.heartbeats.unwrap().enabled, Some(false));
+    assert!(!mirror.sync_group_offsets);
+    assert_eq!(mirror.checkpoints.unwrap().enabled, Some(true));
+    assert_eq!(mirror.refresh.unwrap().topics.unwrap().seconds, 3600);
+    assert_eq!(mirror.offset_syncs.unwrap().lag_max, Some(0));
+
+    let without = plan(&format!("{text}emit.checkpoints.interval.seconds=-1\n"));
+    let mirror = named(&without, "a-b");
+    assert_eq!((mirror.checkpoints.unwrap().enabled, mirror.groups.len()), (Some(false), 0));
+    let notes = without.notes.join("\n");
+    assert!(notes.contains("emit.checkpoints.interval.seconds is below 0"), "{notes}");
+}
+
+/// Groups that are rarely looked for are no reason for old checkpoints: MM2 emits them each minute.
+#[test]
+fn checkpoints_are_as_frequent_as_mm2s() {
+    let seconds = |more: &str| {
+        let text = format!(
+            "clusters=A,B\nA.bootstrap.servers=a:1\nB.bootstrap.servers=b:1\nA->B.enabled=true\n{more}"
+        );
+        named(&plan(&text), "a-b").refresh.and_then(|refresh| refresh.groups).map(|every| every.seconds)
+    };
+    for (more, expected) in [
+        ("", None),
+        ("refresh.groups.enabled=false\n", None),
+        ("refresh.groups.interval.seconds=600\n", Some(60)),
+        ("refresh.groups.interval.seconds=7\n", Some(7)),
+        ("emit.checkpoints.interval.seconds=300\n", Some(300)),
+        ("emit.checkpoints.interval.seconds=300\nsync.group.offsets.enabled=true\n", Some(60)),
+        ("sync.group.offsets.interval.seconds=5\n", None),
+        ("sync.group.offsets.interval.seconds=5\nsync.group.offsets.enabled=true\n", Some(5)),
+    ] {
+        assert_eq!(seconds(more), expected, "{more}");
+    }
+}
+
+#[test]
+fn enabled_at_the_top_level_is_every_flows() {
+    let text =
+        "clusters=A,B\nA.bootstrap.servers=a:1\nB.bootstrap.servers=b:1\nenabled=true\nB->A.enabled=false\n";
+    let plan = plan(text);
+    assert_eq!(named(&plan, "a-b").topics, [".*"]);
+    assert!(named(&plan, "b-a").topics.is_empty());
+}
+
+/// What the API would refuse is refused before anything is made, by the file's keys.
+#[test]
+fn values_that_no_mirror_takes_are_named_by_their_keys() {
+    let text = "clusters=A,B\nA.bootstrap.servers=a\nB.bootstrap.servers=b:1\nA->B.enabled=true\nB->A.emit.heartbeats.enabled=false\n\
+        topics=orders[\ngroups.exclude=a**\nreplication.policy.separator=#\nB.producer.compression.type=brotli\n";
+    let found = invalid(&plan(text)).join("\n");
+    for says in [
+        "A.bootstrap.servers (invalid): \"a\" is not host:port",
+        "A->B: topics (invalid): pattern \"orders[\"",
+        "A->B: groups.exclude (invalid): ",
+        "A->B: replication.policy.separator (invalid): \"#\"",
+        "producer.compression.type (invalid): \"brotli\"",
+    ] {
+        assert!(found.contains(says), "{says} is not in {found}");
+    }
 }

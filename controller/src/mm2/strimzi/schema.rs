@@ -44,6 +44,8 @@ pub(super) struct Cluster {
     /// v1, of the target: Connect's group and offsets topic.
     pub(super) group_id: Option<String>,
     pub(super) offset_storage_topic: Option<String>,
+    #[serde(flatten)]
+    pub(super) rest: Map,
 }
 
 impl Cluster {

@@ -181,3 +181,11 @@ fn what_is_no_such_resource_is_said() {
     let no_user = no_target.replace("'a:1'", "'a:1', authentication: {type: plain}");
     assert!(error(&no_user).contains("authentication of type plain needs"), "{}", error(&no_user));
 }
+
+#[test]
+fn a_misspelt_field_of_a_cluster_is_no_secret() {
+    let resource =
+        Resource::parse(&V1BETA2.replacen("    tls:\n", "    tsl:\n", 1), Path::new("/secrets")).unwrap();
+    let found = resource.report().iter().find(|entry| entry.key == "spec.clusters[0].tsl");
+    assert_eq!(found.map(|entry| entry.effect), Some(Effect::Unknown));
+}
