@@ -101,6 +101,8 @@ reasons! {
     NOT_MIRRORED => FailedPrecondition,
     BEFORE_MIRROR_START => OutOfRange,
     NO_COMMITTED_OFFSET => NotFound,
+    /// The mirror doesn't copy to this target topic, so nothing in it leads back.
+    NOT_A_COPY => FailedPrecondition,
     /// Records of one source partition are spread over several target partitions.
     PARTITIONED_BY_KEY => FailedPrecondition,
     // Warnings of plans

@@ -92,7 +92,7 @@ final class Dump {
         return records;
     }
 
-    private static void write(BufferedWriter out, ConsumerRecord<byte[], byte[]> record) throws IOException {
+    static void write(BufferedWriter out, ConsumerRecord<byte[], byte[]> record) throws IOException {
         StringBuilder line = new StringBuilder(200);
         line.append(record.partition()).append('\t').append(record.offset()).append('\t').append(record.timestamp()).append('\t')
             .append(record.timestampType().name).append('\t');

@@ -58,6 +58,7 @@ public final class Tool {
         switch (r.get("op").asText()) {
             case "corpus": return new Corpus(r).run();
             case "dump": return Dump.run(r);
+            case "consume": return Group.run(r);
             case "partitions_for_keys": return partitionsForKeys(r);
             case "mirror_client": return Mirror.run(r);
             case "load_start": return Load.start(r);

@@ -27,6 +27,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("Clusters.java", include_str!("../java/Clusters.java")),
     ("Corpus.java", include_str!("../java/Corpus.java")),
     ("Dump.java", include_str!("../java/Dump.java")),
+    ("Group.java", include_str!("../java/Group.java")),
     ("Load.java", include_str!("../java/Load.java")),
     ("Mirror.java", include_str!("../java/Mirror.java")),
     ("Tail.java", include_str!("../java/Tail.java")),
@@ -250,6 +251,51 @@ impl Tools {
             .with_context(|| format!("the dump of {topic} in {} is not as expected", file.display()))?;
         let _ = std::fs::remove_file(&file);
         Ok(dump)
+    }
+
+    /// A member of `group` goes on where the group is, reads so many records of the topics (all there are: `None`), commits and
+    /// leaves. What it read of each topic, with where the group is now as each partition's end.
+    pub fn consume(
+        &self,
+        kafka: &Kafka,
+        group: &str,
+        topics: &[String],
+        records: Option<u64>,
+    ) -> Result<BTreeMap<String, Dump>> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let file = self.folder.join(format!("read-{}-{number}", kafka.name()));
+        let mut request = json!({"group": group, "topics": topics, "file": file});
+        if let Some(records) = records {
+            request["records"] = json!(records);
+        }
+        let read: BTreeMap<String, Value> = serde_json::from_value(self.on(kafka, "consume", request)?)?;
+        let dump = |(topic, read): (String, Value)| {
+            let file = PathBuf::from(read["file"].as_str().context("a file")?);
+            let dump = Dump::read(&file, &read["partitions"]).with_context(|| {
+                format!("what {group} read of {topic}, in {}, is not as expected", file.display())
+            })?;
+            std::fs::remove_file(&file)?;
+            Ok((topic, dump))
+        };
+        read.into_iter().map(dump).collect()
+    }
+
+    /// Kafka's own `kafka-consumer-groups.sh ARGS`; what it printed.
+    pub fn consumer_groups(&self, kafka: &Kafka, args: &[&str]) -> Result<String> {
+        let classpath = java_classpath(&ensure_kafka(DEFAULT_KAFKA)?)?;
+        let mut command = Command::new("java");
+        command.args([
+            "-Xmx256m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-Dlog4j2.level=ERROR",
+            "-cp",
+        ]);
+        command.args([&classpath, "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"]);
+        let output = command.args(["--bootstrap-server", &kafka.bootstrap()]).args(args).output()?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        anyhow::ensure!(output.status.success(), "kafka-consumer-groups {args:?}: {out}{err}");
+        Ok(format!("{out}{err}"))
     }
 
     /// Where Kafka's Java producer puts records with these keys (hex) in a topic with so many partitions.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 mod translation;
 
-pub use translation::expected_offset;
+pub use translation::{expected_offset, expected_source};
 
 /// One record as the reader wrote it: bytes are hex, `-` is null, long ones are their SHA-256 and length.
 #[derive(Debug, Clone, PartialEq, Eq)]

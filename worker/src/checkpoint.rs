@@ -1,7 +1,8 @@
 //! One shard of a mirror's consumer groups: their offsets on the source, translated exactly, as MM2 checkpoint records on
-//! the target and, where the mirror asks for it, as committed offsets of groups that are idle there.
+//! the target and, where the mirror asks for it, as committed offsets of groups that are idle there. Where it is asked for, too,
+//! what groups have read on the target comes back to the source: see `to_source`.
 //!
-//! Promises: an offset that can't be translated exactly is not written; a committed offset on the target never goes
+//! Promises: an offset that can't be translated exactly is not written; a committed offset never goes
 //! backwards and is never written for a group that is used there or whose state isn't known; nothing is ever deleted.
 //! A checkpoint goes back only when the group did so on the source. A group that the source doesn't list (it may still be
 //! loading) is simply not touched.
@@ -9,6 +10,7 @@
 mod decide;
 mod history;
 mod sync;
+mod to_source;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -31,7 +33,8 @@ use crate::mm2::CheckpointKey;
 use crate::supervisor::Ends;
 use crate::survey::internal;
 
-use decide::{GroupOffsets, Previous, Translated};
+use decide::{GroupOffsets, Place, Previous, Side, Translated};
+use to_source::Reached;
 use writer::Writer;
 
 /// Groups whose offsets are fetched in one call.
@@ -79,6 +82,8 @@ struct Ready {
     translator: Arc<Translator>,
     /// Opened by the first round that can.
     records: Option<Records>,
+    /// How far groups are known to have been on the source. Kept where their offsets come back there.
+    reached: Reached,
 }
 
 /// What came of a round.
@@ -99,7 +104,8 @@ struct Records {
 
 impl Checkpoints {
     async fn round(&mut self) -> Result<Round, KafkaError> {
-        if !self.mirror.checkpoints && !self.mirror.sync_group_offsets {
+        let mirror = &self.mirror;
+        if !mirror.checkpoints && !mirror.sync_group_offsets && !mirror.sync_group_offsets_to_source {
             return Ok(Round { groups: Vec::new(), unwritten: None });
         }
         let Groups { translated: groups, others } = self.groups().await?;
@@ -109,17 +115,15 @@ impl Checkpoints {
             Some(ready) => ready,
             None => self.open().await?,
         };
-        let result = self.translate_and_write(&mut ready, committed, fetched_at).await;
+        let result = self.translate_and_write(&mut ready, committed, fetched_at, others).await;
         self.ready = Some(ready);
-        let mut round = result?;
-        round.groups.extend(others);
-        Ok(round)
+        result
     }
 
     async fn open(&self) -> Result<Ready, KafkaError> {
         let (mirror, ends) = (&self.mirror, &self.ends);
         let translator = Translator::open(mirror.clone(), ends.source.clone(), ends.target.clone()).await?;
-        Ok(Ready { translator, records: None })
+        Ok(Ready { translator, records: None, reached: Reached::default() })
     }
 
     async fn open_records(&self) -> Result<Records, KafkaError> {
@@ -182,6 +186,7 @@ impl Checkpoints {
         ready: &mut Ready,
         committed: Vec<GroupOffsets>,
         fetched_at: SystemTime,
+        others: Vec<v1::GroupStatus>,
     ) -> Result<Round, KafkaError> {
         ready.translator.refresh().await?;
         let wanted: Vec<(String, i32, SourceOffset)> = committed
@@ -194,11 +199,18 @@ impl Checkpoints {
         // Each works without the other: a topic that can't be written to keeps no group from being synced.
         let written = self.write(ready, &translated, fetched_at).await;
         let states = if self.mirror.sync_group_offsets {
-            sync::sync(&self.ends.target.client, &translated).await?
+            let places = |group: &Translated| group.checkpoints.iter().map(Place::from).collect();
+            let wanted = translated.iter().map(|group| (group.group.clone(), places(group))).collect();
+            sync::sync(Side::Target, &self.ends.target.client, wanted).await?
         } else {
             HashMap::new()
         };
-        let groups = translated.iter().map(|group| decide::status(group, states.get(&group.group))).collect();
+        let forth = translated.iter().map(|group| decide::status(group, states.get(&group.group)));
+        let mut groups: Vec<_> = forth.chain(others).collect();
+        if self.mirror.sync_group_offsets_to_source {
+            let back = self.to_source(ready, &translated).await?;
+            to_source::attach(&mut groups, back);
+        }
         Ok(Round { groups, unwritten: written.err() })
     }
 
@@ -228,7 +240,11 @@ impl Checkpoints {
         metrics::checkpoint_records(&self.mirror, due.len(), fetched_at.elapsed().unwrap_or_default());
         for checkpoint in due {
             let previous = Previous { upstream: checkpoint.upstream, downstream: checkpoint.downstream };
-            records.previous.insert(checkpoint.key, previous);
+            if let Some(before) = records.previous.insert(checkpoint.key.clone(), previous)
+                && self.mirror.sync_group_offsets_to_source
+            {
+                ready.reached.note(&checkpoint.key, before.downstream);
+            }
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ use crate::budget::Budget;
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 
-pub use crate::offset_map::{Translation, Translator};
+pub use crate::offset_map::{SourcePosition, Translation, Translator};
 
 /// Consecutive partitions of one topic: the unit of assignment, of fencing and of progress.
 #[derive(Debug, Clone, PartialEq, Eq)]

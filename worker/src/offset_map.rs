@@ -11,7 +11,7 @@ mod translator;
 
 pub use chunk::{Chunk, Damaged, Found, OutOfOrder, Segment};
 use history::History;
-pub use translator::{Translation, Translator};
+pub use translator::{SourcePosition, Translation, Translator};
 
 #[cfg(test)]
 mod tests;

@@ -119,6 +119,7 @@ fn kind(query: &v1::Query) -> &'static str {
         Some(Question::ListGroups(_)) => "list_groups",
         Some(Question::Plan(_)) => "plan",
         Some(Question::Translate(_)) => "translate",
+        Some(Question::TranslateToSource(_)) => "translate_to_source",
         Some(Question::GiveBack(_)) => "give_back",
         None => "unknown",
     }

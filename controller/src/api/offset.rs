@@ -5,6 +5,7 @@ use twinlog_proto::v1;
 use twinlog_proto::v1::answer::Answer;
 use twinlog_proto::v1::offset_service_server::OffsetService;
 use twinlog_proto::v1::query::Question as Ask;
+use twinlog_proto::v1::translate_offsets_request::Direction;
 
 use super::{Api, LONG_QUERY_DEADLINE, wrong_answer};
 use crate::catalog::{invalid, mirror_id, mirror_not_found};
@@ -19,13 +20,25 @@ impl OffsetService for Api {
         &self,
         request: Request<v1::TranslateOffsetsRequest>,
     ) -> Result<Response<v1::TranslateOffsetsResponse>, Status> {
-        let v1::TranslateOffsetsRequest { mirror, group, offsets } = request.into_inner();
+        let v1::TranslateOffsetsRequest { mirror, group, offsets, direction } = request.into_inner();
         let id = mirror_id("mirror", &mirror)?;
         check(&group, &offsets)?;
+        let ask = match Direction::try_from(direction) {
+            Ok(Direction::Unspecified | Direction::ToTarget) => {
+                Ask::Translate(v1::TranslateQuestion { group, offsets })
+            }
+            Ok(Direction::ToSource) => {
+                Ask::TranslateToSource(v1::TranslateToSourceQuestion { group, offsets })
+            }
+            Err(_) => {
+                let what = format!("{direction} is none: TO_TARGET (1) and TO_SOURCE (2) are");
+                return Err(invalid("direction", what));
+            }
+        };
         let state = self.state();
         let mirror = state.mirrors.get(&id).ok_or_else(|| mirror_not_found(&id))?;
         let question = Question {
-            question: Ask::Translate(v1::TranslateQuestion { group, offsets }),
+            question: ask,
             clusters: self.clusters(&[&mirror.model.source, &mirror.model.target])?,
             mirror: Some(mirror.wire.clone()),
             deadline: LONG_QUERY_DEADLINE,

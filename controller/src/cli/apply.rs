@@ -21,6 +21,7 @@ const FLAG_FIELDS: &[&str] = &[
     "topics_exclude",
     "groups",
     "sync_group_offsets",
+    "sync_group_offsets_to_source",
     "start",
     "topic_creation",
     "config_sync",

@@ -9,6 +9,7 @@ use tonic::Status;
 use twinlog_proto::id::{MirrorId, TaskName, WorkerId};
 use twinlog_proto::reason::{Reason, status};
 use twinlog_proto::v1;
+use twinlog_proto::v1::query::Question as Ask;
 
 use super::{Answered, Fleet, Members, Question};
 use crate::planner::is_eligible;
@@ -182,7 +183,7 @@ impl Wanted {
         });
         Self {
             mirror: question.mirror.as_ref().and_then(|mirror| MirrorId::from_name(&mirror.name).ok()),
-            translate: matches!(question.question, v1::query::Question::Translate(_)),
+            translate: matches!(question.question, Ask::Translate(_) | Ask::TranslateToSource(_)),
             related: related.map(|mirror| mirror.model.id.clone()).collect(),
         }
     }

@@ -112,6 +112,19 @@ async fn plans_tests_and_translations_come_from_a_worker() {
          orders                 0               5   a.orders                   6   -\n\
          orders                 1           1,000   a.orders                   -   NOT_YET_MIRRORED\n"
     );
+    let back = ["offsets", "translate", "m", "--to-source", "--offset", "a.orders:0:5"];
+    assert_eq!(
+        out(&service, &back).await,
+        "TARGET TOPIC   PARTITION   TARGET OFFSET   SOURCE TOPIC   SOURCE OFFSET   NOTE\n\
+         a.orders               0               5   orders                     4   -\n"
+    );
+    assert_eq!(out(&service, &[&back[..], &["--csv"]].concat()).await, "orders,0,4\n");
+    let inexact = [&back[..], &["--offset", "a.orders:1:1000", "--csv"]].concat();
+    let (code, said) = fails(&service, &inexact).await;
+    assert!(
+        code == 4 && said.contains("a.orders partition 1") && said.contains("--skip-untranslatable"),
+        "{said}"
+    );
     assert!(out(&service, &["cluster", "test", "a"]).await.starts_with("reachable from w1"));
 }
 

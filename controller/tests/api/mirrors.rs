@@ -89,11 +89,20 @@ async fn offsets_are_translated_by_a_worker() {
         mirror: "mirrors/m".to_owned(),
         group: group.to_owned(),
         offsets,
+        direction: 0,
     };
     let translated =
         client.translate_offsets(request("", vec![offset(5), offset(500)])).await.unwrap().into_inner();
     let targets: Vec<_> = translated.offsets.iter().map(|o| (o.target_offset, o.reason.as_str())).collect();
     assert_eq!(targets, [(Some(6), ""), (None, "NOT_YET_MIRRORED")]);
+
+    let to_source = |direction| v1::TranslateOffsetsRequest {
+        direction,
+        ..request("", vec![v1::SourceOffset { topic: "a.orders".to_owned(), partition: 0, offset: 5 }])
+    };
+    let back = client.translate_offsets(to_source(2)).await.unwrap().into_inner().offsets.remove(0);
+    assert_eq!((back.source_topic.as_str(), back.source_offset, back.target_offset), ("orders", 4, Some(5)));
+    expect(client.translate_offsets(to_source(7)).await, Reason::INVALID_FIELD, "TO_SOURCE");
 
     expect(client.translate_offsets(request("", vec![])).await, Reason::INVALID_FIELD, "group");
     expect(client.translate_offsets(request("g", vec![offset(1)])).await, Reason::INVALID_FIELD, "not both");

@@ -109,6 +109,18 @@ fn answer(query: &v1::Query) -> Answer {
         Question::Translate(question) if question.group == "confused" => {
             Answer::Plan(v1::MirrorPlan::default())
         }
+        Question::TranslateToSource(question) => {
+            let offsets = question.offsets.iter().map(|offset| v1::TranslatedOffset {
+                source_topic: offset.topic.trim_start_matches("a.").to_owned(),
+                partition: offset.partition,
+                source_offset: if offset.offset < 100 { offset.offset - 1 } else { -1 },
+                target_topic: offset.topic.clone(),
+                target_offset: Some(offset.offset),
+                reason: if offset.offset < 100 { String::new() } else { "NOT_YET_MIRRORED".to_owned() },
+                ..Default::default()
+            });
+            Answer::Translate(v1::TranslateOffsetsResponse { offsets: offsets.collect() })
+        }
         Question::Translate(question) => {
             let offsets = question.offsets.iter().map(|offset| v1::TranslatedOffset {
                 source_topic: offset.topic.clone(),

@@ -14,6 +14,18 @@ pub fn expected_offset(source: &Dump, target: &Dump, partition: i32, offset: i64
     to.records.get(passed).map(|record| record.offset)
 }
 
+/// The other way: the source offset of exactly the first record whose copy lies at or after `offset` on the target; the source's end
+/// where there is none. `copies` holds the copies only, with nothing that others wrote between them. `None` as above.
+pub fn expected_source(source: &Dump, copies: &Dump, partition: i32, offset: i64) -> Option<i64> {
+    let from = copies.partitions.get(&partition)?;
+    let to = source.partitions.get(&partition)?;
+    let passed = from.records.partition_point(|record| record.offset < offset);
+    if passed == to.records.len() {
+        return Some(to.end);
+    }
+    to.records.get(passed).map(|record| record.offset)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::dump;
@@ -41,6 +53,8 @@ mod tests {
         assert_eq!(expected(10), Some(5), "on a marker behind the last record");
         assert_eq!(expected(12), Some(5), "at the end");
         assert_eq!(expected_offset(&source, &target, 1, 0), None);
+        let back = |offset| expected_source(&source, &target, 0, offset);
+        assert_eq!([0, 1, 2, 3, 4, 5].map(back), [5, 6, 6, 9, 12, 12].map(Some), "and back");
     }
 
     #[test]

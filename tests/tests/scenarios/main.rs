@@ -10,6 +10,7 @@ mod compat;
 mod configs;
 mod control_plane;
 mod corpus;
+mod failback;
 mod gaps;
 mod groups;
 mod growth;

@@ -1,6 +1,6 @@
 //! What to write for a group, given what was translated and what was there before. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::model::Mirror;
@@ -24,7 +24,9 @@ pub(super) struct Translated {
     pub(super) checkpoints: Vec<Checkpoint>,
     /// Partitions in all.
     pub(super) partitions: usize,
-    /// Why the others could not be translated: the first one stands for all.
+    /// Those that could not be translated ...
+    pub(super) untranslated: HashSet<CheckpointKey>,
+    /// ... and why: the first one stands for all.
     pub(super) waiting: Option<String>,
     /// The group's offsets could not be read.
     pub(super) error: Option<String>,
@@ -37,15 +39,66 @@ pub(super) struct Previous {
     pub(super) downstream: TargetOffset,
 }
 
+/// Where offsets are committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Target,
+    Source,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Target => "target",
+            Self::Source => "source",
+        })
+    }
+}
+
+/// An offset to commit for a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    /// A group whose offset there is below this has not read what lies between: it is left alone.
+    pub(super) read_from: i64,
+    pub(super) metadata: String,
+}
+
+impl From<&Checkpoint> for Place {
+    fn from(checkpoint: &Checkpoint) -> Self {
+        Self {
+            topic: checkpoint.key.target_topic.clone(),
+            partition: checkpoint.key.partition,
+            offset: checkpoint.downstream.0,
+            read_from: 0,
+            metadata: checkpoint.metadata.clone(),
+        }
+    }
+}
+
+/// What to commit for a group.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Commits {
+    pub(super) offsets: Vec<CommittedOffset>,
+    /// Partitions that are further already.
+    pub(super) ahead: usize,
+    /// Partitions below the place's `read_from`.
+    pub(super) unread: usize,
+}
+
 /// What syncing did for a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Synced {
-    /// The target's offsets equal the translated ones.
+    /// The offsets there equal the translated ones.
     Yes,
-    /// The group has members on the target: it decides for itself.
+    /// The group has members there: it decides for itself.
     Active(GroupState),
-    /// This many partitions were further on the target and were left alone.
+    /// This many partitions were further there and were left alone.
     Ahead(usize),
+    /// This many partitions would have passed over records that the group has not read, and were left alone.
+    Unread(usize),
     Failed(String),
 }
 
@@ -97,6 +150,7 @@ pub(super) fn assemble(
                 group: group.group,
                 checkpoints: Vec::new(),
                 partitions: 0,
+                untranslated: HashSet::new(),
                 waiting: None,
                 error: Some(error.message),
             },
@@ -111,18 +165,19 @@ fn assemble_group(
     translations: Vec<Translation>,
 ) -> Translated {
     let partitions = offsets.len();
-    let mut waiting = None;
+    let (mut untranslated, mut waiting) = (HashSet::new(), None);
     let mut checkpoints: HashMap<CheckpointKey, Checkpoint> = HashMap::new();
     for (committed, translation) in offsets.into_iter().zip(translations) {
+        let Some(target_topic) = mirror.policy.remote_topic(&committed.topic) else { continue };
+        let key = CheckpointKey { group: group.clone(), target_topic, partition: committed.partition };
         let downstream = match translation {
             Translation::Exact(offset) => offset,
             Translation::Not { message, .. } => {
                 waiting.get_or_insert(message);
+                untranslated.insert(key);
                 continue;
             }
         };
-        let Some(target_topic) = mirror.policy.remote_topic(&committed.topic) else { continue };
-        let key = CheckpointKey { group: group.clone(), target_topic, partition: committed.partition };
         let upstream = SourceOffset(committed.offset);
         let new = Checkpoint { key: key.clone(), upstream, downstream, metadata: committed.metadata };
         checkpoints
@@ -136,7 +191,7 @@ fn assemble_group(
     }
     let mut checkpoints: Vec<_> = checkpoints.into_values().collect();
     checkpoints.sort_by(|a, b| a.key.cmp(&b.key));
-    Translated { group, checkpoints, partitions, waiting, error: None }
+    Translated { group, checkpoints, partitions, untranslated, waiting, error: None }
 }
 
 /// MM2's rule: a first checkpoint, a group that was set back on the source, or progress on the target.
@@ -149,20 +204,21 @@ pub(super) fn is_more_recent(previous: Option<Previous>, checkpoint: &Checkpoint
 type Described = Result<GroupDescription, KafkaError>;
 type Fetched = Result<Vec<CommittedOffset>, KafkaError>;
 
-/// A group whose offsets on the target may be set: it is known to be idle there. What isn't known is never taken for new.
+/// A group whose offsets on a side may be set: it is known to be idle there. What isn't known is never taken for new.
 pub(super) fn is_idle(described: Option<&Described>) -> bool {
     described.is_some_and(|d| d.as_ref().is_ok_and(|d| d.state.is_idle()))
 }
 
-/// What to commit on the target for a group, and in how many partitions it is ahead there; or why nothing is committed. `there` is
-/// a fresh and complete read: a partition that it leaves out has no offset.
+/// What to commit for a group; or why nothing is committed. `there` is a fresh and complete read: a partition that it leaves out has
+/// no offset.
 pub(super) fn commits(
-    checkpoints: &[Checkpoint],
+    side: Side,
+    places: &[Place],
     described: Option<Described>,
     there: Option<Fetched>,
-) -> Result<(Vec<CommittedOffset>, usize), Synced> {
+) -> Result<Commits, Synced> {
     let unknown =
-        |what: &str, why: &str| Synced::Failed(format!("its {what} on the target is unknown: {why}"));
+        |what: &str, why: &str| Synced::Failed(format!("its {what} on the {side} is unknown: {why}"));
     match described {
         Some(Ok(description)) if description.state.is_idle() => {}
         Some(Ok(description)) => return Err(Synced::Active(description.state)),
@@ -170,34 +226,33 @@ pub(super) fn commits(
         None => return Err(unknown("state", "the broker did not describe it")),
     }
     match there {
-        Some(Ok(there)) => Ok(forwards(checkpoints, there)),
+        Some(Ok(there)) => Ok(forwards(places, there)),
         Some(Err(error)) => Err(unknown("position", &error.message)),
         None => Err(unknown("position", "the broker left it out")),
     }
 }
 
-fn forwards(checkpoints: &[Checkpoint], there: Vec<CommittedOffset>) -> (Vec<CommittedOffset>, usize) {
+fn forwards(places: &[Place], there: Vec<CommittedOffset>) -> Commits {
     let there: HashMap<(String, i32), i64> =
         there.into_iter().map(|o| ((o.topic, o.partition), o.offset)).collect();
-    let mut ahead = 0;
-    let mut commits = Vec::new();
-    for checkpoint in checkpoints {
-        let key = (checkpoint.key.target_topic.clone(), checkpoint.key.partition);
+    let mut commits = Commits::default();
+    for place in places {
         // Some clients commit -1 for nothing.
-        let there = there.get(&key).copied().filter(|offset| *offset >= 0);
+        let there = there.get(&(place.topic.clone(), place.partition)).filter(|offset| **offset >= 0);
         match there {
-            Some(offset) if offset > checkpoint.downstream.0 => ahead += 1,
-            Some(offset) if offset == checkpoint.downstream.0 => {}
-            _ => commits.push(CommittedOffset {
-                topic: key.0,
-                partition: key.1,
-                offset: checkpoint.downstream.0,
+            Some(offset) if *offset > place.offset => commits.ahead += 1,
+            Some(offset) if *offset == place.offset => {}
+            Some(offset) if *offset < place.read_from => commits.unread += 1,
+            _ => commits.offsets.push(CommittedOffset {
+                topic: place.topic.clone(),
+                partition: place.partition,
+                offset: place.offset,
                 leader_epoch: -1,
-                metadata: checkpoint.metadata.clone(),
+                metadata: place.metadata.clone(),
             }),
         }
     }
-    (commits, ahead)
+    commits
 }
 
 /// How a group is doing, in the API's words. `synced`: what syncing did; `None` where the mirror doesn't sync.
@@ -215,7 +270,8 @@ pub(super) fn status(group: &Translated, synced: Option<&Synced>) -> v1::GroupSt
             "AHEAD_ON_TARGET",
             format!("{n} partitions are further on the target than translated: left as they are"),
         ),
-        (_, _, Some(Synced::Yes)) => ("SYNCED", String::new()),
+        // To the target nothing is ever passed over.
+        (_, _, Some(Synced::Yes | Synced::Unread(_))) => ("SYNCED", String::new()),
         (_, _, None) => (
             "NOT_SYNCED",
             "checkpoints are written; offsets are not committed (sync_group_offsets is off)".into(),
@@ -227,6 +283,7 @@ pub(super) fn status(group: &Translated, synced: Option<&Synced>) -> v1::GroupSt
         partitions_waiting: i32::try_from(waiting).unwrap_or(i32::MAX),
         state: state.to_owned(),
         message,
+        to_source: None,
     }
 }
 

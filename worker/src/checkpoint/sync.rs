@@ -1,4 +1,4 @@
-//! Commits translated offsets on the target: only for groups that are idle there, only forwards, and only against a fresh
+//! Commits translated offsets on one side: only for groups that are idle there, only forwards, and only against a fresh
 //! read. A group whose state can't be read is left alone.
 
 use std::collections::HashMap;
@@ -6,26 +6,31 @@ use std::collections::HashMap;
 use crate::kafka::code::UNKNOWN_MEMBER_ID;
 use crate::kafka::{CommittedOffset, GroupDescription, GroupState, KafkaClient, KafkaError};
 
-use super::decide::{self, Synced, Translated};
+use super::decide::{self, Place, Side, Synced};
 
 /// Groups that are looked at and committed together: what was read is at most this many commits old.
 const BATCH: usize = 50;
 
+/// A group and where it shall be.
+pub(super) type Wanted = (String, Vec<Place>);
+
+/// What was done for each group that shall be somewhere.
 pub(super) async fn sync(
-    target: &KafkaClient,
-    groups: &[Translated],
+    side: Side,
+    cluster: &KafkaClient,
+    groups: Vec<Wanted>,
 ) -> Result<HashMap<String, Synced>, KafkaError> {
-    let wanted: Vec<&Translated> = groups.iter().filter(|g| !g.checkpoints.is_empty()).collect();
+    let wanted: Vec<Wanted> = groups.into_iter().filter(|(_, places)| !places.is_empty()).collect();
     let mut states = HashMap::new();
     for batch in wanted.chunks(BATCH) {
-        let names: Vec<String> = batch.iter().map(|g| g.group.clone()).collect();
-        let mut described = target.describe_groups(&names).await?;
+        let names: Vec<String> = batch.iter().map(|(group, _)| group.clone()).collect();
+        let mut described = cluster.describe_groups(&names).await?;
         let idle: Vec<String> =
             names.iter().filter(|name| decide::is_idle(described.get(*name))).cloned().collect();
-        let mut offsets = if idle.is_empty() { HashMap::new() } else { target.fetch_offsets(&idle).await? };
-        let work = batch.iter().map(|group| {
-            let (described, there) = (described.remove(&group.group), offsets.remove(&group.group));
-            async move { (group.group.clone(), sync_group(target, group, described, there).await) }
+        let mut offsets = if idle.is_empty() { HashMap::new() } else { cluster.fetch_offsets(&idle).await? };
+        let work = batch.iter().map(|wanted| {
+            let (described, there) = (described.remove(&wanted.0), offsets.remove(&wanted.0));
+            async move { (wanted.0.clone(), sync_group(side, cluster, wanted, described, there).await) }
         });
         states.extend(futures::future::join_all(work).await);
     }
@@ -33,34 +38,36 @@ pub(super) async fn sync(
 }
 
 async fn sync_group(
-    target: &KafkaClient,
-    group: &Translated,
+    side: Side,
+    cluster: &KafkaClient,
+    (group, places): &Wanted,
     described: Option<Result<GroupDescription, KafkaError>>,
     there: Option<Result<Vec<CommittedOffset>, KafkaError>>,
 ) -> Synced {
-    let (commits, ahead) = match decide::commits(&group.checkpoints, described, there) {
+    let commits = match decide::commits(side, places, described, there) {
         Ok(commits) => commits,
         Err(why_not) => return why_not,
     };
-    if !commits.is_empty() {
-        let results = match target.commit_offsets(&group.group, &commits).await {
+    if !commits.offsets.is_empty() {
+        let results = match cluster.commit_offsets(group, &commits.offsets).await {
             Ok(results) => results,
-            Err(error) => return refused(&error),
+            Err(error) => return refused(side, &error),
         };
         if let Some((_, Err(error))) = results.iter().find(|(_, result)| result.is_err()) {
-            return refused(error);
+            return refused(side, error);
         }
     }
-    match ahead {
-        0 => Synced::Yes,
-        n => Synced::Ahead(n),
+    match (commits.unread, commits.ahead) {
+        (0, 0) => Synced::Yes,
+        (0, n) => Synced::Ahead(n),
+        (n, _) => Synced::Unread(n),
     }
 }
 
 /// The broker refuses a commit from outside once a member has joined, however shortly after we looked.
-fn refused(error: &KafkaError) -> Synced {
+fn refused(side: Side, error: &KafkaError) -> Synced {
     match error.code {
         UNKNOWN_MEMBER_ID => Synced::Active(GroupState::Unknown),
-        _ => Synced::Failed(format!("the target refused the commit: {}", error.message)),
+        _ => Synced::Failed(format!("the {side} refused the commit: {}", error.message)),
     }
 }

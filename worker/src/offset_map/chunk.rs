@@ -90,6 +90,11 @@ impl Chunk {
         SourceOffset(first.unwrap_or(&self.first()).source)
     }
 
+    /// Where the map begins on the target: the first mapped record lies here or beyond.
+    pub fn target_anchor(&self) -> TargetOffset {
+        TargetOffset(self.first().target)
+    }
+
     /// Where the first mapped record lies.
     pub fn target_start(&self) -> TargetOffset {
         let first = self.segments.iter().find(|s| s.len > 0);
@@ -159,6 +164,14 @@ impl Chunk {
             return Some(SourceOffset(segment.source + inside));
         }
         Some(SourceOffset(self.segments.get(after).map_or(segment.source_end(), |next| next.source)))
+    }
+
+    /// The record whose copy is the first at or after the target offset, if one below `limit` is mapped there.
+    pub fn find_copy(&self, target: TargetOffset, limit: SourceOffset) -> Option<SourceOffset> {
+        let after = self.segments.partition_point(|s| s.target_end() <= target.0);
+        let next = self.segments[after..].iter().find(|s| s.len > 0)?;
+        let inside = (target.0 - next.target).max(0);
+        Some(SourceOffset(next.source + inside)).filter(|found| *found < limit)
     }
 
     pub fn find(&self, position: SourceOffset) -> Found {

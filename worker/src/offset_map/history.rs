@@ -17,6 +17,8 @@ pub(crate) type StoredAt = (i32, i64);
 #[derive(Debug, Clone)]
 struct Closed {
     source: i64,
+    /// Where it begins on the target.
+    anchor: i64,
     /// Where its first record is, on both sides.
     first: i64,
     target: i64,
@@ -34,14 +36,23 @@ pub(crate) struct History {
 
 /// What a history knows about a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lookup {
-    Found(Found),
+pub(crate) enum Lookup<F = Found> {
+    Found(F),
     /// The chunk's bytes were dropped: read this record of the offsets topic and `restore` it.
     Missing {
         stored_at: StoredAt,
     },
     /// Nothing is known of the partition.
     Unknown,
+}
+
+/// Where a position in the copy leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FoundCopy {
+    /// The copy of this record is the first at or after the position.
+    Of(SourceOffset),
+    /// No copy is mapped at or after the position: the last one ends here.
+    End(TargetOffset),
 }
 
 impl History {
@@ -51,7 +62,8 @@ impl History {
         self.closed.retain(|c| c.source < source);
         let target = chunk.target_start().0;
         let first = chunk.first_record().0;
-        self.closed.push(Closed { source, first, target, stored_at, bytes: Some(bytes.into()) });
+        let anchor = chunk.target_anchor().0;
+        self.closed.push(Closed { source, anchor, first, target, stored_at, bytes: Some(bytes.into()) });
     }
 
     /// The open chunk as the newest progress has it.
@@ -83,28 +95,19 @@ impl History {
 
     pub(crate) fn find(&mut self, position: SourceOffset) -> Result<Lookup, Damaged> {
         let Some(open) = &self.open else { return Ok(Lookup::Unknown) };
-        // What is closed at or above the open chunk's start was written by an owner whose progress did not make it.
-        let closed = &self.closed[..self.closed.partition_point(|c| c.source < open.source_start().0)];
+        let closed = counting(&self.closed, open);
         if position >= open.source_start() || closed.is_empty() {
             return Ok(Lookup::Found(open.find(position)));
         }
         let after = closed.partition_point(|c| c.source <= position.0);
-        // A later chunk may begin inside this one: from there on it is what counts.
-        let end_of = |chunk: usize| closed.get(chunk + 1).map_or(open.source_start().0, |c| c.source);
-        let next_record = || {
-            let next = (after..closed.len()).find(|chunk| closed[*chunk].first < end_of(*chunk));
-            next.map(|chunk| TargetOffset(closed[chunk].target))
-        };
+        let next_record = || next_record(closed, after, open).map(|chunk| TargetOffset(chunk.target));
         let Some(current) = after.checked_sub(1) else {
             return Ok(Lookup::Found(Found::Before(next_record().unwrap_or_else(|| open.target_start()))));
         };
-        let stored_at = closed[current].stored_at;
-        if self.last.as_ref().is_none_or(|(at, _)| *at != stored_at) {
-            let Some(bytes) = &closed[current].bytes else { return Ok(Lookup::Missing { stored_at }) };
-            self.last = Some((stored_at, Chunk::decode(bytes)?));
-        }
-        let (_, chunk) = self.last.as_ref().expect("was just put there");
-        Ok(Lookup::Found(match chunk.find_below(position, SourceOffset(end_of(current))) {
+        let Some(chunk) = unpack(&mut self.last, &closed[current])? else {
+            return Ok(Lookup::Missing { stored_at: closed[current].stored_at });
+        };
+        Ok(Lookup::Found(match chunk.find_below(position, end_of(closed, current, open)) {
             Found::End(_) => match next_record() {
                 Some(target) => Found::At(target),
                 None => open.find(open.source_start()),
@@ -112,4 +115,67 @@ impl History {
             found => found,
         }))
     }
+
+    /// Where the map begins on the target: below lie no copies of this mirror, or none that still count.
+    pub(crate) fn begins(&self) -> Option<TargetOffset> {
+        let open = self.open.as_ref()?;
+        let first = counting(&self.closed, open).first();
+        Some(first.map_or(open.target_anchor(), |chunk| TargetOffset(chunk.anchor)))
+    }
+
+    /// The other way: which record's copy is the first at or after a target offset.
+    pub(crate) fn find_copy(&mut self, target: TargetOffset) -> Result<Lookup<FoundCopy>, Damaged> {
+        let Some(open) = &self.open else { return Ok(Lookup::Unknown) };
+        let closed = counting(&self.closed, open);
+        let in_open = || match open.find_copy(target, SourceOffset(i64::MAX)) {
+            Some(source) => FoundCopy::Of(source),
+            None => FoundCopy::End(open.target_end()),
+        };
+        if target >= open.target_anchor() {
+            return Ok(Lookup::Found(in_open()));
+        }
+        // Targets grow from chunk to chunk as sources do. Looked for from the newest: should the target have lost its copies
+        // once, what is older says nothing about what lies there now.
+        let after = closed.iter().rposition(|c| c.anchor <= target.0).map_or(0, |current| current + 1);
+        if let Some(current) = after.checked_sub(1) {
+            let Some(chunk) = unpack(&mut self.last, &closed[current])? else {
+                return Ok(Lookup::Missing { stored_at: closed[current].stored_at });
+            };
+            if let Some(source) = chunk.find_copy(target, end_of(closed, current, open)) {
+                return Ok(Lookup::Found(FoundCopy::Of(source)));
+            }
+        }
+        Ok(Lookup::Found(match next_record(closed, after, open) {
+            Some(chunk) => FoundCopy::Of(SourceOffset(chunk.first)),
+            None => in_open(),
+        }))
+    }
+}
+
+/// What is closed at or above the open chunk's start was written by an owner whose progress did not make it.
+fn counting<'a>(closed: &'a [Closed], open: &Chunk) -> &'a [Closed] {
+    &closed[..closed.partition_point(|c| c.source < open.source_start().0)]
+}
+
+/// A later chunk may begin inside this one: from there on it is what counts.
+fn end_of(closed: &[Closed], chunk: usize, open: &Chunk) -> SourceOffset {
+    SourceOffset(closed.get(chunk + 1).map_or(open.source_start().0, |next| next.source))
+}
+
+/// The first closed chunk from `after` on that has a record which counts.
+fn next_record<'a>(closed: &'a [Closed], after: usize, open: &Chunk) -> Option<&'a Closed> {
+    let next = (after..closed.len()).find(|chunk| closed[*chunk].first < end_of(closed, *chunk, open).0);
+    next.map(|chunk| &closed[chunk])
+}
+
+/// The chunk in full; `None` where its bytes were dropped.
+fn unpack<'a>(
+    last: &'a mut Option<(StoredAt, Chunk)>,
+    closed: &Closed,
+) -> Result<Option<&'a Chunk>, Damaged> {
+    if last.as_ref().is_none_or(|(at, _)| *at != closed.stored_at) {
+        let Some(bytes) = &closed.bytes else { return Ok(None) };
+        *last = Some((closed.stored_at, Chunk::decode(bytes)?));
+    }
+    Ok(last.as_ref().map(|(_, chunk)| chunk))
 }

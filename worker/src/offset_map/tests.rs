@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::storage::OffsetMapChunk;
 
-use super::history::{History, Lookup};
+use super::history::{FoundCopy, History, Lookup};
 use super::{Chunk, Found, Segment};
 
 fn chunk(start: (i64, i64), runs: &[(i64, i64, i64)]) -> Chunk {
@@ -123,53 +123,140 @@ impl Model {
             None => Found::End(TargetOffset(end)),
         }
     }
+
+    /// The record whose copy is the first at or after a target offset.
+    fn find_copy(&self, at: i64, end: i64) -> FoundCopy {
+        let next = self.pairs.iter().find(|(_, target)| *target >= at);
+        next.map_or(FoundCopy::End(TargetOffset(end)), |(source, _)| FoundCopy::Of(SourceOffset(*source)))
+    }
+}
+
+/// What a lane has written, as a reader of it sees it.
+struct Written {
+    source: i64,
+    target: i64,
+    open: Chunk,
+    history: History,
+    stored: Vec<Vec<u8>>,
+    model: Model,
+}
+
+const ORIGIN: i64 = 3;
+const TARGET_ORIGIN: i64 = 40;
+
+impl Written {
+    fn by(steps: Vec<Step>) -> Self {
+        let open = Chunk::anchored(SourceOffset(ORIGIN), TargetOffset(TARGET_ORIGIN));
+        let mut written = Self {
+            source: ORIGIN,
+            target: TARGET_ORIGIN,
+            open,
+            history: History::default(),
+            stored: Vec::new(),
+            model: Model { pairs: Vec::new(), origin: ORIGIN },
+        };
+        for step in steps {
+            written.step(step);
+            written.history.set_open(written.open.clone());
+        }
+        written
+    }
+
+    fn step(&mut self, step: Step) {
+        let Self { source, target, open, history, stored, model } = self;
+        match step {
+            Step::Copy { source_hole, target_hole, count } => {
+                (*source, *target) = (*source + source_hole, *target + target_hole);
+                open.add(SourceOffset(*source), TargetOffset(*target), count).unwrap();
+                model.pairs.extend((0..count).map(|i| (*source + i, *target + i)));
+                (*source, *target) = (*source + count, *target + count);
+            }
+            Step::Close => {
+                if let Some(closed) = open.close() {
+                    let bytes = closed.encode();
+                    history.close(&closed, (0, stored.len() as i64), &bytes);
+                    stored.push(bytes);
+                }
+            }
+            Step::Truncate { back } => {
+                *source = (*source - back).max(ORIGIN);
+                *open = open.restart(SourceOffset(*source), TargetOffset(*target));
+                model.pairs.retain(|(s, _)| *s < *source);
+            }
+            Step::Shed => history.shed(),
+        }
+    }
+
+    /// What was dropped from memory is read back.
+    fn ask<F: Copy>(&mut self, look: impl Fn(&mut History) -> Lookup<F>) -> F {
+        if let Lookup::Missing { stored_at } = look(&mut self.history) {
+            self.history.restore(stored_at, &self.stored[usize::try_from(stored_at.1).unwrap()]);
+        }
+        match look(&mut self.history) {
+            Lookup::Found(found) => found,
+            Lookup::Missing { .. } | Lookup::Unknown => panic!("it is there"),
+        }
+    }
+
+    fn forth(&mut self, at: i64) -> Found {
+        self.ask(|history| history.find(SourceOffset(at)).unwrap())
+    }
+
+    fn back(&mut self, at: i64) -> FoundCopy {
+        self.ask(|history| history.find_copy(TargetOffset(at)).unwrap())
+    }
 }
 
 proptest! {
     #[test]
     fn a_history_answers_like_the_list_of_all_pairs(steps in prop::collection::vec(step(), 1..60)) {
-        let (origin, mut source, mut target) = (3, 3, 40);
-        let mut open = Chunk::anchored(SourceOffset(origin), TargetOffset(target));
-        let mut history = History::default();
-        let mut stored: Vec<Vec<u8>> = Vec::new();
-        let mut model = Model { pairs: Vec::new(), origin };
-        for step in steps {
-            match step {
-                Step::Copy { source_hole, target_hole, count } => {
-                    (source, target) = (source + source_hole, target + target_hole);
-                    open.add(SourceOffset(source), TargetOffset(target), count).unwrap();
-                    model.pairs.extend((0..count).map(|i| (source + i, target + i)));
-                    (source, target) = (source + count, target + count);
-                }
-                Step::Close => {
-                    if let Some(closed) = open.close() {
-                        let bytes = closed.encode();
-                        history.close(&closed, (0, stored.len() as i64), &bytes);
-                        stored.push(bytes);
-                    }
-                }
-                Step::Truncate { back } => {
-                    source = (source - back).max(origin);
-                    open = open.restart(SourceOffset(source), TargetOffset(target));
-                    model.pairs.retain(|(s, _)| *s < source);
-                }
-                Step::Shed => history.shed(),
-            }
-            history.set_open(open.clone());
-        }
-        for at in origin - 2..source + 3 {
-            let mut found = history.find(SourceOffset(at)).unwrap();
-            if let Lookup::Missing { stored_at } = found {
-                history.restore(stored_at, &stored[usize::try_from(stored_at.1).unwrap()]);
-                found = history.find(SourceOffset(at)).unwrap();
-            }
-            let end = open.target_end().0;
-            match (found, model.find(at, end)) {
+        let mut written = Written::by(steps);
+        let end = written.open.target_end().0;
+        for at in ORIGIN - 2..written.source + 3 {
+            match (written.forth(at), written.model.find(at, end)) {
                 // Before the start only "before" matters; the target is taken from a second question.
-                (Lookup::Found(Found::Before(_)), _) => prop_assert!(at < origin),
-                (Lookup::Found(found), expected) => prop_assert_eq!(found, expected, "at {}", at),
-                (other, _) => prop_assert!(false, "{other:?} at {at}"),
+                (Found::Before(_), _) => prop_assert!(at < ORIGIN),
+                (found, expected) => prop_assert_eq!(found, expected, "at {}", at),
             }
+        }
+    }
+
+    /// W4: back, any offset of the target leads to the record whose copy comes next: over markers, what others wrote, and copies
+    /// that no longer count.
+    #[test]
+    fn back_a_history_answers_like_the_list_of_all_pairs(steps in prop::collection::vec(step(), 1..60)) {
+        let mut written = Written::by(steps);
+        let end = written.open.target_end().0;
+        prop_assert!(written.history.begins().unwrap() <= TargetOffset(written.model.pairs.first().map_or(end, |p| p.1)));
+        let mut before = SourceOffset(0);
+        for at in TARGET_ORIGIN - 2..written.target + 3 {
+            let found = written.back(at);
+            prop_assert_eq!(found, written.model.find_copy(at, end), "at {}", at);
+            let position = match found {
+                FoundCopy::Of(source) => source,
+                FoundCopy::End(_) => SourceOffset(written.source),
+            };
+            prop_assert!(position >= before, "never backwards, at {}", at);
+            before = position;
+        }
+    }
+
+    /// W4: there and back is the first record at or after the position; back and there is the place itself.
+    #[test]
+    fn there_and_back_is_where_one_was(steps in prop::collection::vec(step(), 1..60)) {
+        let mut written = Written::by(steps);
+        for at in ORIGIN..written.source + 3 {
+            let first = written.model.pairs.iter().find(|(source, _)| *source >= at).map(|(source, _)| *source);
+            let (Found::At(there) | Found::End(there) | Found::Before(there)) = written.forth(at);
+            let back = match written.back(there.0) {
+                FoundCopy::Of(source) => Some(source.0),
+                FoundCopy::End(_) => None,
+            };
+            prop_assert_eq!(back, first, "from {} by {}", at, there);
+        }
+        for (source, target) in written.model.pairs.clone() {
+            prop_assert_eq!(written.back(target), FoundCopy::Of(SourceOffset(source)));
+            prop_assert_eq!(written.forth(source), Found::At(TargetOffset(target)));
         }
     }
 

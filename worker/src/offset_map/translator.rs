@@ -8,6 +8,10 @@
 //! - below the mirror's start: the first copy where nothing that exists lies between; where the mirror took over from
 //!   MirrorMaker 2, what that has copied; else BEFORE_MIRROR_START;
 //! - above what is mirrored: NOT_YET_MIRRORED.
+//!
+//! And back, for positions in the copies: see `to_source`.
+
+mod to_source;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -34,11 +38,14 @@ const MAX_OLDER: usize = 16;
 /// Positions below take-overs that are remembered.
 const MAX_KNOWN_OLDER: usize = 10_000;
 
-/// Where a consumer of the source would go on, on the target.
+pub use to_source::SourcePosition;
+
+/// Where a consumer of one side would go on, on the other: of the source on the target, unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Translation {
-    /// The record that follows the position has this offset on the target; where none follows, it is the target's end.
-    Exact(TargetOffset),
+pub enum Translation<O = TargetOffset> {
+    /// The record that follows the position has this offset on the other side; where none follows, it is the target's end, or the
+    /// mirror's position on the source.
+    Exact(O),
     /// NOT_YET_MIRRORED, NOT_MIRRORED, BEFORE_MIRROR_START, or why Kafka could not be asked, with the numbers involved.
     Not { reason: Reason, message: String },
 }
@@ -53,6 +60,8 @@ pub struct Translator {
 struct State {
     progress: Reader,
     offsets: Reader,
+    /// An open transaction hid the newest progress when it was read last.
+    is_behind: bool,
     partitions: HashMap<(String, i32), Tracked>,
     /// Positions that were worked out below a take-over: they don't change.
     older: HashMap<(String, i32, SourceOffset), i64>,
@@ -90,9 +99,9 @@ impl Translator {
         target: Arc<ClusterHandle>,
     ) -> Result<Arc<Self>, KafkaError> {
         let (progress, offsets) = readers(&mirror.id);
-        let state =
-            Mutex::new(State { progress, offsets, partitions: HashMap::new(), older: HashMap::new() });
-        let translator = Self { mirror, source, target, state };
+        let (partitions, older) = (HashMap::new(), HashMap::new());
+        let state = State { progress, offsets, is_behind: false, partitions, older };
+        let translator = Self { mirror, source, target, state: Mutex::new(state) };
         translator.refresh().await?;
         Ok(Arc::new(translator))
     }
@@ -105,7 +114,7 @@ impl Translator {
         let mut state = self.state.lock().await;
         let state = &mut *state;
         let (mut progress, mut chunks) = (Vec::new(), Vec::new());
-        state.progress.read(&self.target, &mut progress).await?;
+        state.is_behind = state.progress.read(&self.target, &mut progress).await? == Reached::Hidden;
         // Every chunk that this progress relies on was written before it, and so lies below the end that is read to now.
         let reached = state.offsets.read(&self.target, &mut chunks).await;
         chunks.iter().for_each(|stored| state.apply_chunk(stored));
@@ -218,7 +227,7 @@ impl Translator {
         }
     }
 
-    fn by_key(&self) -> Translation {
+    fn by_key<O>(&self) -> Translation<O> {
         let message = format!(
             "mirror {} partitions by key: the records of one source partition lie in several of the target, so a position \
              there has no counterpart. Only mirrors with partitioning PRESERVE translate offsets",
@@ -354,12 +363,12 @@ impl Translator {
     }
 }
 
-fn not(error: &KafkaError) -> Translation {
+fn not<O>(error: &KafkaError) -> Translation<O> {
     Translation::Not { reason: error.reason, message: error.message.clone() }
 }
 
 /// Every question has its answer by construction; should that ever break, it is said and not guessed.
-fn lost_answer() -> Translation {
+fn lost_answer<O>() -> Translation<O> {
     Translation::Not { reason: Reason::INTERNAL, message: "the translator lost an answer".to_owned() }
 }
 

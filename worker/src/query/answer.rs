@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use twinlog_proto::filter::Filter;
-use twinlog_proto::id::SourceOffset;
+use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::model::{Cluster, Mirror};
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
@@ -19,7 +19,7 @@ use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::give_back;
 use crate::kafka::{CommittedOffset, GroupType};
-use crate::lane::{Translation, Translator};
+use crate::lane::{SourcePosition, Translation, Translator};
 use crate::supervisor::{Context, Ends};
 use crate::survey::apply::new_topics;
 use crate::survey::decide::{Decision, Step};
@@ -45,6 +45,9 @@ pub(super) async fn answer(context: &Context, query: v1::Query, patience: Durati
         }
         Some(Question::Plan(_)) => Ok(Answer::Plan(plan(&asked).await?)),
         Some(Question::Translate(question)) => Ok(Answer::Translate(translate(&asked, question).await?)),
+        Some(Question::TranslateToSource(question)) => {
+            Ok(Answer::Translate(translate_to_source(&asked, question).await?))
+        }
         Some(Question::GiveBack(question)) => {
             let (mirror, ends) = asked.flow()?;
             Ok(Answer::GiveBack(give_back::give_back(mirror, ends, question).await?))
@@ -263,22 +266,48 @@ async fn translate(
     asked: &Asked<'_>,
     question: &v1::TranslateQuestion,
 ) -> Result<v1::TranslateOffsetsResponse, Cause> {
-    if question.offsets.len() > MAX_OFFSETS {
-        let message =
-            format!("{} offsets were given; at most {MAX_OFFSETS} are allowed", question.offsets.len());
-        return Err(Cause::new(Reason::TOO_MANY, message));
-    }
     let (mirror, ends) = asked.flow()?;
-    let positions = match question.group.as_str() {
-        "" => question.offsets.iter().map(position).collect(),
-        group => committed(&ends.source, group).await?,
-    };
+    let positions = positions(&ends.source, &question.group, &question.offsets).await?;
     let translator = Translator::open(mirror.clone(), ends.source, ends.target).await?;
     let wanted: Vec<_> =
         positions.iter().map(|p| (p.topic.clone(), p.partition, SourceOffset(p.offset))).collect();
     let translations = translator.translate(&wanted).await;
     let offsets = positions.into_iter().zip(translations).map(|(p, t)| translated(&mirror, p, t)).collect();
     Ok(v1::TranslateOffsetsResponse { offsets })
+}
+
+/// From positions in the copies on the target to the source.
+async fn translate_to_source(
+    asked: &Asked<'_>,
+    question: &v1::TranslateToSourceQuestion,
+) -> Result<v1::TranslateOffsetsResponse, Cause> {
+    let (mirror, ends) = asked.flow()?;
+    // Before the map is read: what the group has read by now is then in it.
+    let positions = positions(&ends.target, &question.group, &question.offsets).await?;
+    let translator = Translator::open(mirror.clone(), ends.source, ends.target).await?;
+    let wanted: Vec<_> =
+        positions.iter().map(|p| (p.topic.clone(), p.partition, TargetOffset(p.offset))).collect();
+    let translations = translator.translate_to_source(&wanted).await;
+    let offsets = positions.into_iter().zip(translations);
+    Ok(v1::TranslateOffsetsResponse {
+        offsets: offsets.map(|(p, t)| translated_to_source(&mirror, p, t)).collect(),
+    })
+}
+
+/// The group's, or those given where no group is.
+async fn positions(
+    cluster: &ClusterHandle,
+    group: &str,
+    offsets: &[v1::SourceOffset],
+) -> Result<Vec<CommittedOffset>, Cause> {
+    if offsets.len() > MAX_OFFSETS {
+        let message = format!("{} offsets were given; at most {MAX_OFFSETS} are allowed", offsets.len());
+        return Err(Cause::new(Reason::TOO_MANY, message));
+    }
+    match group {
+        "" => Ok(offsets.iter().map(position).collect()),
+        group => committed(cluster, group).await,
+    }
 }
 
 fn position(offset: &v1::SourceOffset) -> CommittedOffset {
@@ -291,13 +320,13 @@ fn position(offset: &v1::SourceOffset) -> CommittedOffset {
     }
 }
 
-async fn committed(source: &ClusterHandle, group: &str) -> Result<Vec<CommittedOffset>, Cause> {
-    let mut fetched = source.client.fetch_offsets(&[group.to_owned()]).await?;
+async fn committed(cluster: &ClusterHandle, group: &str) -> Result<Vec<CommittedOffset>, Cause> {
+    let mut fetched = cluster.client.fetch_offsets(&[group.to_owned()]).await?;
     let mut offsets = fetched.remove(group).transpose()?.unwrap_or_default();
     // Brokers answer in no order; people read the result.
     offsets.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
     if offsets.is_empty() {
-        let message = format!("group {group:?} has no committed offsets on {}", source.id.name());
+        let message = format!("group {group:?} has no committed offsets on {}", cluster.id.name());
         return Err(Cause::new(Reason::NO_COMMITTED_OFFSET, message));
     }
     Ok(offsets)
@@ -317,6 +346,29 @@ fn translated(mirror: &Mirror, position: CommittedOffset, translation: Translati
         target_topic,
         target_offset,
         reason,
+        message,
+        metadata: position.metadata,
+    }
+}
+
+fn translated_to_source(
+    mirror: &Mirror,
+    position: CommittedOffset,
+    translation: Translation<SourcePosition>,
+) -> v1::TranslatedOffset {
+    let (source_offset, reason, message) = match translation {
+        Translation::Exact(found) => (found.offset.0, "", String::new()),
+        Translation::Not { reason, message } => (-1, reason.as_str(), message),
+    };
+    let is_copy = reason != Reason::NOT_A_COPY.as_str();
+    let source_topic = mirror.policy.source_topic(&position.topic).filter(|_| is_copy);
+    v1::TranslatedOffset {
+        source_topic: source_topic.unwrap_or_default(),
+        partition: position.partition,
+        source_offset,
+        target_topic: position.topic,
+        target_offset: Some(position.offset),
+        reason: reason.to_owned(),
         message,
         metadata: position.metadata,
     }

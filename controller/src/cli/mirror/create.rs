@@ -50,6 +50,9 @@ pub(crate) struct Args {
     /// Commit translated offsets on the target for groups that are idle there
     #[arg(long)]
     sync_group_offsets: bool,
+    /// For failing back: commit on the source what groups have read of the copies, for groups that are idle there
+    #[arg(long)]
+    sync_group_offsets_to_source: bool,
     /// How topics are named on the target. [default: prefix]
     #[arg(long, value_name = "NAMING")]
     naming: Option<Naming>,
@@ -145,6 +148,7 @@ impl Args {
             groups: patterns(&self.groups),
             groups_exclude: patterns(&self.groups_exclude),
             sync_group_offsets: self.sync_group_offsets,
+            sync_group_offsets_to_source: self.sync_group_offsets_to_source,
             naming,
             start: self.start.map(Start::wire),
             guarantee: self.guarantee.map(|g| g.wire().into()).unwrap_or_default(),

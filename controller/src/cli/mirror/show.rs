@@ -49,7 +49,7 @@ pub(super) fn describe(mirror: &v1::Mirror) -> String {
         ("topics", mirror.topics.join(", ")),
         ("exclude", mirror.topics_exclude.join(", ")),
         ("groups", mirror.groups.join(", ")),
-        ("sync offsets", if mirror.sync_group_offsets { "yes".to_owned() } else { "no".to_owned() }),
+        ("sync offsets", sync(mirror).to_owned()),
         ("naming", mirror.naming.as_ref().map(|n| n.kind().as_str_name().to_lowercase()).unwrap_or_default()),
         ("guarantee", mirror.guarantee().as_str_name().to_lowercase().replace('_', "-")),
         ("desired state", mirror.desired_state().as_str_name().to_lowercase()),
@@ -58,6 +58,15 @@ pub(super) fn describe(mirror: &v1::Mirror) -> String {
     lines.retain(|(_, value)| !value.is_empty());
     let lines: Vec<String> = lines.into_iter().map(|(title, value)| format!("{title:<15}{value}")).collect();
     format!("{}\n\nEvery field: -o yaml", lines.join("\n"))
+}
+
+fn sync(mirror: &v1::Mirror) -> &'static str {
+    match (mirror.sync_group_offsets, mirror.sync_group_offsets_to_source) {
+        (true, true) => "yes, and back to the source",
+        (true, false) => "yes",
+        (false, true) => "only back to the source",
+        (false, false) => "no",
+    }
 }
 
 pub(super) fn plan(plan: &v1::MirrorPlan) -> String {
@@ -116,6 +125,7 @@ pub(super) fn status(status: &v1::MirrorStatus, ranges: bool) -> String {
     for part in [
         topics(&status.topics),
         groups(&status.groups),
+        groups_to_source(&status.groups),
         if ranges { self::ranges(status) } else { String::new() },
     ] {
         if !part.is_empty() {
@@ -165,6 +175,21 @@ fn groups(groups: &[v1::GroupStatus]) -> String {
             group.partitions.to_string(),
             group.partitions_waiting.to_string(),
             group.message.clone(),
+        ]);
+    }
+    if table.is_empty() { String::new() } else { table.render() }
+}
+
+fn groups_to_source(groups: &[v1::GroupStatus]) -> String {
+    let mut table = Table::new(["GROUP", "TO SOURCE", "PARTITIONS", "WAITING", "NOTE"]);
+    for group in groups {
+        let Some(back) = &group.to_source else { continue };
+        table.row([
+            group.group.clone(),
+            human::state(&back.state),
+            back.partitions.to_string(),
+            back.partitions_waiting.to_string(),
+            back.message.clone(),
         ]);
     }
     if table.is_empty() { String::new() } else { table.render() }

@@ -19,6 +19,7 @@ Examples:
   twinlog mirror update orders --topics 'orders.*,payments' --plan
 
   twinlog mirror update orders --groups 'billing.*' --sync-group-offsets true
+  twinlog mirror update orders --sync-group-offsets-to-source true
   twinlog mirror update orders --gap-policy resume
   twinlog mirror update orders --replication-factor 3 --label team=payments
 
@@ -41,6 +42,9 @@ pub(crate) struct Changes {
     /// Commit translated offsets on the target for groups that are idle there
     #[arg(long, value_name = "true|false")]
     sync_group_offsets: Option<bool>,
+    /// For failing back: commit on the source what groups have read of the copies, for groups that are idle there
+    #[arg(long, value_name = "true|false")]
+    sync_group_offsets_to_source: Option<bool>,
     /// Keep configs of target topics in step
     #[arg(long, value_name = "true|false")]
     config_sync: Option<bool>,
@@ -113,6 +117,11 @@ impl Changes {
         let exclude = self.groups_exclude.map(|given| patterns(&given));
         paths.set("groups_exclude", exclude, &mut mirror.groups_exclude);
         paths.set("sync_group_offsets", self.sync_group_offsets, &mut mirror.sync_group_offsets);
+        paths.set(
+            "sync_group_offsets_to_source",
+            self.sync_group_offsets_to_source,
+            &mut mirror.sync_group_offsets_to_source,
+        );
         let some = |given: Option<bool>| given.map(Some);
         let config_sync = mirror.config_sync.get_or_insert_default();
         paths.set("config_sync", some(self.config_sync), &mut config_sync.enabled);

@@ -43,7 +43,7 @@ Other commands work against it: twinlog status, twinlog mirror status, ...";
 pub(crate) struct Args {
     /// MirrorMaker 2's configuration (mm2.properties), or a Strimzi KafkaMirrorMaker2 resource in YAML: all of its flows
     #[arg(value_name = "FILE", conflicts_with_all = ["config", "source", "target", "source_id", "target_id", "source_config",
-        "target_config", "topics", "exclude", "groups", "sync_group_offsets", "naming", "start", "guarantee",
+        "target_config", "topics", "exclude", "groups", "sync_group_offsets", "sync_group_offsets_to_source", "naming", "start", "guarantee",
         "replication_factor", "partitioning", "config_sync", "acl_sync"])]
     #[serde(skip)]
     pub(super) file: Option<PathBuf>,
@@ -81,6 +81,9 @@ pub(crate) struct Args {
     /// Commit translated offsets on the target for groups that are idle there
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     sync_group_offsets: Option<bool>,
+    /// For failing back: commit on the source what groups have read of the copies, for groups that are idle there
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    sync_group_offsets_to_source: Option<bool>,
     /// How topics are named on the target. [default: prefix]
     #[arg(long, value_name = "NAMING")]
     naming: Option<Naming>,
@@ -134,6 +137,9 @@ impl Args {
             exclude: list(self.exclude, file.exclude),
             groups: list(self.groups, file.groups),
             sync_group_offsets: self.sync_group_offsets.or(file.sync_group_offsets),
+            sync_group_offsets_to_source: self
+                .sync_group_offsets_to_source
+                .or(file.sync_group_offsets_to_source),
             naming: self.naming.or(file.naming),
             start: self.start.or(file.start),
             guarantee: self.guarantee.or(file.guarantee),
@@ -201,6 +207,7 @@ impl Args {
             topics_exclude: patterns(&self.exclude),
             groups: patterns(&self.groups),
             sync_group_offsets: self.sync_group_offsets.unwrap_or_default(),
+            sync_group_offsets_to_source: self.sync_group_offsets_to_source.unwrap_or_default(),
             naming: Some(self.naming.unwrap_or(Naming::Prefix).wire()),
             start: Some(self.start.unwrap_or(Start::Earliest).wire()),
             guarantee: self.guarantee.unwrap_or(Guarantee::ExactlyOnce).wire().into(),

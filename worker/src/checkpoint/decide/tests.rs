@@ -149,8 +149,12 @@ fn at(offset: Option<i64>) -> Option<Result<Vec<CommittedOffset>, KafkaError>> {
 /// K4: an idle group is moved forwards; so is one that doesn't exist on the target, or has nothing there.
 #[test]
 fn k4_commits_go_forwards_only() {
-    let checkpoint = [one(10, 101)];
-    let commits = |there| commits(&checkpoint, described(GroupState::Empty), at(there)).unwrap();
+    let places = [Place::from(&one(10, 101))];
+    let commits = |there| {
+        let commits = commits(Side::Target, &places, described(GroupState::Empty), at(there)).unwrap();
+        assert_eq!(commits.unread, 0);
+        (commits.offsets, commits.ahead)
+    };
     let (first, ahead) = commits(None);
     assert_eq!((first.len(), ahead), (1, 0));
     assert_eq!((first[0].topic.as_str(), first[0].offset, first[0].leader_epoch), ("a.t", 101, -1));
@@ -159,15 +163,36 @@ fn k4_commits_go_forwards_only() {
     assert_eq!(commits(Some(-1)).0.len(), 1, "some clients commit -1 for nothing");
     assert_eq!(commits(Some(101)), (vec![], 0));
     assert_eq!(commits(Some(102)), (vec![], 1));
-    assert_eq!(super::commits(&checkpoint, described(GroupState::Dead), at(None)).unwrap().0.len(), 1);
+    let new = super::commits(Side::Target, &places, described(GroupState::Dead), at(None)).unwrap();
+    assert_eq!(new.offsets.len(), 1);
+}
+
+/// W4: back on the source the same rules hold, and what was never copied is never passed over.
+#[test]
+fn w4_records_that_were_never_copied_are_not_passed_over() {
+    let place =
+        Place { topic: "a.t".into(), partition: 0, offset: 70, read_from: 40, metadata: String::new() };
+    let commits = |there| {
+        let commits =
+            commits(Side::Source, std::slice::from_ref(&place), described(GroupState::Empty), at(there));
+        let Commits { offsets, ahead, unread } = commits.unwrap();
+        (offsets.len(), ahead, unread)
+    };
+    assert_eq!(commits(Some(39)), (0, 0, 1), "39 was not read, and not copied");
+    assert_eq!(commits(Some(40)), (1, 0, 0));
+    assert_eq!(commits(None), (1, 0, 0), "a group that began on the target");
+    assert_eq!((commits(Some(70)), commits(Some(71))), ((0, 0, 0), (0, 1, 0)));
+    let unknown = super::commits(Side::Source, &[place], None, at(None));
+    assert!(matches!(unknown, Err(Synced::Failed(said)) if said.contains("on the source")));
 }
 
 /// W5: a group whose state or position isn't known is not taken for a new one, and a used one is left alone.
 #[test]
 fn w5_what_is_not_known_is_never_taken_for_new() {
-    let checkpoint = [one(10, 101)];
+    let places = [Place::from(&one(10, 101))];
     let failed = || KafkaError::retriable(Reason::KAFKA_ERROR, "the coordinator is loading");
-    let refused = |state, there| commits(&checkpoint, state, there).expect_err("nothing may be committed");
+    let refused =
+        |state, there| commits(Side::Target, &places, state, there).expect_err("nothing may be committed");
     let said = |synced: Synced| match synced {
         Synced::Failed(message) => message,
         other => panic!("{other:?}"),
