@@ -40,7 +40,8 @@ fn mirror_input<'a>(mirror: &'a MirrorState, state: &'a State) -> MirrorInput<'a
 /// Whether there is anything to do for consumer groups.
 fn translates_groups(mirror: &MirrorState) -> bool {
     let model = &mirror.model;
-    !mirror.wire.groups.is_empty() && (model.checkpoints || model.sync_group_offsets)
+    let syncs = model.sync_group_offsets || model.sync_group_offsets_to_source;
+    !mirror.wire.groups.is_empty() && (model.checkpoints || syncs)
 }
 
 /// A topic that is blocked as a whole has no partitions to copy. One that is blocked in part (the target can't grow) is copied
@@ -194,5 +195,10 @@ mod tests {
             m.sync_group_offsets = true;
         };
         assert_eq!(services(synced), ["checkpoint", "heartbeat"], "only group offsets");
+        let to_source = |m: &mut v1::Mirror| {
+            without_checkpoints(m);
+            m.sync_group_offsets_to_source = true;
+        };
+        assert_eq!(services(to_source), ["checkpoint", "heartbeat"], "only back to the source");
     }
 }
