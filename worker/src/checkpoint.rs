@@ -51,11 +51,11 @@ pub async fn run(shard: Shard, mirror: Arc<Mirror>, ends: Ends, status: &StatusC
         let result = task.round().await;
         metrics::checkpoint_round(&task.mirror.id, begin.elapsed(), result.as_ref().err().map(|e| e.reason));
         match result {
-            Ok(Round { groups, unwritten }) => {
+            Ok(Round { groups, undone }) => {
                 metrics::checkpoint_groups(&task.mirror.id, shard.index, &groups);
-                let state = unwritten.as_ref().map_or(v1::State::Active, state_of);
+                let state = undone.as_ref().map_or(v1::State::Active, state_of);
                 let blind = task.ready.as_ref().and_then(|ready| ready.records.as_ref()?.blind.clone());
-                let cause = unwritten.map(Cause::from).or(blind);
+                let cause = undone.map(Cause::from).or(blind);
                 status.set(TaskStatus { groups: groups.into(), ..TaskStatus::new(state, cause) });
             }
             Err(error) => {
@@ -89,8 +89,8 @@ struct Ready {
 /// What came of a round.
 struct Round {
     groups: Vec<v1::GroupStatus>,
-    /// Why checkpoint records could not be written.
-    unwritten: Option<KafkaError>,
+    /// Why checkpoint records could not be written, or nothing could be brought back to the source.
+    undone: Option<KafkaError>,
 }
 
 /// The checkpoints topic.
@@ -106,7 +106,7 @@ impl Checkpoints {
     async fn round(&mut self) -> Result<Round, KafkaError> {
         let mirror = &self.mirror;
         if !mirror.checkpoints && !mirror.sync_group_offsets && !mirror.sync_group_offsets_to_source {
-            return Ok(Round { groups: Vec::new(), unwritten: None });
+            return Ok(Round { groups: Vec::new(), undone: None });
         }
         let Groups { translated: groups, others } = self.groups().await?;
         let fetched_at = SystemTime::now();
@@ -207,11 +207,14 @@ impl Checkpoints {
         };
         let forth = translated.iter().map(|group| decide::status(group, states.get(&group.group)));
         let mut groups: Vec<_> = forth.chain(others).collect();
+        let mut undone = written.err();
         if self.mirror.sync_group_offsets_to_source {
-            let back = self.to_source(ready, &translated).await?;
-            to_source::attach(&mut groups, back);
+            match self.to_source(ready, &translated).await {
+                Ok(back) => to_source::attach(&mut groups, back),
+                Err(error) => undone = undone.or(Some(error)),
+            }
         }
-        Ok(Round { groups, unwritten: written.err() })
+        Ok(Round { groups, undone })
     }
 
     /// Writes what is more recent than what was written before, and remembers it once it is acknowledged.
