@@ -2,11 +2,15 @@
 //!
 //! A commit is on disk before it is answered. The file's lock keeps a second process out, so a leadership needs no renewal;
 //! it ends when its holder resigns or drops it. History lives in memory: after a restart old revisions are compacted.
+//!
+//! Revisions go on from the time of opening, in milliseconds since 1970. Epochs of assignments are made of them, and what is on a
+//! target cluster was written under some: with a new file in place of a lost one they must not begin anew, or every range would be
+//! taken for one that somebody else has taken over.
 
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use prost::Message;
@@ -116,6 +120,12 @@ impl EmbeddedStore {
     }
 }
 
+/// Milliseconds since 1970; 0 with a clock before that.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(0)
+}
+
 /// Creates the tables, and removes the leader key of a process that is gone (or it would not have lost its lock).
 fn prepare(database: &Database) -> Result<i64, redb::Error> {
     let txn = database.begin_write()?;
@@ -126,6 +136,7 @@ fn prepare(database: &Database) -> Result<i64, redb::Error> {
         if entries.remove(keys::LEADER)?.is_some() {
             revision += 1;
         }
+        revision = revision.max(now());
         meta.insert(REVISION, revision)?;
         revision
     };

@@ -48,3 +48,17 @@ async fn ten_thousand_assignments_are_written_and_listed_in_reasonable_time() {
     println!("written in {written:?}, listed in {:?}", started.elapsed() - written);
     assert!(started.elapsed() < Duration::from_secs(20));
 }
+
+/// Epochs of assignments are revisions, and target clusters remember them: a lost file must not make them begin anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_file_goes_on_after_a_lost_one() {
+    let dir = TempDir::new().unwrap();
+    let lost = EmbeddedStore::open(&dir.path().join("lost.redb")).unwrap();
+    let mut last = 0;
+    for value in ["a", "b", "c"] {
+        last = put(&lost, "/k", value).await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let new = EmbeddedStore::open(&dir.path().join("new.redb")).unwrap();
+    assert!(put(&new, "/k", "d").await > last);
+}

@@ -374,7 +374,8 @@ impl Runner {
 
     fn superseded(&mut self, by: &RangeProgress) -> End {
         let message = format!(
-            "worker {} has taken this range over with epoch {}; this lane has epoch {}",
+            "worker {} has taken this range over with epoch {}; this lane has epoch {}. One controller may run a mirror: is another one \
+             running, or was this one's store made anew from an older state?",
             by.worker, by.epoch, self.spec.epoch
         );
         tracing::warn!(task = %self.spec.task, "fenced: {message}");

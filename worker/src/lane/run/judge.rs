@@ -60,7 +60,11 @@ impl Runner {
             }
             Exit::Fenced(error) => {
                 self.suspect = true;
-                Cause::new(Reason::FENCED, format!("another owner of {}: {error}", self.spec.task)).into()
+                let message = format!(
+                    "another owner of {}: {error}. One process may run a mirror: is the same one running elsewhere?",
+                    self.spec.task
+                );
+                Cause::new(Reason::FENCED, message).into()
             }
             Exit::Failed { what, error } => {
                 let reason = ffi::reason_when_away(&error).unwrap_or(Reason::WAITING_FOR_CLUSTER);
