@@ -177,12 +177,7 @@ impl Question<'_> {
         let connector = self.take_over.connector.as_deref();
         let (topic, alias) = (&self.take_over.offsets_topic, self.mirror.source.as_str());
         let ahead = |(partition, known): (i32, Option<Known>)| {
-            let is_ahead = match (self.partitions[&partition], known) {
-                (None, _) => true,
-                (Some(own), Some(Known::Copied(last))) => last >= own,
-                (Some(_), _) => false,
-            };
-            is_ahead.then_some((partition, known))
+            may_be_further(self.partitions[&partition], known).then_some((partition, known))
         };
         self.target
             .shared
@@ -253,5 +248,35 @@ impl Question<'_> {
             }
         })
         .await
+    }
+}
+
+/// Whether MM2 may have copied more of a partition than the mirror, whose own position this is. Where it hasn't, nothing of MM2's counts
+/// any more: going back to it would copy records again.
+fn may_be_further(own: Option<i64>, known: Option<Known>) -> bool {
+    match (own, known) {
+        (None, _) => true,
+        (Some(own), Some(Known::Copied(last))) => last >= own,
+        (Some(_), Some(Known::Reset) | None) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_that_has_copied_on_does_not_go_back_to_where_mm2_stopped() {
+        for (own, known, expected) in [
+            (None, None, true),
+            (None, Some(Known::Reset), true),
+            (None, Some(Known::Copied(5)), true),
+            (Some(5), Some(Known::Copied(5)), true),
+            (Some(6), Some(Known::Copied(5)), false),
+            (Some(0), None, false),
+            (Some(0), Some(Known::Reset), false),
+        ] {
+            assert_eq!(may_be_further(own, known), expected, "{own:?} {known:?}");
+        }
     }
 }

@@ -16,6 +16,8 @@ use crate::alone;
 /// MM2 copies some 15 s after its start; more on a busy machine.
 pub(super) const MM2_READY: Duration = Duration::from_secs(90);
 const SETTLED: Duration = Duration::from_secs(60);
+/// A mirror that waits is looked at for so long while MM2 copies.
+const BESIDE: Duration = Duration::from_secs(3);
 /// A take-over of a live MM2 that is told to stop.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Connect's session timeout, and what a busy machine adds.
@@ -47,11 +49,13 @@ impl Story {
         Ok(story)
     }
 
-    /// The mirror says what it waits for.
+    /// The mirror says what it waits for, and waits: both would copy the same records.
     pub(super) fn wait_for_mm2(&self) -> Result<()> {
         let message = self.world.api.wait_cause("m", "MM2_RUNNING", SETTLED)?;
         assert!(message.contains("a-mm2") && message.contains("Stop it"), "{message}");
-        Ok(())
+        std::thread::sleep(BESIDE);
+        self.wait_caught_up(SETTLED)?;
+        self.world.api.wait_cause("m", "MM2_RUNNING", Duration::ZERO).map(drop)
     }
 
     fn tails(&self) -> impl Iterator<Item = (&str, String)> {
