@@ -42,11 +42,10 @@ impl Story {
         let mm2 = world.sandbox.mm2("1", DEFAULT_KAFKA, &properties)?;
         let story = Self { world, mm2, topics: &topics[..1] };
         story.wait_caught_up(MM2_READY)?;
-        let story = Self { topics, ..story };
         let take_over = Some(TakeOver::default());
         story.world.api.add_mirror("m", Mirror { take_over, block_size: 2, ..mirror(topics) })?;
         story.wait_for_mm2()?;
-        Ok(story)
+        Ok(Self { topics, ..story })
     }
 
     /// The mirror says what it waits for, and waits: both would copy the same records.
