@@ -222,17 +222,23 @@ impl Parts {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// The terminal has gone; `None` under nohup.
+    hang_up: Option<Signal>,
 }
 
 impl Signals {
     fn new() -> Result<Self, Failure> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let hang_up = (!ignores_hang_up(&status)).then(|| signal(SignalKind::hangup())).transpose()?;
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, hang_up })
     }
 
     async fn received(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            Some(_) = async { self.hang_up.as_mut()?.recv().await } => {}
         }
     }
 
@@ -245,5 +251,23 @@ impl Signals {
                 return;
             }
         }
+    }
+}
+
+/// Whether this process was started to ignore SIGHUP, by its /proc/self/status: a mask in hexadecimal, one bit for each signal.
+fn ignores_hang_up(status: &str) -> bool {
+    const HANG_UP: u64 = 1;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & HANG_UP != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ignores_hang_up;
+
+    #[test]
+    fn nohup_is_respected() {
+        assert!(ignores_hang_up("Name:\tx\nSigIgn:\t0000000000001001\n"));
+        assert!(!ignores_hang_up("SigIgn:\t0000000000001000\n") && !ignores_hang_up(""));
     }
 }
