@@ -74,6 +74,7 @@ reasons! {
     NAME_COLLISION => FailedPrecondition,
     SOURCE_OFFSETS_LOST => DataLoss,
     SOURCE_TRUNCATED => DataLoss,
+    SOURCE_RECORD_UNREADABLE => DataLoss,
     SOURCE_TOPIC_RECREATED => DataLoss,
     SOURCE_TOPIC_DELETED => NotFound,
     TARGET_TRUNCATED => DataLoss,

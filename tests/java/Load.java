@@ -12,7 +12,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /**
  * Produces to a topic at a steady rate until stopped. Values are `PARTITION:NUMBER:` and filling; numbers count up from 0 in each
- * partition and, the producer being idempotent, stand in the log without a gap.
+ * partition and, the producer being idempotent, stand in the log without a gap. With `nulls` some keys and values are null.
  */
 final class Load implements Runnable {
     private static final Map<String, Load> RUNNING = new ConcurrentHashMap<>();
@@ -26,6 +26,7 @@ final class Load implements Runnable {
     private final KafkaProducer<byte[], byte[]> producer;
     private final Thread thread = new Thread(this, "load");
     private volatile boolean stop;
+    private final boolean nulls;
     private final byte[] filling;
 
     private Load(JsonNode r) {
@@ -34,6 +35,7 @@ final class Load implements Runnable {
         for (int p = 0; p < sent.length; p++) {
             sent[p] = r.path("first").asLong(0);
         }
+        this.nulls = r.path("nulls").asBoolean(false);
         this.filling = new byte[r.path("value_bytes").asInt(100)];
         new java.util.Random(1).nextBytes(filling);
         for (int i = 0; i < filling.length; i++) {
@@ -97,6 +99,12 @@ final class Load implements Runnable {
         byte[] value = Arrays.copyOf(head, Math.max(head.length, filling.length));
         System.arraycopy(filling, head.length, value, head.length, value.length - head.length);
         byte[] key = ("k" + sent[partition] % 97).getBytes(StandardCharsets.US_ASCII);
+        if (nulls && sent[partition] % 5 == 3) {
+            key = null;
+        }
+        if (nulls && sent[partition] % 7 == 4) {
+            value = null;
+        }
         sent[partition]++;
         producer.send(new ProducerRecord<>(r.get("topic").asText(), partition, System.currentTimeMillis(), key, value),
             (metadata, error) -> {

@@ -34,6 +34,7 @@ mod topics;
 mod transactions;
 mod types;
 
+pub use batch::legacy::{Damaged, Entry, MessageSet, OldMessage};
 pub use batch::{BatchHeader, HEADER_LEN};
 pub use client::{DEFAULT_DEADLINE, KafkaClient, PerName, PerPartition};
 pub use error::KafkaError;

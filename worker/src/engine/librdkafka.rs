@@ -1,4 +1,5 @@
-//! The librdkafka engine: decodes and re-encodes. Works with every broker, mechanism and message format.
+//! The librdkafka engine: decodes and re-encodes. Works with every broker and mechanism; what it can't read of
+//! old message formats comes from the feeder.
 
 pub(crate) mod config;
 pub(crate) mod ffi;

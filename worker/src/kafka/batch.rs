@@ -3,10 +3,12 @@
 //! A fetch answer holds whole batches one after another and often a last one that is cut off: `split` gives the whole ones.
 //! It never trusts a length from the wire beyond the bytes that are there.
 
+pub(super) mod legacy;
+
 use bytes::Bytes;
 use twinlog_proto::reason::Reason;
 
-use super::{FetchedBatch, KafkaError};
+use super::{FetchedBatch, KafkaError, LogFormat};
 
 /// Bytes before the first record.
 pub const HEADER_LEN: usize = 61;
@@ -14,6 +16,9 @@ pub const HEADER_LEN: usize = 61;
 const LENGTH_END: usize = 12;
 /// Smallest batch length that holds a header.
 const MIN_BATCH_LENGTH: usize = HEADER_LEN - LENGTH_END;
+
+/// In every format.
+const MAGIC_AT: usize = 16;
 
 const TIMESTAMP_TYPE: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
@@ -42,7 +47,7 @@ impl BatchHeader {
     /// Reads the header at the start of `bytes`; `None` if there are fewer than 61 bytes or the magic isn't 2.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let h: &[u8; HEADER_LEN] = bytes.get(..HEADER_LEN)?.try_into().ok()?;
-        (h[16] == 2).then(|| Self {
+        (h[MAGIC_AT] == 2).then(|| Self {
             base_offset: i64::from_be_bytes(field(h, 0)),
             batch_length: i32::from_be_bytes(field(h, 8)),
             leader_epoch: i32::from_be_bytes(field(h, 12)),
@@ -60,7 +65,7 @@ impl BatchHeader {
 
     /// The last offset that the batch spans, also where compaction has removed that record.
     pub fn last_offset(&self) -> i64 {
-        self.base_offset + i64::from(self.last_offset_delta)
+        self.base_offset.saturating_add(i64::from(self.last_offset_delta))
     }
 
     /// A transaction marker: an offset, but not a record.
@@ -103,7 +108,7 @@ pub(super) fn split(records: &Bytes) -> Result<Vec<FetchedBatch>, KafkaError> {
     while records.len() - at > LENGTH_END {
         let rest = &records[at..];
         let length = i32::from_be_bytes([rest[8], rest[9], rest[10], rest[11]]);
-        let magic = rest.get(16).copied();
+        let magic = rest.get(MAGIC_AT).copied();
         if magic.is_some_and(|m| m != 2) {
             return Err(old_format(
                 magic.unwrap_or_default(),
@@ -128,6 +133,15 @@ pub(super) fn split(records: &Bytes) -> Result<Vec<FetchedBatch>, KafkaError> {
         at += whole;
     }
     Ok(batches)
+}
+
+/// The format of what the bytes begin with. What is cut off before it tells its format counts as nothing.
+pub(super) fn format_of(records: &[u8]) -> LogFormat {
+    match (records.get(MAGIC_AT), BatchHeader::parse(records)) {
+        (Some(0 | 1), _) => LogFormat::Old,
+        (_, Some(header)) => LogFormat::Batch { below: header.last_offset().saturating_add(1) },
+        _ => LogFormat::End,
+    }
 }
 
 fn old_format(magic: u8, offset: i64) -> KafkaError {

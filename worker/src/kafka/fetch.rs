@@ -1,4 +1,4 @@
-//! Raw record batches of one partition.
+//! Raw bytes of one partition's log.
 
 use futures::FutureExt;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -13,10 +13,12 @@ use super::pool::Use;
 use super::retry::Answers;
 use super::route::To;
 use super::topics::text;
-use super::types::{AbortedTransaction, AclOperation, FetchedBatches, Isolation};
+use super::types::{
+    AbortedTransaction, AclOperation, FetchHow, FetchedBatches, FetchedLog, Isolation, LogFormat,
+};
 use super::{KafkaClient, KafkaError};
 
-/// How long a broker waits for the first byte at the end of a log, milliseconds.
+/// How long a broker waits at the end of a log, milliseconds.
 const MAX_WAIT_MS: i32 = 100;
 /// No fetch session.
 const NO_SESSION_EPOCH: i32 = -1;
@@ -26,7 +28,8 @@ impl KafkaClient {
     /// log it waits 100 ms, then answers with no batches.
     ///
     /// # Errors
-    /// `code::OFFSET_OUT_OF_RANGE` where the log doesn't hold `offset`.
+    /// `code::OFFSET_OUT_OF_RANGE` where the log doesn't hold `offset`; UNSUPPORTED_VERSION where it holds messages in a format of
+    /// before 0.11.
     pub async fn fetch_batches(
         &self,
         topic: &str,
@@ -35,12 +38,44 @@ impl KafkaClient {
         max_bytes: i32,
         isolation: Isolation,
     ) -> Result<FetchedBatches, KafkaError> {
+        let how = FetchHow { max_bytes, isolation, max_wait_ms: MAX_WAIT_MS };
+        let log = self.fetch_log(topic, partition, offset, how).await?;
+        Ok(FetchedBatches {
+            batches: batch::split(&log.records)?,
+            aborted: log.aborted,
+            log_start: log.log_start,
+            high_watermark: log.high_watermark,
+            last_stable_offset: log.last_stable_offset,
+        })
+    }
+
+    /// As `fetch_batches`, in all formats.
+    ///
+    /// # Errors
+    /// `code::OFFSET_OUT_OF_RANGE` where the log doesn't hold `offset`.
+    pub async fn fetch_log(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        how: FetchHow,
+    ) -> Result<FetchedLog, KafkaError> {
         let deadline = self.until();
         let item = (topic.to_owned(), partition, offset);
         let route = |items, again| self.to_leaders(items, again, deadline).boxed();
-        let ask = |to, items| self.fetch_one(to, items, max_bytes, isolation, deadline).boxed();
+        let ask = |to, items| self.fetch_one(to, items, how, deadline).boxed();
         let mut found = self.router.scatter(vec![item], deadline, route, ask).await?;
         found.pop().expect("one item, one answer").1
+    }
+
+    /// In which format the log goes on at `offset`.
+    ///
+    /// # Errors
+    /// `code::OFFSET_OUT_OF_RANGE` where the log doesn't hold `offset`.
+    pub async fn format_at(&self, topic: &str, partition: i32, offset: i64) -> Result<LogFormat, KafkaError> {
+        let how = FetchHow { max_bytes: 1, isolation: Isolation::Uncommitted, max_wait_ms: 0 };
+        let log = self.fetch_log(topic, partition, offset, how).await?;
+        Ok(batch::format_of(&log.records))
     }
 
     /// The newest version of fetch requests that some broker of the cluster knows.
@@ -56,24 +91,23 @@ impl KafkaClient {
         &self,
         to: To,
         items: Vec<(String, i32, i64)>,
-        max_bytes: i32,
-        isolation: Isolation,
+        how: FetchHow,
         deadline: Instant,
-    ) -> Answers<(String, i32, i64), FetchedBatches> {
+    ) -> Answers<(String, i32, i64), FetchedLog> {
         let Some((topic, partition, offset)) = items.first() else { return Ok(Vec::new()) };
         let build = |_| {
             let wanted = FetchPartition::default()
                 .with_partition(*partition)
                 .with_fetch_offset(*offset)
-                .with_partition_max_bytes(max_bytes);
+                .with_partition_max_bytes(how.max_bytes);
             let topic =
                 FetchTopic::default().with_topic(TopicName(text(topic))).with_partitions(vec![wanted]);
             Ok(FetchRequest::default()
                 .with_replica_id(BrokerId(-1))
-                .with_max_wait_ms(MAX_WAIT_MS)
+                .with_max_wait_ms(how.max_wait_ms)
                 .with_min_bytes(1)
-                .with_max_bytes(max_bytes)
-                .with_isolation_level(isolation.to_wire())
+                .with_max_bytes(how.max_bytes)
+                .with_isolation_level(how.isolation.to_wire())
                 .with_session_epoch(NO_SESSION_EPOCH)
                 .with_topics(vec![topic]))
         };
@@ -83,7 +117,7 @@ impl KafkaClient {
         let data = answer.responses.into_iter().next().and_then(|t| t.partitions.into_iter().next());
         let result = data.ok_or_else(|| self.nothing(topic)).and_then(|data| {
             ask.check(self.properties(), data.error_code, None)?;
-            batches(data)
+            Ok(log(data))
         });
         Ok(vec![((topic.clone(), *partition, *offset), result)])
     }
@@ -97,18 +131,18 @@ impl KafkaClient {
     }
 }
 
-fn batches(data: PartitionData) -> Result<FetchedBatches, KafkaError> {
+fn log(data: PartitionData) -> FetchedLog {
     let aborted = data.aborted_transactions.unwrap_or_default();
     let mut aborted: Vec<_> = aborted
         .into_iter()
         .map(|a| AbortedTransaction { producer_id: a.producer_id.0, first_offset: a.first_offset })
         .collect();
     aborted.sort_by_key(|a| a.first_offset);
-    Ok(FetchedBatches {
-        batches: batch::split(&data.records.unwrap_or_default())?,
+    FetchedLog {
+        records: data.records.unwrap_or_default(),
         aborted,
         log_start: data.log_start_offset,
         high_watermark: data.high_watermark,
         last_stable_offset: data.last_stable_offset,
-    })
+    }
 }

@@ -74,6 +74,16 @@ pub enum OffsetSpec {
     Timestamp(i64),
 }
 
+/// How a piece of a log is fetched.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchHow {
+    /// A first batch or message larger than that comes whole.
+    pub max_bytes: i32,
+    pub isolation: Isolation,
+    /// How long the broker waits for the first byte at the end of the log, milliseconds.
+    pub max_wait_ms: i32,
+}
+
 /// What a reader sees of transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Isolation {
@@ -238,6 +248,31 @@ impl FetchedBatches {
     pub fn next_offset(&self) -> Option<i64> {
         self.batches.last().map(|b| b.header.last_offset() + 1)
     }
+}
+
+/// A piece of a log as the broker sent it, in whatever formats its messages are.
+#[derive(Debug, Clone)]
+pub struct FetchedLog {
+    /// Often ends with a part of a batch or message.
+    pub records: Bytes,
+    /// Transactions to leave out, in the order of their first offset; empty with `Isolation::Uncommitted`.
+    pub aborted: Vec<AbortedTransaction>,
+    /// First offset that still exists; -1 where the broker doesn't tell.
+    pub log_start: i64,
+    pub high_watermark: i64,
+    /// -1 where the broker doesn't tell.
+    pub last_stable_offset: i64,
+}
+
+/// What a log holds at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Nothing yet.
+    End,
+    /// A message as brokers before 0.11 wrote them.
+    Old,
+    /// A batch, which spans the offsets below `below`.
+    Batch { below: i64 },
 }
 
 #[derive(Debug, Clone)]

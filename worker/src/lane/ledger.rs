@@ -169,9 +169,9 @@ impl Ledger {
             account.meter.took(now, now.duration_since(run.fetched), run.count);
             account.note_durable(now);
         }
-        let wall = SystemTime::now();
-        account.newest = Some((run.timestamp, wall));
         if run.timestamp >= 0 {
+            let wall = SystemTime::now();
+            account.newest = Some((run.timestamp, wall));
             let acknowledged = millis(wall).saturating_sub(run.timestamp).max(0) as f64 / 1000.0;
             let fetched = (acknowledged - now.duration_since(run.fetched).as_secs_f64()).max(0.0);
             account.ages.acknowledged.add(acknowledged, run.count);

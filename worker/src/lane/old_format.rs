@@ -1,54 +1,59 @@
-//! Records that librdkafka would lose without a word: messages as brokers before 0.11 wrote them, from brokers of 2.7 and later
-//! (librdkafka 2.5 to 2.15, its issues 5504 and 5549: null keys and values, or nothing). A partition that goes on in such a part of
-//! its log halts and says so, until librdkafka can read it.
+//! Which partitions go on with messages as brokers before 0.11 wrote them: the feeder reads those.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use futures::StreamExt;
 use futures::stream;
-use twinlog_proto::reason::Reason;
 
-use super::LaneSpec;
+use super::Range;
+use super::run::{Runner, Step};
+use super::start::Facts;
 use crate::cause::Cause;
-use crate::kafka::{Isolation, KafkaError};
+use crate::kafka::{KafkaClient, LogFormat};
+use crate::progress::RangeProgress;
 
-/// From this version on the answers to a fetch have the flexible encoding that librdkafka mistakes old messages for.
-const FLEXIBLE_FETCH: i16 = 12;
-/// The first batch is looked at, which comes whole whatever its size.
-const LOOK_BYTES: i32 = 1;
 /// Partitions looked at together.
 const CONCURRENT: usize = 16;
 
-/// Which of the partitions, given with the offset they go on at, go on with an old message.
-pub(super) async fn find(
-    spec: &LaneSpec,
-    topic: &str,
-    positions: Vec<(i32, i64)>,
-) -> Result<BTreeMap<i32, Cause>, KafkaError> {
-    if positions.is_empty() || spec.source.client.fetch_version().await? < FLEXIBLE_FETCH {
-        return Ok(BTreeMap::new());
+impl Runner {
+    /// The partitions of the range whose next message is in an old format.
+    pub(super) fn old_partitions(
+        &self,
+        range: &Range,
+        progress: &RangeProgress,
+        facts: &[Facts],
+    ) -> Step<BTreeSet<i32>> {
+        let place = |(partition, facts): (i32, &Facts)| {
+            let position = progress.partitions.get(&partition)?.position.0;
+            let runs = !self.board.halted.contains_key(&partition);
+            runs.then(|| place_to_look(position, facts)).flatten().map(|offset| (partition, offset))
+        };
+        let places = range.partitions().zip(facts).filter_map(place).collect();
+        let found = find(&self.spec.source.client, &range.source_topic, places);
+        let found = self.ask(async { Ok::<_, Cause>(found.await) })?;
+        if !found.is_empty() {
+            tracing::info!(task = %self.spec.task, partitions = ?found, "an old message format is read");
+        }
+        Ok(found)
     }
-    let look = async |(partition, offset): (i32, i64)| {
-        let fetched = spec
-            .source
-            .client
-            .fetch_batches(topic, partition, offset, LOOK_BYTES, Isolation::Uncommitted)
-            .await;
-        let error = fetched.err().filter(|error| error.reason == Reason::UNSUPPORTED_VERSION)?;
-        Some((partition, cause(topic, partition, &error)))
-    };
-    Ok(stream::iter(positions)
-        .map(look)
-        .buffer_unordered(CONCURRENT)
-        .filter_map(async |found| found)
-        .collect()
-        .await)
 }
 
-fn cause(topic: &str, partition: i32, error: &KafkaError) -> Cause {
-    let message = format!(
-        "{topic} partition {partition}: {}. This worker's librdkafka would lose such records from brokers of 2.7 and later (librdkafka issue 5549), so none is copied. Have the source rewrite them (copy the topic there), let retention delete them, or exclude the topic",
-        error.message
-    );
-    Cause::new(Reason::UNSUPPORTED_VERSION, message)
+/// Where nothing comes yet, what will come probably has the format of the last message there is.
+fn place_to_look(position: i64, facts: &Facts) -> Option<i64> {
+    let place = position.min(facts.latest - 1);
+    (place >= facts.earliest).then_some(place)
+}
+
+async fn find(client: &KafkaClient, topic: &str, places: Vec<(i32, i64)>) -> BTreeSet<i32> {
+    let look = async |(partition, offset): (i32, i64)| match client.format_at(topic, partition, offset).await
+    {
+        Ok(format) => (format == LogFormat::Old).then_some(partition),
+        Err(error) => {
+            // The mover looks again where librdkafka gives something doubtful.
+            tracing::debug!(partition, offset, %error, "the format was not found out");
+            None
+        }
+    };
+    let found = stream::iter(places).map(look).buffer_unordered(CONCURRENT);
+    found.filter_map(async |found| found).collect().await
 }

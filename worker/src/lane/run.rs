@@ -6,7 +6,7 @@
 mod judge;
 mod keep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,14 +24,15 @@ use super::ledger::Ledger;
 use super::recover::{self, Reader};
 use super::start::{Facts, Question, Verdict};
 use super::status::Board;
-use super::{LaneSpec, LaneStatus, Range, gather, old_format, take_over};
+use super::{LaneSpec, LaneStatus, Range, gather, take_over};
 use crate::budget::{Budget, Share};
 use crate::cause::Cause;
+use crate::engine::feeder::Feeder;
 use crate::engine::librdkafka::config::{self, Memory, TargetSettings};
 use crate::engine::librdkafka::ffi;
 use crate::engine::librdkafka::ffi::source::Source;
 use crate::engine::librdkafka::ffi::target::Target;
-use crate::engine::librdkafka::mover::{Assigned, Exit, Job, Mover, View};
+use crate::engine::librdkafka::mover::{Assigned, Clients, Exit, Job, Mover, View};
 use crate::offset_syncs::SyncSender;
 use crate::progress::{self, PartitionProgress, RangeProgress, StorageTopics};
 
@@ -56,7 +57,7 @@ pub(super) struct Runner {
     pub(super) board: Board,
     share: Option<Share>,
     topics: Option<StorageTopics>,
-    /// Records that the target refused, by partition; and those that have been tried again since.
+    /// Records that the target refused or that can't be read, by partition; and those that have been tried again since.
     refused: BTreeMap<i32, (SourceOffset, Cause)>,
     refused_before: BTreeMap<i32, (SourceOffset, Cause)>,
     /// Another owner fenced this one: before coming back, look who.
@@ -164,7 +165,8 @@ impl Runner {
         let decided = began.elapsed();
         tracing::debug!(task = %self.spec.task, ?opened, ?recovered, ?decided, "lane prepared");
         self.board.restarted(&progress);
-        let assigned = self.assigned(&progress);
+        let old = self.old_partitions(&range, &progress, &gathered.facts)?;
+        let assigned = self.assigned(&progress, &old);
         if assigned.is_empty() {
             drop(target);
             self.control.pause(RETRY_STOPPED);
@@ -184,6 +186,8 @@ impl Runner {
             offsets_partition: self.storage_partition(topics.offsets_partitions),
             progress_key: progress::progress_key(&range.target_topic, range.block),
         };
+        let (client, stop) = (&self.spec.source.client, self.control.stop());
+        let feeder = Feeder::new(client, &range.source_topic, &memory, &self.runtime, stop);
         let mut ledger = Ledger::new(progress, &running, exactly_once, Instant::now())
             .with_sync_lag(self.spec.mirror.offset_lag_max);
         let control = self.control.clone();
@@ -205,7 +209,8 @@ impl Runner {
             board.running(view, runtime);
         });
         tracing::info!(task = %self.spec.task, epoch = %self.spec.epoch, partitions = running.len(), "lane runs");
-        let exit = match Mover::new(&job, &control, version, source, target, &mut ledger, observer) {
+        let clients = Clients { source, target, feeder };
+        let exit = match Mover::new(&job, &control, version, clients, &mut ledger, observer) {
             Ok(mover) => mover.run(retry),
             Err(exit) => exit,
         };
@@ -423,23 +428,7 @@ impl Runner {
                 }
             }
         }
-        self.halt_at_old_messages(range, &progress, facts)?;
         Ok(progress)
-    }
-
-    fn halt_at_old_messages(&mut self, range: &Range, progress: &RangeProgress, facts: &[Facts]) -> Step<()> {
-        let position = |(partition, facts): (i32, &Facts)| {
-            let position = progress.partitions.get(&partition)?.position.0;
-            let runs = !self.board.halted.contains_key(&partition) && position < facts.latest;
-            runs.then_some((partition, position))
-        };
-        let positions = range.partitions().zip(facts).filter_map(position).collect();
-        let found = self.ask(old_format::find(&self.spec, &range.source_topic, positions))?;
-        for (partition, cause) in found {
-            tracing::error!(task = %self.spec.task, partition, reason = %cause.reason, "{}", cause.message);
-            self.board.halted.insert(partition, cause);
-        }
-        Ok(())
     }
 
     fn note_start(&self, partition: i32, progress: &mut RangeProgress, decided: PartitionProgress) {
@@ -452,7 +441,7 @@ impl Runner {
         }
     }
 
-    fn assigned(&mut self, progress: &RangeProgress) -> Vec<Assigned> {
+    fn assigned(&mut self, progress: &RangeProgress, old: &BTreeSet<i32>) -> Vec<Assigned> {
         self.board.blocked = self.refused.iter().map(|(p, (_, cause))| (*p, cause.clone())).collect();
         let running = self.spec.range.partitions().filter(|p| !self.board.halted.contains_key(p));
         running
@@ -461,6 +450,7 @@ impl Runner {
                     partition,
                     position: progress.partitions.get(&partition)?.position,
                     stop_before: self.refused.get(&partition).map(|(offset, _)| *offset),
+                    old: old.contains(&partition),
                 })
             })
             .collect()

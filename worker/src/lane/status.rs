@@ -191,7 +191,7 @@ impl Board {
         let (mut lag, mut p50, mut p99) = (0, 0.0_f64, 0.0_f64);
         let (mut records, mut bytes) = (0, 0);
         for (account, slot) in view.ledger.accounts.iter_mut().zip(view.slots) {
-            let high = view.source.high_watermark(slot.partition);
+            let high = slot.fed_high.or_else(|| view.source.high_watermark(slot.partition));
             let status = self.settled(slot.partition, |status| measure(status, account, slot, high, now));
             self.metrics.show(account, &status, now);
             lag += status.lag_records;

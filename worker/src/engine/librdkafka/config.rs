@@ -36,10 +36,11 @@ const MAX_LINGER: Duration = Duration::from_millis(1);
 pub(crate) struct Memory {
     /// Bytes of records, overhead counted, that may wait for acknowledgements.
     pub(crate) in_flight: usize,
-    /// Bytes fetched and not yet produced, per partition.
+    /// Bytes fetched and not yet produced, in all and per partition.
+    pub(crate) fetched: usize,
     fetched_per_partition: usize,
     /// Bytes one fetch asks for, per partition and in all.
-    fetch_per_partition: usize,
+    pub(crate) fetch_per_partition: usize,
     fetch: usize,
 }
 
@@ -51,6 +52,7 @@ impl Memory {
         let partitions = partitions.max(1);
         Self {
             in_flight: share / 2,
+            fetched: share / 8,
             fetched_per_partition: share / 8 / partitions,
             fetch_per_partition: (share / 8 / partitions).clamp(MIN_FETCH, MAX_FETCH),
             fetch: (share / 8).clamp(MIN_FETCH, 8 * MAX_FETCH),

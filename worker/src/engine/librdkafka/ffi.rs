@@ -20,6 +20,7 @@ use twinlog_proto::reason::Reason;
 
 use crate::kafka::ClientProperties;
 
+mod fetch_version;
 pub(crate) mod source;
 pub(crate) mod target;
 
@@ -43,6 +44,11 @@ pub(crate) struct Error {
 }
 
 impl Error {
+    /// An error of our own reader, in librdkafka's words.
+    pub(crate) fn local(code: RDKafkaErrorCode, text: String) -> Self {
+        Self::plain(code, text)
+    }
+
     fn plain(code: RDKafkaErrorCode, text: impl Into<String>) -> Self {
         Self { code, text: text.into(), fatal: false, retriable: false, abort: false }
     }

@@ -5,6 +5,8 @@
 //! something happens that the lane must decide about.
 
 mod commit;
+mod old;
+mod slot;
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +14,16 @@ use rdkafka_sys as sys;
 use sys::types::RDKafkaErrorCode as Code;
 use twinlog_proto::id::SourceOffset;
 
+use self::old::Incoming;
+pub(crate) use self::slot::Slot;
 use super::config::RECORD_OVERHEAD;
 use super::ffi::Error;
-use super::ffi::source::{Fetched, MAX_BATCH, Record, Source};
+use super::ffi::source::{Fetched, MAX_BATCH, Source};
 use super::ffi::target::{Ack, Refused, Target, Ticket};
-use super::flight::{BadAck, Flight, Sent};
+use super::flight::{BadAck, Sent};
 use super::partitioner::Partitioner;
+use crate::engine::feeder::Feeder;
+use crate::kafka::Damaged;
 use crate::lane::control::Control;
 use crate::lane::ledger::Ledger;
 
@@ -35,8 +41,18 @@ const OWN: u16 = u16::MAX;
 pub(crate) struct Assigned {
     pub(crate) partition: i32,
     pub(crate) position: SourceOffset,
-    /// Copy only what lies below: the target refuses the record there.
+    /// Copy only what lies below: the target refuses the record there, or it can't be read.
     pub(crate) stop_before: Option<SourceOffset>,
+    /// It goes on with a message in an old format: the feeder reads it.
+    pub(crate) old: bool,
+}
+
+/// The clients of a lane, open; exactly once: transactions are initialised.
+pub(crate) struct Clients {
+    pub(crate) source: Source,
+    pub(crate) target: Target,
+    /// For messages in an old format.
+    pub(crate) feeder: Feeder,
 }
 
 /// What to move, and how.
@@ -70,6 +86,16 @@ pub(crate) enum Exit {
     Reconsider {
         partition: i32,
         error: Error,
+    },
+    /// What stands there in the log is for the feeder.
+    OldFormat {
+        partition: i32,
+        offset: SourceOffset,
+    },
+    /// The log holds something that can't be right.
+    Unreadable {
+        partition: i32,
+        damaged: Damaged,
     },
     /// The target refused a record.
     Refused {
@@ -106,19 +132,6 @@ pub(crate) struct View<'a> {
     pub(crate) trouble: (Option<Error>, Option<Error>),
 }
 
-/// One partition while it moves.
-pub(crate) struct Slot {
-    pub(crate) partition: i32,
-    flight: Flight,
-    /// Next source offset to come; what is below was seen.
-    next: i64,
-    epoch: i32,
-    stop_before: Option<i64>,
-    pub(crate) stopped: bool,
-    /// End of the partition for a reader, and the high watermark when it was seen.
-    pub(crate) end: Option<(i64, i64)>,
-}
-
 enum Progress {
     /// Nothing of ours is on its way.
     Idle,
@@ -137,6 +150,7 @@ pub(crate) struct Mover<'a> {
     version: u64,
     source: Source,
     target: Target,
+    feeder: Feeder,
     target_topic: usize,
     progress_topic: usize,
     offsets_topic: usize,
@@ -164,16 +178,15 @@ pub(crate) struct Mover<'a> {
 type Step<T> = Result<T, Exit>;
 
 impl<'a> Mover<'a> {
-    /// Both clients are open; exactly once: transactions are initialised.
     pub(crate) fn new(
         job: &'a Job<'a>,
         control: &'a Control,
         version: u64,
-        source: Source,
-        mut target: Target,
+        clients: Clients,
         ledger: &'a mut Ledger,
         observer: Observer<'a>,
     ) -> Result<Self, Exit> {
+        let Clients { source, mut target, feeder } = clients;
         let failed = |what| move |error| Exit::Failed { what, error };
         let mut open = |name| target.topic(name).map_err(failed("opening a target topic"));
         let (target_topic, progress_topic, offsets_topic) =
@@ -194,6 +207,7 @@ impl<'a> Mover<'a> {
             version,
             source,
             target,
+            feeder,
             target_topic,
             progress_topic,
             offsets_topic,
@@ -230,10 +244,7 @@ impl<'a> Mover<'a> {
 
     fn go(&mut self) -> Step<std::convert::Infallible> {
         // What is fetched meanwhile waits in the source client.
-        for slot in &self.slots {
-            let started = self.source.start(slot.partition, slot.next);
-            started.map_err(|error| Exit::Failed { what: "starting to fetch", error })?;
-        }
+        self.start_fetching()?;
         self.claim()?;
         self.commit_after = self.job.commit_interval.min(FIRST_COMMIT);
         loop {
@@ -246,7 +257,7 @@ impl<'a> Mover<'a> {
             if self.retry.is_some_and(|at| Instant::now() >= at) {
                 return Err(Exit::RetryStopped);
             }
-            let taken = self.pump()?;
+            let taken = self.pump_old()? + self.pump()?;
             let settled = self.settle()?;
             self.source.poll();
             self.commit_if_due()?;
@@ -318,19 +329,23 @@ impl<'a> Mover<'a> {
     /// Returns the memory that the record now holds.
     fn enter(&mut self, fetched: Fetched, now: Instant) -> Step<usize> {
         match fetched {
-            Fetched::Record(record) => self.send(&record, now),
+            Fetched::Record(record) => self.send(&Incoming::Fetched(&record), now),
             Fetched::End { partition, next, .. } => {
-                if let Some(slot) = self.slot_of(partition).map(|slot| &mut self.slots[slot])
-                    && !slot.stopped
-                {
-                    slot.next = slot.next.max(next);
-                    slot.flight.passed(next, self.ledger);
-                    let high = self.source.high_watermark(partition);
-                    slot.end = Some((next, high.unwrap_or(next)));
-                }
+                let high = self.source.high_watermark(partition);
+                self.reached_end(partition, next, high.unwrap_or(next));
                 Ok(0)
             }
             Fetched::Failed { partition, error, .. } => self.fetch_failed(partition, error),
+        }
+    }
+
+    fn reached_end(&mut self, partition: i32, next: i64, high_watermark: i64) {
+        if let Some(slot) = self.slot_of(partition).map(|slot| &mut self.slots[slot])
+            && !slot.stopped
+        {
+            slot.next = slot.next.max(next);
+            slot.flight.passed(next, self.ledger);
+            slot.end = Some((next, high_watermark));
         }
     }
 
@@ -342,17 +357,18 @@ impl<'a> Mover<'a> {
         Err(Exit::Reconsider { partition, error })
     }
 
-    fn send(&mut self, record: &Record, now: Instant) -> Step<usize> {
+    fn send(&mut self, record: &Incoming<'_>, now: Instant) -> Step<usize> {
         let Some(index) = self.slot_of(record.partition()) else { return Ok(0) };
         let slot = &mut self.slots[index];
         if slot.stopped || record.offset() < slot.next {
             return Ok(0);
         }
         if slot.stop_before.is_some_and(|stop| record.offset() >= stop) {
-            slot.stopped = true;
-            self.source.stop(record.partition());
+            self.stop_fetching(index);
             return Ok(0);
         }
+        self.confirm(index, record)?;
+        let slot = &mut self.slots[index];
         let epoch = record.leader_epoch();
         if epoch >= 0 && epoch < slot.epoch {
             // Epochs only grow in one log: this is another one under the same name.
@@ -369,7 +385,7 @@ impl<'a> Mover<'a> {
         let slot = &mut self.slots[index];
         let cost = record.size() + RECORD_OVERHEAD;
         let partition = self.partitioner.partition(slot.partition, record.key(), record.size());
-        let made = self.target.produce_record(self.target_topic, partition, record, slot.flight.ticket());
+        let made = record.produce(&self.target, self.target_topic, partition, slot.flight.ticket());
         if let Err(error) = made {
             let (partition, offset) = (slot.partition, SourceOffset(record.offset()));
             let (size, timestamp) = (record.size(), record.timestamp());
@@ -475,18 +491,4 @@ fn is_by_itself(refusal: &Refused) -> bool {
             | Code::Fatal
             | Code::GaplessGuarantee
     )
-}
-
-impl Slot {
-    fn new(slot: u16, assigned: &Assigned) -> Self {
-        Self {
-            partition: assigned.partition,
-            flight: Flight::new(slot),
-            next: assigned.position.0,
-            epoch: -1,
-            stop_before: assigned.stop_before.map(|offset| offset.0),
-            stopped: false,
-            end: None,
-        }
-    }
 }

@@ -71,6 +71,19 @@ fn old_formats_and_nonsense_lengths_are_named() {
     assert!(split(&Bytes::from(short)).unwrap_err().message.contains("-5"));
 }
 
+#[test]
+fn the_format_of_a_place_is_told() {
+    let new = batch(40, 3, 0, 9);
+    assert_eq!(format_of(&new), LogFormat::Batch { below: 43 });
+    assert_eq!(format_of(&new[..HEADER_LEN - 1]), LogFormat::End, "cut off before it can be told");
+    for magic in [0, 1] {
+        let mut old = new.clone();
+        old[MAGIC_AT] = magic;
+        assert_eq!(format_of(&old[..=MAGIC_AT]), LogFormat::Old);
+    }
+    assert_eq!(format_of(&[]), LogFormat::End);
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {

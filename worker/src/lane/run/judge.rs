@@ -11,6 +11,7 @@ use crate::cause::Cause;
 use crate::engine::librdkafka::config;
 use crate::engine::librdkafka::ffi;
 use crate::engine::librdkafka::mover::Exit;
+use crate::kafka::Damaged;
 use crate::progress::millis;
 
 /// A record that the target refused.
@@ -54,6 +55,11 @@ impl Runner {
                 tracing::warn!(task = %self.spec.task, partition, %error, "fetching can't go on: asking the source again");
                 self.fetch_failure(partition, &error)
             }
+            Exit::OldFormat { partition, offset } => {
+                tracing::info!(task = %self.spec.task, partition, %offset, "the log goes on in an old message format");
+                End::Again
+            }
+            Exit::Unreadable { partition, damaged } => self.unreadable(partition, &damaged),
             Exit::Refused { partition, offset, size, timestamp, error } => {
                 let record = Record { partition, offset, size, timestamp };
                 self.refuse(&record, &error)
@@ -104,6 +110,23 @@ impl Runner {
         }
     }
 
+    fn unreadable(&mut self, partition: i32, damaged: &Damaged) -> End {
+        let (topic, cluster) = (&self.spec.range.source_topic, &self.spec.source.id);
+        let message = format!(
+            "{topic} partition {partition} of cluster {cluster}: {damaged}. Delete the records up to there at the source (kafka-delete-records.sh) and set the mirror's gap_policy to RESUME, or exclude the topic"
+        );
+        let cause = Cause::new(Reason::SOURCE_RECORD_UNREADABLE, message);
+        self.stop_before(partition, SourceOffset(damaged.offset), cause)
+    }
+
+    fn stop_before(&mut self, partition: i32, offset: SourceOffset, cause: Cause) -> End {
+        let before = self.refused_before.get(&partition).filter(|(at, _)| *at == offset);
+        let cause = cause.continuing(before.map(|(_, cause)| cause));
+        tracing::error!(task = %self.spec.task, partition, reason = %cause.reason, "{}", cause.message);
+        self.refused.insert(partition, (offset, cause));
+        End::Again
+    }
+
     fn refuse(&mut self, record: &Record, error: &ffi::Error) -> End {
         let too_large = matches!(error.code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge);
         let used = config::batch_size(self.spec.range.target_max_message_bytes).min(self.batch_size);
@@ -123,12 +146,7 @@ impl Runner {
             Code::InvalidTimestamp | Code::InvalidRecord => self.out_of_time(record).unwrap_or_else(refusal),
             _ => refusal(),
         };
-        let partition = record.partition;
-        let before = self.refused_before.get(&partition).filter(|(offset, _)| *offset == record.offset);
-        let cause = cause.continuing(before.map(|(_, cause)| cause));
-        tracing::error!(task = %self.spec.task, partition, reason = %cause.reason, "{}", cause.message);
-        self.refused.insert(partition, (record.offset, cause));
-        End::Again
+        self.stop_before(record.partition, record.offset, cause)
     }
 
     fn place(&self, record: &Record) -> String {

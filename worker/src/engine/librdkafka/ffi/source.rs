@@ -198,10 +198,19 @@ impl Record {
 
     /// Whether the broker stamped it when it was appended.
     pub(crate) fn is_log_append_time(&self) -> bool {
+        self.timestamp_type() == sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME
+    }
+
+    /// Message format v0 has none, and where format v1 has 0 librdkafka says so, too.
+    pub(crate) fn has_timestamp(&self) -> bool {
+        self.timestamp_type() != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
+    }
+
+    fn timestamp_type(&self) -> sys::rd_kafka_timestamp_type_t {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: a valid message; the type is written out.
         unsafe { sys::rd_kafka_message_timestamp(self.0, &raw mut kind) };
-        kind == sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME
+        kind
     }
 
     /// Gives name and value of every header, in order.

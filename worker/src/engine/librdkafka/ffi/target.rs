@@ -112,17 +112,20 @@ impl Target {
         unsafe { self.produce(topic, partition, key, value, record.timestamp(), headers, ticket) }
     }
 
-    /// Produces a record of our own.
+    /// Produces a record without headers; timestamp -1 means that it has none.
     pub(crate) fn produce_bytes(
         &self,
         topic: usize,
         partition: i32,
-        key: &[u8],
-        value: &[u8],
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
         timestamp: i64,
         ticket: Ticket,
     ) -> Result<(), Error> {
-        let field = |bytes: &[u8]| (bytes.as_ptr().cast_mut().cast::<c_void>(), bytes.len());
+        let field = |bytes: Option<&[u8]>| match bytes {
+            Some(bytes) => (bytes.as_ptr().cast_mut().cast::<c_void>(), bytes.len()),
+            None => (std::ptr::null_mut(), 0),
+        };
         let headers = std::ptr::null_mut();
         // SAFETY: both slices live during the call, which copies them.
         unsafe { self.produce(topic, partition, field(key), field(value), timestamp, headers, ticket) }

@@ -114,7 +114,8 @@ impl Mover<'_> {
         self.own_number += 1;
         let now = crate::progress::millis(SystemTime::now());
         self.own_since.get_or_insert_with(Instant::now);
-        let made = self.target.produce_bytes(topic, partition, &entry.key, &entry.value, now, ticket);
+        let made =
+            self.target.produce_bytes(topic, partition, Some(&entry.key), Some(&entry.value), now, ticket);
         made.map_err(|error| self.failure("writing progress", error))
     }
 
@@ -195,8 +196,11 @@ impl Mover<'_> {
 
     /// Makes durable what can be made durable, and closes the producer in a defined state.
     pub(super) fn finish(&mut self, exit: Exit) -> Exit {
-        let orderly =
-            matches!(exit, Exit::Drained | Exit::Changed | Exit::RetryStopped | Exit::Reconsider { .. });
+        let orderly = match exit {
+            Exit::Drained | Exit::Changed | Exit::RetryStopped => true,
+            Exit::Reconsider { .. } | Exit::OldFormat { .. } | Exit::Unreadable { .. } => true,
+            Exit::Refused { .. } | Exit::Fenced(_) | Exit::Failed { .. } | Exit::Misaligned { .. } => false,
+        };
         let deadline = Instant::now() + DRAIN_TIMEOUT;
         if orderly && !self.job.exactly_once {
             if let Err(failed) = self.write_progress_and_wait(deadline) {

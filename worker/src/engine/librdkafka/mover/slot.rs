@@ -1,0 +1,40 @@
+//! One partition while it moves.
+
+use super::Assigned;
+use crate::engine::librdkafka::flight::Flight;
+
+pub(crate) struct Slot {
+    pub(crate) partition: i32,
+    pub(super) flight: Flight,
+    /// Next source offset to come; what is below was seen.
+    pub(super) next: i64,
+    pub(super) epoch: i32,
+    pub(super) stop_before: Option<i64>,
+    pub(crate) stopped: bool,
+    /// End of the partition for a reader, and the high watermark when it was seen.
+    pub(crate) end: Option<(i64, i64)>,
+    /// The feeder reads it: the log goes on with messages in an old format.
+    pub(super) old: bool,
+    /// High watermark as the feeder saw it last.
+    pub(crate) fed_high: Option<i64>,
+    /// Below this the log is known to have the present format.
+    pub(super) sure_below: i64,
+}
+
+impl Slot {
+    pub(super) fn new(slot: u16, assigned: &Assigned) -> Self {
+        let next = assigned.position.0;
+        Self {
+            partition: assigned.partition,
+            flight: Flight::new(slot),
+            next,
+            epoch: -1,
+            stop_before: assigned.stop_before.map(|offset| offset.0),
+            stopped: false,
+            end: None,
+            old: assigned.old,
+            fed_high: None,
+            sure_below: next,
+        }
+    }
+}
