@@ -418,6 +418,7 @@ impl Runner {
                 before: progress.partitions.get(&partition),
                 facts,
                 policy: self.spec.mirror.gap_policy,
+                by_key: self.spec.mirror.partitioning == Partitioning::ByKey,
                 now: SystemTime::now(),
             };
             match question.decide() {

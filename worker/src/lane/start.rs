@@ -45,6 +45,8 @@ pub(crate) struct Question<'a> {
     pub(crate) before: Option<&'a PartitionProgress>,
     pub(crate) facts: &'a Facts,
     pub(crate) policy: GapPolicy,
+    /// By key no copy is mapped.
+    pub(crate) by_key: bool,
     pub(crate) now: SystemTime,
 }
 
@@ -52,7 +54,6 @@ impl Question<'_> {
     pub(crate) fn decide(&self) -> Verdict {
         let Some(before) = self.before else { return Verdict::Run(self.first_start()) };
         let facts = self.facts;
-        let position = before.position.0;
         let ids_known = !before.source_topic_id.is_empty() && !facts.topic_id.is_empty();
         if ids_known && before.source_topic_id != facts.topic_id {
             return self.recreated(before);
@@ -62,14 +63,19 @@ impl Question<'_> {
         }
         let epoch_end = facts.epoch_end.filter(|end| *end >= 0);
         let kept = epoch_end.unwrap_or(facts.latest).min(facts.latest);
-        if kept < position {
+        let copied_end = if self.by_key { before.position } else { before.chunk.source_end() };
+        if kept < copied_end.0 {
             return self.source_truncated(before, kept);
         }
-        if facts.earliest > position {
-            return self.retention(before);
+        // Behind the last copy only markers and aborted records were passed over, whose epoch nobody noted: what stands there now
+        // is read again, as it may be something else.
+        let position = before.position.min(SourceOffset(kept));
+        let progress =
+            PartitionProgress { position, source_topic_id: facts.topic_id.clone(), ..before.clone() };
+        match facts.earliest > position.0 {
+            true => self.retention(&progress),
+            false => Verdict::Run(progress),
         }
-        let topic_id = facts.topic_id.clone();
-        Verdict::Run(PartitionProgress { source_topic_id: topic_id, ..before.clone() })
     }
 
     fn first_start(&self) -> PartitionProgress {
@@ -148,11 +154,14 @@ impl Question<'_> {
             );
             return self.halt(Reason::TARGET_TRUNCATED, &what, "copy what was lost again");
         }
-        let again = before.chunk.source_of(TargetOffset(end)).unwrap_or(before.origin);
-        let again = again.0.max(self.facts.earliest);
-        let chunk = before.chunk.restart(SourceOffset(again), TargetOffset(end));
-        let progress =
-            PartitionProgress { position: SourceOffset(again), leader_epoch: -1, chunk, ..before.clone() };
+        let known = before.chunk.source_of(TargetOffset(end));
+        let again = SourceOffset(known.unwrap_or(before.origin).0.max(self.facts.earliest));
+        let chunk = before.chunk.restart(again, TargetOffset(end));
+        let mut progress = PartitionProgress { position: again, leader_epoch: -1, chunk, ..before.clone() };
+        if known.is_none() && again > before.origin {
+            // Closed pieces of the map may lead to copies that are gone: the mirror begins here, with all that the source still has.
+            (progress.origin, progress.origin_is_log_start) = (again, true);
+        }
         Verdict::Run(progress)
     }
 

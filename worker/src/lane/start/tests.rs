@@ -22,8 +22,12 @@ fn copied() -> PartitionProgress {
 }
 
 fn decide(before: Option<&PartitionProgress>, facts: &Facts, policy: GapPolicy) -> Verdict {
+    question(before, facts, policy).decide()
+}
+
+fn question<'a>(before: Option<&'a PartitionProgress>, facts: &'a Facts, policy: GapPolicy) -> Question<'a> {
     let now = SystemTime::UNIX_EPOCH;
-    Question { source: "t", target: "s.t", partition: 1, before, facts, policy, now }.decide()
+    Question { source: "t", target: "s.t", partition: 1, before, facts, policy, by_key: false, now }
 }
 
 fn run(verdict: Verdict) -> PartitionProgress {
@@ -88,6 +92,25 @@ fn a_truncated_source_is_noticed_by_its_epoch_and_by_its_end() {
 }
 
 #[test]
+fn what_was_passed_over_behind_a_new_leader_is_no_truncation_and_is_read_again() {
+    // Copied to 80 in epoch 3; 80 to 90 are aborted records and markers, the leader changed at 80 or at 85.
+    let before = PartitionProgress { position: SourceOffset(90), ..copied() };
+    for end in [80, 85] {
+        let facts = Facts { epoch_end: Some(end), ..facts() };
+        let after = run(decide(Some(&before), &facts, GapPolicy::Halt));
+        assert_eq!((after.position.0, after.gaps.len(), after.leader_epoch), (end, 0, 3));
+        assert_eq!(after.chunk, before.chunk);
+        // By key no copy says what was passed over.
+        let by_key = Question { by_key: true, ..question(Some(&before), &facts, GapPolicy::Halt) };
+        assert_eq!(halted(by_key.decide()).reason, Reason::SOURCE_TRUNCATED);
+    }
+    let shorter = Facts { latest: 84, ..facts() };
+    assert_eq!(run(decide(Some(&before), &shorter, GapPolicy::Halt)).position.0, 84);
+    let cut = Facts { epoch_end: Some(79), ..facts() };
+    assert_eq!(halted(decide(Some(&before), &cut, GapPolicy::Halt)).reason, Reason::SOURCE_TRUNCATED);
+}
+
+#[test]
 fn an_unknown_epoch_says_nothing() {
     let facts = Facts { epoch_end: Some(-1), ..facts() };
     assert_eq!(run(decide(Some(&copied()), &facts, GapPolicy::Halt)).position.0, 80);
@@ -119,7 +142,12 @@ fn a_target_that_lost_records_gets_them_again() {
 
     let emptied = Facts { target_end: 0, ..facts };
     let after = run(decide(Some(&copied()), &emptied, GapPolicy::Resume));
-    assert_eq!((after.position.0, after.chunk.target_end().0), (0, 0));
+    assert_eq!((after.position.0, after.chunk.target_end().0, after.origin.0), (0, 0, 0));
+
+    // The source's start has moved: of what is below nothing counts any more, closed pieces of the map least of all.
+    let trimmed = Facts { earliest: 40, ..emptied };
+    let after = run(decide(Some(&copied()), &trimmed, GapPolicy::Resume));
+    assert_eq!((after.position.0, after.origin.0, after.origin_is_log_start), (40, 40, true));
 }
 
 #[test]
