@@ -333,7 +333,7 @@ async fn a_broken_connection_that_is_soon_back_moves_nothing() {
 async fn a_worker_that_has_seen_newer_assignments_refuses_and_the_status_says_so() {
     let world = World::new().await;
     // As after the store was restored from an older backup.
-    let newer = world.spawn(Spec { seen: (1_000_000, 1), ..Spec::new("w1") });
+    let newer = world.spawn(Spec { seen: (i64::MAX / 2, 1), ..Spec::new("w1") });
     eventually_cause(&world, "STALE_TERM").await;
     assert!(newer.running().is_empty());
 }
