@@ -110,6 +110,8 @@ reasons! {
     LOOP => FailedPrecondition,
     PARTITION_MISMATCH => FailedPrecondition,
     SAME_CLUSTER => FailedPrecondition,
+    /// Two clusters were formatted with the same cluster id.
+    CLUSTER_ID_SHARED => FailedPrecondition,
 }
 
 impl std::fmt::Display for Reason {

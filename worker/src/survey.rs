@@ -6,6 +6,7 @@
 
 mod acl_sync;
 mod acls;
+mod apart;
 pub mod apply;
 mod config_sync;
 pub mod configs;

@@ -7,6 +7,7 @@ use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
+use super::apart::{self, Side};
 use super::decide::{self, Decision, Step, TargetTopic};
 use super::select::{self, Selection, SourceTopic};
 use crate::kafka::{AclOperation, KafkaError, TopicMetadata};
@@ -16,11 +17,13 @@ use crate::supervisor::Ends;
 const NAMED_IN_WARNING: usize = 5;
 
 pub struct Look {
-    /// Empty where the cluster has none.
+    /// Empty where the cluster has none, or where the other one has the same and is another cluster.
     pub source_cluster_id: String,
     pub target_cluster_id: String,
     /// One per topic of the source.
     pub decisions: Vec<Decision>,
+    /// The id of both, though they are two.
+    shared_id: Option<String>,
     loops: Option<String>,
     unreadable: Vec<String>,
     unwritable: Vec<String>,
@@ -33,6 +36,16 @@ impl Look {
         let (source, target) = (&ends.source.client, &ends.target.client);
         let (source_info, target_info, listed) =
             tokio::try_join!(source.describe_cluster(), target.describe_cluster(), source.topics(None))?;
+        let mut ids = [&source_info, &target_info].map(|info| info.cluster_id.clone().unwrap_or_default());
+        let mut shared_id = None;
+        if ids[0] == ids[1] && !ids[0].is_empty() {
+            let on_target = target.topics(None).await?;
+            let source = Side { brokers: &source_info.brokers, topics: &listed };
+            if apart::are_apart(source, Side { brokers: &target_info.brokers, topics: &on_target }) {
+                shared_id = Some(std::mem::take(&mut ids).into_iter().next().unwrap_or_default());
+            }
+        }
+        let [source_cluster_id, target_cluster_id] = ids;
         let topics: Vec<SourceTopic> =
             listed.iter().filter(|t| t.error.is_none()).map(SourceTopic::from).collect();
         let selections = select::select(mirror, &topics);
@@ -50,8 +63,9 @@ impl Look {
             .collect();
         let unreadable = lacking(&listed, AclOperation::Read, |name| copied.contains(name));
         Ok(Self {
-            source_cluster_id: source_info.cluster_id.unwrap_or_default(),
-            target_cluster_id: target_info.cluster_id.unwrap_or_default(),
+            source_cluster_id,
+            target_cluster_id,
+            shared_id,
             loops,
             unreadable,
             unwritable: lacking(&on_target, AclOperation::Write, |_| true),
@@ -77,6 +91,14 @@ impl Look {
         let warning =
             |reason: Reason, message: String| v1::PlanWarning { reason: reason.as_str().to_owned(), message };
         let mut warnings: Vec<_> = self.loops.iter().map(|m| warning(Reason::LOOP, m.clone())).collect();
+        if let Some(id) = &self.shared_id {
+            let (source, target) = (mirror.source.name(), mirror.target.name());
+            let message = format!(
+                "{source} and {target} were formatted with the same cluster id, {id}, and are two clusters: tools that go by the id take them \
+                 for one, and Twinlog can't see circles by it"
+            );
+            warnings.push(warning(Reason::CLUSTER_ID_SHARED, message));
+        }
         let mismatches = decide::partition_warnings(mirror, &self.decisions);
         warnings.extend(mismatches.into_iter().map(|m| warning(Reason::PARTITION_MISMATCH, m)));
         if let Some(names) = some_of(&self.unreadable) {
@@ -107,7 +129,7 @@ impl Look {
 /// Sentence for status, plan and log.
 pub fn same_cluster_message(mirror: &Mirror) -> String {
     format!(
-        "{} and {} are the same Kafka cluster: check the bootstrap servers of both",
+        "{} and {} are the same Kafka cluster: they have one cluster id, and brokers or topics in common. Check the bootstrap servers of both",
         mirror.source.name(),
         mirror.target.name()
     )
