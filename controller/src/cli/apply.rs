@@ -1,5 +1,6 @@
 //! Makes clusters and mirrors what flags or a file say: created, changed, or left alone.
 
+use tonic::{Code, Status};
 use twinlog_proto::reason;
 use twinlog_proto::v1;
 
@@ -136,25 +137,7 @@ async fn pause_absent(connection: &Connection, settings: &Settings) -> Result<Ve
 }
 
 pub(super) async fn apply_cluster(connection: &Connection, cluster: &v1::Cluster) -> Result<(), Failure> {
-    let request = v1::CreateClusterRequest {
-        cluster_id: human::id(&cluster.name),
-        cluster: Some(cluster.clone()),
-        ..v1::CreateClusterRequest::default()
-    };
-    match connection.clusters().create_cluster(request).await {
-        Ok(_) => return Ok(()),
-        Err(status) if is(&status, "ALREADY_EXISTS") => {}
-        Err(status) => return Err(status.into()),
-    }
-    let request = v1::GetClusterRequest { name: cluster.name.clone() };
-    let stored = connection.clusters().get_cluster(request).await?.into_inner();
-    if stored.bootstrap_servers != cluster.bootstrap_servers || stored.properties != cluster.properties {
-        let update_mask = mask(&["bootstrap_servers", "properties"]);
-        let cluster = Some(cluster.clone());
-        let request =
-            v1::UpdateClusterRequest { cluster, update_mask, ..v1::UpdateClusterRequest::default() };
-        connection.clusters().update_cluster(request).await?;
-    }
+    put_cluster(connection, cluster, &["bootstrap_servers", "properties"], false).await?;
     Ok(())
 }
 
@@ -165,8 +148,8 @@ pub(super) enum ApplyFailure {
     Other(Failure),
 }
 
-impl From<tonic::Status> for ApplyFailure {
-    fn from(status: tonic::Status) -> Self {
+impl From<Status> for ApplyFailure {
+    fn from(status: Status) -> Self {
         match is(&status, "IMMUTABLE_FIELD") {
             true => Self::Immutable(status.message().to_owned()),
             false => Self::Other(status.into()),
@@ -181,24 +164,8 @@ pub(super) async fn apply_mirror(
     fields: &[&str],
 ) -> Result<String, ApplyFailure> {
     let (id, flow) = (human::id(&mirror.name), flow(mirror));
-    let request = v1::CreateMirrorRequest {
-        mirror_id: id.clone(),
-        mirror: Some(mirror.clone()),
-        ..v1::CreateMirrorRequest::default()
-    };
-    match connection.mirrors().create_mirror(request).await {
-        Ok(_) => return Ok(format!("mirror {id} ({flow}) created")),
-        Err(status) if is(&status, "ALREADY_EXISTS") => {}
-        Err(status) => return Err(status.into()),
-    }
-    let get = v1::GetMirrorRequest { name: mirror.name.clone() };
-    let before = connection.mirrors().get_mirror(get).await?.into_inner();
-    let request = v1::UpdateMirrorRequest {
-        mirror: Some(mirror.clone()),
-        update_mask: mask(fields),
-        ..v1::UpdateMirrorRequest::default()
-    };
-    let after = connection.mirrors().update_mirror(request).await?.into_inner();
+    let (before, after) = put_mirror(connection, mirror, fields, false).await?;
+    let Some(before) = before else { return Ok(format!("mirror {id} ({flow}) created")) };
     let does = if after.desired_state() == v1::DesiredState::Paused { "stays paused" } else { "goes on" };
     Ok(match after.etag == before.etag {
         true => format!("mirror {id} ({flow}) {does}"),
@@ -206,14 +173,77 @@ pub(super) async fn apply_mirror(
     })
 }
 
+/// Creates the cluster, or changes these fields of it. Answers with what was there before, and what is there now (`validate_only`:
+/// would be).
+pub(super) async fn put_cluster(
+    connection: &Connection,
+    cluster: &v1::Cluster,
+    fields: &[impl AsRef<str>],
+    validate_only: bool,
+) -> Result<(Option<v1::Cluster>, v1::Cluster), Status> {
+    let mut client = connection.clusters();
+    let before = client.get_cluster(v1::GetClusterRequest { name: cluster.name.clone() }).await;
+    let Some(before) = existing(before)? else {
+        let request = v1::CreateClusterRequest {
+            cluster_id: human::id(&cluster.name),
+            cluster: Some(cluster.clone()),
+            validate_only,
+            ..v1::CreateClusterRequest::default()
+        };
+        return Ok((None, client.create_cluster(request).await?.into_inner()));
+    };
+    let request = v1::UpdateClusterRequest {
+        cluster: Some(cluster.clone()),
+        update_mask: mask(fields),
+        validate_only,
+        ..v1::UpdateClusterRequest::default()
+    };
+    Ok((Some(before), client.update_cluster(request).await?.into_inner()))
+}
+
+/// The same for mirrors.
+pub(super) async fn put_mirror(
+    connection: &Connection,
+    mirror: &v1::Mirror,
+    fields: &[impl AsRef<str>],
+    validate_only: bool,
+) -> Result<(Option<v1::Mirror>, v1::Mirror), Status> {
+    let mut client = connection.mirrors();
+    let before = client.get_mirror(v1::GetMirrorRequest { name: mirror.name.clone() }).await;
+    let Some(before) = existing(before)? else {
+        let request = v1::CreateMirrorRequest {
+            mirror_id: human::id(&mirror.name),
+            mirror: Some(mirror.clone()),
+            validate_only,
+            ..v1::CreateMirrorRequest::default()
+        };
+        return Ok((None, client.create_mirror(request).await?.into_inner()));
+    };
+    let request = v1::UpdateMirrorRequest {
+        mirror: Some(mirror.clone()),
+        update_mask: mask(fields),
+        validate_only,
+        ..v1::UpdateMirrorRequest::default()
+    };
+    Ok((Some(before), client.update_mirror(request).await?.into_inner()))
+}
+
+fn existing<M>(answer: Result<tonic::Response<M>, Status>) -> Result<Option<M>, Status> {
+    match answer {
+        Ok(found) => Ok(Some(found.into_inner())),
+        Err(status) if status.code() == Code::NotFound => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
 fn flow(mirror: &v1::Mirror) -> String {
     format!("{} -> {}", human::id(&mirror.source), human::id(&mirror.target))
 }
 
-fn mask(paths: &[&str]) -> Option<prost_types::FieldMask> {
-    Some(prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() })
+fn mask(paths: &[impl AsRef<str>]) -> Option<prost_types::FieldMask> {
+    Some(prost_types::FieldMask { paths: paths.iter().map(|path| path.as_ref().to_owned()).collect() })
 }
 
-fn is(status: &tonic::Status, expected: &str) -> bool {
+fn is(status: &Status, expected: &str) -> bool {
     reason::reason_of(status).is_some_and(|reason| reason == expected)
 }

@@ -5,15 +5,14 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 use prost_reflect::DynamicMessage;
-use prost_types::FieldMask;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use serde_norway::Value as Yaml;
 use twinlog_proto::v1;
 
+use super::apply::{put_cluster, put_mirror};
 use super::connect::Connection;
-use super::failure::{Failure, Kind};
-use super::human;
+use super::failure::Failure;
 use super::output::{self, Output};
 use crate::descriptors;
 
@@ -127,8 +126,8 @@ pub(super) async fn execute(args: Args, connection: Connection, output: &Output)
     let mut new = Vec::new();
     for given in &manifest.clusters {
         let name = &given.message.name;
-        let written = cluster(&connection, given, args.dry_run).await;
-        let (before, after) = written.map_err(|failure| failure.about(name))?;
+        let written = put_cluster(&connection, &given.message, &given.fields, args.dry_run).await;
+        let (before, after) = written.map_err(|status| Failure::from(status).about(name))?;
         if before.is_none() {
             new.push(name);
         }
@@ -141,8 +140,8 @@ pub(super) async fn execute(args: Args, connection: Connection, output: &Output)
             note(name, None, &Value::Null);
             continue;
         }
-        let written = mirror(&connection, given, args.dry_run).await;
-        let (before, after) = written.map_err(|failure| failure.about(name))?;
+        let written = put_mirror(&connection, &given.message, &given.fields, args.dry_run).await;
+        let (before, after) = written.map_err(|status| Failure::from(status).about(name))?;
         note(name, before.map(|before| output::json("Mirror", &before)), &output::json("Mirror", &after));
     }
     output.show(done.into(), || lines.join("\n"))
@@ -162,68 +161,6 @@ fn line(name: &str, changed: Option<&[String]>, dry_run: bool) -> String {
         None => format!("{name} {would}created"),
         Some([]) => format!("{name} unchanged"),
         Some(fields) => format!("{name} {would}changed: {}", fields.join(", ")),
-    }
-}
-
-/// What was there before, and what is there now.
-async fn cluster(
-    connection: &Connection,
-    given: &Given<v1::Cluster>,
-    validate_only: bool,
-) -> Result<(Option<v1::Cluster>, v1::Cluster), Failure> {
-    let (mut client, cluster) = (connection.clusters(), given.message.clone());
-    let before = client.get_cluster(v1::GetClusterRequest { name: cluster.name.clone() }).await;
-    let Some(before) = existing(before)? else {
-        let cluster_id = human::id(&cluster.name);
-        let request = v1::CreateClusterRequest {
-            cluster_id,
-            cluster: Some(cluster),
-            validate_only,
-            ..v1::CreateClusterRequest::default()
-        };
-        return Ok((None, client.create_cluster(request).await?.into_inner()));
-    };
-    let request = v1::UpdateClusterRequest {
-        cluster: Some(cluster),
-        update_mask: Some(FieldMask { paths: given.fields.clone() }),
-        validate_only,
-        ..v1::UpdateClusterRequest::default()
-    };
-    Ok((Some(before), client.update_cluster(request).await?.into_inner()))
-}
-
-/// The same for mirrors.
-async fn mirror(
-    connection: &Connection,
-    given: &Given<v1::Mirror>,
-    validate_only: bool,
-) -> Result<(Option<v1::Mirror>, v1::Mirror), Failure> {
-    let (mut client, mirror) = (connection.mirrors(), given.message.clone());
-    let before = client.get_mirror(v1::GetMirrorRequest { name: mirror.name.clone() }).await;
-    let Some(before) = existing(before)? else {
-        let mirror_id = human::id(&mirror.name);
-        let request = v1::CreateMirrorRequest {
-            mirror_id,
-            mirror: Some(mirror),
-            validate_only,
-            ..v1::CreateMirrorRequest::default()
-        };
-        return Ok((None, client.create_mirror(request).await?.into_inner()));
-    };
-    let request = v1::UpdateMirrorRequest {
-        mirror: Some(mirror),
-        update_mask: Some(FieldMask { paths: given.fields.clone() }),
-        validate_only,
-        ..v1::UpdateMirrorRequest::default()
-    };
-    Ok((Some(before), client.update_mirror(request).await?.into_inner()))
-}
-
-fn existing<M>(answer: Result<tonic::Response<M>, tonic::Status>) -> Result<Option<M>, Failure> {
-    match answer.map_err(Failure::from) {
-        Ok(found) => Ok(Some(found.into_inner())),
-        Err(failure) if failure.kind == Kind::NotFound => Ok(None),
-        Err(failure) => Err(failure),
     }
 }
 

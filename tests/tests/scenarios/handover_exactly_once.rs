@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use twinlog_proto::v1::ResumeMirrorRequest;
-use twinlog_tests::api::told;
 use twinlog_tests::sandbox::{Port, Process, wait_until};
 
 use crate::alone;
@@ -36,14 +34,7 @@ fn an_exactly_once_mirror_maker_hands_over_gets_its_flow_back_and_is_killed() ->
     println!("MM2, exactly once, stopped (SIGTERM): the worst partition stood still for {pause:?}");
     assert!(pause < PAUSE, "{pause:?}");
 
-    story.give_back()?;
-    story.mm2.start_again()?;
-    story.wait_caught_up(MM2_READY)?;
-    println!("given back: MM2 goes on");
-
-    let request = ResumeMirrorRequest { name: "mirrors/m".into(), ..Default::default() };
-    story.world.api.resume_mirror(request).map_err(told)?;
-    story.wait_for_mm2()?;
+    story.give_back_and_ask_again()?;
     story.wait_open_transaction()?;
     let pause = story.hand_over(Process::kill9)?;
     println!("MM2, exactly once, killed inside a transaction: the worst partition stood still for {pause:?}");

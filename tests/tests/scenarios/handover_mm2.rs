@@ -27,7 +27,7 @@ const RATE: f64 = 2_000.0;
 
 pub(super) struct Story {
     pub(super) world: World,
-    pub(super) mm2: Process,
+    mm2: Process,
     /// Copies of these are followed record by record.
     topics: &'static [&'static str],
 }
@@ -49,7 +49,7 @@ impl Story {
     }
 
     /// The mirror says what it waits for, and waits: both would copy the same records.
-    pub(super) fn wait_for_mm2(&self) -> Result<()> {
+    fn wait_for_mm2(&self) -> Result<()> {
         let message = self.world.api.wait_cause("m", "MM2_RUNNING", SETTLED)?;
         assert!(message.contains("a-mm2") && message.contains("Stop it"), "{message}");
         std::thread::sleep(BESIDE);
@@ -62,7 +62,7 @@ impl Story {
     }
 
     /// Waits until what has been made by now is on the target, each record once.
-    pub(super) fn wait_caught_up(&self, deadline: Duration) -> Result<()> {
+    fn wait_caught_up(&self, deadline: Duration) -> Result<()> {
         for (topic, copy) in self.tails() {
             let made = self.world.tools.load_stats(topic)?;
             wait_until(deadline, &format!("{copy} to hold what was made"), || {
@@ -118,7 +118,7 @@ impl Story {
         Ok(())
     }
 
-    pub(super) fn give_back(&self) -> Result<()> {
+    fn give_back(&self) -> Result<()> {
         let request = PauseMirrorRequest { name: "mirrors/m".into(), ..Default::default() };
         self.world.api.pause_mirror(request).map_err(told)?;
         wait_until(SETTLED, "the mirror to be paused", || {
@@ -131,6 +131,17 @@ impl Story {
         let given = cli.cli(&["mirror", "give-back", "m"])?;
         assert!(given.contains("MirrorMaker 2 goes on after offset"), "{given}");
         Ok(())
+    }
+
+    /// MM2 goes on at the next record, and the mirror waits for its end once more.
+    pub(super) fn give_back_and_ask_again(&self) -> Result<()> {
+        self.give_back()?;
+        self.mm2.start_again()?;
+        self.wait_caught_up(MM2_READY)?;
+        println!("given back: MM2 goes on");
+        let request = ResumeMirrorRequest { name: "mirrors/m".into(), ..Default::default() };
+        self.world.api.resume_mirror(request).map_err(told)?;
+        self.wait_for_mm2()
     }
 
     /// Stops the load and compares everything, record by record.
@@ -166,14 +177,7 @@ fn a_live_mirror_maker_hands_over_and_gets_its_flow_back() -> Result<()> {
     assert!(pause < PAUSE, "{pause:?}");
 
     story.older_offsets_are_exact()?;
-    story.give_back()?;
-    story.mm2.start_again()?;
-    story.wait_caught_up(MM2_READY)?;
-    println!("given back: MM2 goes on");
-
-    let request = ResumeMirrorRequest { name: "mirrors/m".into(), ..Default::default() };
-    story.world.api.resume_mirror(request).map_err(told)?;
-    story.wait_for_mm2()?;
+    story.give_back_and_ask_again()?;
     let pause = story.hand_over(terminate)?;
     println!("taken over again: the worst partition stood still for {pause:?}");
     assert!(pause < PAUSE, "{pause:?}");

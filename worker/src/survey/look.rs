@@ -36,16 +36,17 @@ impl Look {
         let (source, target) = (&ends.source.client, &ends.target.client);
         let (source_info, target_info, listed) =
             tokio::try_join!(source.describe_cluster(), target.describe_cluster(), source.topics(None))?;
-        let mut ids = [&source_info, &target_info].map(|info| info.cluster_id.clone().unwrap_or_default());
+        let mut source_cluster_id = source_info.cluster_id.unwrap_or_default();
+        let mut target_cluster_id = target_info.cluster_id.unwrap_or_default();
         let mut shared_id = None;
-        if ids[0] == ids[1] && !ids[0].is_empty() {
+        if source_cluster_id == target_cluster_id && !source_cluster_id.is_empty() {
             let on_target = target.topics(None).await?;
             let source = Side { brokers: &source_info.brokers, topics: &listed };
             if apart::are_apart(source, Side { brokers: &target_info.brokers, topics: &on_target }) {
-                shared_id = Some(std::mem::take(&mut ids).into_iter().next().unwrap_or_default());
+                shared_id = Some(std::mem::take(&mut source_cluster_id));
+                target_cluster_id.clear();
             }
         }
-        let [source_cluster_id, target_cluster_id] = ids;
         let topics: Vec<SourceTopic> =
             listed.iter().filter(|t| t.error.is_none()).map(SourceTopic::from).collect();
         let selections = select::select(mirror, &topics);
