@@ -63,11 +63,12 @@ impl Source {
             let text = String::from_utf8(bytes).map_err(|e| invalid(format!("it is not UTF-8: {e}")))?;
             return strimzi::Resource::parse(&text, secrets_dir).map(Self::Strimzi).map_err(invalid);
         }
-        let raw = properties::parse_latin1(&bytes).map_err(|e| invalid(e.to_string()))?;
-        if !raw.contains_key("clusters") {
-            return Err(invalid(without_clusters(path, &raw)));
+        let lines = properties::lines_latin1(&bytes).map_err(|e| invalid(e.to_string()))?;
+        let file = dedicated::Dedicated::new(lines);
+        if !file.raw().contains_key("clusters") {
+            return Err(invalid(without_clusters(path, file.raw())));
         }
-        Ok(Self::Dedicated(dedicated::Dedicated::new(raw)))
+        Ok(Self::Dedicated(file))
     }
 
     /// The clusters and mirrors it makes.

@@ -263,11 +263,14 @@ impl Mirror {
         let acl_sync = AclSync::parse(wire, &mut bad);
         let compression = bad.compression(&wire.compression);
         let start = bad.start(wire.start.as_ref());
+        let name = |id: &Option<ClusterId>| id.as_ref().map(ToString::to_string).unwrap_or_default();
+        let names = (name(&source), name(&target));
+        let (from, to) = bad.aliases(wire.naming.as_ref(), &names.0, &names.1);
         bad.done(())?;
         let (source, target) = (source.expect("checked by done()"), target.expect("checked by done()"));
         Ok(Self {
             id: id.expect("checked by done()"),
-            policy: Policy::new(naming.expect("checked by done()"), source.as_str(), target.as_str())
+            policy: Policy::new(naming.expect("checked by done()"), from, to)
                 .with_internal_topics(internal_topics),
             take_over: wire.take_over.as_ref().map(|wire| TakeOver::of(wire, &source)),
             source,
@@ -326,6 +329,7 @@ impl Mirror {
         (self.topics.matches(topic) || (self.replicate_heartbeats && self.policy.is_heartbeats_topic(topic)))
             && !self.policy.is_internal_topic(topic)
             && !self.policy.is_cycle(topic)
+            && !self.policy.is_copied_into_heartbeats(topic)
     }
 }
 

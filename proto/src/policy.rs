@@ -54,6 +54,16 @@ impl Policy {
         &self.naming
     }
 
+    /// What the source is called in names and records of MM2's: its id, unless the mirror says otherwise. May be empty.
+    pub fn source_alias(&self) -> &str {
+        &self.source
+    }
+
+    /// The same for the target.
+    pub fn target_alias(&self) -> &str {
+        &self.target
+    }
+
     fn internal_separator(&self) -> &str {
         if self.internal.separator { self.separator() } else { "." }
     }
@@ -97,13 +107,18 @@ impl Policy {
         self.split(topic).map(|(source, _)| source)
     }
 
-    /// Alias and upstream name. As Java's `String.split`, which drops trailing empty parts: `a.` and `a..` carry no alias.
+    /// Alias and upstream name. As Java's `String.split`, which drops trailing empty parts: `a.` and `a..` carry no alias. And as
+    /// it does with nothing to split at: after every character, so that MM2 takes the first one for an alias.
     fn split<'a>(&self, topic: &'a str) -> Option<(&'a str, &'a str)> {
         let carries_alias = matches!(self.naming, Naming::Prefix { .. }) || topic.ends_with("heartbeats");
         if !carries_alias {
             return None;
         }
         let separator = self.separator();
+        if separator.is_empty() {
+            let (first, rest) = topic.split_at(topic.chars().next()?.len_utf8());
+            return (!rest.is_empty()).then_some((first, rest));
+        }
         topic.split_once(separator).filter(|(_, rest)| rest.split(separator).any(|part| !part.is_empty()))
     }
 
@@ -133,8 +148,8 @@ impl Policy {
         topic.ends_with(&format!("{s}checkpoints{s}internal"))
     }
 
-    /// Kafka's, MM2's and Twinlog's own topics, which are never mirrored. KIP-1074's rule, and the spellings that MM2 4.3.0
-    /// gives its own topics: a user's topic that merely ends in `.internal` or `-internal` is an ordinary one.
+    /// Kafka's, MM2's and Twinlog's own topics, which are never mirrored. KIP-1074's rule, and the spellings that MM2 gives its own
+    /// topics, with this separator or its default one: a user's topic that merely ends in `.internal` or `-internal` is an ordinary one.
     pub fn is_internal_topic(&self, topic: &str) -> bool {
         let internal_suffix = ["-internal", ".internal"].iter().any(|suffix| topic.ends_with(suffix))
             || topic.ends_with(&format!("{}internal", self.internal_separator()));
@@ -142,7 +157,13 @@ impl Policy {
             || topic.starts_with('.')
             || (internal_suffix && (self.internal.any_suffix || topic.starts_with("mm2")))
             || self.is_checkpoints_topic(topic)
+            || topic.ends_with(".checkpoints.internal")
             || is_twinlog_topic(topic)
+    }
+
+    /// Whether the copy would lie in the target's own `heartbeats`, which this mirror writes: with neither alias nor separator.
+    pub fn is_copied_into_heartbeats(&self, topic: &str) -> bool {
+        topic == "heartbeats" && self.remote_topic(topic).as_deref() == Some(topic)
     }
 
     /// True where any hop of the name is the target: copying it there would close a circle.
@@ -344,6 +365,56 @@ mod tests {
         }
         for topic in ["heartbeats", "othersource.heartbeats"] {
             assert!(!prefix(".").is_cycle(topic) && !identity().is_cycle(topic), "{topic}");
+        }
+    }
+
+    fn bare(naming: fn(String) -> Naming, source: &str, target: &str) -> Policy {
+        Policy::new(naming(String::new()), source, target)
+    }
+
+    /// Seen on Kafka 4.3.0's own classes: with an empty separator every character counts as an alias.
+    #[test]
+    fn without_a_separator_names_are_as_mm2s_policies_have_them() {
+        let prefix = |separator| Naming::Prefix { separator };
+        let identity = |separator| Naming::Identity { separator };
+        let nothing = bare(prefix, "", "");
+        assert_eq!(nothing.remote_topic("orders").unwrap(), "orders");
+        assert_eq!(nothing.source_topic("orders").unwrap(), "orders");
+        assert_eq!(nothing.checkpoints_topic(), "checkpointsinternal");
+        assert_eq!(nothing.offset_syncs_topic(nothing.target_alias()), "mm2-offset-syncsinternal");
+        assert!(
+            nothing.is_copied_into_heartbeats("heartbeats") && !nothing.is_heartbeats_topic("heartbeats")
+        );
+        for topic in ["orders", "heartbeats", "a.b", "x"] {
+            assert!(!nothing.is_cycle(topic), "{topic}");
+        }
+        let named = bare(prefix, "eu", "B");
+        assert_eq!(named.remote_topic("orders").unwrap(), "euorders");
+        assert_eq!(named.source_topic("euorders").unwrap(), "orders");
+        assert_eq!(named.offset_syncs_topic("B"), "mm2-offset-syncsBinternal");
+        assert_eq!(named.checkpoints_topic(), "eucheckpointsinternal");
+        assert!(
+            named.is_cycle("aBc")
+                && !named.is_cycle("xB")
+                && !named.is_cycle("B")
+                && !named.is_cycle("orders")
+        );
+
+        let names = bare(identity, "A", "B");
+        assert_eq!(names.remote_topic("heartbeats").unwrap(), "Aheartbeats");
+        assert_eq!(names.remote_topic("orders").unwrap(), "orders");
+        assert!(!names.is_cycle("aBc") && !names.is_cycle("orders"));
+        for policy in [nothing, named, names] {
+            for own in [
+                "mm2-offset-syncsBinternal",
+                "Acheckpointsinternal",
+                "mm2-offset-syncs.B.internal",
+                "A.checkpoints.internal",
+                "mm2-offsets.A.internal",
+            ] {
+                assert!(policy.is_internal_topic(own), "{own}");
+            }
+            assert!(!policy.is_internal_topic("orders.internal"));
         }
     }
 }

@@ -19,16 +19,33 @@ pub enum PropertiesError {
     Utf16,
 }
 
+/// One entry of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// From 1; where the entry begins.
+    pub number: usize,
+    pub key: String,
+    pub value: String,
+}
+
 /// Keys and values as Java's `Properties.load` reads them from a byte stream: every byte is one character (ISO-8859-1),
 /// anything else is written as `\uXXXX`. A UTF-8 byte order mark, which Java would take for part of the first key, is left out.
 ///
 /// # Errors
 /// What Java refuses, and UTF-16.
 pub fn parse_latin1(bytes: &[u8]) -> Result<BTreeMap<String, String>, PropertiesError> {
+    Ok(last_ones(lines_latin1(bytes)?))
+}
+
+/// The same, one by one.
+///
+/// # Errors
+/// As `parse_latin1`.
+pub fn lines_latin1(bytes: &[u8]) -> Result<Vec<Line>, PropertiesError> {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err(PropertiesError::Utf16);
     }
-    parse(&latin1(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)))
+    lines(&latin1(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)))
 }
 
 /// Every byte as the character of the same number.
@@ -41,11 +58,23 @@ pub fn latin1(bytes: &[u8]) -> String {
 /// # Errors
 /// What Java refuses.
 pub fn parse(text: &str) -> Result<BTreeMap<String, String>, PropertiesError> {
-    let mut properties = BTreeMap::new();
+    Ok(last_ones(lines(text)?))
+}
+
+fn last_ones(lines: Vec<Line>) -> BTreeMap<String, String> {
+    lines.into_iter().map(|line| (line.key, line.value)).collect()
+}
+
+/// Every entry, repeated ones too.
+///
+/// # Errors
+/// What Java refuses.
+pub fn lines(text: &str) -> Result<Vec<Line>, PropertiesError> {
+    let mut found = Vec::new();
     // Java ends a line at any of the three.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n");
     let mut lines = (1..).zip(text.split('\n'));
-    while let Some((line, first)) = lines.next() {
+    while let Some((number, first)) = lines.next() {
         let mut logical = first.trim_start_matches(is_space).to_owned();
         if logical.starts_with(['#', '!']) {
             continue;
@@ -63,12 +92,12 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, String>, PropertiesError> {
             continue;
         }
         let (key, value) = split(&logical);
-        let key = unescape(key).ok_or(PropertiesError::Escape { line, key: None })?;
-        let value =
-            unescape(value).ok_or_else(|| PropertiesError::Escape { line, key: Some(key.clone()) })?;
-        properties.insert(key, value);
+        let key = unescape(key).ok_or(PropertiesError::Escape { line: number, key: None })?;
+        let value = unescape(value)
+            .ok_or_else(|| PropertiesError::Escape { line: number, key: Some(key.clone()) })?;
+        found.push(Line { number, key, value });
     }
-    Ok(properties)
+    Ok(found)
 }
 
 fn is_space(c: char) -> bool {

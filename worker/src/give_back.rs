@@ -73,7 +73,7 @@ async fn write(
     };
     let partitions = target.client.ensure_topic(&topic).await?.partitions.len();
     let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
-    let alias = mirror.source.as_str();
+    let alias = mirror.policy.source_alias();
     let now = millis(SystemTime::now());
     let records = target
         .shared

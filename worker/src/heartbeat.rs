@@ -35,8 +35,8 @@ const REFUSED_PAUSE_BEATS: u32 = 30;
 
 /// Emits until it is dropped.
 pub async fn run(mirror: Arc<Mirror>, ends: Ends, status: &StatusCell) {
-    let key = mm2::heartbeat_key(mirror.source.as_str(), mirror.target.as_str())
-        .expect("cluster ids have at most 64 characters");
+    let key = mm2::heartbeat_key(mirror.policy.source_alias(), mirror.policy.target_alias())
+        .expect("aliases have at most 64 characters");
     let last = Mutex::new((None, None));
     let said = |change: &dyn Fn(&mut Failures)| {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);

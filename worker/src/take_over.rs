@@ -175,7 +175,7 @@ impl Question<'_> {
     /// What MM2 says about the partitions in which it may be further than the mirror.
     async fn known(&self) -> Result<BTreeMap<i32, Option<Known>>, KafkaError> {
         let connector = self.take_over.connector.as_deref();
-        let (topic, alias) = (&self.take_over.offsets_topic, self.mirror.source.as_str());
+        let (topic, alias) = (&self.take_over.offsets_topic, self.mirror.policy.source_alias());
         let ahead = |(partition, known): (i32, Option<Known>)| {
             may_be_further(self.partitions[&partition], known).then_some((partition, known))
         };
@@ -192,8 +192,8 @@ impl Question<'_> {
     async fn newest_syncs(&self, partitions: &[i32]) -> Vec<Option<Sync>> {
         let policy = &self.mirror.policy;
         let sides = [
-            (self.source, policy.offset_syncs_topic(self.mirror.target.as_str())),
-            (self.target, policy.offset_syncs_topic(self.mirror.source.as_str())),
+            (self.source, policy.offset_syncs_topic(policy.target_alias())),
+            (self.target, policy.offset_syncs_topic(policy.source_alias())),
         ];
         let mut newest = vec![None; partitions.len()];
         for (cluster, topic) in sides {

@@ -71,7 +71,7 @@ impl FileArgs {
     /// The plan, where it can be carried out.
     fn accepted(&self, file: &Path, plan: Plan) -> Result<Plan, Failure> {
         let listed = |effect: Effect| {
-            plan.entries(effect).map(|e| format!("\n  {}: {}", e.key, e.why)).collect::<String>()
+            plan.entries(effect).map(|e| format!("\n  {}: {}", e.place(), e.says())).collect::<String>()
         };
         let (invalid, unsupported) = (listed(Effect::Invalid), listed(Effect::Unsupported));
         if !invalid.is_empty() {

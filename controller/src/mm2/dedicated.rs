@@ -1,19 +1,24 @@
 //! `mm2.properties`, the file of MM2's dedicated mode, and its precedence rules (mirrormaker2 reference 1.1 and 1.2): what each
 //! cluster, each flow's Connect worker and each flow's connectors are configured with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::connector::Connector;
 use super::flow::{ClusterView, FlowView, Role};
 use super::keys;
 use super::providers::Providers;
 use super::{Props, list};
+use twinlog_proto::properties::Line;
 
 /// The file's keys and values, unresolved.
 #[derive(Debug, Clone)]
 pub struct Dedicated {
     raw: Props,
     providers: Providers,
+    /// Where each key stands, every time that it does, from 1.
+    lines: BTreeMap<String, Vec<usize>>,
+    /// Keys that are given with different values.
+    repeated: BTreeSet<String>,
 }
 
 /// MM2's names, which are also the connectors' class names.
@@ -21,9 +26,38 @@ pub const CONNECTORS: [&str; 3] =
     ["MirrorSourceConnector", "MirrorCheckpointConnector", "MirrorHeartbeatConnector"];
 
 impl Dedicated {
-    pub fn new(raw: Props) -> Self {
-        let (providers, _) = Providers::read(&raw);
-        Self { raw, providers }
+    /// From the entries of the file, by line. Of a repeated key the last one counts, as in Java.
+    pub fn new(entries: Vec<Line>) -> Self {
+        let mut file = Self {
+            raw: Props::new(),
+            providers: Providers::default(),
+            lines: BTreeMap::new(),
+            repeated: BTreeSet::new(),
+        };
+        for Line { number, key, value } in entries {
+            file.lines.entry(key.clone()).or_default().push(number);
+            if file.raw.insert(key.clone(), value.clone()).is_some_and(|before| before.trim() != value.trim())
+            {
+                file.repeated.insert(key);
+            }
+        }
+        (file.providers, _) = Providers::read(&file.raw);
+        file
+    }
+
+    /// The line whose value counts.
+    pub fn line(&self, key: &str) -> Option<usize> {
+        self.lines.get(key)?.last().copied()
+    }
+
+    /// Keys that are given with different values, with their lines.
+    pub fn repeated(&self) -> impl Iterator<Item = (&String, &Vec<usize>)> {
+        self.repeated.iter().filter_map(|key| Some((key, self.lines.get(key)?)))
+    }
+
+    /// Providers that can't be used, and why.
+    pub fn unusable_providers(&self) -> Vec<(String, String)> {
+        Providers::read(&self.raw).1
     }
 
     pub fn raw(&self) -> &Props {
@@ -46,14 +80,27 @@ impl Dedicated {
     /// Every ordered pair that MM2 starts a herder for: enabled, or with heartbeats.
     pub fn pairs(&self) -> Vec<(String, String)> {
         let clusters = self.clusters();
-        let truth = |text: &str| text.trim().eq_ignore_ascii_case("true");
-        let global = self.get("emit.heartbeats.enabled").is_none_or(truth);
+        let global = self.get("emit.heartbeats.enabled").is_none_or(is_true);
         let pair = |s: &String, t: &String| {
             let own = |key: &str| self.get(&format!("{s}->{t}.{key}"));
-            own("enabled").is_some_and(truth) || own("emit.heartbeats.enabled").map_or(global, truth)
+            let enabled = own("enabled");
+            // With a value that is none, MM2 configures no connector of the flow: not even heartbeats are written.
+            let readable =
+                enabled.is_none_or(|text| is_true(text) || text.trim().eq_ignore_ascii_case("false"));
+            readable
+                && (enabled.is_some_and(is_true) || own("emit.heartbeats.enabled").map_or(global, is_true))
         };
         let ordered = clusters.iter().flat_map(|s| clusters.iter().map(move |t| (s, t)));
         ordered.filter(|(s, t)| s != t && pair(s, t)).map(|(s, t)| (s.clone(), t.clone())).collect()
+    }
+
+    /// The flows that copy something; where there is none, all.
+    pub fn busy_pairs(&self) -> Vec<(String, String)> {
+        let (pairs, enabled) = (self.pairs(), |(s, t): &&(String, String)| {
+            self.get(&format!("{s}->{t}.enabled")).is_some_and(is_true)
+        });
+        let busy: Vec<_> = pairs.iter().filter(enabled).cloned().collect();
+        if busy.is_empty() { pairs } else { busy }
     }
 
     /// `cp(X)`: what the cluster's clients get; `X.producer.k` beats `X.k` beats the top level's `k`.
@@ -160,6 +207,11 @@ impl Dedicated {
         });
         (clusters.collect(), flows.collect())
     }
+}
+
+/// As Java's `parseBoolean`, but for blanks around it.
+fn is_true(text: &str) -> bool {
+    text.trim().eq_ignore_ascii_case("true")
 }
 
 fn pair((key, value): (&String, &String)) -> (String, String) {

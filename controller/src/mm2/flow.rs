@@ -50,4 +50,9 @@ impl FlowView {
     pub fn name(&self) -> String {
         format!("{}->{}", self.source, self.target)
     }
+
+    /// Those that exist, the source connector first.
+    pub fn connectors(&self) -> impl Iterator<Item = &Connector> {
+        [&self.source_connector, &self.checkpoint_connector, &self.heartbeat_connector].into_iter().flatten()
+    }
 }

@@ -8,16 +8,16 @@ pub(super) enum Fate {
     Different(&'static str),
     /// Nothing depends on it here; the text says why.
     NoEffect(&'static str),
+    /// It reaches only clients of Connect itself; behind a role it would reach those of the mirror.
+    OfConnect,
     /// Its value decides.
     Depends,
 }
 
-use Fate::{Depends, Different, Honoured, NoEffect};
+use Fate::{Depends, Different, Honoured, NoEffect, OfConnect};
 
 const RANGES: &str = "partition ranges spread over all workers by themselves";
 const NO_CONNECT: &str = "it configures Kafka Connect, which is not there";
-const OF_CONNECT: &str =
-    "in MM2 it reaches only Connect's own clients: write X.consumer.<key>, X.producer.<key> or X.admin.<key>";
 const NO_REST: &str = "it configures MM2's internal REST server, which is not there";
 const TIMEOUTS: &str = "Twinlog waits and retries by rules of its own";
 const ERRORS: &str = "there are no converters and transforms whose errors it could handle";
@@ -84,8 +84,8 @@ pub(super) const CONNECTOR: &[(&str, Fate)] = &[
     ("errors.log.include.messages", NoEffect(ERRORS)),
     ("metric.reporters", NoEffect(REPORTERS)),
     ("metric.names.formats", NoEffect(REPORTERS)),
-    ("source.cluster.alias", NoEffect("the flow's name says it")),
-    ("target.cluster.alias", NoEffect("the flow's name says it")),
+    ("source.cluster.alias", Honoured),
+    ("target.cluster.alias", Honoured),
 ];
 
 /// MM2 takes these from a flow only; at the top level it drops them without a word.
@@ -159,27 +159,27 @@ pub(super) const WORKER: &[(&str, Fate)] = &[
     ("topic.tracking.allow.reset", NoEffect(NO_CONNECT)),
     ("plugin.path", NoEffect(NO_CONNECT)),
     ("plugin.discovery", NoEffect(NO_CONNECT)),
-    ("client.id", NoEffect("give a role's: consumer.client.id, producer.client.id")),
+    ("client.id", OfConnect),
     ("metric.reporters", NoEffect(REPORTERS)),
     ("metrics.num.samples", NoEffect(REPORTERS)),
     ("metrics.recording.level", NoEffect(REPORTERS)),
     ("metrics.sample.window.ms", NoEffect(REPORTERS)),
     ("config.providers", NoEffect("name config providers at the top level")),
     ("connector.client.config.override.policy", NoEffect(NO_CONNECT)),
-    ("client.dns.lookup", NoEffect(OF_CONNECT)),
-    ("connections.max.idle.ms", NoEffect(OF_CONNECT)),
-    ("metadata.max.age.ms", NoEffect(OF_CONNECT)),
-    ("metadata.recovery.rebootstrap.trigger.ms", NoEffect(OF_CONNECT)),
-    ("metadata.recovery.strategy", NoEffect(OF_CONNECT)),
-    ("receive.buffer.bytes", NoEffect(OF_CONNECT)),
-    ("reconnect.backoff.max.ms", NoEffect(OF_CONNECT)),
-    ("reconnect.backoff.ms", NoEffect(OF_CONNECT)),
-    ("request.timeout.ms", NoEffect(OF_CONNECT)),
-    ("retry.backoff.max.ms", NoEffect(OF_CONNECT)),
-    ("retry.backoff.ms", NoEffect(OF_CONNECT)),
-    ("send.buffer.bytes", NoEffect(OF_CONNECT)),
-    ("socket.connection.setup.timeout.max.ms", NoEffect(OF_CONNECT)),
-    ("socket.connection.setup.timeout.ms", NoEffect(OF_CONNECT)),
+    ("client.dns.lookup", OfConnect),
+    ("connections.max.idle.ms", OfConnect),
+    ("metadata.max.age.ms", OfConnect),
+    ("metadata.recovery.rebootstrap.trigger.ms", OfConnect),
+    ("metadata.recovery.strategy", OfConnect),
+    ("receive.buffer.bytes", OfConnect),
+    ("reconnect.backoff.max.ms", OfConnect),
+    ("reconnect.backoff.ms", OfConnect),
+    ("request.timeout.ms", OfConnect),
+    ("retry.backoff.max.ms", OfConnect),
+    ("retry.backoff.ms", OfConnect),
+    ("send.buffer.bytes", OfConnect),
+    ("socket.connection.setup.timeout.max.ms", OfConnect),
+    ("socket.connection.setup.timeout.ms", OfConnect),
     ("admin.listeners", NoEffect(NO_REST)),
     ("listeners", NoEffect(NO_REST)),
     ("rest.advertised.host.name", NoEffect(NO_REST)),
@@ -218,14 +218,8 @@ pub(super) const WORKER_FROM_TOP: &[&str] = &[
     "replication.policy",
 ];
 
-/// Removed in Kafka 4.0, with what to do instead. MM2 4.x ignores them.
+/// Removed in Kafka 4.0, and why nothing is lost. MM2 4.x ignores them.
 pub(super) const REMOVED: &[(&str, &str)] = &[
-    ("topics.blacklist", "it was removed in Kafka 4.0 and is ignored, as MM2 4.x does: write topics.exclude"),
-    ("groups.blacklist", "it was removed in Kafka 4.0 and is ignored, as MM2 4.x does: write groups.exclude"),
-    (
-        "config.properties.blacklist",
-        "it was removed in Kafka 4.0 and is ignored, as MM2 4.x does: write config.properties.exclude",
-    ),
     (
         "use.incremental.alter.configs",
         "it was removed in Kafka 4.0: configs are always altered incrementally",

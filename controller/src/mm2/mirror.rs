@@ -1,5 +1,7 @@
 //! One flow's connectors as a mirror.
 
+mod naming;
+
 use std::collections::HashMap;
 
 use twinlog_proto::v1;
@@ -8,6 +10,8 @@ use super::Props;
 use super::connector::{Connector, Invalid, Side};
 use super::flow::{FlowView, Role};
 use super::keys::{self, ClientFate};
+
+pub(super) use naming::{Policy, said_once};
 
 /// Excludes nothing; an empty list would mean the defaults.
 const NOTHING: &str = r"[^\s\S]";
@@ -20,17 +24,6 @@ const RAREST_REFRESH: i64 = REFRESH_SECONDS.1;
 const CHECKPOINT_SECONDS: i64 = 60;
 const REPLICATION_FACTOR: i64 = 2;
 const INTERNAL_REPLICATION_FACTOR: i64 = 3;
-
-/// The naming of a replication policy's class, where it is one that we know.
-pub(super) fn naming_kind(class: &str) -> Option<v1::naming::Kind> {
-    match class {
-        "org.apache.kafka.connect.mirror.DefaultReplicationPolicy" => Some(v1::naming::Kind::Prefix),
-        // Strimzi shipped its own before Kafka had one; they behave alike.
-        "org.apache.kafka.connect.mirror.IdentityReplicationPolicy"
-        | "io.strimzi.kafka.connect.mirror.IdentityReplicationPolicy" => Some(v1::naming::Kind::Identity),
-        _ => None,
-    }
-}
 
 /// What a flow's mirror is, and what of its values can't be used.
 pub(super) struct Made {
@@ -116,15 +109,12 @@ impl Reader {
 pub(super) fn make(flow: &FlowView) -> Made {
     let mut reader = Reader::default();
     let active = active(flow, &mut reader);
-    let any = [&flow.source_connector, &flow.checkpoint_connector, &flow.heartbeat_connector]
-        .into_iter()
-        .flatten()
-        .next();
+    let any = flow.connectors().next();
     let mut mirror = v1::Mirror {
         display_name: flow.name(),
         guarantee: guarantee(flow).into(),
         desired_state: if flow.paused { v1::DesiredState::Paused } else { v1::DesiredState::Running }.into(),
-        naming: any.map(|connector| naming(connector, &mut reader)),
+        naming: any.map(|connector| naming::read(flow, connector, &mut reader)),
         heartbeats: Some(heartbeats(&active, &mut reader)),
         checkpoints: Some(v1::Checkpoints {
             enabled: Some(active.checkpoint.is_some()),
@@ -196,28 +186,6 @@ fn guarantee(flow: &FlowView) -> v1::Guarantee {
     match flow.worker.get("exactly.once.source.support") {
         Some(given) if given.trim().eq_ignore_ascii_case("disabled") => v1::Guarantee::AtLeastOnce,
         _ => v1::Guarantee::ExactlyOnce,
-    }
-}
-
-fn naming(connector: &Connector, reader: &mut Reader) -> v1::Naming {
-    let class = reader.take(connector.text("replication.policy.class")).flatten();
-    // An unknown class is the audit's to refuse.
-    let kind =
-        class.as_deref().and_then(|class| naming_kind(class.trim())).unwrap_or(v1::naming::Kind::Prefix);
-    let separator = reader.take(connector.text("replication.policy.separator")).flatten();
-    let own = reader.flag(connector, "replication.policy.internal.topic.separator.enabled", true);
-    if kind == v1::naming::Kind::Prefix && separator.as_deref() == Some("") {
-        let what = "an empty separator leaves no way to tell the alias from the topic: give one, or use IdentityReplicationPolicy";
-        reader
-            .invalid
-            .push(Invalid { key: "replication.policy.separator".to_owned(), what: what.to_owned() });
-    }
-    v1::Naming {
-        kind: kind.into(),
-        // MM2 reads the flag only where a separator is given.
-        separator_in_internal_topics: separator.as_ref().map(|_| own),
-        separator: separator.unwrap_or_default(),
-        ..v1::Naming::default()
     }
 }
 

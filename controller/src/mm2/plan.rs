@@ -51,7 +51,7 @@ impl Plan {
 
 pub(super) fn of_dedicated(file: &Dedicated, options: &Options) -> Plan {
     let (clusters, flows) = file.views();
-    let mut making = Making::new(options, file.raw());
+    let mut making = Making::new(options, Some(file));
     making.plan.report = audit::dedicated(file);
     for alias in options.targets.iter().filter(|alias| !file.clusters().contains(*alias)) {
         making.invalid("--clusters", format!("{alias} is none of the file's clusters"));
@@ -74,8 +74,7 @@ pub(super) fn of_dedicated(file: &Dedicated, options: &Options) -> Plan {
 }
 
 pub(super) fn of_strimzi(resource: &Resource, options: &Options) -> Plan {
-    let nothing = Props::new();
-    let mut making = Making::new(options, &nothing);
+    let mut making = Making::new(options, None);
     making.plan.report = resource.report().to_vec();
     making.plan.notes = resource.notes().to_vec();
     making.make(resource.clusters(), resource.flows().to_vec());
@@ -85,19 +84,44 @@ pub(super) fn of_strimzi(resource: &Resource, options: &Options) -> Plan {
 /// A plan while it is made.
 struct Making<'a> {
     options: &'a Options,
-    raw: &'a Props,
+    /// A properties file, in which keys have lines.
+    file: Option<&'a Dedicated>,
     plan: Plan,
     /// Alias to cluster id.
     ids: BTreeMap<String, ClusterId>,
 }
 
 impl<'a> Making<'a> {
-    fn new(options: &'a Options, raw: &'a Props) -> Self {
-        Self { options, raw, plan: Plan::default(), ids: BTreeMap::new() }
+    fn new(options: &'a Options, file: Option<&'a Dedicated>) -> Self {
+        Self { options, file, plan: Plan::default(), ids: BTreeMap::new() }
     }
 
     fn invalid(&mut self, key: &str, what: String) {
-        self.plan.report.push(Entry::new(Effect::Invalid, key, what));
+        let line = self.file.and_then(|file| file.line(key));
+        self.plan.report.push(Entry { line, ..Entry::new(Effect::Invalid, key, what) });
+    }
+
+    /// What is wrong with a key of a flow or a cluster: under the name that it has in the file.
+    fn invalid_in(&mut self, place: &str, key: &str, what: String) {
+        let spelled = self.file.and_then(|file| {
+            // With the flow's or the cluster's name before it, with that of one of the flow's clusters, or for all of them.
+            let ends = place.split("->").map(|alias| format!("{alias}.{key}"));
+            let own = [
+                format!("{place}.{}", key.replace("producer.", "producer.override.")),
+                format!("{place}.{key}"),
+            ];
+            let names = own.into_iter().chain([key.to_owned()]).chain(ends);
+            names.into_iter().find(|name| file.raw().contains_key(name))
+        });
+        let spelled = spelled.unwrap_or_else(|| match self.file {
+            Some(_) => format!("{place}.{key}"),
+            None => format!("{place}: {key}"),
+        });
+        let what = match self.file.and_then(|file| file.raw().get(&spelled)) {
+            Some(value) => format!("{what}{}", audit::comment(value)),
+            None => what,
+        };
+        self.invalid(&spelled, what);
     }
 
     fn make(&mut self, clusters: &[ClusterView], flows: Vec<FlowView>) {
@@ -199,9 +223,10 @@ impl<'a> Making<'a> {
         let name = flow.name();
         let usable = made.invalid.is_empty();
         for found in made.invalid {
-            self.invalid(&format!("{name}: {}", found.key), found.what);
+            self.invalid_in(&name, &found.key, found.what);
         }
-        self.plan.notes.extend(made.notes.into_iter().map(|note| format!("{name}: {note}")));
+        let once = mirror::said_once(flow);
+        self.plan.notes.extend(made.notes.into_iter().chain(once).map(|note| format!("{name}: {note}")));
         let (Some(from), Some(to)) =
             (self.ids.get(&flow.source).cloned(), self.ids.get(&flow.target).cloned())
         else {
@@ -228,7 +253,7 @@ impl<'a> Making<'a> {
         }
         if usable {
             for (field, what) in model::Mirror::parse(&mirror).err().unwrap_or_default() {
-                self.invalid(&format!("{name}: {}", key_of(&field)), what);
+                self.invalid_in(&name, key_of(&field), what);
             }
         }
         self.plan.mirrors.push(mirror);
@@ -267,14 +292,14 @@ impl<'a> Making<'a> {
         let replaced = properties.into_iter().map(|(key, value)| {
             if !secret::is_literal(&key, &value) {
                 if let Err(what) = secret::check(&value) {
-                    self.invalid(&format!("{place}: {key}"), what.to_string());
+                    self.invalid_in(place, &key, what.to_string());
                 }
                 // Kafka's clients take all but passwords without blanks around them.
                 return (key, value.trim().to_owned());
             }
-            let reference = self.reference(&key, &value);
+            let reference = self.reference(place, &key, &value);
             let reference = reference.unwrap_or_else(|what| {
-                self.invalid(&format!("{place}: {key}"), what);
+                self.invalid_in(place, &key, what);
                 "(secret)".to_owned()
             });
             (key, reference)
@@ -282,14 +307,31 @@ impl<'a> Making<'a> {
         replaced.collect()
     }
 
-    fn reference(&self, key: &str, value: &str) -> Result<String, String> {
+    /// A reference to the key that this cluster or flow has the value from: others may have the same one, and change it.
+    fn spelled(&self, place: &str, key: &str, value: &str) -> Option<String> {
+        let raw = self.file?.raw();
+        let bare = ["consumer.", "producer."].iter().find_map(|role| key.strip_prefix(role)).unwrap_or(key);
+        let of_cluster = |alias: &str| [format!("{alias}.{key}"), format!("{alias}.{bare}")];
+        let mut names = vec![format!("{place}.{key}"), format!("{place}.{bare}")];
+        if let Some((source, target)) = place.split_once("->") {
+            for (side, alias) in [("source", source), ("target", target)] {
+                names.extend([format!("{place}.{side}.{key}"), format!("{place}.{side}.cluster.{bare}")]);
+                names.extend(of_cluster(alias));
+            }
+            names.push(format!("{place}.producer.override.{bare}"));
+        }
+        names.extend([key.to_owned(), bare.to_owned()]);
+        // With a role before it that has another spelling.
+        let of_place =
+            raw.keys().filter(|name| name.starts_with(&format!("{place}.")) && name.ends_with(bare)).cloned();
+        names.into_iter().chain(of_place).find(|name| raw.get(name).is_some_and(|held| held == value))
+    }
+
+    fn reference(&self, place: &str, key: &str, value: &str) -> Result<String, String> {
         if value.contains("${") {
             return Err("it mixes a secret in clear with references: write all of it into one file or variable, and refer to that".to_owned());
         }
-        // The file may spell the key with any prefix.
-        let bare = key.trim_start_matches("consumer.").trim_start_matches("producer.");
-        let Some((spelled, _)) = self.raw.iter().find(|(raw, held)| *held == value && raw.ends_with(bare))
-        else {
+        let Some(spelled) = self.spelled(place, key, value) else {
             return Err(
                 "it holds a secret in clear: give a reference, ${env:NAME} or ${file:/path}".to_owned()
             );
@@ -316,7 +358,7 @@ fn key_of(field: &str) -> &str {
         ("groups", "groups"),
         ("topic_creation.config_exclude", "config.properties.exclude"),
         ("naming.separator", "replication.policy.separator"),
-        ("compression", "producer.override.compression.type, or the target's producer.compression.type"),
+        ("compression", "producer.compression.type"),
     ];
     KEYS.iter().find(|(prefix, _)| field.starts_with(prefix)).map_or(field, |(_, key)| key)
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use self::schema::{Authentication, Certificate, Cluster, ConnectorSpec, Document, Mirror, Spec, Tls, text};
-use super::audit::{Scope, judge};
+use super::audit::{self, Place, Scope, judge};
 use super::connector::Connector;
 use super::flow::{ClusterView, FlowView};
 use super::providers::Providers;
@@ -135,8 +135,8 @@ impl Reading<'_> {
         let mut add = |reading: &mut Self, place: String, cluster: Cluster| {
             let security = reading.security(&place, &cluster);
             for (key, value) in cluster.config() {
-                let (effect, why) = judge(Scope::Cluster, &key, &value);
-                reading.entry(effect, format!("{place}.config.{key}"), why);
+                let verdict = judge(&of_cluster(&place), &key, &value);
+                reading.report.push(verdict.entry(format!("{place}.config.{key}")));
             }
             for field in cluster.rest.keys() {
                 let (effect, why) = match CONNECT_TOPICS.contains(&field.as_str()) {
@@ -208,8 +208,8 @@ impl Reading<'_> {
             Some(Authentication::Custom { sasl: with_sasl, config }) => {
                 sasl = *with_sasl;
                 for (key, value) in config.iter().map(|(k, v)| (k, text(v))) {
-                    let (effect, why) = judge(Scope::Cluster, key, &value);
-                    self.entry(effect, format!("{place}.authentication.config.{key}"), why);
+                    let verdict = judge(&of_cluster(place), key, &value);
+                    self.report.push(verdict.entry(format!("{place}.authentication.config.{key}")));
                     props.insert(key.clone(), value);
                 }
             }
@@ -278,8 +278,8 @@ impl Reading<'_> {
             let place = format!("{place}.{field}");
             let mut props = base.clone();
             for (key, value) in spec.config() {
-                let (effect, why) = judge(Scope::Flow, &key, &value);
-                self.entry(effect, format!("{place}.config.{key}"), why);
+                let at = Place::connector(format!("{place}.config."));
+                self.report.push(judge(&at, &key, &value).entry(format!("{place}.config.{key}")));
                 props.insert(key, value);
             }
             for field in spec.rest.keys() {
@@ -287,6 +287,7 @@ impl Reading<'_> {
                 self.entry(Effect::Ignored, format!("{place}.{field}"), why);
             }
             props.extend(patterns.clone());
+            self.report.extend(audit::excluded_of_connector(&format!("{place}.config."), &props));
             props.insert("name".into(), format!("{from}->{to}.{class}"));
             Some(Connector::new(props, &Providers::default()))
         };
@@ -310,6 +311,12 @@ impl Reading<'_> {
             paused,
         }
     }
+}
+
+/// The keys of a cluster's own configuration.
+fn of_cluster(place: &str) -> Place {
+    let here = format!("{place}.config.");
+    Place { scope: Scope::Cluster, here, flows: Vec::new(), sources: Vec::new(), targets: Vec::new() }
 }
 
 #[cfg(test)]

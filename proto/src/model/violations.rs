@@ -8,6 +8,9 @@ use crate::filter::Filter;
 use crate::policy::{InternalTopics, Naming};
 use crate::v1;
 
+/// Characters of an alias at most, as of a cluster's id.
+const MAX_ALIAS: usize = 64;
+
 /// Collects violations while parsing goes on.
 #[derive(Default)]
 pub(super) struct Violations(Vec<Violation>);
@@ -71,7 +74,15 @@ impl Violations {
 
     pub(super) fn naming(&mut self, wire: Option<&v1::Naming>) -> Option<Naming> {
         let wire = wire.cloned().unwrap_or_default();
-        let separator = if wire.separator.is_empty() { ".".to_owned() } else { wire.separator.clone() };
+        let separator = match (wire.no_separator, wire.separator.as_str()) {
+            (true, "") => String::new(),
+            (true, _) => {
+                self.add("naming.no_separator", "true, and separator is given: one of them can be");
+                return None;
+            }
+            (false, "") => ".".to_owned(),
+            (false, given) => given.to_owned(),
+        };
         if !separator.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
             self.add(
                 "naming.separator",
@@ -96,6 +107,32 @@ impl Violations {
             }
             _ => Naming::Prefix { separator },
         })
+    }
+
+    /// What the clusters are called in names of topics: the mirror's aliases, or their ids.
+    pub(super) fn aliases<'a>(
+        &mut self,
+        wire: Option<&'a v1::Naming>,
+        source: &'a str,
+        target: &'a str,
+    ) -> (&'a str, &'a str) {
+        let given = |alias: &'a Option<String>, id: &'a str| alias.as_deref().unwrap_or(id);
+        let Some(wire) = wire else { return (source, target) };
+        let (from, to) = (given(&wire.source_alias, source), given(&wire.target_alias, target));
+        for (field, alias) in [("naming.source_alias", from), ("naming.target_alias", to)] {
+            let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            if alias.len() > MAX_ALIAS || !alias.chars().all(legal) {
+                self.add(
+                    field,
+                    format!("{alias:?} is not 0-{MAX_ALIAS} characters of a-z, A-Z, 0-9, '.', '_' and '-'"),
+                );
+            }
+        }
+        if from == to && wire.kind() == v1::naming::Kind::Identity {
+            let what = "it is the source's, too: MirrorMaker would take every topic for one that comes back, and copy nothing. Give another one";
+            self.add("naming.target_alias", what);
+        }
+        (from, to)
     }
 
     /// Positive, or -1 for the broker's default, which 0 means too.

@@ -41,8 +41,8 @@ pub fn heartbeats(mirror: &Mirror) -> NewTopic {
 pub fn offset_syncs(mirror: &Mirror) -> Option<NewTopic> {
     let alias = match mirror.offset_syncs {
         OffsetSyncLocation::Disabled => return None,
-        OffsetSyncLocation::Target => mirror.source.as_str(),
-        OffsetSyncLocation::Source => mirror.target.as_str(),
+        OffsetSyncLocation::Target => mirror.policy.source_alias(),
+        OffsetSyncLocation::Source => mirror.policy.target_alias(),
     };
     Some(compacted(mirror.policy.offset_syncs_topic(alias), mirror.internal_replication.offset_syncs))
 }

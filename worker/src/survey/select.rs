@@ -73,6 +73,11 @@ fn select_one(mirror: &Mirror, topic: &str) -> Selection {
             "its name says that it came from {target}: copying it back would close a circle"
         ));
     }
+    if policy.is_copied_into_heartbeats(topic) {
+        return Selection::Skip(
+            "with neither alias nor separator it would be copied into the target's own heartbeats".into(),
+        );
+    }
     match policy.remote_topic(topic) {
         None => Selection::Skip("not named in naming.map".into()),
         Some(target) if policy.is_internal_topic(&target) => Selection::Blocked {
@@ -128,8 +133,9 @@ fn block_collisions(topics: &[SourceTopic], selections: &mut [Selection]) {
 pub fn loop_warning(mirror: &Mirror, topics: &[SourceTopic], selections: &[Selection]) -> Option<String> {
     let (source, target) = (&mirror.source, &mirror.target);
     let policy = &mirror.policy;
-    let from_target =
-        |name: &str| policy.is_heartbeats_topic(name) && policy.topic_source(name) == Some(target.as_str());
+    let from_target = |name: &str| {
+        policy.is_heartbeats_topic(name) && policy.topic_source(name) == Some(policy.target_alias())
+    };
     let reverse_heartbeats = topics.iter().map(|topic| &topic.name).find(|name| from_target(name))?;
     let keeps_names = topics
         .iter()

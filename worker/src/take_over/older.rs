@@ -59,8 +59,8 @@ impl Older<'_> {
         let policy = &self.mirror.policy;
         let mut known = vec![self.origin];
         for (cluster, topic) in [
-            (self.source, policy.offset_syncs_topic(self.mirror.target.as_str())),
-            (self.target, policy.offset_syncs_topic(self.mirror.source.as_str())),
+            (self.source, policy.offset_syncs_topic(policy.target_alias())),
+            (self.target, policy.offset_syncs_topic(policy.source_alias())),
         ] {
             let all = |syncs: &super::syncs::Syncs| syncs.all(self.topic, self.partition).to_vec();
             known.extend(cluster.shared.syncs(cluster, &topic, all).await.unwrap_or_default());

@@ -45,15 +45,14 @@ pub(super) fn text(plan: &Plan) -> String {
         ]);
     }
     let _ = writeln!(text, "{}\n{}", clusters.render(), mirrors.render());
-    for effect in [Effect::Invalid, Effect::Unsupported, Effect::Unknown, Effect::Ignored, Effect::Different]
-    {
+    for effect in SAID {
         let entries: Vec<_> = plan.entries(effect).collect();
         if entries.is_empty() {
             continue;
         }
         let _ = writeln!(text, "{}:", title(effect));
         for entry in entries {
-            let _ = writeln!(text, "  {}: {}", entry.key, entry.why);
+            let _ = writeln!(text, "  {}: {}", entry.place(), entry.says());
         }
         text.push('\n');
     }
@@ -67,6 +66,16 @@ pub(super) fn text(plan: &Plan) -> String {
     }
     text
 }
+
+/// What isn't simply done, the gravest first.
+const SAID: [Effect; 6] = [
+    Effect::Invalid,
+    Effect::Unsupported,
+    Effect::Doubtful,
+    Effect::Unknown,
+    Effect::Ignored,
+    Effect::Different,
+];
 
 fn one_line(value: &str) -> String {
     value.replace('\n', "\\n")
@@ -85,6 +94,7 @@ fn title(effect: Effect) -> &'static str {
     match effect {
         Effect::Invalid => "Can't be used",
         Effect::Unsupported => "MirrorMaker would do what Twinlog can't",
+        Effect::Doubtful => "Read as MirrorMaker reads it, hardly as it is meant",
         Effect::Unknown => "Unknown, to MirrorMaker too",
         Effect::Ignored => "Without effect",
         Effect::Different => "Honoured in another way",
@@ -95,7 +105,9 @@ fn title(effect: Effect) -> &'static str {
 /// What someone who didn't ask should know: what is not as the file says, and where to read the rest.
 pub(super) fn brief(file: &Path, plan: &Plan) -> String {
     let mut text = String::new();
-    for entry in plan.entries(Effect::Unsupported).chain(plan.entries(Effect::Unknown)) {
+    for entry in
+        [Effect::Unsupported, Effect::Doubtful, Effect::Unknown].into_iter().flat_map(|e| plan.entries(e))
+    {
         let _ = writeln!(text, "{entry}");
     }
     // Those of single flows, and that there is none.

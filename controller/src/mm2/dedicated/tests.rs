@@ -4,7 +4,7 @@ use super::*;
 use crate::mm2::connector::Side;
 
 fn file(text: &str) -> Dedicated {
-    Dedicated::new(twinlog_proto::properties::parse(text).unwrap())
+    Dedicated::new(twinlog_proto::properties::lines(text).unwrap())
 }
 
 fn unresolved(value: &str) -> String {

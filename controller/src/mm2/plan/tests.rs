@@ -1,16 +1,22 @@
 //! Files, and the clusters and mirrors they make.
 
 use twinlog_proto::model;
+use twinlog_proto::properties::Line;
 use twinlog_proto::v1::{config_sync, naming, offset_syncs, start_position};
 
 use super::*;
 
 fn plan_with(text: &str, options: &Options) -> Plan {
-    of_dedicated(&Dedicated::new(twinlog_proto::properties::parse(text).unwrap()), options)
+    of_dedicated(&Dedicated::new(twinlog_proto::properties::lines(text).unwrap()), options)
 }
 
 fn plan(text: &str) -> Plan {
     plan_with(text, &Options { secrets_file: Some("/etc/mm2.properties".into()), ..Options::default() })
+}
+
+fn of(raw: &Props) -> Dedicated {
+    let lines = raw.iter().map(|(key, value)| Line { number: 1, key: key.clone(), value: value.clone() });
+    Dedicated::new(lines.collect())
 }
 
 fn invalid(plan: &Plan) -> Vec<String> {
@@ -248,7 +254,7 @@ fn secrets_stay_in_the_file_or_wherever_the_file_refers_to() {
 
     let nowhere = plan_with(text, &Options::default());
     let what = invalid(&nowhere).join("\n");
-    assert!(what.contains("A: sasl.jaas.config") && what.contains("--secrets-file"), "{what}");
+    assert!(what.contains("line 8: A.sasl.jaas.config") && what.contains("--secrets-file"), "{what}");
     assert!(!format!("{nowhere:?}").contains("hush"), "{nowhere:?}");
 }
 
@@ -300,10 +306,10 @@ fn d3_an_alias_of_any_characters_can_be_a_target() {
     .into();
     raw.insert(format!("{alias}.bootstrap.servers"), "b:1".into());
     raw.insert(format!("A->{alias}.enabled"), "true".into());
-    let on_source = of_dedicated(&Dedicated::new(raw.clone()), &Options::default());
+    let on_source = of_dedicated(&of(&raw), &Options::default());
     assert!(invalid(&on_source).join("").contains("can't stand in topic names"), "{:?}", on_source.report);
     raw.insert(format!("A->{alias}.offset-syncs.topic.location"), "target".into());
-    let on_target = of_dedicated(&Dedicated::new(raw), &Options::default());
+    let on_target = of_dedicated(&of(&raw), &Options::default());
     assert_eq!(invalid(&on_target), Vec::<String>::new());
     assert_eq!(on_target.mirrors.len(), 1);
     let mirror = &on_target.mirrors[0];
@@ -403,12 +409,97 @@ fn values_that_no_mirror_takes_are_named_by_their_keys() {
         topics=orders[\ngroups.exclude=a**\nreplication.policy.separator=#\nB.producer.compression.type=brotli\n";
     let found = invalid(&plan(text)).join("\n");
     for says in [
-        "A.bootstrap.servers (invalid): \"a\" is not host:port",
-        "A->B: topics (invalid): pattern \"orders[\"",
-        "A->B: groups.exclude (invalid): ",
-        "A->B: replication.policy.separator (invalid): \"#\"",
-        "producer.compression.type (invalid): \"brotli\"",
+        "line 2: A.bootstrap.servers (invalid): \"a\" is not host:port",
+        "line 6: topics (invalid): pattern \"orders[\"",
+        "line 7: groups.exclude (invalid): ",
+        "line 8: replication.policy.separator (invalid): \"#\"",
+        "line 9: B.producer.compression.type (invalid): \"brotli\"",
     ] {
         assert!(found.contains(says), "{says} is not in {found}");
     }
+}
+
+/// The usual trick for names without a prefix: both aliases and the separator empty. MM2 keeps names, and its own topics have neither.
+#[test]
+fn empty_aliases_and_separator_are_as_in_mm2() {
+    let base = "clusters=A,B\nA.bootstrap.servers=a:1\nB.bootstrap.servers=b:1\nA->B.enabled=true\nB->A.emit.heartbeats.enabled=false\n";
+    let trick =
+        format!("{base}source.cluster.alias=\ntarget.cluster.alias=\nreplication.policy.separator=\n");
+    let made = plan(&trick);
+    assert_eq!(invalid(&made), Vec::<String>::new());
+    assert!(made.report.iter().all(|entry| entry.effect == Effect::Honoured), "{:?}", made.report);
+    let policy = model::Mirror::parse(named(&made, "a-b")).unwrap().policy;
+    assert_eq!(policy.remote_topic("orders").unwrap(), "orders");
+    assert_eq!(policy.checkpoints_topic(), "checkpointsinternal");
+    assert_eq!(policy.offset_syncs_topic(policy.target_alias()), "mm2-offset-syncsinternal");
+    assert_eq!((policy.source_alias(), policy.target_alias()), ("", ""));
+
+    let one = plan(&format!("{base}A->B.source.cluster.alias=eu\n"));
+    let policy = model::Mirror::parse(named(&one, "a-b")).unwrap().policy;
+    assert_eq!(policy.remote_topic("x").unwrap(), "eu.x");
+    assert_eq!(policy.checkpoints_topic(), "eu.checkpoints.internal");
+    assert_eq!(named(&one, "a-b").take_over, None);
+    let by_accident = plan(&format!("{base}A.alias=eu\n"));
+    assert_eq!(named(&by_accident, "a-b").naming.as_ref().unwrap().source_alias(), "eu");
+
+    let identity = "replication.policy.class=org.apache.kafka.connect.mirror.IdentityReplicationPolicy\n";
+    let names = plan(&format!("{base}{identity}replication.policy.separator=\n"));
+    let policy = model::Mirror::parse(named(&names, "a-b")).unwrap().policy;
+    assert_eq!(policy.offset_syncs_topic(policy.target_alias()), "mm2-offset-syncsBinternal");
+    assert_eq!(policy.checkpoints_topic(), "Acheckpointsinternal");
+    assert_eq!(policy.remote_topic("heartbeats").unwrap(), "Aheartbeats");
+
+    // MM2 takes every topic for one that comes back then.
+    let both = invalid(&plan(&format!("{trick}{identity}"))).join("\n");
+    assert!(both.contains("line 7: target.cluster.alias") && both.contains("copies nothing"), "{both}");
+    let letter = plan(&format!("{trick}A->B.target.cluster.alias=o\n"));
+    assert!(
+        letter.notes.iter().any(|note| note.contains("\"o\" before their last character")),
+        "{:?}",
+        letter.notes
+    );
+}
+
+/// Equal passwords are not one password: each cluster refers to the key that it has its own from.
+#[test]
+fn clusters_with_equal_passwords_refer_to_their_own_keys() {
+    let text = "clusters=A,B\nA.bootstrap.servers=a:1\nB.bootstrap.servers=b:1\nA->B.enabled=true\nsecurity.protocol=SASL_SSL\nsasl.mechanism=PLAIN\n\
+        A.sasl.jaas.config=x.PlainLoginModule required username=\"u\" password=\"p\";\nB.sasl.jaas.config=x.PlainLoginModule required username=\"u\" password=\"p\";\n\
+        A.consumer.ssl.key.password=k\nA.ssl.key.password=k\nssl.key.password=k\nB->A.source.consumer.sasl.jaas.config=x.PlainLoginModule required username=\"u\" password=\"p\";\n";
+    let made = plan(text);
+    assert_eq!(invalid(&made), Vec::<String>::new());
+    let (a, b) = (&made.clusters[0].properties, &made.clusters[1].properties);
+    assert_eq!(a["sasl.jaas.config"], "${file:/etc/mm2.properties:A.sasl.jaas.config}");
+    assert_eq!(b["sasl.jaas.config"], "${file:/etc/mm2.properties:B.sasl.jaas.config}");
+    assert_eq!(a["ssl.key.password"], "${file:/etc/mm2.properties:A.ssl.key.password}");
+    assert_eq!(b["ssl.key.password"], "${file:/etc/mm2.properties:ssl.key.password}");
+}
+
+/// A wider copy than before is never silent.
+#[test]
+fn exclusions_that_kafka_4_removed_are_refused_until_the_file_says_which() {
+    let base = "clusters=A,B\nA.bootstrap.servers=a:1\nB.bootstrap.servers=b:1\nA->B.enabled=true\nB->A.emit.heartbeats.enabled=false\n";
+    for line in [
+        "topics.blacklist=secret.*",
+        "A->B.groups.blacklist=g",
+        "config.properties.blacklist=x",
+        "topics.whitelist=orders",
+        "groups.whitelist=g",
+    ] {
+        let found = invalid(&plan(&format!("{base}{line}\n"))).join("\n");
+        let key = line.split('=').next().unwrap();
+        assert!(
+            found.contains(&format!("line 6: {key} (invalid)")) && found.contains("or remove it"),
+            "{line}: {found}"
+        );
+    }
+    for line in [
+        "topics.blacklist=x\ntopics.exclude=y",
+        "topics.blacklist=x\nA->B.topics.exclude=y",
+        "topics.whitelist=x\ntopics=y",
+    ] {
+        assert_eq!(invalid(&plan(&format!("{base}{line}\n"))), Vec::<String>::new(), "{line}");
+    }
+    let one_flow = format!("{base}B->A.enabled=true\nB->A.topics.exclude=y\ntopics.blacklist=x\n");
+    assert_eq!(invalid(&plan(&one_flow)).len(), 1, "the other flow would copy more");
 }

@@ -159,7 +159,8 @@ spec:
             .any(|e| e.key == "spec.mirrors[1].source.authentication.type" && e.why.contains("oauth"))
     );
     assert!(
-        plan.entries(Effect::Unknown).any(|e| e.why.contains("did you mean offset.lag.max?")),
+        plan.entries(Effect::Unknown)
+            .any(|e| e.says().contains("sourceConnector.config.offset.lag.max instead")),
         "{:?}",
         plan.report
     );
