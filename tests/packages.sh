@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the build and the sandbox need, where they are missing. Says what to do where it can't.
+# With --list it only names them.
 set -euo pipefail
 
 need=(etcd-server g++ make pkg-config libssl-dev zlib1g-dev protobuf-compiler libprotobuf-dev)
+[ "${1:-}" != --list ] || { echo "${need[*]}"; exit 0; }
 command -v cargo >/dev/null || { echo "Rust is missing: see https://rustup.rs, then run this again." >&2; exit 1; }
 command -v javac >/dev/null || need+=(default-jdk-headless)
 command -v mvn >/dev/null || need+=(maven)
