@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the build and the sandbox need, where they are missing. Says what to do where it can't.
-# With --list it only names them.
+# With --list it only names them; other arguments are further packages.
 set -euo pipefail
 
 need=(etcd-server g++ make pkg-config libssl-dev zlib1g-dev protobuf-compiler libprotobuf-dev)
@@ -8,6 +8,7 @@ need=(etcd-server g++ make pkg-config libssl-dev zlib1g-dev protobuf-compiler li
 command -v cargo >/dev/null || { echo "Rust is missing: see https://rustup.rs, then run this again." >&2; exit 1; }
 command -v javac >/dev/null || need+=(default-jdk-headless)
 command -v mvn >/dev/null || need+=(maven)
+need+=("$@")
 
 missing=()
 if command -v dpkg-query >/dev/null; then
