@@ -17,6 +17,7 @@ mod output;
 mod overview;
 mod progress;
 mod run;
+mod table;
 mod watch;
 mod worker;
 
@@ -118,7 +119,7 @@ pub fn main(start_worker: StartWorker) -> ExitCode {
     match runtime.block_on(traced(cli, start_worker)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            eprintln!("{}", twinlog_proto::text::visible_lines(&failure.to_string()));
             failure.exit_code()
         }
     }

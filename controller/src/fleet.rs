@@ -9,6 +9,7 @@
 
 pub(crate) mod member;
 mod queries;
+mod texts;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -208,7 +209,12 @@ impl Fleet {
     }
 
     /// A worker reports. What comes from an ended session is ignored.
-    pub(crate) fn report(&self, id: &WorkerId, session: u64, report: v1::Report, now: Instant) {
+    pub(crate) fn report(&self, id: &WorkerId, session: u64, mut report: v1::Report, now: Instant) {
+        report
+            .refused
+            .iter_mut()
+            .chain(report.tasks.iter_mut().flat_map(texts::causes))
+            .for_each(texts::bound);
         let mut members = self.members();
         let Some(member) = members.by_id.get_mut(id).filter(|member| member.is_session(session)) else {
             return;

@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::ErrorDetails;
 use tracing::warn;
 use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::v1;
@@ -141,5 +141,5 @@ pub(crate) fn no_leader(message: &str) -> Status {
         std::collections::HashMap::new(),
     );
     details.set_retry_info(Some(RETRY_AFTER));
-    Status::with_error_details(Reason::NO_LEADER.code(), message, details)
+    reason::with_details(Reason::NO_LEADER.code(), message, details)
 }

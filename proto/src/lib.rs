@@ -1,5 +1,5 @@
 //! The Twinlog API as generated code, and what both sides must agree on: identities, the domain model parsed from the
-//! wire, topic selection and naming, stable error reasons, secrets, TLS settings and telemetry.
+//! wire, topic selection and naming, stable error reasons, bounds of texts, secrets, TLS settings and telemetry.
 
 /// The public API and the worker session, generated from `twinlog/v1/*.proto`.
 pub mod v1 {
@@ -25,4 +25,5 @@ pub mod properties;
 pub mod reason;
 pub mod secret;
 pub mod telemetry;
+pub mod text;
 pub mod tls;

@@ -1,10 +1,15 @@
 //! Stable reasons: what a program may match on, in `google.rpc.ErrorInfo.reason` and in `Cause.reason`. A reason is never
 //! renamed. One place turns them into gRPC statuses.
+//!
+//! A status travels in HTTP headers, of which clients take 8 KiB in all: whatever a request held, its refusal fits. Values that
+//! it quotes are cut at about a hundred characters, and only as many violations are listed as there is room for.
 
 use std::collections::HashMap;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::text::{ECHO, echo, sentence_of};
 
 /// `ErrorInfo.domain` of every error.
 pub const DOMAIN: &str = "twinlog.dev";
@@ -120,31 +125,156 @@ impl std::fmt::Display for Reason {
     }
 }
 
+/// Characters of a message, and of one violation.
+const MESSAGE: usize = 1_000;
+/// Bytes of a message as it is, and as a header.
+const MESSAGE_BYTES: usize = 1_200;
+const MESSAGE_HEADER_BYTES: usize = 2_000;
+/// Bytes of all violations, and of all metadata.
+const VIOLATIONS_BYTES: usize = 2_200;
+const METADATA_BYTES: usize = 600;
+
 /// A gRPC status with `ErrorInfo`; `metadata` names the things involved (`mirror`, `topic`, ...).
 pub fn status(reason: Reason, message: impl Into<String>, metadata: &[(&str, &str)]) -> Status {
-    let metadata =
-        metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<HashMap<_, _>>();
-    let details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, metadata);
-    Status::with_error_details(reason.code(), message, details)
+    with_details(reason.code(), &message.into(), info(reason, metadata))
 }
 
 /// INVALID_ARGUMENT with `BadRequest` field violations and `ErrorInfo`. `violations` is not empty.
 pub fn bad_request(reason: Reason, violations: &[(String, String)]) -> Status {
-    let message = violations.iter().map(|(f, d)| format!("{f}: {d}")).collect::<Vec<_>>().join("; ");
-    let mut details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, HashMap::new());
-    details.set_bad_request(violations.iter().map(|(f, d)| FieldViolation::new(f, d)).collect::<Vec<_>>());
-    Status::with_error_details(Code::InvalidArgument, message, details)
+    let shown = shown(violations);
+    let message = shown.iter().map(|(field, what)| match field.as_str() {
+        "" => what.clone(),
+        _ => format!("{field}: {what}"),
+    });
+    let message = message.collect::<Vec<_>>().join("; ");
+    let mut details = info(reason, &[]);
+    details.set_bad_request(shown.into_iter().map(|(f, d)| FieldViolation::new(f, d)).collect::<Vec<_>>());
+    with_details(Code::InvalidArgument, &message, details)
 }
 
 /// FAILED_PRECONDITION with `PreconditionFailure` and `ErrorInfo`.
 pub fn precondition(reason: Reason, subject: &str, message: impl Into<String>) -> Status {
-    let message = message.into();
-    let mut details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, HashMap::new());
-    details.add_precondition_failure_violation(reason.as_str(), subject, message.clone());
-    Status::with_error_details(Code::FailedPrecondition, message, details)
+    let message = message_of(&message.into());
+    let mut details = info(reason, &[]);
+    details.add_precondition_failure_violation(reason.as_str(), echo(subject), message.clone());
+    with_details(Code::FailedPrecondition, &message, details)
+}
+
+/// A status whose details are bounded by whoever made them; the message is bounded here.
+pub fn with_details(code: Code, message: &str, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, message_of(message), details)
+}
+
+fn info(reason: Reason, metadata: &[(&str, &str)]) -> ErrorDetails {
+    let mut left = METADATA_BYTES;
+    let mut fits = |(key, value): &(&str, &str)| {
+        let value = echo(value);
+        left = left.checked_sub(key.len() + value.len())?;
+        Some(((*key).to_owned(), value))
+    };
+    let metadata = metadata.iter().filter_map(&mut fits).collect::<HashMap<_, _>>();
+    ErrorDetails::with_error_info(reason.as_str(), DOMAIN, metadata)
+}
+
+/// As many violations as there is room for, the first ones, and how many more there are. The first one always fits.
+fn shown(violations: &[(String, String)]) -> Vec<(String, String)> {
+    let mut left = VIOLATIONS_BYTES;
+    let mut shown = Vec::new();
+    for (field, what) in violations {
+        let (field, what) = (sentence_of(field, ECHO, 2 * ECHO), message_of(what));
+        let Some(rest) = left.checked_sub(field.len() + what.len() + 16) else { break };
+        left = rest;
+        shown.push((field, what));
+    }
+    match violations.len() - shown.len() {
+        0 => {}
+        more => shown.push((String::new(), format!("and {more} more: correct these first"))),
+    }
+    shown
+}
+
+/// A message that is visible and fits: in characters, as it is, and as a header, where each byte that isn't plain is three.
+fn message_of(message: &str) -> String {
+    let mut characters = MESSAGE;
+    loop {
+        let fitting = sentence_of(message, ECHO, characters);
+        if fitting.len() <= MESSAGE_BYTES && header_len(&fitting) <= MESSAGE_HEADER_BYTES {
+            return fitting;
+        }
+        characters = characters * 3 / 4;
+    }
+}
+
+fn header_len(message: &str) -> usize {
+    message.bytes().map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 }).sum()
 }
 
 /// The `ErrorInfo.reason` of a status, if it carries one of ours.
 pub fn reason_of(status: &Status) -> Option<String> {
     status.get_details_error_info().filter(|info| info.domain == DOMAIN).map(|info| info.reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bytes of a status as headers.
+    fn size(status: &Status) -> usize {
+        let headers = status.clone().into_http::<()>().into_parts().0.headers;
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+    }
+
+    fn ways(text: &str) -> [Status; 4] {
+        let copies = if text.len() > 100_000 { 3 } else { 300 };
+        let violations = vec![(text.to_owned(), format!("{text:?} is wrong")); copies];
+        [
+            status(
+                Reason::MIRROR_NOT_FOUND,
+                format!("there is no mirror {text}"),
+                &[("mirror", text), ("x", text)],
+            ),
+            bad_request(Reason::INVALID_FIELD, &violations),
+            bad_request(Reason::INVALID_FIELD, &violations[..1]),
+            precondition(Reason::CLUSTER_IN_USE, text, format!("{text:?} is used: delete it first")),
+        ]
+    }
+
+    #[test]
+    fn a_refusal_of_a_megabyte_fits_into_headers_and_keeps_its_reason() {
+        for value in ["a", "a b ", "\u{1b}[2J", "日本", "\"", "\n", "%%% "] {
+            let text = value.repeat((1 << 20) / value.len());
+            for refused in ways(&text) {
+                assert!(size(&refused) < 8 << 10, "{} bytes for {value:?}", size(&refused));
+                assert!(reason_of(&refused).is_some());
+            }
+            let [_, _, one, used] = ways(&text);
+            assert!(one.message().ends_with("…\" is wrong"), "{}", one.message());
+            assert!(used.message().ends_with("…\" is used: delete it first"), "{}", used.message());
+        }
+    }
+
+    #[test]
+    fn many_violations_are_counted() {
+        let violations: Vec<_> =
+            (0..100).map(|i| (format!("topics[{i}]"), "is not a pattern".repeat(5))).collect();
+        let refused = bad_request(Reason::INVALID_PATTERN, &violations);
+        let listed = refused.get_details_bad_request().unwrap().field_violations;
+        assert_eq!((listed[0].field.as_str(), listed[1].field.as_str()), ("topics[0]", "topics[1]"));
+        let last = &listed[listed.len() - 1];
+        assert_eq!(
+            (last.field.as_str(), last.description.clone()),
+            ("", format!("and {} more: correct these first", 101 - listed.len()))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_refusal_fits_into_headers(text in any::<String>(), copies in 0_usize..500) {
+            for refused in ways(&text.repeat(copies)) {
+                prop_assert!(size(&refused) < 8 << 10);
+            }
+        }
+    }
 }

@@ -20,6 +20,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use lines::Lines;
+
+mod lines;
+
 /// What is logged, in `tracing` filter syntax: `info,twinlog_worker=debug`. `RUST_LOG` is read where it is unset.
 pub const LOG_ENV: &str = "TWINLOG_LOG";
 /// `human` (default) or `json`.
@@ -116,9 +120,10 @@ fn log_layer<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let coloured = format == LogFormat::Human && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let layer = tracing_subscriber::fmt::layer().with_writer(Lines { format, coloured });
     match format {
-        LogFormat::Human => layer.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+        LogFormat::Human => layer.with_ansi(coloured).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     }
 }

@@ -13,12 +13,17 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 /**
  * Produces to a topic at a steady rate until stopped. Values are `PARTITION:NUMBER:` and filling; numbers count up from 0 in each
  * partition and, the producer being idempotent, stand in the log without a gap. With `nulls` some keys and values are null.
+ *
+ * The filling holds a mark (see `marks.rs`): values must not show in any text of Twinlog's.
  */
 final class Load implements Runnable {
     private static final Map<String, Load> RUNNING = new ConcurrentHashMap<>();
     /** Long enough for a broker to come back. */
     private static final String DELIVERY_MS = "300000";
     private static final long SLICE_NANOS = 5_000_000;
+    private static final byte[] MARK = "mark-of-a-value-7c1f".getBytes(StandardCharsets.US_ASCII);
+    /** Behind the longest `PARTITION:NUMBER:`. */
+    private static final int MARK_AT = 24;
 
     private final JsonNode r;
     private final long[] sent;
@@ -40,6 +45,9 @@ final class Load implements Runnable {
         new java.util.Random(1).nextBytes(filling);
         for (int i = 0; i < filling.length; i++) {
             filling[i] = (byte) ('a' + (filling[i] & 15));
+        }
+        if (filling.length >= MARK_AT + MARK.length) {
+            System.arraycopy(MARK, 0, filling, MARK_AT, MARK.length);
         }
         Properties p = new Properties();
         p.put("bootstrap.servers", r.get("bootstrap").asText());

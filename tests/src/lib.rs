@@ -1,12 +1,14 @@
 //! What proves Twinlog on the real thing: real Kafka clusters, real etcd, the real binaries, and a reader and a producer
 //! that share no code with it.
 //!
-//! `sandbox` starts and stops the processes, `tools` drives the Java producer and reader, `verify` compares what they read.
+//! `sandbox` starts and stops the processes, `tools` drives the Java producer and reader, `verify` compares what they read, `marks` finds what must not
+//! be shown.
 
 pub mod api;
 pub mod bench;
 pub mod controller;
 pub mod demo;
+pub mod marks;
 pub mod sandbox;
 pub mod tools;
 pub mod verify;

@@ -26,6 +26,8 @@ pub struct WorldOptions {
     pub etcd_members: usize,
     /// Arguments of every worker.
     pub worker_args: Vec<String>,
+    /// Environment of every controller and worker.
+    pub env: Vec<(String, String)>,
 }
 
 impl Default for WorldOptions {
@@ -37,6 +39,7 @@ impl Default for WorldOptions {
             workers: 2,
             etcd_members: 1,
             worker_args: Vec::new(),
+            env: Vec::new(),
         }
     }
 }
@@ -66,13 +69,15 @@ impl World {
         let tools = Tools::start(&sandbox)?;
         let mut controllers = Vec::new();
         for number in 1..=options.controllers {
-            let controller = ControllerOptions { etcd: endpoints.clone(), ..Default::default() };
+            let env = options.env.clone();
+            let controller = ControllerOptions { etcd: endpoints.clone(), env, ..Default::default() };
             controllers.push(sandbox.controller(&number.to_string(), controller)?);
         }
         let mut workers = Vec::new();
         for number in 1..=options.workers {
             let mut worker = WorkerOptions::of(&controllers.iter().collect::<Vec<_>>());
             worker.args = options.worker_args.clone();
+            worker.env = options.env.clone();
             workers.push(sandbox.worker(&number.to_string(), worker)?);
         }
         let api = Api::new(&controllers[0].url())?;

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1;
+use twinlog_proto::{text, v1};
 
 use crate::kafka::KafkaError;
 
@@ -15,9 +15,9 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// A cause that holds from now on.
+    /// A cause that holds from now on. What is said may be in a broker's words: it is made fit for a status and a log.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), since: SystemTime::now() }
+        Self { reason, message: text::sentence(&message.into()), since: SystemTime::now() }
     }
 
     /// Keeps the earlier `since` when the same thing is said again.

@@ -84,7 +84,7 @@ pub(crate) async fn scan<T: Send + 'static>(
     topic: &str,
     spans: Vec<Span>,
     state: T,
-    each: impl FnMut(&mut T, &Record) -> Wanted + Send + 'static,
+    each: impl FnMut(&mut T, &Record<'_>) -> Wanted + Send + 'static,
 ) -> Result<T, KafkaError> {
     let spans: Vec<Span> = spans.into_iter().filter(|span| span.from < span.to).collect();
     if spans.is_empty() {
@@ -108,7 +108,7 @@ struct Scan<'a, T, F> {
     each: F,
 }
 
-impl<T, F: FnMut(&mut T, &Record) -> Wanted> Scan<'_, T, F> {
+impl<T, F: FnMut(&mut T, &Record<'_>) -> Wanted> Scan<'_, T, F> {
     fn run(
         &mut self,
         properties: &ClientProperties,
@@ -156,7 +156,7 @@ impl<T, F: FnMut(&mut T, &Record) -> Wanted> Scan<'_, T, F> {
         Ok(())
     }
 
-    fn record(&mut self, record: &Record) {
+    fn record(&mut self, record: &Record<'_>) {
         let partition = record.partition();
         let Some((end, next)) = self.left.get_mut(&partition) else { return };
         *next = record.offset() + 1;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use twinlog_proto::text::visible;
 use twinlog_proto::{properties, v1};
 use uuid::Uuid;
 
@@ -241,12 +242,16 @@ fn describe(cluster: &v1::Cluster) -> String {
         format!("bootstrap servers  {}", cluster.bootstrap_servers.join(",")),
     ];
     if !cluster.display_name.is_empty() {
-        lines.push(format!("name               {}", cluster.display_name));
+        lines.push(format!("name               {}", visible(&cluster.display_name)));
     }
     for (title, map) in [("property", &cluster.properties), ("label", &cluster.labels)] {
         let mut entries: Vec<_> = map.iter().collect();
         entries.sort();
-        lines.extend(entries.into_iter().map(|(key, value)| format!("{title:<19}{key}={value}")));
+        lines.extend(
+            entries
+                .into_iter()
+                .map(|(key, value)| format!("{title:<19}{}", visible(&format!("{key}={value}")))),
+        );
     }
     lines.push(format!("etag               {}", cluster.etag));
     lines.join("\n")

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::text::visible;
 
 /// Exit codes. Never renumbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl fmt::Display for Failure {
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let kind = kind(status.code());
-        let reason = reason::reason_of(&status);
+        let reason = reason::reason_of(&status).map(|reason| visible(&reason).into_owned());
         let next = next_step(reason.as_deref(), status.code());
         Self { kind, message: text(&status), reason, next: next.map(str::to_owned) }
     }
@@ -85,15 +86,26 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// One line per violated field where there are several.
+/// One line per violated field where there are several. What the server says stays within its line.
 fn text(status: &Status) -> String {
     let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
     if violations.len() < 2 {
-        return status.message().to_owned();
+        return visible(status.message()).into_owned();
     }
-    let lines: Vec<String> =
-        violations.iter().map(|v| format!("\n  {}: {}", v.field, v.description)).collect();
-    format!("{} values can't be used:{}", lines.len(), lines.concat())
+    let lines: Vec<String> = violations
+        .iter()
+        .map(|v| match v.field.as_str() {
+            // How many more there are.
+            "" => format!("\n  {}", visible(&v.description)),
+            field => format!("\n  {}: {}", visible(field), visible(&v.description)),
+        })
+        .collect();
+    let count = if violations.iter().any(|v| v.field.is_empty()) {
+        "many".to_owned()
+    } else {
+        lines.len().to_string()
+    };
+    format!("{count} values can't be used:{}", lines.concat())
 }
 
 fn kind(code: Code) -> Kind {

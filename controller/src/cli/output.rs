@@ -1,15 +1,20 @@
 //! What a command prints: tables for people, JSON or YAML (ProtoJSON, with the API's field names) for programs.
 
-use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 
 use prost::Message;
 use prost_reflect::{DynamicMessage, SerializeOptions};
 use serde::Deserialize;
 use serde_json::Value;
+use twinlog_proto::text::{is_hidden, visible_lines};
 
 use super::failure::{Failure, Kind};
+pub(super) use super::table::Table;
+use super::table::wrap;
 use crate::descriptors;
+
+/// Columns where neither a terminal nor COLUMNS says how many there are.
+const DEFAULT_WIDTH: usize = 160;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -37,9 +42,8 @@ impl Output {
     pub(super) fn show(&self, value: Value, table: impl FnOnce() -> String) -> Result<(), Failure> {
         let text = match self.format {
             Format::Table => table(),
-            Format::Json => format!("{value:#}"),
-            Format::Yaml => serde_norway::to_string(&value)
-                .map_err(|e| Failure::new(Kind::Failed, format!("cannot write YAML: {e}")))?,
+            Format::Json => plain_json(&format!("{value:#}")),
+            Format::Yaml => yaml(&value)?,
         };
         print(text.trim_end())
     }
@@ -51,14 +55,60 @@ impl Output {
                 print("---")?;
                 self.show(value, String::new)
             }
-            _ => print(&value.to_string()),
+            _ => print(&plain_json(&value.to_string())),
         }
     }
 }
 
-/// A closed pipe (`twinlog ... | head`) ends the program without a complaint.
+/// JSON with what a terminal would obey or hide as `\u` escapes: the same value.
+fn plain_json(text: &str) -> String {
+    escaped(text, |c| c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect())
+}
+
+fn escaped(text: &str, escape: impl Fn(char) -> String) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c != '\n' && is_hidden(c) {
+            true => plain.push_str(&escape(c)),
+            false => plain.push(c),
+        }
+    }
+    plain
+}
+
+fn yaml(value: &Value) -> Result<String, Failure> {
+    let text = serde_norway::to_string(value)
+        .map_err(|e| Failure::new(Kind::Failed, format!("cannot write YAML: {e}")))?;
+    // Not every way of writing a text in YAML knows escapes. JSON is YAML, too, but for what lies outside of 16 bits.
+    let is_plain = text.chars().all(|c| c == '\n' || !is_hidden(c));
+    let escape = |c: char| match u32::from(c) {
+        c @ ..=0xffff => format!("\\u{c:04x}"),
+        c => format!("\\U{c:08x}"),
+    };
+    Ok(if is_plain { text } else { escaped(&format!("{value:#}"), escape) })
+}
+
+/// Columns of the terminal; COLUMNS wins.
+pub(super) fn width() -> usize {
+    let given = std::env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok());
+    let terminal = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    given
+        .filter(|columns| *columns > 0)
+        .or_else(terminal)
+        .filter(|columns| *columns > 0)
+        .unwrap_or(DEFAULT_WIDTH)
+}
+
+/// A text of its own between others, wrapped where the terminal ends.
+pub(super) fn paragraph(indent: &str, text: &str) -> String {
+    let lines = wrap(text, width().saturating_sub(indent.len()), usize::MAX);
+    lines.iter().map(|line| format!("{indent}{line}\n")).collect()
+}
+
+/// What a terminal would obey is written out, whoever wrote it. A closed pipe (`twinlog ... | head`) ends the program without a
+/// complaint.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
-    match writeln!(std::io::stdout(), "{text}") {
+    match writeln!(std::io::stdout(), "{}", visible_lines(text)) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => Ok(other?),
     }
@@ -85,55 +135,11 @@ pub(super) fn json_list<M: Message>(name: &str, messages: &[M]) -> Value {
     messages.iter().map(|message| json(name, message)).collect()
 }
 
-/// Columns as wide as they must be. Columns of numbers are aligned to the right.
-pub(super) struct Table {
-    header: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
-}
-
 impl Table {
-    pub(super) fn new<const N: usize>(header: [&'static str; N]) -> Self {
-        Self { header: header.to_vec(), rows: Vec::new() }
-    }
-
-    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }).to_vec());
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
+    /// As text for the present terminal.
     pub(super) fn render(&self) -> String {
-        let columns: Vec<Column> = (0..self.header.len()).map(|i| self.column(i)).collect();
-        let mut text = String::new();
-        let header: Vec<String> = self.header.iter().map(|cell| (*cell).to_owned()).collect();
-        for row in std::iter::once(&header).chain(&self.rows) {
-            let mut line = String::new();
-            for (cell, column) in row.iter().zip(&columns) {
-                let width = column.width;
-                let _ = match column.right {
-                    true => write!(line, "{cell:>width$}   "),
-                    false => write!(line, "{cell:<width$}   "),
-                };
-            }
-            let _ = writeln!(text, "{}", line.trim_end());
-        }
-        text
+        self.render_within(width())
     }
-
-    fn column(&self, i: usize) -> Column {
-        let cells = self.rows.iter().map(|row| row[i].as_str());
-        let width = cells.clone().chain([self.header[i]]).map(|cell| cell.chars().count()).max().unwrap_or(0);
-        let number = |cell: &str| cell == "-" || cell.starts_with(|c: char| c.is_ascii_digit() || c == '-');
-        let right = self.rows.iter().any(|row| row[i] != "-") && cells.clone().all(number);
-        Column { width, right }
-    }
-}
-
-struct Column {
-    width: usize,
-    right: bool,
 }
 
 #[cfg(test)]
@@ -141,14 +147,6 @@ mod tests {
     use twinlog_proto::v1;
 
     use super::*;
-
-    #[test]
-    fn columns_fit_their_cells_and_numbers_stand_right() {
-        let mut table = Table::new(["ID", "LAG", "NOTE"]);
-        table.row(["orders".to_owned(), "7".to_owned(), "fine".to_owned()]);
-        table.row(["a".to_owned(), "1,234".to_owned(), String::new()]);
-        assert_eq!(table.render(), "ID         LAG   NOTE\norders       7   fine\na        1,234   -\n");
-    }
 
     #[test]
     fn json_uses_the_names_of_the_api() {
@@ -166,5 +164,17 @@ mod tests {
         assert_eq!(shown["target_latency"], "1.500s");
         // A program finds every plain field, also where it holds nothing.
         assert_eq!((&shown["sync_group_offsets"], &shown["block_size"]), (&false.into(), &0.into()));
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped_and_stays_the_same_value() {
+        let value = serde_json::json!({ "name": "a\u{202e}b\u{1b}[2J\u{9b}c\nd\u{e0041}" });
+        let yaml_text = yaml(&value).unwrap();
+        for text in [&plain_json(&format!("{value:#}")), &plain_json(&value.to_string()), &yaml_text] {
+            assert!(text.chars().all(|c| c == '\n' || !is_hidden(c)), "{text:?}");
+        }
+        assert_eq!(serde_json::from_str::<Value>(&plain_json(&value.to_string())).unwrap(), value);
+        assert_eq!(serde_norway::from_str::<Value>(&yaml_text).unwrap(), value, "{yaml_text}");
+        assert_eq!(yaml(&serde_json::json!({ "a": "b" })).unwrap(), "a: b\n");
     }
 }

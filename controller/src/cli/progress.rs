@@ -8,7 +8,7 @@ use twinlog_proto::v1;
 
 use super::human;
 use super::mirror::cause;
-use super::output::Table;
+use super::output::{self, Table};
 
 /// How far back lag is compared to tell where it is going.
 const WINDOW: Duration = Duration::from_secs(15);
@@ -135,7 +135,7 @@ impl Progress {
             ]);
         }
         if !table.is_empty() {
-            lines.extend(table.render().lines().map(str::to_owned));
+            lines.extend(table.render_flat(output::width()).lines().map(str::to_owned));
         }
         if topics.len() > shown {
             lines.push(format!("  ... and {} more topics with less lag", topics.len() - shown));

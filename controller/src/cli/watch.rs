@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::{Code, Status};
-use twinlog_proto::v1;
 use twinlog_proto::v1::watch_mirrors_response::Event;
+use twinlog_proto::{text, v1};
 
 use super::connect::Connection;
 use super::failure::Failure;
 use super::output::{self, Output, json};
 use super::progress::Progress;
+use super::table::fit_end;
 
 /// Pause before a lost watch is resumed.
 const RETRY: Duration = Duration::from_secs(1);
 /// Lines of a terminal that doesn't say.
 const DEFAULT_HEIGHT: usize = 24;
-const DEFAULT_WIDTH: usize = 110;
 
 pub(super) async fn execute(
     connection: Connection,
@@ -84,7 +84,8 @@ pub(super) async fn follow(
             // A broken connection comes as UNKNOWN.
             Code::Unavailable | Code::Unknown | Code::DeadlineExceeded if began => {
                 if !told {
-                    eprintln!("lost the controller ({}), trying again; mirrors keep running", lost.message());
+                    let why = text::sentence(lost.message());
+                    eprintln!("lost the controller ({why}), trying again; mirrors keep running");
                     told = true;
                 }
                 tokio::time::sleep(RETRY).await;
@@ -123,7 +124,7 @@ impl Display {
                 self.progress.forget(&deleted.name);
                 self.statuses.remove(&deleted.name);
                 self.clear()?;
-                output::print(&format!("{} was deleted", deleted.name))
+                output::print(&format!("{} was deleted", text::visible(&deleted.name)))
             }
             Some(Event::Synced(_)) if self.drawn.is_some() && self.statuses.is_empty() => {
                 self.draw(&["waiting for the first report ...".to_owned()])
@@ -145,11 +146,11 @@ impl Display {
     }
 
     fn draw(&mut self, lines: &[String]) -> Result<(), Failure> {
-        let width = terminal_size::terminal_size().map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0));
+        let width = output::width();
         self.clear()?;
         let mut text = String::new();
         for line in lines {
-            text.extend(line.chars().take(width));
+            text.push_str(&fit_end(&text::visible(line), width));
             text.push('\n');
         }
         std::io::stdout().write_all(text.as_bytes())?;

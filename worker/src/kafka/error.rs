@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use twinlog_proto::reason::Reason;
+use twinlog_proto::text;
 
 use super::ClientProperties;
 
@@ -22,9 +23,9 @@ pub struct KafkaError {
 }
 
 impl KafkaError {
-    /// An error that waiting does not heal.
+    /// An error that waiting does not heal. A broker's words in it are made fit for a status and a log.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), retriable: false, code: 0 }
+        Self { reason, message: text::sentence(&message.into()), retriable: false, code: 0 }
     }
 
     /// An error that may heal by itself.

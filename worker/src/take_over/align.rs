@@ -23,7 +23,7 @@ pub(super) struct Print {
 }
 
 impl Print {
-    pub(super) fn of(record: &Record) -> Self {
+    pub(super) fn of(record: &Record<'_>) -> Self {
         let mut hasher = DefaultHasher::new();
         record.key().hash(&mut hasher);
         record.value().hash(&mut hasher);

@@ -1,10 +1,11 @@
 //! Mirrors, plans and statuses as tables.
 
+use twinlog_proto::text::visible;
 use twinlog_proto::v1;
 use twinlog_proto::v1::planned_topic::Action;
 
 use super::super::human;
-use super::super::output::Table;
+use super::super::output::{Table, paragraph};
 
 pub(crate) fn table(mirrors: &[(v1::Mirror, v1::MirrorStatus)]) -> String {
     if mirrors.is_empty() {
@@ -39,7 +40,7 @@ pub(crate) fn table(mirrors: &[(v1::Mirror, v1::MirrorStatus)]) -> String {
 }
 
 pub(crate) fn cause(cause: &v1::Cause) -> String {
-    format!("{}: {}", cause.reason, cause.message)
+    visible(&format!("{}: {}", cause.reason, cause.message)).into_owned()
 }
 
 pub(super) fn describe(mirror: &v1::Mirror) -> String {
@@ -56,7 +57,8 @@ pub(super) fn describe(mirror: &v1::Mirror) -> String {
         ("etag", mirror.etag.clone()),
     ];
     lines.retain(|(_, value)| !value.is_empty());
-    let lines: Vec<String> = lines.into_iter().map(|(title, value)| format!("{title:<15}{value}")).collect();
+    let lines: Vec<String> =
+        lines.into_iter().map(|(title, value)| format!("{title:<15}{}", visible(&value))).collect();
     format!("{}\n\nEvery field: -o yaml", lines.join("\n"))
 }
 
@@ -92,7 +94,7 @@ pub(super) fn plan(plan: &v1::MirrorPlan) -> String {
     }
     let mut text = if table.is_empty() { String::new() } else { table.render() };
     for warning in &plan.warnings {
-        text.push_str(&format!("warning: {}: {}\n", warning.reason, warning.message));
+        text.push_str(&paragraph("", &visible(&format!("warning: {}: {}", warning.reason, warning.message))));
     }
     text.push_str(&format!(
         "{} topics with {} partitions match, {} topics don't\n",
@@ -114,7 +116,7 @@ pub(super) fn status(status: &v1::MirrorStatus, ranges: bool) -> String {
         totals.partitions,
     );
     for each in &status.causes {
-        text.push_str(&format!("  {}\n", cause(each)));
+        text.push_str(&paragraph("  ", &cause(each)));
     }
     if totals.gap_records > 0 {
         text.push_str(&format!(

@@ -2,11 +2,13 @@
 //! and in its two children, `source` and `target`.
 //!
 //! What makes it sound:
-//! - a handle is destroyed once, by `Drop`, after every topic and queue made from it (fields are dropped in order of
+//! - a handle is destroyed once, by `Drop`, after every topic, queue and message made from it (fields are dropped in order of
 //!   declaration, children hold an `Arc<Handle>`);
-//! - `Shared`, the callbacks' opaque, lives in the handle and outlives it: `rd_kafka_destroy` returns when no thread of
-//!   librdkafka can call back any more;
-//! - what callbacks share with the owner is behind a lock or atomic.
+//! - `Shared`, the callbacks' opaque, is held by the handle and outlives the client: `rd_kafka_destroy` returns when no thread of
+//!   librdkafka can call back any more. Behind an `Arc`, it may be pointed to from elsewhere while the handle moves;
+//! - what callbacks share with the owner is behind a lock or atomic;
+//! - a text of librdkafka's is copied where it is met, in the call that gives it. No text is taken from a message that was
+//!   produced: see `target`.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::atomic::AtomicBool;
@@ -17,6 +19,7 @@ use rdkafka::ClientConfig;
 use rdkafka_sys as sys;
 use sys::types::RDKafkaErrorCode;
 use twinlog_proto::reason::Reason;
+use twinlog_proto::text;
 
 use crate::kafka::ClientProperties;
 
@@ -54,9 +57,8 @@ impl Error {
     }
 
     fn from_code(code: sys::rd_kafka_resp_err_t) -> Self {
-        // SAFETY: the text is a constant of the library.
-        let text = unsafe { CStr::from_ptr(sys::rd_kafka_err2str(code)) };
-        Self::plain(code.into(), text.to_string_lossy())
+        // SAFETY: never null: a constant of the library, or a buffer of this thread's own, which keeps until the next such call.
+        Self::plain(code.into(), unsafe { copied(sys::rd_kafka_err2str(code)) })
     }
 
     /// The client reconnects and goes on by itself.
@@ -78,11 +80,11 @@ impl Error {
         if error.is_null() {
             return Ok(());
         }
-        // SAFETY: valid until destroyed, which happens here, once, after the text was copied.
+        // SAFETY: ours, and valid until destroyed, which happens here, once, after its text was copied.
         unsafe {
             let taken = Self {
                 code: sys::rd_kafka_error_code(error).into(),
-                text: CStr::from_ptr(sys::rd_kafka_error_string(error)).to_string_lossy().into_owned(),
+                text: copied(sys::rd_kafka_error_string(error)),
                 fatal: sys::rd_kafka_error_is_fatal(error) != 0,
                 retriable: sys::rd_kafka_error_is_retriable(error) != 0,
                 abort: sys::rd_kafka_error_txn_requires_abort(error) != 0,
@@ -93,6 +95,23 @@ impl Error {
     }
 }
 
+/// A text of librdkafka's, bounded; nothing where there is none.
+///
+/// # Safety
+/// `text` is null or ends with a zero byte, and stays as it is during the call.
+unsafe fn copied(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: as the caller says.
+    bounded(&unsafe { CStr::from_ptr(text) }.to_string_lossy())
+}
+
+/// A text from librdkafka or from a broker, fit for a status or a log.
+fn bounded(text: &str) -> String {
+    text::sentence(text)
+}
+
 /// What librdkafka's threads may touch.
 struct Shared {
     /// The thread to wake when a queue gets something.
@@ -101,6 +120,8 @@ struct Shared {
     trouble: Mutex<Option<Error>>,
     /// Delivery reports that wait (producers only). Filled on the thread that polls, so the lock is never contended.
     acks: Mutex<Vec<target::Ack>>,
+    /// What brokers said about messages that they refused (producers only), until the delivery reports take it.
+    words: Mutex<target::Words>,
     /// The message being produced has timestamp 0 (see `target`).
     zero_timestamp: AtomicBool,
     /// Where tokens come from.
@@ -114,6 +135,7 @@ impl Shared {
             owner: Mutex::new(std::thread::current()),
             trouble: Mutex::default(),
             acks: Mutex::default(),
+            words: Mutex::default(),
             zero_timestamp: AtomicBool::new(false),
         }
     }
@@ -121,15 +143,20 @@ impl Shared {
     fn report(&self, error: Error) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
+
+    /// What callbacks get. It is only read through: everything inside is behind a lock or atomic.
+    fn as_opaque(self: &Arc<Self>) -> *mut c_void {
+        Arc::as_ptr(self).cast_mut().cast()
+    }
 }
 
 /// An owned `rd_kafka_t`.
 struct Handle {
     raw: *mut sys::rd_kafka_t,
-    shared: Box<Shared>,
+    shared: Arc<Shared>,
 }
 
-// SAFETY: librdkafka handles may be used from any thread.
+// SAFETY: librdkafka's clients are thread-safe ("completely thread-safe", rdkafka.h) and belong to no thread; `Shared` is Send.
 unsafe impl Send for Handle {}
 // SAFETY: as above; `Shared` is Sync by its parts.
 unsafe impl Sync for Handle {}
@@ -145,34 +172,40 @@ impl Handle {
     ) -> Result<Self, Error> {
         let invalid = |text: String| Error::plain(RDKafkaErrorCode::InvalidArgument, text);
         let native = config.create_native_config().map_err(|e| invalid(e.to_string()))?;
-        let shared = Box::new(Shared::new(properties));
-        let opaque: *mut c_void = (&raw const *shared).cast_mut().cast();
+        let shared = Arc::new(Shared::new(properties));
+        let opaque = shared.as_opaque();
         let mut text = [0 as c_char; ERROR_TEXT];
-        // SAFETY: the configuration is valid; its opaque is boxed and moves into the handle, whose `Drop` destroys the
-        // client first. A copy of the configuration is handed over, and freed here when it was not taken.
-        unsafe {
+        let with_tokens = properties.sasl_mechanism() == Some("OAUTHBEARER");
+        // SAFETY: `native` is a valid configuration, and the copy made of it is ours. Its opaque is held by the handle, which is
+        // made below before anything can fail, and by this function until then; no client, no callback.
+        let conf = unsafe {
             let conf = sys::rd_kafka_conf_dup(native.ptr());
             sys::rd_kafka_conf_set_opaque(conf, opaque);
             sys::rd_kafka_conf_set_error_cb(conf, Some(on_error));
             sys::rd_kafka_conf_set_log_cb(conf, Some(on_log));
-            let with_tokens = properties.sasl_mechanism() == Some("OAUTHBEARER");
             if with_tokens {
                 sys::rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, Some(on_token));
                 sys::rd_kafka_conf_enable_sasl_queue(conf, 1);
             }
-            prepare(conf, opaque);
-            let raw = sys::rd_kafka_new(kind, conf, text.as_mut_ptr(), text.len());
-            if raw.is_null() {
+            conf
+        };
+        prepare(conf, opaque);
+        // SAFETY: a valid configuration, which the client takes over, and a buffer as long as is said.
+        let raw = unsafe { sys::rd_kafka_new(kind, conf, text.as_mut_ptr(), text.len()) };
+        if raw.is_null() {
+            // SAFETY: a call that failed leaves the configuration with the caller, and has written a text that ends with 0.
+            return Err(invalid(unsafe {
                 sys::rd_kafka_conf_destroy(conf);
-                return Err(invalid(CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned()));
-            }
-            let handle = Self { raw, shared };
-            if with_tokens {
-                // Tokens are fetched on librdkafka's own thread: the lane's may be waiting for what needs one.
-                Error::check(sys::rd_kafka_sasl_background_callbacks_enable(raw))?;
-            }
-            Ok(handle)
+                copied(text.as_ptr())
+            }));
         }
+        let handle = Self { raw, shared };
+        if with_tokens {
+            // Tokens are fetched on librdkafka's own thread: the lane's may be waiting for what needs one.
+            // SAFETY: a live client; the call hands over its error.
+            unsafe { Error::check(sys::rd_kafka_sasl_background_callbacks_enable(raw))? };
+        }
+        Ok(handle)
     }
 
     /// From now on the calling thread is the one to wake.
@@ -188,35 +221,29 @@ impl Handle {
     /// The error after which this client can do nothing more.
     fn fatal(&self) -> Option<Error> {
         let mut text = [0 as c_char; ERROR_TEXT];
-        // SAFETY: the buffer is as long as is said.
-        unsafe {
-            let code = sys::rd_kafka_fatal_error(self.raw, text.as_mut_ptr(), text.len());
-            (code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| Error {
-                fatal: true,
-                ..Error::plain(code.into(), CStr::from_ptr(text.as_ptr()).to_string_lossy())
-            })
-        }
+        // SAFETY: a live client, and a buffer as long as is said.
+        let code = unsafe { sys::rd_kafka_fatal_error(self.raw, text.as_mut_ptr(), text.len()) };
+        (code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| {
+            // SAFETY: the buffer was zero, and the call ends what it writes with 0.
+            let text = unsafe { copied(text.as_ptr()) };
+            Error { fatal: true, ..Error::plain(code.into(), text) }
+        })
     }
 
     /// Wakes the owner's `std::thread::park` when `queue` goes from empty to not empty.
     ///
     /// # Safety
-    /// `queue` belongs to this handle.
+    /// `queue` is a valid queue of this handle.
     unsafe fn wake_on(&self, queue: *mut sys::rd_kafka_queue_t) {
-        // SAFETY: `shared` outlives the client and so the queue.
-        unsafe {
-            sys::rd_kafka_queue_cb_event_enable(
-                queue,
-                Some(on_event),
-                (&raw const *self.shared).cast_mut().cast(),
-            );
-        }
+        // SAFETY: as the caller says; `shared` outlives the client, and no queue calls back without its client.
+        unsafe { sys::rd_kafka_queue_cb_event_enable(queue, Some(on_event), self.shared.as_opaque()) };
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: children hold the handle alive, so they are gone.
+        // SAFETY: made by `rd_kafka_new`, destroyed once. Children hold the handle, so they are gone. `shared` is dropped after
+        // this, when no thread of the client is left. No callback drops a handle (a client can't wait for its own threads).
         unsafe { sys::rd_kafka_destroy(self.raw) }
     }
 }
@@ -227,7 +254,7 @@ struct Topic {
     _handle: Arc<Handle>,
 }
 
-// SAFETY: topic objects may be used from any thread.
+// SAFETY: topic objects are thread-safe as their clients, and counted.
 unsafe impl Send for Topic {}
 // SAFETY: as above.
 unsafe impl Sync for Topic {}
@@ -236,10 +263,10 @@ impl Topic {
     fn new(handle: &Arc<Handle>, name: &str) -> Result<Self, Error> {
         let name =
             CString::new(name).map_err(|e| Error::plain(RDKafkaErrorCode::InvalidTopic, e.to_string()))?;
-        // SAFETY: the name is copied; null takes the client's own topic configuration.
+        // SAFETY: a live client; the name ends with 0 and is copied; null takes the client's own topic configuration.
         let raw = unsafe { sys::rd_kafka_topic_new(handle.raw, name.as_ptr(), std::ptr::null_mut()) };
         if raw.is_null() {
-            // SAFETY: reads the calling thread's last error.
+            // SAFETY: reads a number that librdkafka keeps for the calling thread, which made the call above.
             return Err(Error::from_code(unsafe { sys::rd_kafka_last_error() }));
         }
         Ok(Self { raw, _handle: handle.clone() })
@@ -248,50 +275,57 @@ impl Topic {
 
 impl Drop for Topic {
     fn drop(&mut self) {
-        // SAFETY: made by `rd_kafka_topic_new`; the handle still lives.
+        // SAFETY: made by `rd_kafka_topic_new`, whose reference this is; given back once, while the client lives.
         unsafe { sys::rd_kafka_topic_destroy(self.raw) }
     }
 }
 
+/// Called by any thread of librdkafka: a queue has got something.
 unsafe extern "C" fn on_event(_: *mut sys::rd_kafka_t, opaque: *mut c_void) {
-    // SAFETY: set by `wake_on` to the handle's `Shared`.
+    // SAFETY: set by `wake_on` to the handle's `Shared`, which outlives the client that calls.
     let shared = unsafe { &*opaque.cast::<Shared>() };
     shared.owner.lock().unwrap_or_else(PoisonError::into_inner).unpark();
 }
 
+/// Called by the thread that polls the client: something about the client as a whole.
 unsafe extern "C" fn on_error(
     raw: *mut sys::rd_kafka_t,
     code: c_int,
     reason: *const c_char,
     opaque: *mut c_void,
 ) {
-    // SAFETY: the opaque is the handle's `Shared`; `reason` is valid during the call; codes come from the library.
-    unsafe {
-        let mut error = Error::plain(
-            sys::types::RDKafkaRespErr::try_from(code).map_or(RDKafkaErrorCode::Fail, Into::into),
-            CStr::from_ptr(reason).to_string_lossy(),
-        );
-        if error.code == RDKafkaErrorCode::Fatal {
-            let mut text = [0 as c_char; ERROR_TEXT];
-            let code = sys::rd_kafka_fatal_error(raw, text.as_mut_ptr(), text.len());
-            error = Error::plain(code.into(), CStr::from_ptr(text.as_ptr()).to_string_lossy());
-            error.fatal = true;
-        }
-        (*opaque.cast::<Shared>()).report(error);
+    let code = sys::types::RDKafkaRespErr::try_from(code).map_or(RDKafkaErrorCode::Fail, Into::into);
+    // SAFETY: the reason is valid during the call, and ends with 0.
+    let mut error = Error::plain(code, unsafe { copied(reason) });
+    if error.code == RDKafkaErrorCode::Fatal {
+        let mut text = [0 as c_char; ERROR_TEXT];
+        // SAFETY: the client that calls lives; the buffer is as long as is said.
+        let code = unsafe { sys::rd_kafka_fatal_error(raw, text.as_mut_ptr(), text.len()) };
+        // SAFETY: the buffer was zero, and the call ends what it writes with 0.
+        error = Error { fatal: true, ..Error::plain(code.into(), unsafe { copied(text.as_ptr()) }) };
     }
+    // SAFETY: the opaque is the handle's `Shared`, which outlives the client that calls.
+    unsafe { &*opaque.cast::<Shared>() }.report(error);
 }
 
+/// A token, or why there is none. A panic must not reach C: it would end the process.
+fn token_of(properties: &ClientProperties) -> Result<(CString, CString, i64), String> {
+    let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| properties.oauth_token()));
+    let token = asked.map_err(|_| "the source of tokens failed".to_owned())?.map_err(|e| e.to_string())?;
+    let text = |text: &str| CString::new(text).map_err(|_| "the token holds a zero byte".to_owned());
+    Ok((text(&token.token)?, text(&token.principal_name)?, token.lifetime_ms))
+}
+
+/// Called by librdkafka's background thread: a token is wanted.
 unsafe extern "C" fn on_token(raw: *mut sys::rd_kafka_t, _: *const c_char, opaque: *mut c_void) {
-    // SAFETY: the opaque is the handle's `Shared`.
+    // SAFETY: the opaque is the handle's `Shared`, which outlives the client that calls.
     let shared = unsafe { &*opaque.cast::<Shared>() };
-    let token = shared.properties.oauth_token().map_err(|error| error.to_string()).and_then(|token| {
-        let text = |text: &str| CString::new(text).map_err(|_| "the token holds a zero byte".to_owned());
-        Ok((text(&token.token)?, text(&token.principal_name)?, token.lifetime_ms))
-    });
+    let token = token_of(&shared.properties);
     let mut failure = [0 as c_char; ERROR_TEXT];
     let refused = match token {
         Ok((token, principal, lifetime)) => {
-            // SAFETY: both texts live during the call, which copies them; the buffer is as long as is said.
+            // SAFETY: the client that calls lives. Both texts end with 0 and live during the call, which copies them; null with
+            // 0 is no extensions; the buffer is as long as is said.
             let code = unsafe {
                 sys::rd_kafka_oauthbearer_set_token(
                     raw,
@@ -304,30 +338,30 @@ unsafe extern "C" fn on_token(raw: *mut sys::rd_kafka_t, _: *const c_char, opaqu
                     failure.len(),
                 )
             };
-            // SAFETY: the call ends its text with a zero byte.
+            // SAFETY: the buffer was zero, and the call ends its text with 0.
             (code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR)
-                .then(|| unsafe { CStr::from_ptr(failure.as_ptr()) }.to_string_lossy().into_owned())
+                .then(|| unsafe { copied(failure.as_ptr()) })
         }
         Err(text) => Some(text),
     };
     if let Some(text) = refused {
-        let text = CString::new(text).unwrap_or_default();
-        // SAFETY: the text is copied.
+        let text = CString::new(bounded(&text)).unwrap_or_default();
+        // SAFETY: the client that calls lives; the text ends with 0 and is copied.
         unsafe { sys::rd_kafka_oauthbearer_set_token_failure(raw, text.as_ptr()) };
     }
 }
 
+/// Called by any thread of librdkafka, also while a client is being made.
 unsafe extern "C" fn on_log(
     _: *const sys::rd_kafka_t,
     level: c_int,
     facility: *const c_char,
     line: *const c_char,
 ) {
-    // SAFETY: both texts are valid during the call.
-    let (facility, line) = unsafe { (CStr::from_ptr(facility), CStr::from_ptr(line)) };
-    let (facility, line) = (facility.to_string_lossy(), line.to_string_lossy());
+    // SAFETY: both texts are valid during the call, and end with 0.
+    let (facility, line) = unsafe { (copied(facility), copied(line)) };
     // A broker that is away gives such a line with every try to connect: the lane's status says it once.
-    let about_connections = matches!(&*facility, "FAIL" | "ERROR" | "REQTMOUT");
+    let about_connections = matches!(facility.as_str(), "FAIL" | "ERROR" | "REQTMOUT");
     if level <= LOG_ERR && !about_connections {
         tracing::warn!(target: "librdkafka", facility = %facility, "{line}");
     } else {
@@ -347,3 +381,6 @@ pub(crate) fn reason_when_away(error: &Error) -> Option<Reason> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use self::old::Incoming;
 pub(crate) use self::slot::Slot;
 use super::config::RECORD_OVERHEAD;
 use super::ffi::Error;
-use super::ffi::source::{Fetched, MAX_BATCH, Source};
+use super::ffi::source::{Fetched, Source};
 use super::ffi::target::{Ack, Refused, Target, Ticket};
 use super::flight::{BadAck, Sent};
 use super::partitioner::Partitioner;
@@ -103,6 +103,7 @@ pub(crate) enum Exit {
         offset: SourceOffset,
         /// Key and value, bytes.
         size: usize,
+        has_key: bool,
         /// Milliseconds since 1970.
         timestamp: i64,
         error: Error,
@@ -306,11 +307,11 @@ impl<'a> Mover<'a> {
         if max == 0 {
             return Ok(0);
         }
-        let mut batch = Vec::with_capacity(max.min(MAX_BATCH));
-        let taken = self.source.take(max, |fetched| batch.push(fetched));
+        let mut batch = self.source.batch(max);
+        let taken = batch.len();
         let now = Instant::now();
         let mut bytes = 0;
-        for fetched in batch {
+        while let Some(fetched) = batch.pop() {
             bytes += self.enter(fetched, now)?;
         }
         if taken > 0 && bytes > 0 {
@@ -327,7 +328,7 @@ impl<'a> Mover<'a> {
     }
 
     /// Returns the memory that the record now holds.
-    fn enter(&mut self, fetched: Fetched, now: Instant) -> Step<usize> {
+    fn enter(&mut self, fetched: Fetched<'_>, now: Instant) -> Step<usize> {
         match fetched {
             Fetched::Record(record) => self.send(&Incoming::Fetched(&record), now),
             Fetched::End { partition, next, .. } => {
@@ -349,12 +350,15 @@ impl<'a> Mover<'a> {
         }
     }
 
-    fn fetch_failed(&self, partition: i32, error: Error) -> Step<usize> {
+    fn fetch_failed(&mut self, partition: i32, error: Error) -> Step<usize> {
         if error.is_about_connections() {
             tracing::debug!(partition, %error, "fetching is interrupted");
             return Ok(0);
         }
-        Err(Exit::Reconsider { partition, error })
+        match error.code {
+            Code::BadCompression | Code::BadMessage => self.unreadable(partition, &error).map(|()| 0),
+            _ => Err(Exit::Reconsider { partition, error }),
+        }
     }
 
     fn send(&mut self, record: &Incoming<'_>, now: Instant) -> Step<usize> {
@@ -388,10 +392,10 @@ impl<'a> Mover<'a> {
         let made = record.produce(&self.target, self.target_topic, partition, slot.flight.ticket());
         if let Err(error) = made {
             let (partition, offset) = (slot.partition, SourceOffset(record.offset()));
-            let (size, timestamp) = (record.size(), record.timestamp());
+            let (size, has_key, timestamp) = (record.size(), record.key().is_some(), record.timestamp());
             return Err(match error.code {
                 Code::MessageSizeTooLarge | Code::BadMessage | Code::NotImplemented => {
-                    Exit::Refused { partition, offset, size, timestamp, error }
+                    Exit::Refused { partition, offset, size, has_key, timestamp, error }
                 }
                 _ => self.failure("handing a record to the producer", error),
             });
@@ -424,8 +428,7 @@ impl<'a> Mover<'a> {
                 Ack::Stored { first, count, .. } if first.slot == OWN => self.own_stored(count),
                 Ack::Stored { first, count, offset } => self.stored(first, count, offset)?,
                 Ack::Refused(refusal) => {
-                    let known = refused.as_ref();
-                    if known.is_none_or(|known| !is_by_itself(known) && is_by_itself(&refusal)) {
+                    if refused.as_ref().is_none_or(|known| weight(&refusal) > weight(known)) {
                         refused = Some(refusal);
                     }
                 }
@@ -449,7 +452,7 @@ impl<'a> Mover<'a> {
         Ok(())
     }
 
-    fn refusal(&self, Refused { ticket, size, timestamp, error }: Refused) -> Exit {
+    fn refusal(&self, Refused { ticket, size, has_key, timestamp, error, .. }: Refused) -> Exit {
         if ticket.slot == OWN {
             return self.failure("writing progress", error);
         }
@@ -462,7 +465,7 @@ impl<'a> Mover<'a> {
             | Code::InvalidMessage
             | Code::UnsupportedCompressionType => {
                 let offset = slot.flight.source_of(ticket.number).unwrap_or(SourceOffset(slot.next));
-                Exit::Refused { partition: slot.partition, offset, size, timestamp, error }
+                Exit::Refused { partition: slot.partition, offset, size, has_key, timestamp, error }
             }
             _ => self.failure("writing records", error),
         }
@@ -482,13 +485,15 @@ impl<'a> Mover<'a> {
 }
 
 /// Of a batch that was refused, the record that caused it counts, not those that fell with it.
-fn is_by_itself(refusal: &Refused) -> bool {
-    !matches!(
-        refusal.error.code,
+fn weight(refusal: &Refused) -> u8 {
+    match refusal.error.code {
         Code::InvalidDifferentRecord
-            | Code::PurgeInflight
-            | Code::PurgeQueue
-            | Code::Fatal
-            | Code::GaplessGuarantee
-    )
+        | Code::PurgeInflight
+        | Code::PurgeQueue
+        | Code::Fatal
+        | Code::GaplessGuarantee => 0,
+        // Where the broker blames one record, librdkafka gives that error to all of the batch, and the words to this one.
+        _ if refusal.named => 2,
+        _ => 1,
+    }
 }

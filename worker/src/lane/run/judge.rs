@@ -20,6 +20,7 @@ struct Record {
     offset: SourceOffset,
     /// Key and value, bytes.
     size: usize,
+    has_key: bool,
     /// Milliseconds since 1970.
     timestamp: i64,
 }
@@ -60,8 +61,8 @@ impl Runner {
                 End::Again
             }
             Exit::Unreadable { partition, damaged } => self.unreadable(partition, &damaged),
-            Exit::Refused { partition, offset, size, timestamp, error } => {
-                let record = Record { partition, offset, size, timestamp };
+            Exit::Refused { partition, offset, size, has_key, timestamp, error } => {
+                let record = Record { partition, offset, size, has_key, timestamp };
                 self.refuse(&record, &error)
             }
             Exit::Fenced(error) => {
@@ -135,22 +136,55 @@ impl Runner {
             self.batch_size = (used / 4).max(config::MIN_BATCH_SIZE);
             return End::Again;
         }
-        let refusal = || {
-            let (place, topic) = (self.place(record), &self.spec.range.target_topic);
-            let message = format!("{place}: {topic} on the target refuses the record: {}", error.text);
-            Cause::new(Reason::RECORD_REFUSED, message)
-        };
         let cause = match error.code {
             _ if too_large => self.too_large(record),
             // A batch with several such records is invalid, whatever is wrong with them.
-            Code::InvalidTimestamp | Code::InvalidRecord => self.out_of_time(record).unwrap_or_else(refusal),
-            _ => refusal(),
+            Code::InvalidTimestamp | Code::InvalidRecord => self
+                .out_of_time(record)
+                .or_else(|| self.without_key(record, error))
+                .unwrap_or_else(|| self.refused(record, error)),
+            _ => self.refused(record, error),
         };
         self.stop_before(record.partition, record.offset, cause)
     }
 
     fn place(&self, record: &Record) -> String {
         format!("{} partition {} offset {}", self.spec.range.source_topic, record.partition, record.offset)
+    }
+
+    /// The words for a record that the target takes with no settings that we know of.
+    fn refused(&self, record: &Record, error: &ffi::Error) -> Cause {
+        let (topic, cluster) = (&self.spec.range.target_topic, &self.spec.target.id);
+        let message = format!(
+            "{}: {topic} on cluster {cluster} refuses the record ({} bytes): {}. Let the topic take it (the partition goes on within {} s), \
+             or leave it behind: delete the source's records up to it (kafka-delete-records.sh) and set the mirror's gap_policy to RESUME",
+            self.place(record),
+            record.size,
+            error.text,
+            RETRY_STOPPED.as_secs(),
+        );
+        Cause::new(Reason::RECORD_REFUSED, message)
+    }
+
+    /// The words for a record without a key that a compacted topic doesn't take; `None` where it isn't that.
+    fn without_key(&self, record: &Record, error: &ffi::Error) -> Option<Cause> {
+        if record.has_key {
+            return None;
+        }
+        let (config, policy) = self.config_of_target(&["cleanup.policy"])?;
+        if !policy.contains("compact") {
+            return None;
+        }
+        let (topic, cluster) = (&self.spec.range.target_topic, &self.spec.target.id);
+        let message = format!(
+            "{}: a record without a key, and {topic} on cluster {cluster} has {config}={policy}, which takes none ({}): set {config}=delete \
+             there, for example with topic_creation.config_overrides of the mirror (the partition goes on within {} s), or leave the record \
+             behind: delete the source's records up to it (kafka-delete-records.sh) and set the mirror's gap_policy to RESUME",
+            self.place(record),
+            error.text,
+            RETRY_STOPPED.as_secs(),
+        );
+        Some(Cause::new(Reason::RECORD_REFUSED, message))
     }
 
     fn too_large(&self, record: &Record) -> Cause {

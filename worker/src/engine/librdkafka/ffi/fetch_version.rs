@@ -36,6 +36,7 @@ unsafe extern "C" fn __wrap_rd_kafka_broker_ApiVersion_supported(
     features: *mut c_int,
 ) -> i16 {
     let max = if api == FETCH { max.min(LAST_PLAIN) } else { max };
-    // SAFETY: the arguments are librdkafka's own.
+    // SAFETY: librdkafka's own function under the name that the linker gave it, with librdkafka's own arguments; both have the
+    // signature of rdkafka_broker.h. It keeps nothing of them, and takes the broker's lock as it does for librdkafka.
     unsafe { __real_rd_kafka_broker_ApiVersion_supported(broker, api, min, max, features) }
 }

@@ -1,14 +1,16 @@
 //! Reading: librdkafka's simple consumer, all partitions of one client on one queue. No consumer group, no offset commits,
 //! every partition starts at an explicit offset.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use rdkafka::ClientConfig;
 use rdkafka_sys as sys;
 use sys::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-use super::{Error, Handle, Topic};
+use super::{Error, Handle, Topic, bounded};
 use crate::kafka::ClientProperties;
 
 /// Messages taken from the queue by one call at most.
@@ -24,21 +26,22 @@ pub(crate) struct Source {
 
 struct Queue(*mut sys::rd_kafka_queue_t);
 
-// SAFETY: queues may be used from any thread.
+// SAFETY: a queue has a lock of its own and belongs to no thread.
 unsafe impl Send for Queue {}
 // SAFETY: as above.
 unsafe impl Sync for Queue {}
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        // SAFETY: made by `rd_kafka_queue_new`, destroyed once.
+        // SAFETY: made by `rd_kafka_queue_new`, whose reference this is; given back once. Its client still lives: in `Source` the
+        // handle is dropped last.
         unsafe { sys::rd_kafka_queue_destroy(self.0) }
     }
 }
 
 /// What came out of the queue.
-pub(crate) enum Fetched {
-    Record(Record),
+pub(crate) enum Fetched<'a> {
+    Record(Record<'a>),
     /// Everything that a reader may see below `next` has been delivered: trailing control records are passed.
     End {
         partition: i32,
@@ -60,12 +63,10 @@ impl Source {
     ) -> Result<Self, Error> {
         let handle =
             Arc::new(Handle::new(config, properties, sys::rd_kafka_type_t::RD_KAFKA_CONSUMER, |_, _| ())?);
-        // SAFETY: the queue is made from the handle, which outlives it.
-        let queue = unsafe {
-            let queue = Queue(sys::rd_kafka_queue_new(handle.raw));
-            handle.wake_on(queue.0);
-            queue
-        };
+        // SAFETY: the handle is a live client, and lives until after the queue (see `Source`). The call never gives null.
+        let queue = unsafe { Queue(sys::rd_kafka_queue_new(handle.raw)) };
+        // SAFETY: the queue was made from this handle, just now.
+        unsafe { handle.wake_on(queue.0) };
         let name =
             CString::new(topic).map_err(|e| Error::plain(RDKafkaErrorCode::InvalidTopic, e.to_string()))?;
         Ok(Self { topic: Topic::new(&handle, topic)?, name, queue, handle })
@@ -78,58 +79,49 @@ impl Source {
 
     /// Fetches a partition from `offset` on.
     pub(crate) fn start(&mut self, partition: i32, offset: i64) -> Result<(), Error> {
-        // SAFETY: topic and queue belong to the same live handle.
+        // SAFETY: topic and queue are of the same live client.
         let failed =
             unsafe { sys::rd_kafka_consume_start_queue(self.topic.raw, partition, offset, self.queue.0) };
         if failed == 0 {
             return Ok(());
         }
-        // SAFETY: reads the calling thread's last error.
+        // SAFETY: reads a number that librdkafka keeps for the calling thread, which made the call above.
         Err(Error::from_code(unsafe { sys::rd_kafka_last_error() }))
     }
 
     /// Stops fetching a partition; blocks until it has stopped. What was fetched before may still come out of the queue.
     pub(crate) fn stop(&mut self, partition: i32) {
-        // SAFETY: the topic belongs to a live handle.
+        // SAFETY: the topic is of a live client; a partition that isn't fetched is refused by the call.
         unsafe { sys::rd_kafka_consume_stop(self.topic.raw, partition) };
     }
 
     /// Gives up to `max` messages that are there now to `each`, without waiting; returns how many.
-    pub(crate) fn take(&self, max: usize, mut each: impl FnMut(Fetched)) -> usize {
-        let mut batch = [std::ptr::null_mut::<sys::rd_kafka_message_t>(); MAX_BATCH];
-        // SAFETY: the buffer has room for MAX_BATCH pointers; the call says how many it wrote and hands their ownership over.
-        let taken = unsafe {
-            sys::rd_kafka_consume_batch_queue(self.queue.0, 0, batch.as_mut_ptr(), max.min(MAX_BATCH))
-        };
-        let taken = usize::try_from(taken).unwrap_or(0);
-        for raw in &batch[..taken] {
-            each(self.classify(Record(*raw)));
+    pub(crate) fn take(&self, max: usize, mut each: impl FnMut(Fetched<'_>)) -> usize {
+        let mut batch = self.batch(max);
+        let taken = batch.len();
+        while let Some(fetched) = batch.pop() {
+            each(fetched);
         }
         taken
     }
 
-    fn classify(&self, record: Record) -> Fetched {
-        let message = record.message();
-        if message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Fetched::Record(record);
-        }
-        let partition = if message.rkt.is_null() { -1 } else { message.partition };
-        if message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF {
-            return Fetched::End { partition, next: message.offset };
-        }
-        let mut error = Error::from_code(message.err);
-        // For errors the payload is the text.
-        if let Some(text) = record.value() {
-            error.text = String::from_utf8_lossy(text).trim_end_matches('\0').to_owned();
-        }
-        Fetched::Failed { partition, error }
+    /// Up to `max` messages that are there now, without waiting.
+    pub(crate) fn batch(&self, max: usize) -> Batch {
+        let mut messages = vec![std::ptr::null_mut::<sys::rd_kafka_message_t>(); max.min(MAX_BATCH)];
+        // SAFETY: the buffer has room for as many pointers as is said. The call says how many it wrote (-1: none, it failed), and
+        // these messages are ours from then on.
+        let taken = unsafe {
+            sys::rd_kafka_consume_batch_queue(self.queue.0, 0, messages.as_mut_ptr(), messages.len())
+        };
+        messages.truncate(usize::try_from(taken).unwrap_or(0));
+        Batch { messages: messages.into_iter(), _handle: self.handle.clone() }
     }
 
     /// High watermark of a partition as the last fetch answer said.
     pub(crate) fn high_watermark(&self, partition: i32) -> Option<i64> {
         let (mut low, mut high) = (-1, -1);
         let name = self.name.as_ptr();
-        // SAFETY: copies two cached numbers out.
+        // SAFETY: the client lives, the name ends with 0, and both places are written during the call only.
         let err = unsafe {
             sys::rd_kafka_get_watermark_offsets(self.handle.raw, name, partition, &raw mut low, &raw mut high)
         };
@@ -138,7 +130,7 @@ impl Source {
 
     /// Serves the client's own callbacks. Call it regularly.
     pub(crate) fn poll(&self) {
-        // SAFETY: callbacks touch only what is shared.
+        // SAFETY: the client lives; the callbacks that it makes here touch only what is shared.
         unsafe { sys::rd_kafka_poll(self.handle.raw, 0) };
     }
 
@@ -148,13 +140,68 @@ impl Source {
     }
 }
 
-/// A fetched record, owned until dropped. Its memory may be a slice of a whole fetch answer.
-pub(crate) struct Record(*mut sys::rd_kafka_message_t);
+/// Messages that came out of the queue at once. Keeps their client alive: a message points into its topics.
+pub(crate) struct Batch {
+    messages: std::vec::IntoIter<*mut sys::rd_kafka_message_t>,
+    _handle: Arc<Handle>,
+}
 
-impl Record {
+impl Batch {
+    /// How many are left.
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// The next one, in the order of the queue.
+    pub(crate) fn pop(&mut self) -> Option<Fetched<'_>> {
+        // SAFETY: what the queue gave is ours, and taken out of the batch here.
+        let record = unsafe { Record::own(self.messages.next()?)? };
+        Some(classify(record))
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        for message in self.messages.by_ref() {
+            // SAFETY: as in `pop`.
+            drop(unsafe { Record::own(message) });
+        }
+    }
+}
+
+fn classify(record: Record<'_>) -> Fetched<'_> {
+    let message = record.message();
+    if message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return Fetched::Record(record);
+    }
+    let partition = if message.rkt.is_null() { -1 } else { message.partition };
+    if message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF {
+        return Fetched::End { partition, next: message.offset };
+    }
+    let mut error = Error::from_code(message.err);
+    // A consumer's error has its text as payload (`rd_kafka_message_errstr` would give the same): librdkafka's own words of 2,047
+    // bytes at most, with their length. A producer's has the record there: see `target`.
+    if let Some(text) = record.value() {
+        error.text = bounded(&String::from_utf8_lossy(text));
+    }
+    Fetched::Failed { partition, error }
+}
+
+/// A fetched record, owned until dropped, not longer than the batch it came in. Its memory may be a slice of a whole fetch answer.
+pub(crate) struct Record<'a>(NonNull<sys::rd_kafka_message_t>, PhantomData<&'a Batch>);
+
+impl Record<'_> {
+    /// Takes over a message; nothing where there is none.
+    ///
+    /// # Safety
+    /// `message` is null, or was given away by librdkafka and belongs to nobody else; its client lives as long as the record.
+    unsafe fn own(message: *mut sys::rd_kafka_message_t) -> Option<Self> {
+        NonNull::new(message).map(|message| Self(message, PhantomData))
+    }
+
     pub(super) fn message(&self) -> &sys::rd_kafka_message_t {
-        // SAFETY: valid until dropped.
-        unsafe { &*self.0 }
+        // SAFETY: valid until `Drop`; only the calls below change it, in parts that this type doesn't show.
+        unsafe { self.0.as_ref() }
     }
 
     pub(crate) fn partition(&self) -> i32 {
@@ -172,26 +219,27 @@ impl Record {
 
     /// As the broker gives it: create or append time, milliseconds since 1970; -1 means none.
     pub(crate) fn timestamp(&self) -> i64 {
-        // SAFETY: a valid message; the type is not asked for.
-        unsafe { sys::rd_kafka_message_timestamp(self.0, std::ptr::null_mut()) }
+        // SAFETY: a valid message; null says that the type is not asked for.
+        unsafe { sys::rd_kafka_message_timestamp(self.0.as_ptr(), std::ptr::null_mut()) }
     }
 
     /// -1 where the broker doesn't know.
     pub(crate) fn leader_epoch(&self) -> i32 {
-        // SAFETY: a valid message.
-        unsafe { sys::rd_kafka_message_leader_epoch(self.0) }
+        // SAFETY: a valid message of a consumer.
+        unsafe { sys::rd_kafka_message_leader_epoch(self.0.as_ptr()) }
     }
 
     pub(crate) fn key(&self) -> Option<&[u8]> {
         let message = self.message();
-        // SAFETY: key and length belong together.
+        // SAFETY: where it isn't null it points to as many bytes as the length says, which live and don't change as long as the
+        // message, which is borrowed.
         (!message.key.is_null())
             .then(|| unsafe { std::slice::from_raw_parts(message.key.cast(), message.key_len) })
     }
 
     pub(crate) fn value(&self) -> Option<&[u8]> {
         let message = self.message();
-        // SAFETY: payload and length belong together.
+        // SAFETY: as for the key.
         (!message.payload.is_null())
             .then(|| unsafe { std::slice::from_raw_parts(message.payload.cast(), message.len) })
     }
@@ -208,41 +256,44 @@ impl Record {
 
     fn timestamp_type(&self) -> sys::rd_kafka_timestamp_type_t {
         let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-        // SAFETY: a valid message; the type is written out.
-        unsafe { sys::rd_kafka_message_timestamp(self.0, &raw mut kind) };
+        // SAFETY: a valid message; the type is written during the call.
+        unsafe { sys::rd_kafka_message_timestamp(self.0.as_ptr(), &raw mut kind) };
         kind
     }
 
     /// Gives name and value of every header, in order.
     pub(crate) fn each_header(&self, mut each: impl FnMut(&[u8], Option<&[u8]>)) {
         let mut headers = std::ptr::null_mut();
-        // SAFETY: a valid message, which keeps the headers.
-        let found = unsafe { sys::rd_kafka_message_headers(self.0, &raw mut headers) };
+        // SAFETY: a valid message. It parses its headers with the first such call and keeps them; only this thread has it
+        // (`Record` is not `Send`).
+        let found = unsafe { sys::rd_kafka_message_headers(self.0.as_ptr(), &raw mut headers) };
         if found != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
             return;
         }
         for at in 0.. {
             let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
-            // SAFETY: the headers are valid as long as the message; what is found is copied out as pointers into them.
+            // SAFETY: the headers live as long as the message; an index behind the last one is answered with an error. What is
+            // written are pointers into the headers, and a size.
             let found = unsafe {
                 sys::rd_kafka_header_get_all(headers, at, &raw mut name, &raw mut value, &raw mut size)
             };
             if found != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
                 return;
             }
-            // SAFETY: a name ends with 0; value and size belong together, null is no value.
-            unsafe {
-                let value = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast(), size));
-                each(std::ffi::CStr::from_ptr(name).to_bytes(), value);
-            }
+            // SAFETY: never null, and ended with 0 by librdkafka. (A name that holds a 0 itself is seen up to there; the copy has
+            // all of it.)
+            let name = unsafe { CStr::from_ptr(name) };
+            // SAFETY: null is no value, anything else points to `size` bytes that live as long as the headers.
+            let value = (!value.is_null()).then(|| unsafe { std::slice::from_raw_parts(value.cast(), size) });
+            each(name.to_bytes(), value);
         }
     }
 
     /// Takes the headers out of the record; the caller owns them. Null where there are none.
     pub(super) fn detach_headers(&self) -> Result<*mut sys::rd_kafka_headers_t, Error> {
         let mut headers = std::ptr::null_mut();
-        // SAFETY: a valid message; on success the headers are ours.
-        match unsafe { sys::rd_kafka_message_detach_headers(self.0, &raw mut headers) } {
+        // SAFETY: a valid message, in the hands of this thread only; on success the headers are the caller's.
+        match unsafe { sys::rd_kafka_message_detach_headers(self.0.as_ptr(), &raw mut headers) } {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(headers),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__NOENT => Ok(std::ptr::null_mut()),
             _ => Err(Error::plain(
@@ -253,9 +304,9 @@ impl Record {
     }
 }
 
-impl Drop for Record {
+impl Drop for Record<'_> {
     fn drop(&mut self) {
-        // SAFETY: owned, destroyed once.
-        unsafe { sys::rd_kafka_message_destroy(self.0) }
+        // SAFETY: owned, destroyed once, while its client lives (the batch holds it).
+        unsafe { sys::rd_kafka_message_destroy(self.0.as_ptr()) }
     }
 }

@@ -3,8 +3,14 @@
 //! One thing needs a trick: librdkafka's produce calls take timestamp 0 for "now", but records from 1970 exist. For those an
 //! interceptor, which librdkafka calls inside the produce call, writes the 0 into the message. Where in the message the
 //! timestamp lies is not assumed but found out once, by letting librdkafka read timestamps from a prepared buffer.
+//!
+//! The other: what a broker said about a message that it refused. Of the two calls for it, `rd_kafka_message_errstr` gives the
+//! record's own value in a delivery report, which doesn't end with 0 and must be in no text; and what
+//! `rd_kafka_message_produce_errstr` gives there points to memory that librdkafka (2.12) has freed since. So the second is called
+//! where the text still lives, in an interceptor, and the text is kept for the delivery report.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::collections::BTreeMap;
+use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
@@ -14,13 +20,17 @@ use rdkafka_sys as sys;
 use sys::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
 use super::source::Record;
-use super::{Error, Handle, Shared, Topic};
+use super::{Error, Handle, Shared, Topic, copied};
 use crate::kafka::ClientProperties;
 
 /// librdkafka's RD_KAFKA_MSG_F_COPY.
 const COPY: c_int = 0x2;
 /// librdkafka's RD_KAFKA_PURGE_F_QUEUE and RD_KAFKA_PURGE_F_INFLIGHT.
 const PURGE_ALL: c_int = 0x1 | 0x2;
+/// Words of brokers that are kept at the same time: the first message that is refused is the one that is shown.
+const MAX_WORDS: usize = 64;
+/// What librdkafka says of the messages that were refused because of others in their batch.
+const FELL_WITH_OTHERS: &str = "Failed to append record because it was part of a batch";
 /// Bits of a ticket's number; the slot has the rest.
 const NUMBER_BITS: u32 = 48;
 const INTERCEPTOR: *const c_char = c"twinlog".as_ptr();
@@ -33,6 +43,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    /// An address that is never followed.
     fn to_opaque(self) -> *mut c_void {
         let bits = (u64::from(self.slot) << NUMBER_BITS) | (self.number & ((1 << NUMBER_BITS) - 1));
         std::ptr::without_provenance_mut(usize::try_from(bits).expect("64-bit targets only"))
@@ -53,11 +64,17 @@ pub(crate) enum Ack {
     Refused(Refused),
 }
 
+/// What brokers said of messages that they refused, by the tickets' bits. Bounded by `MAX_WORDS`.
+pub(super) type Words = BTreeMap<usize, String>;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) ticket: Ticket,
+    /// The broker spoke of this very message; its words are the error's text.
+    pub(crate) named: bool,
     /// Key and value, bytes.
     pub(crate) size: usize,
+    pub(crate) has_key: bool,
     /// Milliseconds since 1970; -1: none, or not known.
     pub(crate) timestamp: i64,
     pub(crate) error: Error,
@@ -74,14 +91,14 @@ impl Target {
     pub(crate) fn open(config: &ClientConfig, properties: &ClientProperties) -> Result<Self, Error> {
         let handle =
             Handle::new(config, properties, sys::rd_kafka_type_t::RD_KAFKA_PRODUCER, |conf, opaque| {
-                // SAFETY: a valid configuration; the opaque is the handle's `Shared`.
+                // SAFETY: a valid configuration; the opaque is the handle's `Shared`; the name is a constant that ends with 0.
                 unsafe {
                     sys::rd_kafka_conf_set_dr_msg_cb(conf, Some(on_delivery));
                     sys::rd_kafka_conf_interceptor_add_on_new(conf, INTERCEPTOR, Some(on_new), opaque);
                 }
             })?;
         let handle = Arc::new(handle);
-        // SAFETY: the main queue belongs to the handle; the reference taken here is given back.
+        // SAFETY: the handle is a live client; its main queue is never null, and the reference taken here is given back once.
         unsafe {
             let queue = sys::rd_kafka_queue_get_main(handle.raw);
             handle.wake_on(queue);
@@ -102,13 +119,13 @@ impl Target {
         &self,
         topic: usize,
         partition: i32,
-        record: &Record,
+        record: &Record<'_>,
         ticket: Ticket,
     ) -> Result<(), Error> {
         let headers = record.detach_headers()?;
         let message = record.message();
         let (key, value) = ((message.key, message.key_len), (message.payload, message.len));
-        // SAFETY: pointers and lengths of a valid record; the headers are owned here.
+        // SAFETY: pointers and lengths of a record that lives during the call; the headers are owned, and given away here.
         unsafe { self.produce(topic, partition, key, value, record.timestamp(), headers, ticket) }
     }
 
@@ -127,7 +144,7 @@ impl Target {
             None => (std::ptr::null_mut(), 0),
         };
         let headers = std::ptr::null_mut();
-        // SAFETY: both slices live during the call, which copies them.
+        // SAFETY: both slices live during the call, which copies them (`COPY` for the value, keys always); no headers.
         unsafe { self.produce(topic, partition, field(key), field(value), timestamp, headers, ticket) }
     }
 
@@ -163,10 +180,15 @@ impl Target {
             timestamp_place()?;
             self.handle.shared.zero_timestamp.store(true, Ordering::Relaxed);
         }
-        // SAFETY: the fields are tagged as they are filled; what they point to is valid during the call.
+        // SAFETY: a live client and a topic of it; the fields are tagged as they are filled, and as many as is said; what they point
+        // to is valid during the call, which copies it; the call hands over its error.
         let made = unsafe { Error::check(sys::rd_kafka_produceva(self.handle.raw, fields.as_ptr(), count)) };
+        if timestamp == 0 {
+            // A call that failed early has asked no interceptor: the next message is another one.
+            self.handle.shared.zero_timestamp.store(false, Ordering::Relaxed);
+        }
         if made.is_err() && !headers.is_null() {
-            // SAFETY: a failed call leaves the headers with the caller.
+            // SAFETY: a failed call leaves the headers with the caller; nobody else has them.
             unsafe { sys::rd_kafka_headers_destroy(headers) };
         }
         made
@@ -174,7 +196,7 @@ impl Target {
 
     /// Serves delivery reports that wait, and gives them to `each`.
     pub(crate) fn poll(&mut self, each: impl FnMut(Ack)) {
-        // SAFETY: callbacks touch only what is shared.
+        // SAFETY: a live client; the callbacks that it makes here touch only what is shared.
         unsafe { sys::rd_kafka_poll(self.handle.raw, 0) };
         self.reports().into_iter().for_each(each);
     }
@@ -193,26 +215,31 @@ impl Target {
 
     /// Forgets everything that is queued or in flight. Only before closing: what was in flight may be stored or not.
     pub(crate) fn purge(&mut self) {
-        // SAFETY: as in `poll`.
-        unsafe { sys::rd_kafka_purge(self.handle.raw, PURGE_ALL) };
+        self.purge_queues();
         self.poll(drop);
+    }
+
+    /// `purge` whose delivery reports are still to be polled for.
+    pub(super) fn purge_queues(&self) {
+        // SAFETY: a live client; reports of what is dropped wait to be served.
+        unsafe { sys::rd_kafka_purge(self.handle.raw, PURGE_ALL) };
     }
 
     /// Gets the transactional id's identity: fences every earlier owner and ends its transaction. Call again after an error
     /// that is retriable; it goes on where it was.
     pub(crate) fn init_transactions(&self, timeout: Duration) -> Result<(), Error> {
-        // SAFETY: hands over its error.
+        // SAFETY: a live client; the call hands over its error.
         unsafe { Error::check(sys::rd_kafka_init_transactions(self.handle.raw, millis(timeout))) }
     }
 
     pub(crate) fn begin(&self) -> Result<(), Error> {
-        // SAFETY: hands over its error.
+        // SAFETY: a live client; the call hands over its error.
         unsafe { Error::check(sys::rd_kafka_begin_transaction(self.handle.raw)) }
     }
 
     /// Commits; serves delivery reports meanwhile (collect them with `poll`). Call again after a retriable error.
     pub(crate) fn commit(&self, timeout: Duration) -> Result<(), Error> {
-        // SAFETY: hands over its error; reports are served on this thread.
+        // SAFETY: a live client; the call hands over its error; reports are served on this thread.
         unsafe { Error::check(sys::rd_kafka_commit_transaction(self.handle.raw, millis(timeout))) }
     }
 
@@ -237,25 +264,56 @@ fn millis(duration: Duration) -> c_int {
     c_int::try_from(duration.as_millis()).unwrap_or(c_int::MAX)
 }
 
+/// Called by the thread that polls: a message was stored, or wasn't.
 unsafe extern "C" fn on_delivery(
     _: *mut sys::rd_kafka_t,
     message: *const sys::rd_kafka_message_t,
     opaque: *mut c_void,
 ) {
-    // SAFETY: the message is valid during the call.
+    // SAFETY: the message is librdkafka's own (`dr_msg_cb`), valid during the call.
     let timestamp = unsafe { timestamp_of(message) };
-    // SAFETY: as above; the opaque is the handle's `Shared`.
+    // SAFETY: as above; the opaque is the handle's `Shared`, which outlives the client that calls.
     let (message, shared) = unsafe { (&*message, &*opaque.cast::<Shared>()) };
     let ticket = Ticket::from_opaque(message._private);
     let mut acks = shared.acks.lock().unwrap_or_else(PoisonError::into_inner);
-    if message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-        // SAFETY: a valid message; the text, the broker's own where it gave one, lives as long as the message.
-        let text = unsafe { CStr::from_ptr(sys::rd_kafka_message_errstr(message)).to_string_lossy() };
-        let error = Error::plain(message.err.into(), text);
-        acks.push(Ack::Refused(Refused { ticket, size: message.len + message.key_len, timestamp, error }));
-    } else {
+    if message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
         join(&mut acks, ticket, message.offset);
+        return;
     }
+    let mut error = Error::from_code(message.err);
+    let words = shared.words.lock().unwrap_or_else(PoisonError::into_inner).remove(&message._private.addr());
+    let named = words.is_some();
+    if let Some(words) = words {
+        error.text = words;
+    }
+    // Of the record only sizes and times: its key and value are in no text.
+    let (size, has_key) = (message.len + message.key_len, !message.key.is_null());
+    acks.push(Ack::Refused(Refused { ticket, named, size, has_key, timestamp, error }));
+}
+
+/// Called by the thread of a broker connection, or inside a produce call that fails: the fate of a message is known.
+unsafe extern "C" fn on_acknowledgement(
+    _: *mut sys::rd_kafka_t,
+    message: *mut sys::rd_kafka_message_t,
+    opaque: *mut c_void,
+) -> sys::rd_kafka_resp_err_t {
+    // SAFETY: librdkafka's own message, valid during the call. It is not changed: only the thread that calls has it.
+    let (err, key) = unsafe { ((*message).err, (*message)._private.addr()) };
+    if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
+    // SAFETY: reads a place in the message (it is a producer's) that is null or the broker's answer, which is freed only after the
+    // interceptors have been called; ends with 0.
+    let words = unsafe { copied(sys::rd_kafka_message_produce_errstr(message)) };
+    if !words.is_empty() && !words.starts_with(FELL_WITH_OTHERS) {
+        // SAFETY: the opaque is the handle's `Shared`, which outlives the client that calls.
+        let shared = unsafe { &*opaque.cast::<Shared>() };
+        let mut kept = shared.words.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < MAX_WORDS {
+            kept.insert(key, words);
+        }
+    }
+    RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
 fn join(acks: &mut Vec<Ack>, ticket: Ticket, stored: i64) {
@@ -269,6 +327,7 @@ fn join(acks: &mut Vec<Ack>, ticket: Ticket, stored: i64) {
     acks.push(Ack::Stored { first: ticket, count: 1, offset: stored });
 }
 
+/// Called inside `rd_kafka_new`.
 unsafe extern "C" fn on_new(
     raw: *mut sys::rd_kafka_t,
     _: *const sys::rd_kafka_conf_t,
@@ -276,21 +335,36 @@ unsafe extern "C" fn on_new(
     _: *mut c_char,
     _: usize,
 ) -> sys::rd_kafka_resp_err_t {
-    // SAFETY: called by `rd_kafka_new` with the client that is being made.
-    unsafe { sys::rd_kafka_interceptor_add_on_send(raw, INTERCEPTOR, Some(on_send), opaque) }
+    // SAFETY: the client that is being made, and what `Target::open` said: the handle's `Shared`; the name ends with 0.
+    unsafe {
+        match sys::rd_kafka_interceptor_add_on_acknowledgement(
+            raw,
+            INTERCEPTOR,
+            Some(on_acknowledgement),
+            opaque,
+        ) {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                sys::rd_kafka_interceptor_add_on_send(raw, INTERCEPTOR, Some(on_send), opaque)
+            }
+            failed => failed,
+        }
+    }
 }
 
+/// Called inside the produce call, by the thread that makes it.
 unsafe extern "C" fn on_send(
     _: *mut sys::rd_kafka_t,
     message: *mut sys::rd_kafka_message_t,
     opaque: *mut c_void,
 ) -> sys::rd_kafka_resp_err_t {
-    // SAFETY: the opaque is the handle's `Shared`.
+    // SAFETY: the opaque is the handle's `Shared`, which outlives the client that calls.
     let shared = unsafe { &*opaque.cast::<Shared>() };
     if shared.zero_timestamp.load(Ordering::Relaxed) {
         shared.zero_timestamp.store(false, Ordering::Relaxed);
         if let Ok(place) = timestamp_place() {
-            // SAFETY: librdkafka itself reads the message's timestamp from this place; nobody else knows the message yet.
+            // SAFETY: the message is the head of librdkafka's own structure, made inside the produce call, and this place in it is
+            // where librdkafka itself reads the timestamp (see `timestamp_place`); nobody else knows the message yet. The header asks
+            // interceptors to change nothing: this is the one exception, and a test on a broker sees that it holds.
             unsafe { message.cast::<i64>().add(place).write(0) };
         }
     }
@@ -300,7 +374,7 @@ unsafe extern "C" fn on_send(
 /// Also of a message that was not stored: librdkafka's own call says -1 for these.
 ///
 /// # Safety
-/// `message` comes from a delivery report.
+/// `message` is one of librdkafka's own, not a copy of its public part.
 unsafe fn timestamp_of(message: *const sys::rd_kafka_message_t) -> i64 {
     // SAFETY: it lies in librdkafka's own message, which has its timestamp in this place.
     timestamp_place().map_or(-1, |place| unsafe { message.cast::<i64>().add(place).read() })
@@ -316,8 +390,8 @@ fn timestamp_place() -> Result<usize, Error> {
         (public..WORDS).find(|place| {
             let mut words = [0_i64; WORDS];
             words[*place] = MARK;
-            // SAFETY: the call reads the error code (0: none) and the timestamp, both inside the buffer, which is larger than
-            // any message structure of the library.
+            // SAFETY: the call reads the error code (0: none) and the timestamp, both inside the buffer: 512 bytes, aligned as the
+            // structure, which has about 200.
             unsafe { sys::rd_kafka_message_timestamp(words.as_ptr().cast(), std::ptr::null_mut()) == MARK }
         })
     };

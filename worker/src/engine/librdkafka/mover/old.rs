@@ -17,7 +17,7 @@ use crate::kafka::{Damaged, KafkaError, LogFormat, OldMessage, code};
 
 /// A record to be copied, from either reader.
 pub(super) enum Incoming<'a> {
-    Fetched(&'a Record),
+    Fetched(&'a Record<'a>),
     Old(i32, &'a OldMessage),
 }
 
@@ -171,6 +171,27 @@ impl Mover<'_> {
             return Ok(());
         }
         Err(Exit::Unreadable { partition, damaged })
+    }
+
+    /// librdkafka can't make records of what comes next, and would say so for ever: the partition stops there, and the others
+    /// of the range go on.
+    pub(super) fn unreadable(&mut self, partition: i32, error: &Error) -> Step<()> {
+        let Some(slot) = self.slot_of(partition).map(|slot| &self.slots[slot]) else { return Ok(()) };
+        if slot.stopped {
+            return Ok(());
+        }
+        let offset = slot.next;
+        let text = &error.text;
+        let what = match self.feeder.look(partition, offset) {
+            Ok(LogFormat::Batch { below }) => {
+                format!(
+                    "lies in a batch that the librdkafka engine can't unpack ({text}) and that ends at offset {}",
+                    below - 1
+                )
+            }
+            _ => format!("can't be read by the librdkafka engine ({text})"),
+        };
+        self.damaged(partition, Damaged { offset, magic: 2, what })
     }
 
     /// Makes sure that what librdkafka gave is not for the feeder.
