@@ -92,6 +92,12 @@ pub fn store_status(failure: StoreError) -> Status {
             );
             reason::status(Reason::REVISION_COMPACTED, message, &[])
         }
+        StoreError::Future { asked, newest } => {
+            let message = format!(
+                "revision {asked} has not happened here, the newest is {newest}: list again and watch from the revision of that answer"
+            );
+            reason::status(Reason::REVISION_UNKNOWN, message, &[])
+        }
         StoreError::TooLarge { bytes, .. } => {
             let message = format!("{bytes} bytes are more than the store takes in one write");
             reason::status(Reason::TOO_MANY, message, &[])

@@ -143,6 +143,11 @@ impl Controller {
         self.replica.is_leader()
     }
 
+    /// Whether this replica leads and does not know yet what its workers run.
+    pub fn is_settling(&self) -> bool {
+        self.replica.is_leader() && self.replica.fleet.members().is_settling(tokio::time::Instant::now())
+    }
+
     /// Waits until some replica leads, this one or another; false if the replica stops first.
     pub async fn has_leader(&self) -> bool {
         let mut states = self.replica.cache.subscribe();
@@ -174,13 +179,16 @@ impl Controller {
 
     /// Every worker, by id. NO_LEADER while nobody leads.
     pub async fn workers(&self) -> Result<Vec<v1::Worker>, Status> {
+        Ok(self.fleet().await?.workers)
+    }
+
+    /// Every worker, and whether a new leader still waits for some to come back. NO_LEADER while nobody leads.
+    pub async fn fleet(&self) -> Result<v1::PeerWorkersResponse, Status> {
         if self.replica.knows_the_fleet() {
             return Ok(self.replica.workers());
         }
         let mut peer = self.replica.relay.peer()?;
-        let answer =
-            within(CALL_TIMEOUT, peer.peer_workers(relay::relayed(v1::PeerWorkersRequest {}))).await?;
-        Ok(answer.workers)
+        within(CALL_TIMEOUT, peer.peer_workers(relay::relayed(v1::PeerWorkersRequest {}))).await
     }
 
     /// WORKER_NOT_FOUND, NO_LEADER.
@@ -295,12 +303,15 @@ impl Replica {
         }
     }
 
-    pub(crate) fn workers(&self) -> Vec<v1::Worker> {
+    pub(crate) fn workers(&self) -> v1::PeerWorkersResponse {
         self.fleet.workers(&self.cache.snapshot())
     }
 
     pub(crate) fn mirror_status(&self, id: &MirrorId) -> Result<v1::MirrorStatus, Status> {
-        self.fleet.mirror_status(id, &self.cache.snapshot()).ok_or_else(|| mirror_not_found(id))
+        let status = self.fleet.mirror_status(id, &self.cache.snapshot());
+        let mut status = status.ok_or_else(|| mirror_not_found(id))?;
+        status.causes.extend(self.cache.away().map(|away| away.cause()));
+        Ok(status)
     }
 
     pub(crate) fn ranges(&self, id: &MirrorId) -> Result<Vec<v1::RangeStatus>, Status> {
@@ -316,7 +327,11 @@ impl Replica {
     pub(crate) async fn drain(&self, id: &WorkerId, cancel: bool) -> Result<v1::Worker, Status> {
         let find = || {
             let name = id.name();
-            self.workers().into_iter().find(|worker| worker.name == name).ok_or_else(|| worker_not_found(id))
+            self.workers()
+                .workers
+                .into_iter()
+                .find(|worker| worker.name == name)
+                .ok_or_else(|| worker_not_found(id))
         };
         find()?;
         let key = keys::drain(id);

@@ -7,6 +7,7 @@
 //!
 //! All methods are quick and synchronous; `changed` tells the reconciler that it has something to look at.
 
+mod behind;
 pub(crate) mod member;
 mod queries;
 mod texts;
@@ -77,6 +78,10 @@ pub(crate) struct Fleet {
 
 pub(crate) struct Members {
     pub(crate) by_id: BTreeMap<WorkerId, Member>,
+    /// Until then a new leader waits for workers.
+    settles_at: Instant,
+    /// When tasks may be given a later epoch again, see `behind`.
+    pub(crate) retries: behind::Retries,
     /// Known from the store, not seen yet in this term, and counted as lost at this time.
     pub(crate) expected: BTreeMap<WorkerId, Instant>,
     pub(crate) term: Option<Term>,
@@ -106,6 +111,8 @@ impl Fleet {
             sessions: 0,
             last_look: now,
             last_change: now,
+            settles_at: now,
+            retries: behind::Retries::default(),
             inventories: HashMap::new(),
             inventory_times: HashMap::new(),
             too_large: BTreeMap::new(),
@@ -138,6 +145,8 @@ impl Fleet {
         let expected = absent.map(|id| (id.clone(), deadline)).collect();
         members.expected = expected;
         members.term = Some(term);
+        members.settles_at = deadline;
+        members.retries.clear();
         members.last_change = now;
         members.last_look = now;
         members.unplaced.clear();
@@ -194,6 +203,22 @@ impl Fleet {
         session
     }
 
+    /// Another process with this worker's id that is not lost: when it was heard last, and a sentence about it.
+    pub(crate) fn other_process(&self, id: &WorkerId, instance: &str) -> Option<(Instant, String)> {
+        let members = self.members();
+        let member = members.by_id.get(id)?;
+        let known = &member.profile.instance;
+        if known.is_empty() || instance.is_empty() || known == instance {
+            return None;
+        }
+        let since = humantime::format_rfc3339_seconds(member.connected_at);
+        let said = format!(
+            "another process with this id is connected since {since}, and was heard {:.1} s ago",
+            member.last_heard.elapsed().as_secs_f64()
+        );
+        Some((member.last_heard, said))
+    }
+
     /// A worker's stream has ended.
     pub(crate) fn disconnected(&self, id: &WorkerId, session: u64, now: Instant) {
         self.queries.session_ended(session);
@@ -228,11 +253,11 @@ impl Fleet {
             news = true;
         }
         if let Some(cause) = &report.refused
-            && member.refused.as_ref().map(|known| &known.message) != Some(&cause.message)
+            && member.refusal.as_ref().map(|known| &known.cause.message) != Some(&cause.message)
         {
             warn!(worker = %id, reason = cause.reason, message = cause.message, "worker refused its assignments");
         }
-        member.refused = report.refused;
+        news |= member.set_refusal(&report);
         member.memory_bytes = report.memory_bytes;
         member.take_reports(report.tasks);
         if member.is_overdue(now, RESEND_AFTER)
@@ -334,6 +359,11 @@ impl Members {
         self.generation
     }
 
+    /// Whether a new leader still waits for workers: what they run is not known yet.
+    pub(crate) fn is_settling(&self, now: Instant) -> bool {
+        now < self.settles_at && (!self.expected.is_empty() || self.by_id.is_empty())
+    }
+
     /// Whether a worker counts as there, or as coming back.
     pub(crate) fn is_known(&self, id: &WorkerId) -> bool {
         self.by_id.contains_key(id) || self.expected.contains_key(id)
@@ -345,7 +375,10 @@ impl Members {
             id: member.id.clone(),
             labels: member.profile.labels.clone(),
             capacity: member.profile.capacity,
-            state: match (&member.link, member.leaving || drains.contains(&member.id)) {
+            state: match (
+                &member.link,
+                member.leaving || drains.contains(&member.id) || member.refuses().is_some(),
+            ) {
                 (None, _) => WorkerState::Waiting,
                 (Some(_), true) => WorkerState::Draining,
                 (Some(_), false) => WorkerState::Ready,

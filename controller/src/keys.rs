@@ -12,6 +12,8 @@ pub const DRAINS: &str = "/twinlog/v1/drains/";
 pub const CREATIONS: &str = "/twinlog/v1/creations";
 /// One key: it exists while someone leads, and its create revision is the term.
 pub const LEADER: &str = "/twinlog/v1/leader";
+/// One key of the etcd store's own: what it adds to etcd's revisions. Lists and watches leave it out.
+pub const BASE: &str = "/twinlog/v1/base";
 
 /// Value: `v1::Cluster`.
 pub fn cluster(id: &ClusterId) -> String {

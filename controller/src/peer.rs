@@ -37,8 +37,7 @@ impl v1::peer_service_server::PeerService for Peer {
         &self,
         _: Request<v1::PeerWorkersRequest>,
     ) -> Result<Response<v1::PeerWorkersResponse>, Status> {
-        let workers = self.leader()?.workers();
-        Ok(Response::new(v1::PeerWorkersResponse { workers }))
+        Ok(Response::new(self.leader()?.workers()))
     }
 
     async fn peer_drain(

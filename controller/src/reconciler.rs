@@ -6,8 +6,9 @@
 mod changes;
 mod work;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,10 @@ pub(crate) enum TermEnd {
     Stopping,
     #[error("the leadership is lost")]
     Lost,
+    #[error(
+        "workers have seen {0}, which is later than this store's newest revision: leading again above it"
+    )]
+    Behind(i64),
     #[error("a write's outcome is not known: {0}")]
     Unknown(String),
     #[error("the store can't be used: {0}")]
@@ -74,7 +79,8 @@ impl Reconciler {
         let mut clock = Clock::new(self.rebalance_delay);
         loop {
             match self.pass(leadership, &mut clock).await {
-                Ok(()) => {}
+                Ok(None) => {}
+                Ok(Some(end)) => return end,
                 Err(StoreError::Unavailable(problem)) => {
                     warn!(problem, "the store is not available, changes wait");
                     tokio::time::sleep(RETRY).await;
@@ -113,12 +119,18 @@ impl Reconciler {
         }
     }
 
-    /// One look at everything. It ends with workers told, or with writes whose effect wakes the next pass.
-    async fn pass(&self, leadership: &Leadership, clock: &mut Clock) -> Result<(), StoreError> {
+    /// One look at everything. It ends with workers told, or with writes whose effect wakes the next pass; or with the term.
+    async fn pass(&self, leadership: &Leadership, clock: &mut Clock) -> Result<Option<TermEnd>, StoreError> {
         let now = Instant::now();
         self.fleet.expire(now);
         clock.look(&self.fleet, now);
         let state = self.cache.snapshot();
+        let ahead = self.fleet.members().ahead_of(state.revision, now_ms());
+        if let Some(seen) = ahead {
+            // Before anybody is told anything by this term, or by epochs that have been seen.
+            self.store.advance(seen).await?;
+            return Ok(Some(TermEnd::Behind(seen)));
+        }
         let writes = self.decide(leadership, &state, clock.rebalance);
         if !writes.is_empty() {
             debug!(writes = writes.len(), "writing");
@@ -129,7 +141,7 @@ impl Reconciler {
             }
         }
         self.publish(leadership, &self.cache.snapshot());
-        Ok(())
+        Ok(None)
     }
 
     fn decide(&self, leadership: &Leadership, state: &State, rebalance: bool) -> Vec<Write> {
@@ -140,8 +152,12 @@ impl Reconciler {
         input.load = Some(&load);
         input.rebalance = rebalance;
         let plan = planner::plan(&input);
+        let late = members.want_later(state, Instant::now());
         let holders = Holders::new(&members, leadership.term);
         let mut writes = changes::assignments(&plan, state, &holders);
+        let planned: BTreeSet<String> = writes.iter().map(|write| write.key().to_owned()).collect();
+        let anew = changes::anew(&late, state, &holders);
+        writes.extend(anew.into_iter().filter(|write| !planned.contains(write.key())));
         let (inventories, too_large) = changes::inventories(&members, state);
         writes.extend(inventories);
         members.too_large = too_large;
@@ -200,6 +216,12 @@ impl Reconciler {
             member.send(set, Instant::now());
         }
     }
+}
+
+/// Milliseconds since 1970; 0 with a clock before that.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(0)
 }
 
 fn same_work(a: &v1::AssignmentSet, b: &v1::AssignmentSet) -> bool {

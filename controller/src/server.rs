@@ -1,5 +1,6 @@
 //! One port for everything a controller serves: gRPC with health and reflection, gRPC-Web for browsers, and over plain HTTP
-//! `/metrics`, `/healthz` (this process lives) and `/readyz` (somebody leads, so calls can be answered).
+//! `/metrics`, `/healthz` (this process lives) and `/readyz` (all calls can be answered: somebody leads and knows its workers, and
+//! the store can be reached). A replica that isn't ready still answers what it can, and workers may connect to it.
 
 mod observe;
 mod pages;
@@ -38,6 +39,8 @@ pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub const DEFAULT_MAX_REQUESTS: usize = 256;
 /// How long calls in progress may go on after the stop.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// Readiness is looked at this often, besides when the state changes.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
 /// A connection that is silent this long is asked whether it lives ...
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// ... and closed when it doesn't answer.
@@ -171,16 +174,24 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
         .expose_headers(ExposeHeaders::list(exposed))
 }
 
-/// Whether calls can be answered: somebody leads.
-fn is_ready(controller: &Controller) -> bool {
-    controller.leader().is_some()
+/// Why not every call can be answered as it should be.
+fn not_ready(controller: &Controller) -> Option<String> {
+    if let Some(away) = controller.cache().away() {
+        return Some(away.to_string());
+    }
+    if controller.leader().is_none() {
+        return Some("no controller leads yet".to_owned());
+    }
+    let message = "this controller has just begun to lead: it waits for its workers, and what they run is not known yet";
+    controller.is_settling().then(|| message.to_owned())
 }
 
 /// Keeps gRPC health in step with readiness.
 async fn report_health(reporter: HealthReporter, controller: Arc<Controller>, stop: CancellationToken) {
     let mut states = controller.cache().subscribe();
+    let mut away = controller.cache().subscribe_away();
     loop {
-        let ready = is_ready(&controller) && !stop.is_cancelled();
+        let ready = not_ready(&controller).is_none() && !stop.is_cancelled();
         let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
         reporter.set_service_status("", status).await;
         if stop.is_cancelled() {
@@ -190,6 +201,8 @@ async fn report_health(reporter: HealthReporter, controller: Arc<Controller>, st
             biased;
             () = stop.cancelled() => {}
             changed = states.changed() => if changed.is_err() { return },
+            Ok(()) = away.changed() => {}
+            () = tokio::time::sleep(HEALTH_INTERVAL) => {}
         }
     }
 }

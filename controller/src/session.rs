@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::debug;
+use tracing::{debug, warn};
 use twinlog_proto::id::WorkerId;
 use twinlog_proto::reason::{Reason, bad_request, status};
 use twinlog_proto::v1;
@@ -25,6 +25,11 @@ use crate::relay;
 const OUTBOX: usize = 8;
 /// Questions that wait for one worker, at most.
 const QUERY_QUEUE: usize = 32;
+/// How long a worker waits until it is clear whether another process has its id; less than a worker waits for its welcome.
+const ADMISSION: Duration = Duration::from_secs(4);
+/// A report of a process that has ended may be taken in this late.
+const LATE_REPORT: Duration = Duration::from_millis(250);
+const ADMISSION_STEP: Duration = Duration::from_millis(50);
 /// A new stream must say hello within this time.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -90,6 +95,7 @@ async fn run(replica: &Replica, mut inbound: WorkerStream, outbox: &Outbox) -> R
     };
     let id = WorkerId::new(hello.worker_id.clone())
         .map_err(|e| bad_request(Reason::INVALID_FIELD, &[("hello.worker_id".to_owned(), e.to_string())]))?;
+    admit(replica, &id, &hello.instance).await?;
     // Before the worker becomes a member: nothing else may come first.
     send(outbox, Out::Welcome(replica.welcome())).await?;
     let (sets, mut new_set) = watch::channel(None);
@@ -118,6 +124,29 @@ async fn run(replica: &Replica, mut inbound: WorkerStream, outbox: &Outbox) -> R
             Some(query) = new_query.recv() => relation.tell(outbox, &closed, Out::Query(query)).await?,
         }
     }
+}
+
+/// One process at a time has a worker's id. Another one that is heard while the newcomer waits keeps it; one that is not heard
+/// any more (its machine is gone, and nobody closed its stream) loses it with its lease.
+async fn admit(replica: &Replica, id: &WorkerId, instance: &str) -> Result<(), Status> {
+    let arrived = Instant::now();
+    while let Some((heard, said)) = replica.fleet.other_process(id, instance) {
+        let about = [("worker", id.as_str())];
+        if heard > arrived + LATE_REPORT {
+            warn!(worker = %id, said, "a second process with the same worker id is refused");
+            return Err(status(Reason::WORKER_ID_IN_USE, said, &about));
+        }
+        if arrived.elapsed() >= ADMISSION {
+            let message = format!("{said}: try again when its lease is over");
+            return Err(status(Reason::NO_LEADER, message, &about));
+        }
+        tokio::select! {
+            biased;
+            () = replica.stop.cancelled() => return Err(going_away()),
+            () = tokio::time::sleep(ADMISSION_STEP) => {}
+        }
+    }
+    Ok(())
 }
 
 /// A session that the fleet knows of; dropping it tells the fleet that it is over.
@@ -168,6 +197,7 @@ fn profile(hello: v1::Hello) -> Profile {
         labels: hello.labels.into_iter().collect(),
         capacity: u32::try_from(hello.capacity).ok().filter(|capacity| *capacity > 0),
         memory_limit_bytes: hello.memory_limit_bytes,
+        instance: hello.instance,
     }
 }
 

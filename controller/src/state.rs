@@ -4,8 +4,9 @@
 //! lag behind the store; who needs his own write waits for its revision with `Cache::at_least`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use prost::Message;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use twinlog_proto::id::{ClusterId, MirrorId, TaskName, Term, WorkerId};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::{model, v1};
 
 use crate::assignment::Assignment;
@@ -169,18 +171,60 @@ pub fn decode_mirror(entry: &Entry) -> Result<MirrorState, String> {
     Ok(MirrorState { wire, model: Arc::new(model), create_revision, mod_revision })
 }
 
+/// The store can't be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Away {
+    pub since: SystemTime,
+    pub why: String,
+}
+
+impl Away {
+    /// For whoever asks how things are.
+    pub fn cause(&self) -> v1::Cause {
+        v1::Cause {
+            reason: Reason::STORE_UNAVAILABLE.as_str().to_owned(),
+            message: self.to_string(),
+            since: Some(self.since.into()),
+        }
+    }
+}
+
+impl fmt::Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = humantime::format_rfc3339_seconds(self.since);
+        write!(
+            f,
+            "the controller's store can't be reached since {since} ({}): what runs goes on, changes wait, and what is shown of mirrors and \
+             clusters is from before",
+            self.why
+        )
+    }
+}
+
 /// Keeps a `State` current. Clone the `Arc`; it lives until its stop token is cancelled.
 pub struct Cache {
     state: watch::Receiver<Arc<State>>,
+    away: watch::Receiver<Option<Away>>,
 }
 
 impl Cache {
     /// Loads the state and keeps it current until `stop`. Waits until the store could be read once.
     pub async fn start(store: Arc<dyn Store>, stop: CancellationToken) -> Result<Arc<Self>, StoreError> {
         let state = State::from_snapshot(store.list(keys::ROOT).await?);
-        let (sender, receiver) = watch::channel(Arc::new(state));
-        tokio::spawn(follow(store, sender, stop));
-        Ok(Arc::new(Self { state: receiver }))
+        let (sender, state) = watch::channel(Arc::new(state));
+        let (away_sender, away) = watch::channel(None);
+        tokio::spawn(follow(store, sender, away_sender, stop));
+        Ok(Arc::new(Self { state, away }))
+    }
+
+    /// Since when the store can't be reached, if so.
+    pub fn away(&self) -> Option<Away> {
+        self.away.borrow().clone()
+    }
+
+    /// Sees the store going away and coming back.
+    pub fn subscribe_away(&self) -> watch::Receiver<Option<Away>> {
+        self.away.clone()
     }
 
     pub fn snapshot(&self) -> Arc<State> {
@@ -200,26 +244,38 @@ impl Cache {
     }
 }
 
-/// Watches from the state's revision on; lists again when that history is gone.
-async fn follow(store: Arc<dyn Store>, sender: watch::Sender<Arc<State>>, stop: CancellationToken) {
+/// Watches from the state's revision on; lists again when that history is gone, or has become another one.
+async fn follow(
+    store: Arc<dyn Store>,
+    sender: watch::Sender<Arc<State>>,
+    away: watch::Sender<Option<Away>>,
+    stop: CancellationToken,
+) {
     loop {
         let problem = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            problem = watch_until_error(store.as_ref(), &sender) => problem,
+            problem = watch_until_error(store.as_ref(), &sender, &away) => problem,
         };
-        if let StoreError::Compacted { asked, oldest } = problem {
-            info!(asked, oldest, "store history compacted, listing again");
-            match store.list(keys::ROOT).await {
-                Ok(snapshot) => {
-                    sender.send_replace(Arc::new(State::from_snapshot(snapshot)));
-                    continue;
+        let problem = match problem {
+            StoreError::Compacted { asked, oldest } | StoreError::Future { asked, newest: oldest } => {
+                info!(asked, oldest, "store history compacted or replaced, listing again");
+                match store.list(keys::ROOT).await {
+                    Ok(snapshot) => {
+                        sender.send_replace(Arc::new(State::from_snapshot(snapshot)));
+                        continue;
+                    }
+                    Err(error) => error,
                 }
-                Err(error) => warn!(%error, "can't list the store"),
             }
-        } else {
-            warn!(error = %problem, "lost the watch on the store");
-        }
+            other => other,
+        };
+        warn!(error = %problem, "lost the store");
+        away.send_if_modified(|away| {
+            let news = away.is_none();
+            away.get_or_insert_with(|| Away { since: SystemTime::now(), why: problem.to_string() });
+            news
+        });
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -228,12 +284,20 @@ async fn follow(store: Arc<dyn Store>, sender: watch::Sender<Arc<State>>, stop: 
     }
 }
 
-async fn watch_until_error(store: &dyn Store, sender: &watch::Sender<Arc<State>>) -> StoreError {
+async fn watch_until_error(
+    store: &dyn Store,
+    sender: &watch::Sender<Arc<State>>,
+    away: &watch::Sender<Option<Away>>,
+) -> StoreError {
     let after = sender.borrow().revision;
     let mut watch = match store.watch(keys::ROOT, after).await {
         Ok(watch) => watch,
         Err(error) => return error,
     };
+    if let Some(away) = away.send_replace(None) {
+        let since = humantime::format_rfc3339_seconds(away.since);
+        info!(%since, "the store is back");
+    }
     loop {
         match watch.next().await {
             Some(Ok(batch)) => sender.send_modify(|shared| {

@@ -2,7 +2,9 @@
 //!
 //! A store lists a prefix, commits a compare-and-write transaction, watches from a revision, and holds one leadership.
 //! `etcd` and `embedded` implement it, and one conformance suite (`tests/store.rs`) holds for both. The promises:
-//! - every commit gets a revision greater than every earlier one, and is seen whole or not at all;
+//! - every commit gets a revision greater than every earlier one, and is seen whole or not at all; that holds even when what
+//!   lies below is lost, restored from an older copy, or replaced: whoever noticed that, or was told of a greater revision
+//!   (`advance`), goes on above it;
 //! - a watch delivers every event after its revision in order, or fails: it never skips;
 //! - `StoreError::Unknown` from `commit` means that nobody knows whether it happened: look again, never guess.
 
@@ -19,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::Term;
 
-/// Guards or writes in one transaction, at most: etcd's `--max-txn-ops` is 128 by default.
+/// Writes in one transaction, at most, and one more than the guards: etcd's `--max-txn-ops` is 128 by default.
 pub const MAX_TXN_OPS: usize = 128;
 /// Bytes of keys and values in one transaction, at most: etcd's `--max-request-bytes` is 1.5 MiB by default.
 pub const MAX_TXN_BYTES: usize = 1_400_000;
@@ -97,7 +99,7 @@ pub struct Transaction {
 impl Transaction {
     /// Refuses what etcd would refuse, so that both stores have the same limits.
     fn check(&self) -> Result<(), StoreError> {
-        let ops = self.guards.len().max(self.writes.len());
+        let ops = (self.guards.len() + 1).max(self.writes.len());
         let bytes = self.writes.iter().map(Write::bytes).sum::<usize>();
         if ops > MAX_TXN_OPS || bytes > MAX_TXN_BYTES {
             return Err(StoreError::TooLarge { ops, bytes });
@@ -240,6 +242,9 @@ pub enum StoreError {
     /// The history that a watch asked for is gone: list again and watch from there.
     #[error("the history after revision {asked} is compacted; it begins at {oldest}")]
     Compacted { asked: i64, oldest: i64 },
+    /// A watch asked for what has not happened: the revision is of another store, or of this one before it went back.
+    #[error("revision {asked} has not happened here; the newest is {newest}")]
+    Future { asked: i64, newest: i64 },
     #[error(
         "a transaction of {ops} operations and {bytes} bytes is over the limit of {MAX_TXN_OPS} operations and {MAX_TXN_BYTES} bytes"
     )]
@@ -270,8 +275,13 @@ pub trait Store: Send + Sync + 'static {
     async fn commit(&self, txn: Transaction) -> Result<CommitOutcome, StoreError>;
 
     /// Events under `prefix` with a revision greater than `after_revision`, from the past and the future.
-    /// A compacted past is `StoreError::Compacted`, from this call or as the stream's first item.
+    /// A compacted past is `StoreError::Compacted`, from this call or as the stream's first item; so is, at any time, a
+    /// history that ended because the store went back or was moved on. A revision that has not happened yet is `Future`.
     async fn watch(&self, prefix: &str, after_revision: i64) -> Result<Watch, StoreError>;
+
+    /// Everything in the store, and everything that will be, gets revisions greater than `beyond`, if the newest isn't: because
+    /// somebody has seen that revision, so this store must be an older copy. Watches then end with `Compacted`, and leaderships.
+    async fn advance(&self, beyond: i64) -> Result<(), StoreError>;
 
     /// Waits until this candidate leads. Dropping the future withdraws it.
     async fn campaign(&self, candidate: &Candidate) -> Result<Leadership, StoreError>;

@@ -44,6 +44,9 @@ reasons! {
     CLUSTER_NOT_FOUND => NotFound,
     MIRROR_NOT_FOUND => NotFound,
     WORKER_NOT_FOUND => NotFound,
+    WORKER_ID_IN_USE => AlreadyExists,
+    /// A new leader has not heard of a worker yet that the store names.
+    WORKER_NOT_BACK => Unavailable,
     ALREADY_EXISTS => AlreadyExists,
     ETAG_MISMATCH => Aborted,
     WRITE_CONFLICT => Aborted,
@@ -54,6 +57,8 @@ reasons! {
     LITERAL_SECRET => InvalidArgument,
     REQUEST_ID_REUSED => InvalidArgument,
     REVISION_COMPACTED => OutOfRange,
+    /// A revision that has not happened: of another store, or of this one before it was lost or restored.
+    REVISION_UNKNOWN => OutOfRange,
     NO_LEADER => Unavailable,
     NO_WORKER => Unavailable,
     STORE_UNAVAILABLE => Unavailable,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rdkafka::ClientConfig;
@@ -282,6 +282,22 @@ fn every_record_and_every_position_with_both_guarantees() -> Result<()> {
     })
 }
 
+/// Waits until a lane says that it is fenced, and by which epoch.
+async fn fenced_by(lane: &LaneHandle, epoch: i64) -> Result<()> {
+    let mut status = lane.status();
+    let is_fenced = |status: &LaneStatus| {
+        status.state == State::Stopped
+            && status.cause.as_ref().is_some_and(|cause| cause.reason == Reason::FENCED)
+    };
+    tokio::time::timeout(SOON, status.wait_for(is_fenced)).await??;
+    let deadline = Instant::now() + SOON;
+    while lane.later_epoch() != Some(Epoch(epoch)) {
+        ensure!(Instant::now() < deadline, "fenced by {:?}", lane.later_epoch());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_newer_owner_fences_the_older_one_for_good() -> Result<()> {
     story("lane-fence", async |world| {
@@ -289,18 +305,16 @@ fn a_newer_owner_fences_the_older_one_for_good() -> Result<()> {
         world.create("t", &[("retention.ms", "-1")]).await?;
         let producer = world.producer(None)?;
         produce_mixed(&producer, "t", 500)?;
-        let mut old = world.lane(&mirror, "t", 1);
+        let old = world.lane(&mirror, "t", 1);
         caught_up(world, &old, "t")?;
         let mut new = world.lane(&mirror, "t", 2);
         caught_up(world, &new, "t")?;
         produce_mixed(&producer, "t", 500)?;
         caught_up(world, &new, "t")?;
-        tokio::time::timeout(SOON, old.stopped()).await?;
-        let cause = old.status().borrow().cause.clone().context("no cause")?;
-        ensure!(cause.reason == Reason::FENCED, "{cause:?}");
+        fenced_by(&old, 2).await?;
         // One that comes late stops at once, and the present owner goes on.
-        let mut late = world.lane(&mirror, "t", 1);
-        tokio::time::timeout(SOON, late.stopped()).await?;
+        let late = world.lane(&mirror, "t", 1);
+        fenced_by(&late, 2).await?;
         produce_mixed(&producer, "t", 500)?;
         caught_up(world, &new, "t")?;
         new.drain();

@@ -240,30 +240,58 @@ pub struct Seen {
     pub(crate) mirrors: Mirrors,
 }
 
+/// What came of a set.
+#[derive(Debug)]
+pub struct Admitted {
+    /// What to run from now on.
+    pub accepted: Arc<Assignments>,
+    pub refused: Option<Refused>,
+    /// Tasks of the set whose epoch is older than one that has been seen, and that one.
+    pub later: BTreeMap<TaskName, Epoch>,
+}
+
+/// A set that was refused, as a whole or in part.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub cause: Cause,
+    pub version: Version,
+}
+
 impl Seen {
-    /// The set to run from now on, and what was refused of it. A stale set changes nothing. In a newer set, a task with a
-    /// stale epoch stays as it was (if it was ours at all) and the rest is accepted.
-    pub fn admit(&mut self, mut set: Assignments) -> (Arc<Assignments>, Option<Cause>) {
-        if let Some(refused) = self.stale(set.version) {
-            return (self.accepted.clone(), Some(refused));
+    /// A stale set changes nothing. In a newer set, a task with a stale epoch stays as it was (if it was ours at all) and the
+    /// rest is accepted.
+    ///
+    /// `nothing_to_lose`: nothing runs here, and the set comes from whoever leads where this worker connected last. Then an older
+    /// term is another store's, not a leader's that was replaced, and what was seen of the former store counts no more.
+    pub fn admit(&mut self, mut set: Assignments, nothing_to_lose: bool) -> Admitted {
+        let version = set.version;
+        if let Some(cause) = self.stale(version) {
+            if !(nothing_to_lose && cause.reason == Reason::STALE_TERM && self.accepted.tasks.is_empty()) {
+                let refused = Some(Refused { cause, version });
+                return Admitted { accepted: self.accepted.clone(), refused, later: BTreeMap::new() };
+            }
+            tracing::warn!(seen = %self.accepted.version, sent = %version,
+                "nothing runs here: this worker takes assignments of an older term, so another store's");
+            self.epochs.clear();
         }
+        let later: BTreeMap<_, _> = self.stale_tasks(&set).into_iter().collect();
         let mut refused = None;
-        for (name, seen) in self.stale_tasks(&set) {
+        for (name, seen) in &later {
             let message = format!(
                 "{name} was sent with epoch {}, but epoch {seen} has been seen: the store may be an old copy",
-                set.tasks[&name].epoch
+                set.tasks[name].epoch
             );
-            refused = Some(Cause::new(Reason::STALE_EPOCH, message));
-            match self.accepted.tasks.get(&name) {
-                Some(before) => set.tasks.insert(name, before.clone()),
-                None => set.tasks.remove(&name),
+            refused = Some(Refused { cause: Cause::new(Reason::STALE_EPOCH, message), version });
+            match self.accepted.tasks.get(name) {
+                Some(before) => set.tasks.insert(name.clone(), before.clone()),
+                None => set.tasks.remove(name),
             };
         }
         self.epochs.extend(set.tasks.iter().map(|(name, assigned)| (name.clone(), assigned.epoch)));
         self.accepted = Arc::new(set);
         self.forget_oldest(MAX_FORMER);
         self.any = true;
-        (self.accepted.clone(), refused)
+        Admitted { accepted: self.accepted.clone(), refused, later }
     }
 
     /// Keeps at most so many epochs of tasks that are not assigned now, and forgets half of them when there are more.
@@ -286,7 +314,11 @@ impl Seen {
             return None;
         }
         let reason = if sent.term < seen.term { Reason::STALE_TERM } else { Reason::STALE_GENERATION };
-        Some(Cause::new(reason, format!("assignments of {sent} were sent, but {seen} has been seen")))
+        let message = format!(
+            "assignments of {sent} were sent, but {seen} has been seen, of another controller or of a store that is gone: restart the \
+             worker to make it forget"
+        );
+        Some(Cause::new(reason, message))
     }
 
     fn stale_tasks(&self, set: &Assignments) -> Vec<(TaskName, Epoch)> {

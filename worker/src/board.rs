@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use twinlog_proto::id::{Epoch, MirrorId, TaskName};
 use twinlog_proto::v1;
 
-use crate::assignments::Version;
+use crate::assignments::{Refused, Version};
 use crate::cause::Cause;
 use crate::kafka::KafkaError;
 
@@ -41,7 +41,12 @@ struct State {
     applied: Version,
     running: BTreeMap<TaskName, Running>,
     inventories: BTreeMap<MirrorId, Arc<v1::InventoryReport>>,
-    refused: Option<Cause>,
+    refused: Option<Refused>,
+    /// Tasks that were assigned with an older epoch than one that was seen, and that one: in earlier assignments, and on targets.
+    assigned_later: BTreeMap<TaskName, Epoch>,
+    found_later: BTreeMap<TaskName, Epoch>,
+    /// The latest term or epoch that was seen.
+    newest: i64,
     leaving: bool,
 }
 
@@ -77,14 +82,36 @@ impl Board {
     pub fn set_running(&self, applied: Version, running: BTreeMap<TaskName, Running>) {
         let mut state = self.state();
         state.applied = applied;
+        state.found_later.retain(|name, later| running.get(name).is_some_and(|task| task.epoch < *later));
         state.running = running;
         drop(state);
         self.touch();
     }
 
-    pub fn set_refused(&self, refused: Option<Cause>) {
-        self.state().refused = refused;
+    /// What was refused of the last set, and which of its tasks need a later epoch than they were assigned with.
+    pub fn set_refused(&self, refused: Option<Refused>, later: BTreeMap<TaskName, Epoch>) {
+        let mut state = self.state();
+        state.refused = refused;
+        state.assigned_later = later;
+        drop(state);
         self.touch();
+    }
+
+    /// A term or an epoch was seen.
+    pub fn saw(&self, newest: i64) {
+        let mut state = self.state();
+        state.newest = state.newest.max(newest);
+    }
+
+    /// The target knows a later epoch of a task than it runs with.
+    pub fn found_later(&self, task: &TaskName, epoch: Epoch) {
+        let mut state = self.state();
+        state.newest = state.newest.max(epoch.0);
+        let is_news = state.found_later.insert(task.clone(), epoch) != Some(epoch);
+        drop(state);
+        if is_news {
+            self.touch();
+        }
     }
 
     pub fn set_leaving(&self) {
@@ -146,7 +173,10 @@ impl Board {
             applied: Some(applied(&state)),
             tasks: state.running.iter().map(report).collect(),
             memory_bytes: i64::try_from(memory_bytes).unwrap_or(i64::MAX),
-            refused: state.refused.clone().map(Into::into),
+            refused: state.refused.as_ref().map(|refused| refused.cause.clone().into()),
+            refused_term: state.refused.as_ref().map_or(0, |refused| refused.version.term.0),
+            refused_generation: state.refused.as_ref().map_or(0, |refused| refused.version.generation.0),
+            later: state.assigned_later.iter().chain(&state.found_later).map(task_at).collect(),
             leaving: state.leaving,
             sequence: 0,
         }
@@ -154,15 +184,17 @@ impl Board {
 }
 
 fn applied(state: &State) -> v1::Applied {
-    let running = |(name, running): (&TaskName, &Running)| v1::RunningTask {
-        task: name.to_string(),
-        epoch: running.epoch.0,
-    };
+    let running = |(name, running): (&TaskName, &Running)| task_at((name, &running.epoch));
     v1::Applied {
         term: state.applied.term.0,
         generation: state.applied.generation.0,
         running: state.running.iter().map(running).collect(),
+        newest: state.newest,
     }
+}
+
+fn task_at((name, epoch): (&TaskName, &Epoch)) -> v1::RunningTask {
+    v1::RunningTask { task: name.to_string(), epoch: epoch.0 }
 }
 
 fn task_report(name: &TaskName, running: &Running) -> v1::TaskReport {

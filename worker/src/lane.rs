@@ -154,6 +154,12 @@ impl LaneHandle {
         self.status.clone()
     }
 
+    /// The epoch in progress on the target that is later than this lane's own, once it was found: then the lane is fenced until it
+    /// is started with a later one.
+    pub fn later_epoch(&self) -> Option<Epoch> {
+        self.control.later_epoch()
+    }
+
     /// Stops fetching, commits what is in flight, and closes.
     pub fn drain(&self) {
         self.control.drain();

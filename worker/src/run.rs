@@ -20,7 +20,7 @@ use crate::clusters::Clusters;
 use crate::config::{ConfigError, WorkerConfig};
 use crate::metrics;
 use crate::query::Queries;
-use crate::session::{Controllers, Identity, Session};
+use crate::session::{Controllers, Identity, Session, SessionError};
 use crate::supervisor::{Context, Supervisor};
 
 /// While leaving: how often to look whether everything has moved.
@@ -37,6 +37,10 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
+    #[error(
+        "worker id {id} is in use: {said}. Give every worker an id of its own with --worker-id, or leave it out and one is made up"
+    )]
+    IdInUse { id: WorkerId, said: String },
 }
 
 /// Runs until `stop` is cancelled, then drains (bounded by `leave_timeout` + `drain_timeout`) and returns.
@@ -52,6 +56,7 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Ru
         budget: budget.clone(),
         board: board.clone(),
     });
+    let worker = identity.worker.clone();
     let connected = watch::Sender::new(false);
     let background = Background::default();
     background.record_metrics(config.metrics_listen, &board, &budget, connected.subscribe()).await?;
@@ -75,25 +80,37 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Ru
     };
     let stop_session = CancellationToken::new();
     let controllers = Controllers { addresses: config.controllers, tls: config.tls };
-    let session = tokio::spawn(session.run(controllers, stop_session.clone()));
+    let mut session = tokio::spawn(session.run(controllers, stop_session.clone()));
 
-    stop.cancelled().await;
-    tracing::info!("worker leaves");
-    board.set_leaving();
-    leave(&board, &connected, config.leave_timeout).await;
+    let ended = tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        ended = &mut session => Some(ended),
+    };
+    if ended.is_none() {
+        tracing::info!("worker leaves");
+        board.set_leaving();
+        leave(&board, &connected, config.leave_timeout).await;
+    }
     stop_tasks.cancel();
     joined("supervisor", supervisor.await);
     stop_session.cancel();
-    joined("session", session.await);
+    let ended = match ended {
+        Some(ended) => ended,
+        None => session.await,
+    };
     background.stop().await;
     tracing::info!("worker ended");
-    Ok(())
+    match joined("session", ended) {
+        Some(Err(SessionError::Refused(status))) => {
+            Err(RunError::IdInUse { id: worker, said: status.message().to_owned() })
+        }
+        _ => Ok(()),
+    }
 }
 
-fn joined(what: &str, result: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = result {
-        tracing::error!(%error, "the {what} ended badly");
-    }
+fn joined<T>(what: &str, result: Result<T, tokio::task::JoinError>) -> Option<T> {
+    result.inspect_err(|error| tracing::error!(%error, "the {what} ended badly")).ok()
 }
 
 /// Waits until the controller has moved everything away. Without a controller there is nothing to wait for.
@@ -114,6 +131,7 @@ async fn leave(board: &Board, connected: &watch::Sender<bool>, timeout: Duration
 fn identity(config: &WorkerConfig) -> Identity {
     Identity {
         worker: config.worker_id.clone().unwrap_or_else(fresh_id),
+        instance: uuid::Uuid::new_v4().to_string(),
         labels: config.labels.clone(),
         capacity: config.capacity,
         memory_bytes: config.memory_bytes,

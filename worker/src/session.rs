@@ -14,10 +14,11 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::WorkerId;
+use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::tls::ClientTls;
 use twinlog_proto::v1;
 
-use crate::assignments::{Assignments, Seen};
+use crate::assignments::{Admitted, Assignments, Refused, Seen};
 use crate::backoff::Backoff;
 use crate::board::Board;
 use crate::metrics;
@@ -30,6 +31,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub worker: WorkerId,
+    /// Of this process, random.
+    pub instance: String,
     pub labels: BTreeMap<String, String>,
     /// Ranges; 0: no limit.
     pub capacity: u32,
@@ -58,11 +61,18 @@ pub struct Session {
 
 impl Session {
     /// Keeps a stream to one of the controllers until `stop`; then sends a last report and closes it.
-    pub async fn run(mut self, controllers: Controllers, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// Another process has this worker's id, says the controller: trying again would only throw that one out.
+    pub async fn run(
+        mut self,
+        controllers: Controllers,
+        stop: CancellationToken,
+    ) -> Result<(), SessionError> {
         let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
         for address in controllers.addresses.iter().cycle() {
             if stop.is_cancelled() {
-                return;
+                return Ok(());
             }
             let end = self.hold(address, &controllers.tls, &stop).await;
             if self.connected.send_replace(false) {
@@ -70,17 +80,19 @@ impl Session {
             }
             metrics::session_connected(false);
             match end {
-                Ok(()) => return,
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
                     tracing::warn!(controller = address, error = %error, "no session with this controller; tasks go on");
                 }
             }
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(backoff.pause()) => {}
             }
         }
+        Ok(())
     }
 
     /// One connection, to its end. `Ok` only when stopped.
@@ -112,19 +124,23 @@ impl Session {
             memory_limit_bytes: i64::try_from(self.identity.memory_bytes).unwrap_or(i64::MAX),
             applied: Some(self.board.applied()),
             start_time: Some(self.identity.started.into()),
+            instance: self.identity.instance.clone(),
         }
     }
 
-    /// Takes a set in, or refuses it and says so in the next report.
-    fn admit(&mut self, set: &v1::AssignmentSet) {
+    /// Takes a set in, or refuses it and says so in the next report. `term` is that of the controller that welcomed us.
+    fn admit(&mut self, set: &v1::AssignmentSet, term: i64) {
         let parsed = Assignments::parse(set, &mut self.seen.mirrors);
-        let (accepted, refused) = self.seen.admit(parsed);
-        if let Some(refused) = &refused {
-            tracing::warn!(reason = %refused.reason, message = refused.message, "refused assignments");
-            metrics::assignments_refused(refused.reason);
+        let epochs = set.tasks.iter().map(|task| task.epoch);
+        self.board.saw(epochs.chain([set.term]).max().unwrap_or(0));
+        let nothing_to_lose = set.term == term && self.board.is_idle();
+        let Admitted { accepted, refused, later } = self.seen.admit(parsed, nothing_to_lose);
+        if let Some(Refused { cause, .. }) = &refused {
+            tracing::warn!(reason = %cause.reason, message = cause.message, "refused assignments");
+            metrics::assignments_refused(cause.reason);
         }
         metrics::assignments_seen(accepted.version);
-        self.board.set_refused(refused);
+        self.board.set_refused(refused, later);
         self.assignments.send_if_modified(|current| {
             let changed = !Arc::ptr_eq(current, &accepted);
             *current = accepted;
@@ -133,7 +149,7 @@ impl Session {
     }
 }
 
-/// Why a session ended or did not begin. All of it heals by trying again.
+/// Why a session ended or did not begin. All of it heals by trying again, but for a worker id that another process has.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     #[error("the TLS settings can't be used: {0}")]
@@ -152,4 +168,11 @@ pub enum SessionError {
     Stale(Duration),
     #[error("no answer within {0:?}")]
     Silent(Duration),
+}
+
+impl SessionError {
+    fn is_final(&self) -> bool {
+        let Self::Refused(status) = self else { return false };
+        reason::reason_of(status).as_deref() == Some(Reason::WORKER_ID_IN_USE.as_str())
+    }
 }

@@ -17,10 +17,10 @@ impl FleetService for Api {
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
         let v1::ListWorkersRequest { page_size, page_token } = request.into_inner();
         let page = Page::new("workers", page_size, &page_token)?;
-        let mut workers = self.controller.workers().await?;
+        let v1::PeerWorkersResponse { mut workers, settling } = self.controller.fleet().await?;
         workers.sort_by(|a, b| a.name.cmp(&b.name));
         let (workers, next_page_token) = page.cut(workers, |worker| worker.name.clone());
-        Ok(Response::new(v1::ListWorkersResponse { workers, next_page_token }))
+        Ok(Response::new(v1::ListWorkersResponse { workers, next_page_token, settling }))
     }
 
     async fn get_worker(

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::Status;
 use tracing::warn;
 use twinlog_proto::id::MirrorId;
 use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::v1;
-use twinlog_proto::v1::watch_mirrors_response::{Deleted, Event as Sent};
+use twinlog_proto::v1::watch_mirrors_response::{Bookmark, Deleted, Event as Sent};
 
 use super::{Api, MAX_WATCHES};
 use crate::catalog::{invalid, mirror_id, mirror_not_found, store_status};
@@ -28,16 +28,21 @@ pub(super) type MirrorStream = Pin<Box<dyn Stream<Item = Result<v1::WatchMirrors
 const MIN_STATUS_INTERVAL: Duration = Duration::from_millis(100);
 const MAX_STATUS_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// A stream that said nothing for this long says so: a client that hears nothing for longer knows that it is dead.
+const BOOKMARK_AFTER: Duration = Duration::from_secs(10);
+
 /// What a client watches.
 struct Watcher {
     api: Api,
     only: Option<MirrorId>,
     statuses: Option<Interval>,
+    /// When something was sent last.
+    spoke: Instant,
     /// Counts against the limit of streams.
     _permit: OwnedSemaphorePermit,
 }
 
-/// MIRROR_NOT_FOUND where one mirror is named that doesn't exist; REVISION_COMPACTED; TOO_MANY streams.
+/// MIRROR_NOT_FOUND where one mirror is named that doesn't exist; REVISION_COMPACTED; REVISION_UNKNOWN; TOO_MANY streams.
 pub(super) async fn start(api: &Api, request: v1::WatchMirrorsRequest) -> Result<MirrorStream, Status> {
     let only = if request.name.is_empty() { None } else { Some(mirror_id("name", &request.name)?) };
     let statuses = status_interval(request.status_interval)?;
@@ -62,7 +67,7 @@ pub(super) async fn start(api: &Api, request: v1::WatchMirrorsRequest) -> Result
         return Err(mirror_not_found(id));
     }
     let changes = store.watch(keys::MIRRORS, revision).await.map_err(store_status)?;
-    let watcher = Watcher { api: api.clone(), only, statuses, _permit: permit };
+    let watcher = Watcher { api: api.clone(), only, statuses, spoke: Instant::now(), _permit: permit };
     Ok(Box::pin(watcher.run(present, revision, changes)))
 }
 
@@ -96,6 +101,7 @@ impl Watcher {
                 let messages = self.wait(&mut changes, &mut revision).await?;
                 for message in messages {
                     yield message;
+                    self.spoke = Instant::now();
                 }
             }
         }
@@ -123,6 +129,9 @@ impl Watcher {
             () = tick(&mut self.statuses) => {
                 let statuses = self.current_statuses().await;
                 Ok(statuses.into_iter().map(|status| message(Sent::Status(status), *revision)).collect())
+            }
+            () = tokio::time::sleep_until(self.spoke + BOOKMARK_AFTER) => {
+                Ok(vec![message(Sent::Bookmark(Bookmark {}), *revision)])
             }
         }
     }

@@ -17,7 +17,7 @@ pub(super) async fn show(connection: Connection, output: &Output) -> Result<(), 
     }
     let value = serde_json::json!({
         "controller": connection.controller,
-        "workers": json_list("Worker", &workers),
+        "workers": json_list("Worker", &workers.workers),
         "mirrors": json_list("MirrorStatus", &statuses.iter().map(|(_, status)| status.clone()).collect::<Vec<_>>()),
     });
     output.show(value, || {

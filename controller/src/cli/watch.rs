@@ -17,6 +17,8 @@ use super::table::fit_end;
 
 /// Pause before a lost watch is resumed.
 const RETRY: Duration = Duration::from_secs(1);
+/// A stream that is silent for this long is dead: a living one sends a bookmark every ten seconds.
+const SILENT: Duration = Duration::from_secs(30);
 /// Lines of a terminal that doesn't say.
 const DEFAULT_HEIGHT: usize = 24;
 
@@ -65,7 +67,9 @@ pub(super) async fn follow(
                 let mut stream = stream.into_inner();
                 (began, told) = (true, false);
                 loop {
-                    match stream.message().await {
+                    let next = tokio::time::timeout(SILENT, stream.message()).await;
+                    let silent = |_| Err(Status::unavailable(format!("it said nothing for {SILENT:?}")));
+                    match next.unwrap_or_else(silent) {
                         Ok(Some(message)) => {
                             revision = revision.max(message.revision);
                             if !take(message)? {

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::{Epoch, Generation, TaskName, Term, WorkerId};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
 /// What a worker says of itself.
@@ -18,6 +19,8 @@ pub(crate) struct Profile {
     /// Ranges that it accepts at most; `None`: no limit.
     pub(crate) capacity: Option<u32>,
     pub(crate) memory_limit_bytes: i64,
+    /// Different for every process; empty where the worker is too old to say.
+    pub(crate) instance: String,
 }
 
 /// What a worker says it runs.
@@ -26,6 +29,8 @@ pub(crate) struct Running {
     /// The newest set that it has applied.
     pub(crate) applied: (Term, Generation),
     pub(crate) tasks: HashMap<TaskName, Epoch>,
+    /// The latest term or epoch that it has seen, wherever.
+    pub(crate) newest: i64,
 }
 
 impl Running {
@@ -36,7 +41,23 @@ impl Running {
         Self {
             applied: (Term(applied.term), Generation(applied.generation)),
             tasks: applied.running.iter().filter_map(task).collect(),
+            newest: applied.newest.max(applied.term),
         }
+    }
+}
+
+/// What a worker refused last.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) cause: v1::Cause,
+    /// The set in question; zeros where the worker is too old to say.
+    set: (Term, Generation),
+}
+
+impl Refusal {
+    /// Only single tasks of the set were refused: they need later epochs, the rest is accepted.
+    fn is_partial(&self) -> bool {
+        self.cause.reason == Reason::STALE_EPOCH.as_str()
     }
 }
 
@@ -70,7 +91,9 @@ pub(crate) struct Member {
     pub(crate) sent: Option<(Arc<v1::AssignmentSet>, Instant)>,
     pub(crate) reports: HashMap<TaskName, v1::TaskReport>,
     pub(crate) memory_bytes: i64,
-    pub(crate) refused: Option<v1::Cause>,
+    pub(crate) refusal: Option<Refusal>,
+    /// Tasks that it can't run by the epoch they were assigned with, and the later one that it knows of.
+    pub(crate) later: BTreeMap<TaskName, Epoch>,
 }
 
 impl Member {
@@ -89,7 +112,8 @@ impl Member {
             sent: None,
             reports: HashMap::new(),
             memory_bytes: 0,
-            refused: None,
+            refusal: None,
+            later: BTreeMap::new(),
         }
     }
 
@@ -121,6 +145,28 @@ impl Member {
         news
     }
 
+    /// Takes over what the worker says it refused. True if that is news.
+    pub(crate) fn set_refusal(&mut self, report: &v1::Report) -> bool {
+        let set = (Term(report.refused_term), Generation(report.refused_generation));
+        let refusal = report.refused.clone().map(|cause| Refusal { cause, set });
+        let named = |later: &v1::RunningTask| Some((later.task.parse().ok()?, Epoch(later.epoch)));
+        let later: BTreeMap<_, _> = report.later.iter().filter_map(named).collect();
+        if let Some(refusal) = refusal.as_ref().filter(|refusal| !refusal.is_partial()) {
+            // It will never start what such a set offered.
+            self.offered.retain(|_, (offer, _)| *offer > refusal.set);
+        }
+        // As long as a task can't run it is tried again now and then.
+        let news = refusal != self.refusal || !later.is_empty();
+        self.refusal = refusal;
+        self.later = later;
+        news
+    }
+
+    /// Why the worker takes no assignments at all, if it doesn't.
+    pub(crate) fn refuses(&self) -> Option<&v1::Cause> {
+        self.refusal.as_ref().filter(|refusal| !refusal.is_partial()).map(|refusal| &refusal.cause)
+    }
+
     /// Whether the worker runs this task by this very assignment, or has been sent it. A worker that was away may still run
     /// it by an older one, which others have had since.
     pub(crate) fn has(&self, task: &TaskName, epoch: Epoch) -> bool {
@@ -146,9 +192,9 @@ impl Member {
         self.reports = reports;
     }
 
-    /// Whether it has applied a set of this term: then nothing of an earlier leader is on its way any more.
+    /// Whether it has applied or refused a set of this term: then nothing of an earlier leader is on its way any more.
     pub(crate) fn is_settled(&self, term: Term) -> bool {
-        self.running.applied.0 == term
+        self.running.applied.0 == term || self.refusal.as_ref().is_some_and(|refusal| refusal.set.0 == term)
     }
 
     /// Sends a set, if the worker is connected. It says what was heard last: a worker that gets it much later than that knows.
@@ -191,6 +237,7 @@ mod tests {
             labels: BTreeMap::new(),
             capacity: None,
             memory_limit_bytes: 0,
+            instance: String::new(),
         };
         Member::new(WorkerId::new("w").unwrap(), profile, Running::default(), link(1), Instant::now())
     }
@@ -203,7 +250,7 @@ mod tests {
 
     fn applied(generation: i64, tasks: &[&str]) -> Running {
         let tasks = tasks.iter().map(|name| (name.parse().unwrap(), Epoch(1))).collect();
-        Running { applied: (Term(1), Generation(generation)), tasks }
+        Running { applied: (Term(1), Generation(generation)), tasks, newest: 1 }
     }
 
     fn may_run(member: &Member, task: &TaskName) -> bool {
@@ -226,6 +273,29 @@ mod tests {
         assert!(may_run(&member, &task), "it still drains");
         member.set_running(applied(6, &[]));
         assert!(!may_run(&member, &task));
+    }
+
+    #[test]
+    fn what_a_worker_refuses_it_does_not_hold() {
+        let task: TaskName = "survey/m".parse().unwrap();
+        let mut member = member();
+        let refuses = |generation, reason: Reason| v1::Report {
+            refused: Some(v1::Cause { reason: reason.as_str().to_owned(), ..Default::default() }),
+            refused_term: 1,
+            refused_generation: generation,
+            ..Default::default()
+        };
+        member.send(set(5, &["survey/m"]), Instant::now());
+        assert!(member.set_refusal(&refuses(4, Reason::STALE_TERM)));
+        assert!(may_run(&member, &task), "it speaks of an earlier set");
+        member.set_refusal(&refuses(5, Reason::STALE_EPOCH));
+        assert!(may_run(&member, &task) && member.refuses().is_none(), "the rest of the set may run");
+        assert!(!member.is_settled(Term(2)));
+        member.set_refusal(&refuses(5, Reason::STALE_TERM));
+        assert!(!may_run(&member, &task) && member.refuses().is_some() && member.is_settled(Term(1)));
+        member.send(set(6, &["survey/m"]), Instant::now());
+        assert!(may_run(&member, &task), "it may accept the next one");
+        assert!(member.set_refusal(&v1::Report::default()) && member.refuses().is_none());
     }
 
     #[test]

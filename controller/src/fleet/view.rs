@@ -23,9 +23,13 @@ const MAX_PARTITIONS_IN_STATUS: usize = 4_000;
 const MAX_CAUSES: usize = 20;
 
 impl Fleet {
-    pub(crate) fn workers(&self, state: &State) -> Vec<v1::Worker> {
+    /// Those that are there, and those that a new leader waits for.
+    pub(crate) fn workers(&self, state: &State) -> v1::PeerWorkersResponse {
         let now = Instant::now();
-        self.members().by_id.values().map(|m| worker(m, state.drains.contains(&m.id), now)).collect()
+        let members = self.members();
+        let here = members.by_id.values().map(|m| worker(m, state.drains.contains(&m.id), now));
+        let workers = here.chain(members.expected.keys().map(not_back)).collect();
+        v1::PeerWorkersResponse { workers, settling: members.is_settling(now) }
     }
 
     /// `None`: no such mirror.
@@ -43,13 +47,26 @@ impl Fleet {
     }
 }
 
+/// A worker that is known by its name only.
+fn not_back(id: &WorkerId) -> v1::Worker {
+    let message = format!("worker {id} has not come back to the new leader yet: what it runs goes on");
+    v1::Worker {
+        name: id.name(),
+        state: v1::worker::State::NotBack.into(),
+        cause: Some(cause(Reason::WORKER_NOT_BACK, message)),
+        ..v1::Worker::default()
+    }
+}
+
 fn worker(member: &Member, drained: bool, now: Instant) -> v1::Worker {
     let tasks = &member.running.tasks;
     let partitions = member.reports.values().flat_map(|report| &report.partitions);
     let (records, bytes) =
         partitions.fold((0.0, 0.0), |sum, p| (sum.0 + p.records_per_second, sum.1 + p.bytes_per_second));
+    let refuses = member.refuses();
     let state = match (&member.link, drained || member.leaving) {
         (None, _) => v1::worker::State::Unreachable,
+        (Some(_), _) if refuses.is_some() => v1::worker::State::Refusing,
         (Some(_), true) if tasks.is_empty() => v1::worker::State::Drained,
         (Some(_), true) => v1::worker::State::Draining,
         (Some(_), false) => v1::worker::State::Ready,
@@ -70,6 +87,7 @@ fn worker(member: &Member, drained: bool, now: Instant) -> v1::Worker {
         memory_bytes: member.memory_bytes,
         memory_limit_bytes: member.profile.memory_limit_bytes,
         task_names: tasks.keys().map(ToString::to_string).collect::<BTreeSet<_>>().into_iter().collect(),
+        cause: refuses.map(|refused| refusal(&member.id, refused)),
     }
 }
 
@@ -101,20 +119,44 @@ impl<'a> View<'a> {
         let member = worker.and_then(|worker| self.members.by_id.get(worker));
         let report =
             member.and_then(|member| member.reports.get(task)).filter(|report| report.epoch == epoch);
-        let refused = member.and_then(|member| member.refused.as_ref());
         let (state, cause) = match (worker, report) {
             (_, Some(report)) => (report.state(), report.cause.clone()),
             (None, None) => (Is::Pending, Some(self.unplaced(task))),
-            (Some(worker), None) => (Is::Pending, Some(not_reported(worker, member.is_some(), refused))),
+            (Some(worker), None) => self.not_reported(worker, task, epoch),
         };
         Known { worker, epoch, state, cause, report }
+    }
+
+    /// What is known of an assigned task that shows no report of its own.
+    fn not_reported(&self, worker: &WorkerId, task: &TaskName, epoch: i64) -> (Is, Option<v1::Cause>) {
+        let Some(member) = self.members.by_id.get(worker) else {
+            let cause = not_back(worker).cause;
+            return if self.members.expected.contains_key(worker) {
+                (Is::Unknown, cause)
+            } else {
+                (Is::Pending, Some(lost(worker)))
+            };
+        };
+        if let Some(refused) = &member.refusal {
+            // As after a restored store: what the worker has seen is newer than what this leader has.
+            return (Is::Pending, Some(refusal(worker, &refused.cause)));
+        }
+        let runs = member.running.tasks.get(task).is_some_and(|running| running.0 == epoch);
+        let state = if runs { Is::Unknown } else { Is::Pending };
+        (state, Some(cause(Reason::STARTING, format!("worker {worker} has not reported it yet"))))
     }
 
     /// Why a task has no worker.
     fn unplaced(&self, task: &TaskName) -> v1::Cause {
         let labels: Vec<_> = self.mirror.model.placement.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let labels = labels.join(", ");
+        let refusing = self.members.by_id.values().find_map(|member| Some((&member.id, member.refuses()?)));
         match self.members.unplaced.get(task) {
+            Some(Reason::NO_WORKER | Reason::NO_ELIGIBLE_WORKER)
+                if let Some((worker, refused)) = refusing =>
+            {
+                refusal(worker, refused)
+            }
             Some(Reason::NO_WORKER) => {
                 cause(Reason::NO_WORKER, "no worker is connected: start one and point it at a controller")
             }
@@ -188,7 +230,8 @@ impl<'a> View<'a> {
             target_topic: topic.target_topic.clone(),
             state: state.into(),
             causes,
-            totals: Some(totals),
+            totals: (state != Is::Unknown || ranges.iter().any(|range| !range.partitions.is_empty()))
+                .then_some(totals),
             ranges,
             drift: topic.drift.clone(),
             drift_mended: topic.drift_mended,
@@ -211,13 +254,15 @@ impl<'a> View<'a> {
         if usize::try_from(totals.partitions).unwrap_or(0) > MAX_PARTITIONS_IN_STATUS {
             topics.iter_mut().for_each(|topic| topic.ranges.clear());
         }
+        // Where no worker has been heard of yet, zeros would be wrong.
+        let heard = topics.is_empty() || topics.iter().any(|topic| topic.totals.is_some());
         let survey_time = self.members.inventory_times.get(id).copied();
         v1::MirrorStatus {
             name: id.name(),
             state: state.into(),
             causes,
             topics,
-            totals: Some(totals),
+            totals: heard.then_some(totals),
             inventory_time: survey_time.or(stored.and_then(|inventory| inventory.time)),
             tasks: tasks.into_iter().map(|(task, known)| task_status(&task, &known)).collect(),
             groups: self.groups(),
@@ -248,6 +293,20 @@ impl<'a> View<'a> {
         self.members.by_id.values().any(|m| m.running.tasks.keys().any(|task| task.mirror() == id))
     }
 
+    /// A new leader doesn't know whether everything has stopped until the workers are back.
+    fn paused(&self) -> (Is, Vec<v1::Cause>) {
+        let state = match (self.is_running(), self.members.is_settling(Instant::now())) {
+            (true, _) => Is::Pausing,
+            (false, false) => Is::IsPaused,
+            (false, true) => {
+                let message =
+                    "workers have not come back to the new leader yet: whether all is stopped is not known";
+                return (Is::Unknown, vec![cause(Reason::WORKER_NOT_BACK, message)]);
+            }
+        };
+        (state, Vec::new())
+    }
+
     fn state_and_causes(
         &self,
         inventory: Option<&v1::Inventory>,
@@ -255,7 +314,7 @@ impl<'a> View<'a> {
         tasks: &BTreeMap<TaskName, Known<'a>>,
     ) -> (Is, Vec<v1::Cause>) {
         if !self.mirror.model.running {
-            return (if self.is_running() { Is::Pausing } else { Is::IsPaused }, Vec::new());
+            return self.paused();
         }
         let mut causes = Vec::new();
         let mut add = |cause: &v1::Cause| worse_cause(&mut causes, cause, MAX_CAUSES);
@@ -294,17 +353,14 @@ impl<'a> View<'a> {
     }
 }
 
-/// Why an assigned task shows no report of its own.
-fn not_reported(worker: &WorkerId, is_here: bool, refused: Option<&v1::Cause>) -> v1::Cause {
-    match refused {
-        // As after a restored store: what the worker has seen is newer than what this leader has.
-        Some(refused) => {
-            let message = format!("worker {worker} refuses its assignments: {}", refused.message);
-            v1::Cause { message, ..refused.clone() }
-        }
-        None if is_here => cause(Reason::STARTING, format!("worker {worker} has not reported it yet")),
-        None => cause(Reason::STARTING, format!("waiting for worker {worker} to come back")),
-    }
+fn lost(worker: &WorkerId) -> v1::Cause {
+    cause(Reason::STARTING, format!("worker {worker} is lost: another one is about to get it"))
+}
+
+/// What is said of a worker that has seen later assignments than it is sent.
+fn refusal(worker: &WorkerId, refused: &v1::Cause) -> v1::Cause {
+    let message = format!("worker {worker} refuses its assignments: {}", refused.message);
+    v1::Cause { message, ..refused.clone() }
 }
 
 fn task_status(task: &TaskName, known: &Known<'_>) -> v1::TaskStatus {

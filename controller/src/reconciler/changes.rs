@@ -43,6 +43,17 @@ fn release(task: &TaskName, stored: &Assignment, holders: &Holders<'_>) -> Optio
     }
 }
 
+/// Writes the assignments of tasks again, as they are, so that they get a later epoch.
+pub(super) fn anew(tasks: &[TaskName], state: &State, holders: &Holders<'_>) -> Vec<Write> {
+    let anew = |task: &TaskName| {
+        let stored = state.assignments.get(task).map(AsRef::as_ref)?;
+        let worker = stored.worker.as_ref()?;
+        let previous = owned(holders.of(task, Some(stored)).into_iter().filter(|holder| *holder != worker));
+        Some(Write::put(keys::assignment(task), Assignment::encode(Some(worker), &previous)))
+    };
+    tasks.iter().filter_map(anew).collect()
+}
+
 fn owned<'a>(workers: impl Iterator<Item = &'a WorkerId>) -> Vec<WorkerId> {
     workers.cloned().collect::<BTreeSet<_>>().into_iter().collect()
 }

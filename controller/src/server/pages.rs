@@ -22,10 +22,9 @@ pub(super) fn router(controller: Arc<Controller>, metrics: Option<Metrics>) -> R
 }
 
 fn readyz(controller: &Controller) -> Response {
-    if super::is_ready(controller) {
-        "ok\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "no controller leads yet\n").into_response()
+    match super::not_ready(controller) {
+        None => "ok\n".into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
 

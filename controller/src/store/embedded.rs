@@ -236,7 +236,56 @@ impl Inner {
     /// Everything after a revision. Under the lock the history and the revision agree.
     fn batch(&self, after: i64, prefix: &str) -> Result<WatchBatch, StoreError> {
         let history = self.history();
-        Ok(WatchBatch { revision: *self.revision.borrow(), events: history.after(after, prefix)? })
+        let newest = *self.revision.borrow();
+        if after > newest {
+            return Err(StoreError::Future { asked: after, newest });
+        }
+        Ok(WatchBatch { revision: newest, events: history.after(after, prefix)? })
+    }
+
+    /// Moves everything on, so that the oldest entry's revision is greater than `beyond` too. What was before is no history of
+    /// it, and the leadership is over.
+    fn advance(&self, beyond: i64) -> Result<(), StoreError> {
+        let mut history = self.history();
+        if *self.revision.borrow() > beyond {
+            return Ok(());
+        }
+        let revision = self.shift(beyond).map_err(unusable)?;
+        history.events.clear();
+        history.oldest = revision;
+        self.revision.send_replace(revision);
+        tracing::error!(
+            seen = beyond,
+            revision,
+            "somebody has seen a later state than this store holds: it is an older copy, or a new one. Terms and epochs go on above \
+             what was seen"
+        );
+        Ok(())
+    }
+
+    fn shift(&self, beyond: i64) -> Result<i64, redb::Error> {
+        let write = self.database.begin_write()?;
+        let revision = {
+            let mut entries = write.open_table(ENTRIES)?;
+            let mut meta = write.open_table(META)?;
+            let now = meta.get(REVISION)?.map_or(0, |value| value.value());
+            entries.remove(keys::LEADER)?;
+            let mut all = Vec::new();
+            for item in entries.iter()? {
+                let (key, value) = item?;
+                let (created, modified, value) = value.value();
+                all.push((key.value().to_owned(), created, modified, value.to_vec()));
+            }
+            let oldest = all.iter().map(|(_, created, ..)| *created).min().unwrap_or(now);
+            let by = beyond.saturating_sub(oldest).saturating_add(1);
+            for (key, created, modified, value) in &all {
+                entries.insert(key.as_str(), (created + by, modified + by, value.as_slice()))?;
+            }
+            meta.insert(REVISION, now + by)?;
+            now + by
+        };
+        write.commit()?;
+        Ok(revision)
     }
 
     /// Ends a leadership in the file, if it is still there.
@@ -266,7 +315,7 @@ impl Store for EmbeddedStore {
 
     async fn watch(&self, prefix: &str, after_revision: i64) -> Result<Watch, StoreError> {
         let inner = self.inner.clone();
-        inner.history().after(after_revision, prefix)?;
+        inner.batch(after_revision, prefix)?;
         let prefix = prefix.to_owned();
         Ok(Box::pin(async_stream::try_stream! {
             let mut current = inner.revision.subscribe();
@@ -279,6 +328,10 @@ impl Store for EmbeddedStore {
                 yield batch;
             }
         }))
+    }
+
+    async fn advance(&self, beyond: i64) -> Result<(), StoreError> {
+        self.blocking(move |inner| inner.advance(beyond)).await
     }
 
     async fn campaign(&self, candidate: &Candidate) -> Result<Leadership, StoreError> {

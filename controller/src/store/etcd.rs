@@ -2,23 +2,31 @@
 //!
 //! A leadership is one key, bound to a lease: created by whoever finds it absent, gone when it is given back or not renewed.
 //! All reads are linearizable. A write that may or may not have happened is `Unknown`, whatever went wrong.
+//!
+//! Revisions are etcd's own and a base (see `base`), so that they grow even when etcd is wiped, restored or replaced under us.
 
+mod base;
+mod history;
 mod lead;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, Error, EventType, GetOptions, KeyValue, TlsOptions, Txn,
-    TxnOp, WatchOptions, WatchResponse,
+    Client, ConnectOptions, Error, EventType, GetOptions, GetResponse, KeyValue, TlsOptions, TxnOp,
+    TxnOpResponse, WatchOptions, WatchResponse,
 };
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    Candidate, CommitOutcome, Entry, Event, LeaderInfo, Leadership, Snapshot, Store, StoreError, Transaction,
-    Watch, WatchBatch, Write,
+    Candidate, CommitOutcome, Entry, Event, Guard, LeaderInfo, Leadership, Snapshot, Store, StoreError,
+    Transaction, Watch, WatchBatch, Write,
 };
 use crate::keys;
 use crate::state::LeaderRecord;
+use base::Base;
+use history::History;
 
 /// Keys in one page of a list.
 const PAGE: i64 = 500;
@@ -62,6 +70,9 @@ pub struct EtcdStore {
     client: Client,
     namespace: String,
     request_timeout: Duration,
+    history: Arc<History>,
+    /// Ends what runs beside, with the last clone.
+    _alive: Option<Arc<DropGuard>>,
 }
 
 /// Whether a failed request may have changed something.
@@ -88,20 +99,30 @@ impl EtcdStore {
         let connecting = Client::connect(&config.endpoints, Some(options));
         let client = limited(Kind::Read, config.request_timeout, connecting).await?;
         let namespace = config.namespace.trim_end_matches('/').to_owned();
-        Ok(Self { client, namespace, request_timeout: config.request_timeout })
+        let stop = CancellationToken::new();
+        let history = Arc::new(History::new(stop.clone()));
+        let alive = Some(Arc::new(stop.drop_guard()));
+        Ok(Self { client, namespace, request_timeout: config.request_timeout, history, _alive: alive })
     }
 
     fn key(&self, key: &str) -> String {
         format!("{}{key}", self.namespace)
     }
 
-    fn entry(&self, kv: &KeyValue) -> Result<Entry, StoreError> {
+    fn entry(&self, base: &Base, kv: &KeyValue) -> Result<Entry, StoreError> {
         Ok(Entry {
             key: self.strip(kv)?,
             value: Bytes::copy_from_slice(kv.value()),
-            create_revision: kv.create_revision(),
-            mod_revision: kv.mod_revision(),
+            create_revision: base.ours(kv.create_revision()),
+            mod_revision: base.ours(kv.mod_revision()),
         })
+    }
+
+    /// Entries of an answer, without the base's own.
+    fn entries(&self, base: &Base, answer: &GetResponse) -> Result<Vec<Entry>, StoreError> {
+        let own = self.key(keys::BASE);
+        let kvs = answer.kvs().iter().filter(|kv| kv.key() != own.as_bytes());
+        kvs.map(|kv| self.entry(base, kv)).collect()
     }
 
     fn strip(&self, kv: &KeyValue) -> Result<String, StoreError> {
@@ -121,61 +142,79 @@ impl EtcdStore {
     }
 
     async fn get(&self, key: &str) -> Result<(i64, Option<Entry>), StoreError> {
-        let mut kv = self.client.kv_client();
-        let response = self.call(Kind::Read, kv.get(self.key(key), None)).await?;
-        let entry = response.kvs().first().map(|kv| self.entry(kv)).transpose()?;
-        Ok((response.header().map_or(0, |header| header.revision()), entry))
+        let (base, answer) = self.transact(Kind::Read, &[], vec![TxnOp::get(self.key(key), None)]).await?;
+        let found = first_get(answer.op_responses())?;
+        Ok((base.ours(revision_of(answer.header())?), self.entries(&base, &found)?.pop()))
     }
 
-    fn batch(&self, response: &WatchResponse) -> Result<Option<WatchBatch>, StoreError> {
+    fn batch(&self, base: &Base, response: &WatchResponse) -> Result<Option<WatchBatch>, StoreError> {
         if response.canceled() {
             return Err(match response.compact_revision() {
                 0 => {
                     StoreError::Unavailable(format!("etcd cancelled the watch: {}", response.cancel_reason()))
                 }
-                oldest => StoreError::Compacted { asked: 0, oldest },
+                oldest => StoreError::Compacted { asked: 0, oldest: base.ours(oldest) },
             });
         }
         if response.created() {
             return Ok(None);
         }
         let mut batch = WatchBatch::default();
+        let own = self.key(keys::BASE);
         for event in response.events() {
             let Some(kv) = event.kv() else { continue };
-            batch.revision = batch.revision.max(kv.mod_revision());
+            batch.revision = batch.revision.max(base.ours(kv.mod_revision()));
+            if kv.key() == own.as_bytes() {
+                continue;
+            }
             batch.events.push(match event.event_type() {
-                EventType::Put => Event::Put(self.entry(kv)?),
-                EventType::Delete => Event::Deleted { key: self.strip(kv)?, mod_revision: kv.mod_revision() },
+                EventType::Put => Event::Put(self.entry(base, kv)?),
+                EventType::Delete => {
+                    Event::Deleted { key: self.strip(kv)?, mod_revision: base.ours(kv.mod_revision()) }
+                }
             });
         }
-        if batch.events.is_empty() {
+        if response.events().is_empty() {
             // Progress: only then does the header say what has been delivered.
-            batch.revision = response.header().map_or(0, |header| header.revision());
+            batch.revision = base.ours(revision_of(response.header())?);
         }
         Ok(Some(batch))
+    }
+}
+
+/// etcd's revision of an answer.
+fn revision_of(header: Option<&etcd_client::ResponseHeader>) -> Result<i64, StoreError> {
+    let revision = header.map(etcd_client::ResponseHeader::revision);
+    revision.ok_or_else(|| StoreError::Unavailable("etcd's answer has no header".to_owned()))
+}
+
+fn first_get(answers: Vec<TxnOpResponse>) -> Result<GetResponse, StoreError> {
+    match answers.into_iter().next() {
+        Some(TxnOpResponse::Get(found)) => Ok(found),
+        _ => Err(StoreError::Unavailable("etcd's answer is not one to the question".to_owned())),
     }
 }
 
 #[async_trait::async_trait]
 impl Store for EtcdStore {
     async fn list(&self, prefix: &str) -> Result<Snapshot, StoreError> {
-        let mut kv = self.client.kv_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
         let end = range_end(&self.key(prefix));
-        let mut from = self.key(prefix).into_bytes();
-        let mut snapshot = Snapshot::default();
+        let options =
+            |revision| GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_revision(revision);
+        let first = TxnOp::get(self.key(prefix), Some(options(0)));
+        let (base, answer) = self.transact(Kind::Read, &[], vec![first]).await?;
+        let revision = revision_of(answer.header())?;
+        let mut page = first_get(answer.op_responses())?;
+        let mut snapshot = Snapshot { revision: base.ours(revision), entries: Vec::new() };
+        let mut kv = self.client.kv_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
         loop {
-            let options =
-                GetOptions::new().with_range(end.clone()).with_limit(PAGE).with_revision(snapshot.revision);
-            let page = self.call(Kind::Read, kv.get(from, Some(options))).await?;
-            if snapshot.revision == 0 {
-                snapshot.revision = page.header().map_or(0, |header| header.revision());
-            }
-            for kv in page.kvs() {
-                snapshot.entries.push(self.entry(kv)?);
-            }
+            snapshot.entries.extend(self.entries(&base, &page)?);
             match page.kvs().last() {
                 // The next key there can be.
-                Some(last) if page.more() => from = [last.key(), &[0]].concat(),
+                Some(last) if page.more() => {
+                    let from = [last.key(), &[0]].concat();
+                    page = self.call(Kind::Read, kv.get(from, Some(options(revision)))).await?;
+                }
                 _ => return Ok(snapshot),
             }
         }
@@ -183,49 +222,60 @@ impl Store for EtcdStore {
 
     async fn commit(&self, txn: Transaction) -> Result<CommitOutcome, StoreError> {
         txn.check()?;
-        let guards = txn
-            .guards
-            .iter()
-            .map(|guard| Compare::mod_revision(self.key(&guard.key), CompareOp::Equal, guard.mod_revision));
         let writes = txn.writes.iter().map(|write| match write {
             Write::Put { key, value } => TxnOp::put(self.key(key), value.as_ref(), None),
             Write::Delete { key } => TxnOp::delete(self.key(key), None),
         });
-        let request = Txn::new().when(guards.collect::<Vec<_>>()).and_then(writes.collect::<Vec<_>>());
-        let mut kv = self.client.kv_client();
-        let response = self.call(Kind::Write, kv.txn(request)).await?;
-        Ok(match response.succeeded() {
-            true => {
-                CommitOutcome::Committed { revision: response.header().map_or(0, |header| header.revision()) }
-            }
+        let (base, answer) = self.transact(Kind::Write, &txn.guards, writes.collect()).await?;
+        Ok(match answer.succeeded() {
+            true => CommitOutcome::Committed { revision: base.ours(revision_of(answer.header())?) },
             false => CommitOutcome::Conflict,
         })
     }
 
     async fn watch(&self, prefix: &str, after_revision: i64) -> Result<Watch, StoreError> {
+        // Asks etcd: what was known may be of another history.
+        let (base, newest) = self.settle().await?;
+        let asked = after_revision;
+        if asked < base.oldest() {
+            return Err(StoreError::Compacted { asked, oldest: base.oldest() });
+        }
+        if asked > newest {
+            return Err(StoreError::Future { asked, newest });
+        }
         let options = WatchOptions::new()
             .with_range(range_end(&self.key(prefix)))
-            .with_start_revision(after_revision + 1)
+            .with_start_revision(base.etcds(after_revision) + 1)
             .with_progress_notify();
         let mut client = self.client.watch_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
         let mut stream = self.call(Kind::Read, client.watch(self.key(prefix), Some(options))).await?;
         let store = self.clone();
+        let ended = self.history.another(base);
         Ok(Box::pin(async_stream::try_stream! {
+            tokio::pin!(ended);
             loop {
-                let message = stream.message().await.map_err(|error| failure(Kind::Read, &error))?;
+                let message = tokio::select! {
+                    biased;
+                    oldest = &mut ended => Err(StoreError::Compacted { asked, oldest }),
+                    message = stream.message() => message.map_err(|error| failure(Kind::Read, &error)),
+                }?;
                 let response = message
                     .ok_or_else(|| StoreError::Unavailable("etcd closed the watch".to_owned()))?;
-                let batch = store.batch(&response).map_err(|error| match error {
-                    StoreError::Compacted { oldest, .. } => {
-                        StoreError::Compacted { asked: after_revision, oldest }
-                    }
+                let batch = store.batch(&base, &response).map_err(|error| match error {
+                    StoreError::Compacted { oldest, .. } => StoreError::Compacted { asked, oldest },
                     other => other,
                 })?;
                 if let Some(batch) = batch {
+                    store.history.saw(batch.revision);
                     yield batch;
                 }
             }
         }))
+    }
+
+    async fn advance(&self, beyond: i64) -> Result<(), StoreError> {
+        self.history.saw(beyond);
+        self.settle().await.map(|_| ())
     }
 
     async fn campaign(&self, candidate: &Candidate) -> Result<Leadership, StoreError> {

@@ -1,5 +1,7 @@
 //! WatchMirrors: nothing is missed and nothing comes twice, also over a lost stream.
 
+use std::time::{Duration, Instant};
+
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 use twinlog_proto::v1::watch_mirrors_response::Event;
@@ -31,6 +33,7 @@ fn short(message: &v1::WatchMirrorsResponse) -> String {
         Event::Deleted(deleted) => format!("{} deleted", deleted.name),
         Event::Status(status) => format!("{} status", status.name),
         Event::Synced(_) => "synced".to_owned(),
+        Event::Bookmark(_) => "bookmark".to_owned(),
     }
 }
 
@@ -100,12 +103,37 @@ async fn one_mirror_can_be_watched_with_its_status() {
     }
 }
 
+/// Without the bookmark a client can't tell a stream on which nothing happens from one that is dead.
+#[tokio::test]
+async fn a_watch_on_which_nothing_happens_says_so_from_time_to_time() {
+    let service = Service::with_clusters().await;
+    let mut stream = watch(&service, since(0)).await;
+    assert_eq!(short(&next(&mut stream).await), "synced");
+    let began = Instant::now();
+    let quiet = tokio::time::timeout(Duration::from_secs(30), stream.message()).await.expect("in time");
+    let quiet = quiet.unwrap().unwrap();
+    assert_eq!(short(&quiet), "bookmark");
+    assert!(began.elapsed() > Duration::from_secs(9), "not more often than every 10 s");
+    // A client resumes from it and misses nothing.
+    service.mirrors().create_mirror(create_mirror("m")).await.unwrap();
+    assert_eq!(short(&next(&mut stream).await), "mirrors/m RUNNING");
+    let mut resumed = watch(&service, since(quiet.revision)).await;
+    assert_eq!(short(&next(&mut resumed).await), "mirrors/m RUNNING");
+}
+
 #[tokio::test]
 async fn what_can_not_be_watched_is_refused() {
     let service = Service::with_clusters().await;
     let request = v1::WatchMirrorsRequest { name: "mirrors/none".to_owned(), ..Default::default() };
     expect(service.mirrors().watch_mirrors(request).await, Reason::MIRROR_NOT_FOUND, "none");
     expect(service.mirrors().watch_mirrors(since(-1)).await, Reason::INVALID_FIELD, "negative");
+    let listed =
+        service.mirrors().list_mirrors(v1::ListMirrorsRequest::default()).await.unwrap().into_inner();
+    for future in [listed.revision + 1_000_000_000, i64::MAX] {
+        let refused = service.mirrors().watch_mirrors(since(future)).await;
+        let says = format!("revision {future} has not happened here");
+        expect(refused, Reason::REVISION_UNKNOWN, &says);
+    }
     let status_interval = Some(prost_types::Duration { seconds: 0, nanos: 1 });
     let request = v1::WatchMirrorsRequest { status_interval, ..Default::default() };
     expect(service.mirrors().watch_mirrors(request).await, Reason::INVALID_FIELD, "100ms");

@@ -38,7 +38,7 @@ impl Worker {
                             Out::Answer(v1::Answer { answer: Some(answer(&query)), id: query.id })
                         }
                         Ok(Some(v1::ControllerMessage { message: Some(In::Assignments(set)) })) => {
-                            applied = v1::Applied { term: set.term, generation: set.generation, running: Vec::new() };
+                            applied = v1::Applied { term: set.term, generation: set.generation, ..Default::default() };
                             continue;
                         }
                         Ok(Some(_)) => continue,

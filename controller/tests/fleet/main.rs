@@ -9,5 +9,6 @@ mod etcd_process;
 mod ledger;
 mod replica;
 mod replicas;
+mod seen;
 mod sessions;
 mod worker;

@@ -45,6 +45,20 @@ impl Replica {
         patience: impl FnOnce(ControllerConfig) -> ControllerConfig,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(listener, id, store, patience).await
+    }
+
+    /// On a port that is known already.
+    pub(crate) async fn start_on(listener: TcpListener, id: &str, store: Arc<dyn Store>) -> Self {
+        Self::start_at(listener, id, store, |config| config).await
+    }
+
+    async fn start_at(
+        listener: TcpListener,
+        id: &str,
+        store: Arc<dyn Store>,
+        patience: impl FnOnce(ControllerConfig) -> ControllerConfig,
+    ) -> Self {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
         let controller =

@@ -192,3 +192,99 @@ async fn a_killed_leader_is_replaced_within_its_lease_and_nothing_moves() {
     ledger.assert_one_owner_each();
     println!("another leads after {took:?}");
 }
+
+/// Everything runs again, each task by a later epoch than any before, and a pause stops it.
+async fn goes_on_and_can_be_paused(pair: &Pair, workers: &[&FakeWorker], seen: i64) {
+    let running = |worker: &&FakeWorker| worker.running();
+    eventually("everything runs by later epochs", || {
+        let tasks: Vec<_> = workers.iter().flat_map(running).collect();
+        tasks.len() == TASKS && tasks.iter().all(|(_, epoch)| *epoch > seen)
+    })
+    .await;
+    put_mirror(
+        pair.store.as_ref(),
+        &v1::Mirror { desired_state: v1::DesiredState::Paused.into(), ..mirror("m") },
+    )
+    .await;
+    eventually("a pause is effective", || workers.iter().all(|worker| worker.running().is_empty())).await;
+    put_mirror(pair.store.as_ref(), &mirror("m")).await;
+    eventually("it goes on", || workers.iter().map(|worker| worker.running().len()).sum::<usize>() == TASKS)
+        .await;
+}
+
+fn latest(workers: &[&FakeWorker]) -> i64 {
+    workers.iter().flat_map(|worker| worker.running().into_values()).max().unwrap_or(0)
+}
+
+async fn answers(store: &EtcdStore) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = store.list("/").await {
+        assert!(Instant::now() < deadline, "etcd does not answer: {error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_etcd_that_is_restored_or_wiped_fences_nobody_and_needs_no_restart() {
+    let mut pair = Pair::new().await;
+    let (one, two) = pair.two_workers().await;
+    let workers = [&one, &two];
+    pair.etcd.back_up();
+    answers(&pair.store).await;
+    // Later epochs that the copy doesn't know.
+    for _ in 0..3 {
+        goes_on_and_can_be_paused(&pair, &workers, 0).await;
+    }
+    let seen = latest(&workers);
+    pair.etcd.restore();
+    answers(&pair.store).await;
+    goes_on_and_can_be_paused(&pair, &workers, seen).await;
+
+    let seen = latest(&workers);
+    pair.etcd.wipe();
+    answers(&pair.store).await;
+    put_clusters(pair.store.as_ref()).await;
+    put_mirror(pair.store.as_ref(), &mirror("m")).await;
+    goes_on_and_can_be_paused(&pair, &workers, seen).await;
+    eventually("one leads, and the other knows it", || {
+        pair.leader.controller.is_leader() != pair.follower.controller.is_leader()
+            && pair.leader.controller.leader() == pair.follower.controller.leader()
+    })
+    .await;
+    pair.ledger.assert_one_owner_each();
+}
+
+/// As after a restore by the book: controllers stopped first, started afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_start_on_a_restored_etcd_learn_from_the_workers() {
+    let mut etcd = Etcd::start();
+    let store = etcd.connect("").await;
+    put_clusters(&store).await;
+    put_mirror(&store, &mirror("m")).await;
+    etcd.back_up();
+    let first = Replica::start("one", Arc::new(etcd.connect("").await)).await;
+    let ledger = Ledger::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let later = format!("http://{}", listener.local_addr().unwrap());
+    let worker = FakeWorker::start(Spec::new("w1"), vec![first.address.clone(), later.clone()], &ledger);
+    eventually("it runs everything", || worker.running().len() == TASKS).await;
+    for round in 0..3 {
+        let state = if round % 2 == 0 { v1::DesiredState::Paused } else { v1::DesiredState::Running };
+        put_mirror(&store, &v1::Mirror { desired_state: state.into(), ..mirror("m") }).await;
+        let wanted = if round % 2 == 0 { 0 } else { TASKS };
+        eventually("it follows", || worker.running().len() == wanted).await;
+    }
+    put_mirror(&store, &mirror("m")).await;
+    eventually("it runs everything", || worker.running().len() == TASKS).await;
+    let seen = worker.running().into_values().max().unwrap();
+    first.stop().await;
+    drop(store);
+    etcd.restore();
+    let second = Replica::start_on(listener, "two", Arc::new(etcd.connect("").await)).await;
+    eventually("it runs everything by later epochs", || {
+        let running = worker.running();
+        running.len() == TASKS && running.values().all(|epoch| *epoch > seen)
+    })
+    .await;
+    second.stop().await;
+}

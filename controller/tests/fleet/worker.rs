@@ -28,6 +28,10 @@ pub(crate) struct Spec {
     pub(crate) repeat: usize,
     /// The newest (term, generation) that it has seen before it starts.
     pub(crate) seen: (i64, i64),
+    /// Epochs of tasks that it has seen before it starts.
+    pub(crate) epochs: BTreeMap<String, i64>,
+    /// The process; empty as of an older worker.
+    pub(crate) instance: String,
     /// What its surveys find: mirror to (topic, partitions).
     pub(crate) finds: BTreeMap<String, Vec<(String, i32)>>,
 }
@@ -41,6 +45,8 @@ impl Spec {
             drain: Duration::from_millis(30),
             repeat: 1,
             seen: (0, 0),
+            epochs: BTreeMap::new(),
+            instance: String::new(),
             finds: BTreeMap::from([("m".to_owned(), vec![("t".to_owned(), 12)])]),
         }
     }
@@ -75,8 +81,9 @@ impl FakeWorker {
             orders,
             running,
             refused: None,
+            later: BTreeMap::new(),
             applied: spec.seen,
-            epochs: BTreeMap::new(),
+            epochs: spec.epochs.clone(),
             tasks: BTreeMap::new(),
         };
         let task = tokio::spawn(life.live(controllers));
@@ -141,7 +148,9 @@ struct Life {
     ledger: Ledger,
     orders: watch::Receiver<Order>,
     running: watch::Sender<BTreeMap<String, i64>>,
-    refused: Option<v1::Cause>,
+    /// What was refused, and of which set.
+    refused: Option<(v1::Cause, (i64, i64))>,
+    later: BTreeMap<String, i64>,
     applied: (i64, i64),
     /// The highest epoch seen per task.
     epochs: BTreeMap<String, i64>,
@@ -221,6 +230,7 @@ impl Life {
             labels: self.spec.labels.clone().into_iter().collect(),
             capacity: self.spec.capacity,
             applied: Some(self.applied()),
+            instance: self.spec.instance.clone(),
             ..v1::Hello::default()
         }
     }
@@ -231,7 +241,13 @@ impl Life {
             .iter()
             .map(|(task, t)| v1::RunningTask { task: task.clone(), epoch: t.epoch })
             .collect();
-        v1::Applied { term: self.applied.0, generation: self.applied.1, running }
+        let epochs = self.epochs.values().copied().max().unwrap_or(0);
+        v1::Applied {
+            term: self.applied.0,
+            generation: self.applied.1,
+            running,
+            newest: epochs.max(self.applied.0),
+        }
     }
 
     fn report(&self) -> v1::Report {
@@ -245,7 +261,14 @@ impl Life {
             applied: Some(self.applied()),
             tasks: self.tasks.iter().map(task).collect(),
             leaving: *self.orders.borrow() == Order::Leave,
-            refused: self.refused.clone(),
+            refused: self.refused.as_ref().map(|(cause, ..)| cause.clone()),
+            refused_term: self.refused.as_ref().map_or(0, |(_, (term, _))| *term),
+            refused_generation: self.refused.as_ref().map_or(0, |(_, (_, generation))| *generation),
+            later: self
+                .later
+                .iter()
+                .map(|(task, epoch)| v1::RunningTask { task: task.clone(), epoch: *epoch })
+                .collect(),
             ..v1::Report::default()
         }
     }
@@ -272,16 +295,25 @@ impl Life {
     }
 
     fn apply(&mut self, set: v1::AssignmentSet) {
-        let stale = set.tasks.iter().any(|task| task.epoch < *self.epochs.get(&task.name).unwrap_or(&0));
-        if (set.term, set.generation) < self.applied || stale {
-            let reason = if stale { "STALE_EPOCH" } else { "STALE_TERM" };
-            let cause = v1::Cause { reason: reason.to_owned(), message: reason.to_owned(), since: None };
-            self.refused = Some(cause);
+        let cause =
+            |reason: &str| v1::Cause { reason: reason.to_owned(), message: reason.to_owned(), since: None };
+        let version = (set.term, set.generation);
+        if version < self.applied {
+            self.refused = Some((cause("STALE_TERM"), version));
             return;
         }
-        self.refused = None;
-        self.applied = (set.term, set.generation);
-        let wanted: BTreeMap<_, _> = set.tasks.into_iter().map(|task| (task.name, task.epoch)).collect();
+        let seen = |task: &v1::Task| *self.epochs.get(&task.name).unwrap_or(&0);
+        let (stale, good): (Vec<_>, Vec<_>) = set.tasks.into_iter().partition(|task| task.epoch < seen(task));
+        self.later = stale.iter().map(|task| (task.name.clone(), seen(task))).collect();
+        self.refused = (!stale.is_empty()).then(|| (cause("STALE_EPOCH"), version));
+        self.applied = version;
+        let kept =
+            stale.into_iter().filter_map(|task| Some((task.name.clone(), self.tasks.get(&task.name)?.epoch)));
+        let wanted: BTreeMap<_, _> = kept
+            .collect::<Vec<_>>()
+            .into_iter()
+            .chain(good.into_iter().map(|task| (task.name, task.epoch)))
+            .collect();
         for (name, task) in &mut self.tasks {
             if !wanted.contains_key(name) && task.stops_at.is_none() {
                 task.stops_at = Some(Instant::now() + self.spec.drain);

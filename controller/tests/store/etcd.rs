@@ -16,7 +16,8 @@ use crate::suite::{candidate, put};
 async fn namespaces_do_not_see_each_other() {
     let etcd = Etcd::start();
     let (one, two) = (etcd.connect("/one/").await, etcd.connect("/two").await);
-    let mut watch = two.watch("/", 1).await.unwrap();
+    let start = two.list("/").await.unwrap().revision;
+    let mut watch = two.watch("/", start).await.unwrap();
     put(&one, "/k", "1").await;
     put(&two, "/k", "2").await;
     assert_eq!(one.list("/").await.unwrap().entries.len(), 1);

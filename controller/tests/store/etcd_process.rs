@@ -1,6 +1,7 @@
 //! A real etcd for tests.
 
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,32 @@ impl Etcd {
         self.process = Some(process);
     }
 
+    /// Kills it, and starts it again with nothing.
+    pub(crate) fn wipe(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(self.data()).unwrap();
+        self.run();
+    }
+
+    /// Kills it, keeps a copy of what it has for `restore`, and starts it again.
+    pub(crate) fn back_up(&mut self) {
+        self.kill();
+        copy_folder(&self.data(), &self.dir.path().join("backup"));
+        self.run();
+    }
+
+    /// Kills it, and starts it again with what it had at `back_up`.
+    pub(crate) fn restore(&mut self) {
+        self.kill();
+        std::fs::remove_dir_all(self.data()).unwrap();
+        copy_folder(&self.dir.path().join("backup"), &self.data());
+        self.run();
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
@@ -70,6 +97,19 @@ impl Etcd {
 impl Drop for Etcd {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 mod backend;
 mod embedded;
 mod etcd;
+mod etcd_history;
 mod etcd_members;
 mod etcd_process;
 mod suite;
@@ -39,6 +40,8 @@ both!(
     a_watch_delivers_past_and_future_in_order,
     a_watch_resumes_where_it_ended,
     a_compacted_past_is_an_error,
+    a_future_that_has_not_happened_is_an_error,
+    what_was_seen_elsewhere_moves_everything_on,
     transactions_have_limits,
     one_leads_and_the_next_takes_over_at_once_after_a_resignation,
     a_leadership_whose_key_is_gone_is_lost,

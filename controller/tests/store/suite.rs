@@ -176,6 +176,56 @@ pub(crate) async fn a_compacted_past_is_an_error(backend: Backend) {
     assert_eq!(events(&mut watch, 1).await.len(), 1);
 }
 
+pub(crate) async fn a_future_that_has_not_happened_is_an_error(backend: Backend) {
+    let store = backend.store.as_ref();
+    let last = put(store, "/w", "0").await;
+    for future in [last + 1, last + 1_000_000, i64::MAX] {
+        let error = store.watch("/w", future).await.err().expect("it has not happened");
+        assert!(
+            matches!(error, StoreError::Future { asked, newest } if asked == future && newest >= last),
+            "{error}"
+        );
+    }
+    let mut watch = store.watch("/w", last).await.unwrap();
+    put(store, "/w", "1").await;
+    assert_eq!(events(&mut watch, 1).await.len(), 1, "the newest is no future");
+}
+
+pub(crate) async fn what_was_seen_elsewhere_moves_everything_on(backend: Backend) {
+    let store = backend.store.as_ref();
+    let last = put(store, "/k", "v").await;
+    store.advance(last - 1).await.unwrap();
+    assert_eq!(store.list("/k").await.unwrap().entries[0].mod_revision, last, "it is behind nothing");
+    let leadership = within("a leader", store.campaign(&candidate("a"))).await.unwrap();
+    let mut watch = store.watch("/", last).await.unwrap();
+    let seen = last + 1_000_000_000;
+    store.advance(seen).await.unwrap();
+    let ended = async {
+        loop {
+            match watch.next().await.expect("it ends with an error") {
+                Ok(batch) => assert!(batch.events.iter().all(|event| key_of(event) == keys::LEADER)),
+                Err(error) => return error,
+            }
+        }
+    };
+    let ended = within("the end of the watch", ended).await;
+    assert!(matches!(ended, StoreError::Compacted { .. }), "{ended}");
+    within("the end of the leadership", leadership.lost().cancelled_owned()).await;
+    leadership.resign().await;
+    let listed = store.list("/k").await.unwrap();
+    assert_eq!(listed.entries[0].value, "v");
+    assert!(listed.entries[0].mod_revision > seen && listed.revision > seen, "{listed:?}");
+    let stale = vec![Guard::unchanged("/k", last)];
+    assert_eq!(commit(store, stale, vec![Write::put("/k", "x")]).await, CommitOutcome::Conflict);
+    let fresh = vec![Guard::unchanged("/k", listed.entries[0].mod_revision)];
+    let written = commit(store, fresh, vec![Write::put("/k", "w")]).await;
+    assert!(matches!(written, CommitOutcome::Committed { revision } if revision > listed.revision));
+    let next = within("the next leader", store.campaign(&candidate("b"))).await.unwrap();
+    assert!(next.term.0 > seen);
+    let old = store.watch("/", last).await.err().unwrap();
+    assert!(matches!(old, StoreError::Compacted { .. }), "{old}");
+}
+
 pub(crate) async fn transactions_have_limits(backend: Backend) {
     let store = backend.store.as_ref();
     let writes = |n: usize| (0..n).map(|i| Write::put(format!("/k{i}"), "x")).collect::<Vec<_>>();

@@ -1,10 +1,12 @@
 //! What a lane is told from outside: its present mirror and range, and whether to end.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
+use twinlog_proto::id::Epoch;
 use twinlog_proto::model;
 
 use super::Range;
@@ -13,6 +15,8 @@ use super::Range;
 pub(crate) struct Control {
     state: Mutex<State>,
     stop: CancellationToken,
+    /// An epoch in progress on the target that is later than the lane's; 0: none.
+    later_epoch: AtomicI64,
 }
 
 struct State {
@@ -31,7 +35,11 @@ pub(crate) struct Wanted {
 impl Control {
     pub(crate) fn new(mirror: Arc<model::Mirror>, range: Range) -> Self {
         let wanted = Wanted { mirror, range, version: 0 };
-        Self { state: Mutex::new(State { wanted, thread: None }), stop: CancellationToken::new() }
+        Self {
+            state: Mutex::new(State { wanted, thread: None }),
+            stop: CancellationToken::new(),
+            later_epoch: AtomicI64::new(0),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -74,6 +82,15 @@ impl Control {
     pub(crate) fn drain(&self) {
         self.stop.cancel();
         self.wake();
+    }
+
+    /// The lane found out that it is superseded.
+    pub(crate) fn found_later(&self, epoch: i64) {
+        self.later_epoch.store(epoch, Ordering::Release);
+    }
+
+    pub(crate) fn later_epoch(&self) -> Option<Epoch> {
+        Some(self.later_epoch.load(Ordering::Acquire)).filter(|epoch| *epoch > 0).map(Epoch)
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The life of a lane on its thread: prepare, decide, move, and again, until it is drained or superseded.
+//! The life of a lane on its thread: prepare, decide, move, and again, until it is drained. One that is superseded moves nothing.
 //!
 //! Restarting is the normal path: whatever happens, the clients are closed, progress is read back, the clusters are asked, and
 //! the lane goes on from facts.
@@ -68,8 +68,6 @@ pub(super) struct Runner {
 
 /// How an attempt ended.
 pub(super) enum End {
-    /// For good.
-    Stopped,
     /// Try again at once, or after a growing while.
     Again,
     Later(Cause),
@@ -119,7 +117,6 @@ impl Runner {
                 self.backoff = FIRST_BACKOFF;
             }
             match end {
-                End::Stopped => return,
                 End::Again => {}
                 End::Later(cause) => self.wait(cause),
             }
@@ -379,13 +376,19 @@ impl Runner {
 
     fn superseded(&mut self, by: &RangeProgress) -> End {
         let message = format!(
-            "worker {} has taken this range over with epoch {}; this lane has epoch {}. One controller may run a mirror: is another one \
-             running, or was this one's store made anew from an older state?",
+            "worker {} has taken this range over with epoch {}; this lane has epoch {}. If this controller's store was restored from an \
+             older copy, it gives a later epoch by itself. One controller may run a mirror: is another one running?",
             by.worker, by.epoch, self.spec.epoch
         );
         tracing::warn!(task = %self.spec.task, "fenced: {message}");
         self.board.not_running(State::Stopped, Cause::new(Reason::FENCED, message));
-        End::Stopped
+        self.control.found_later(by.epoch);
+        // It is given a later epoch, or another worker has the range: both end this lane. Until then it looks now and then, before
+        // it does anything that would disturb the other owner.
+        self.suspect = true;
+        self.share = None;
+        self.control.pause(RETRY_STOPPED);
+        End::Again
     }
 
     /// Progress to run with: where every partition of the range starts. Partitions that must not run are noted on the board.

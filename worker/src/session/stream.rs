@@ -40,6 +40,8 @@ pub(super) struct Stream {
     inbound: Streaming<v1::ControllerMessage>,
     report_interval: Duration,
     freshness: Freshness,
+    /// Of the leader that welcomed us.
+    term: i64,
 }
 
 impl Stream {
@@ -64,7 +66,8 @@ impl Stream {
             Ok(0) | Err(_) => DEFAULT_REPORT_INTERVAL,
             Ok(ms) => Duration::from_millis(ms).clamp(MIN_REPORT_INTERVAL, MAX_REPORT_INTERVAL),
         };
-        Ok(Self { out, inbound, report_interval, freshness: Freshness::new(&welcome, hello_sent) })
+        let freshness = Freshness::new(&welcome, hello_sent);
+        Ok(Self { out, inbound, report_interval, freshness, term: welcome.term })
     }
 
     /// Until the stream breaks (an error) or `stop` (fine).
@@ -121,7 +124,7 @@ impl Stream {
         match received.message {
             Some(controller_message::Message::Assignments(set)) => {
                 self.freshness.check(set.heard_report, Instant::now()).map_err(SessionError::Stale)?;
-                session.admit(&set);
+                session.admit(&set, self.term);
             }
             Some(controller_message::Message::Query(query)) => session.queries.ask(query, answers.clone()),
             Some(controller_message::Message::Welcome(welcome)) => {

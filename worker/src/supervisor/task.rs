@@ -159,6 +159,9 @@ impl Task {
         let mut status = lane.status();
         let next = loop {
             self.show(&status.borrow_and_update());
+            if let Some(later) = lane.later_epoch() {
+                self.context.board.found_later(&self.name, later);
+            }
             tokio::select! {
                 biased;
                 () = self.drain.cancelled() => break Next::End,

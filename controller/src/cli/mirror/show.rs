@@ -24,15 +24,16 @@ pub(crate) fn table(mirrors: &[(v1::Mirror, v1::MirrorStatus)]) -> String {
     ]);
     for (mirror, status) in mirrors {
         let totals = status.totals.unwrap_or_default();
+        let known = |text: String| if status.totals.is_some() { text } else { "unknown".to_owned() };
         table.row([
             human::id(&mirror.name),
             format!("{} -> {}", human::id(&mirror.source), human::id(&mirror.target)),
             human::state(status.state().as_str_name()),
             status.topics.len().to_string(),
-            format!("{}/{}", totals.partitions_active, totals.partitions),
-            human::count(totals.lag_records),
-            human::rate(totals.records_per_second),
-            human::bytes(totals.bytes_per_second),
+            known(format!("{}/{}", totals.partitions_active, totals.partitions)),
+            known(human::count(totals.lag_records)),
+            known(human::rate(totals.records_per_second)),
+            known(human::bytes(totals.bytes_per_second)),
             status.causes.first().map(cause).unwrap_or_default(),
         ]);
     }

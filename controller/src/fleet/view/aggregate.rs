@@ -4,7 +4,7 @@ use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State};
 
 /// The state of a whole, from its parts: what all parts share, else DEGRADED where a part is stopped or waits, else ACTIVE
-/// (a part that is about to start doesn't take the whole down). Nothing to do is ACTIVE.
+/// (a part that is about to start doesn't take the whole down), but UNKNOWN where a part is. Nothing to do is ACTIVE.
 pub(super) fn combine(parts: impl Iterator<Item = State>) -> State {
     let mut parts: Vec<State> = parts.collect();
     parts.sort_unstable();
@@ -15,6 +15,7 @@ pub(super) fn combine(parts: impl Iterator<Item = State>) -> State {
         _ if parts.iter().any(|p| matches!(p, State::Stopped | State::Waiting | State::Degraded)) => {
             State::Degraded
         }
+        _ if parts.contains(&State::Unknown) => State::Unknown,
         _ if parts.contains(&State::Active) => State::Active,
         _ => State::Pending,
     }
@@ -70,5 +71,7 @@ mod tests {
         assert_eq!(whole(&[Waiting, Waiting]), Waiting);
         assert_eq!(whole(&[Pending, Active]), Active);
         assert_eq!(whole(&[Pending]), Pending);
+        assert_eq!(whole(&[State::Unknown, Active]), State::Unknown);
+        assert_eq!(whole(&[State::Unknown, Stopped]), Degraded);
     }
 }

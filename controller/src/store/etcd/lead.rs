@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use etcd_client::{Compare, CompareOp, LeaseClient, PutOptions, Txn, TxnOp};
+use etcd_client::{LeaseClient, PutOptions, TxnOp};
 use futures::StreamExt;
 use prost::Message;
 use tokio::time::Instant;
 use tracing::warn;
 use twinlog_proto::id::Term;
 
-use super::{EtcdStore, Kind, limited};
+use super::{EtcdStore, Kind, limited, revision_of};
 use crate::keys;
 use crate::state::LeaderRecord;
 use crate::store::{Candidate, Event, Guard, Hold, Leadership, Resign, Store, StoreError};
@@ -74,13 +74,11 @@ async fn attempt(store: &EtcdStore, candidate: &Candidate) -> Result<Option<Lead
 async fn create(store: &EtcdStore, candidate: &Candidate, lease: i64) -> Result<Option<Term>, StoreError> {
     let record = LeaderRecord { id: candidate.id.clone(), address: candidate.address.clone() };
     let value = Bytes::from(record.encode_to_vec());
-    let key = store.key(keys::LEADER);
-    let put = TxnOp::put(key.clone(), value.as_ref(), Some(PutOptions::new().with_lease(lease)));
-    let absent = Compare::create_revision(key, CompareOp::Equal, 0);
-    let mut kv = store.client.kv_client();
-    let answer = store.call(Kind::Write, kv.txn(Txn::new().when(vec![absent]).and_then(vec![put]))).await?;
-    let revision = answer.header().map_or(0, |header| header.revision());
-    Ok(answer.succeeded().then_some(Term(revision)))
+    let lease = PutOptions::new().with_lease(lease);
+    let put = TxnOp::put(store.key(keys::LEADER), value.as_ref(), Some(lease));
+    let (base, answer) = store.transact(Kind::Write, &[Guard::absent(keys::LEADER)], vec![put]).await?;
+    let revision = revision_of(answer.header())?;
+    Ok(answer.succeeded().then_some(Term(base.ours(revision))))
 }
 
 struct EtcdResign {
