@@ -262,6 +262,7 @@ async fn follow(
                 info!(asked, oldest, "store history compacted or replaced, listing again");
                 match store.list(keys::ROOT).await {
                     Ok(snapshot) => {
+                        back(&away);
                         sender.send_replace(Arc::new(State::from_snapshot(snapshot)));
                         continue;
                     }
@@ -294,10 +295,7 @@ async fn watch_until_error(
         Ok(watch) => watch,
         Err(error) => return error,
     };
-    if let Some(away) = away.send_replace(None) {
-        let since = humantime::format_rfc3339_seconds(away.since);
-        info!(%since, "the store is back");
-    }
+    back(away);
     loop {
         match watch.next().await {
             Some(Ok(batch)) => sender.send_modify(|shared| {
@@ -308,5 +306,13 @@ async fn watch_until_error(
             Some(Err(error)) => return error,
             None => return StoreError::Unavailable("the watch ended".to_owned()),
         }
+    }
+}
+
+/// The store has answered.
+fn back(away: &watch::Sender<Option<Away>>) {
+    if let Some(away) = away.send_replace(None) {
+        let since = humantime::format_rfc3339_seconds(away.since);
+        info!(%since, "the store is back");
     }
 }

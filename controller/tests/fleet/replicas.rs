@@ -263,6 +263,7 @@ async fn replicas_that_start_on_a_restored_etcd_learn_from_the_workers() {
     put_mirror(&store, &mirror("m")).await;
     etcd.back_up();
     let first = Replica::start("one", Arc::new(etcd.connect("").await)).await;
+    eventually("it leads", || first.controller.is_leader()).await;
     let ledger = Ledger::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let later = format!("http://{}", listener.local_addr().unwrap());

@@ -46,7 +46,10 @@ impl Backend {
             }
             Home::Etcd(etcd) => {
                 let mut client = etcd_client::Client::connect([etcd.url.as_str()], None).await.unwrap();
-                client.compact(revision, None).await.unwrap();
+                // What lies between our revisions and etcd's own.
+                let ours = self.store.list("/").await.unwrap().revision;
+                let etcds = client.get("/", None).await.unwrap().header().unwrap().revision();
+                client.compact(revision - (ours - etcds), None).await.unwrap();
             }
         }
     }
