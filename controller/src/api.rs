@@ -3,6 +3,7 @@
 
 mod cluster;
 mod fleet;
+mod last_plan;
 mod mirror;
 mod offset;
 mod page;

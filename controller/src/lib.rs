@@ -12,6 +12,7 @@ pub mod controller;
 mod descriptors;
 pub mod fleet;
 mod handover;
+mod heartbeats;
 pub mod inventory;
 pub mod keys;
 pub mod metrics;

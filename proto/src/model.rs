@@ -115,6 +115,8 @@ pub struct Mirror {
     pub checkpoints: bool,
     /// Copy heartbeats topics whatever `topics` says.
     pub replicate_heartbeats: bool,
+    /// The mirror that does it instead of this one.
+    pub heartbeats_carried_by: Option<String>,
     /// Write heartbeats to the source too.
     pub heartbeats_on_source: bool,
     /// Target offsets between two offset syncs at most; 0: a sync for every record.
@@ -149,7 +151,7 @@ pub const DEFAULT_BLOCK_SIZE: u32 = 8;
 pub const MAX_BLOCK_SIZE: i32 = 256;
 pub const DEFAULT_TARGET_LATENCY: Duration = Duration::from_millis(200);
 pub const DEFAULT_REFRESH_TOPICS: Duration = Duration::from_secs(3);
-pub const DEFAULT_REFRESH_GROUPS: Duration = Duration::from_secs(5);
+pub const DEFAULT_REFRESH_GROUPS: Duration = Duration::from_secs(1);
 pub const DEFAULT_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 pub const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(60);
 /// MM2's `offset.lag.max`.
@@ -314,6 +316,7 @@ impl Mirror {
             },
             checkpoints: wire.checkpoints.unwrap_or_default().enabled.unwrap_or(true),
             replicate_heartbeats: heartbeats.replicate.unwrap_or(true),
+            heartbeats_carried_by: Some(wire.heartbeats_carried_by.clone()).filter(|id| !id.is_empty()),
             heartbeats_on_source: heartbeats.on_source.unwrap_or(true),
             offset_lag_max,
             internal_replication,
@@ -326,7 +329,8 @@ impl Mirror {
     /// Whether a source topic is copied, ignoring what the target looks like: selected by the filter (or a heartbeats
     /// topic), not internal, not a cycle.
     pub fn selects(&self, topic: &str) -> bool {
-        (self.topics.matches(topic) || (self.replicate_heartbeats && self.policy.is_heartbeats_topic(topic)))
+        let carries = self.replicate_heartbeats && self.heartbeats_carried_by.is_none();
+        (self.topics.matches(topic) || (carries && self.policy.is_heartbeats_topic(topic)))
             && !self.policy.is_internal_topic(topic)
             && !self.policy.is_cycle(topic)
             && !self.policy.is_copied_into_heartbeats(topic)

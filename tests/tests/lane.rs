@@ -170,7 +170,7 @@ impl World {
         }
         let translator = Translator::open(mirror.clone(), self.source.clone(), self.target.clone()).await?;
         for ((question, answer), expected) in
-            wanted.iter().zip(translator.translate(&wanted).await).zip(expected)
+            wanted.iter().zip(translator.translate(&wanted, Ok(())).await).zip(expected)
         {
             let exact = matches!(&answer, Translation::Exact(offset) if offset.0 == expected);
             ensure!(exact, "{question:?}: {answer:?}, not {expected}");

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use tokio::sync::watch;
 use twinlog_proto::id::{Epoch, MirrorId, TaskName};
@@ -21,11 +22,13 @@ pub struct TaskStatus {
     pub partitions: Vec<v1::PartitionStatus>,
     /// For checkpoint tasks.
     pub groups: Arc<Vec<v1::GroupStatus>>,
+    /// When the offsets of the groups that are in step were read on the source.
+    pub groups_synced: Option<SystemTime>,
 }
 
 impl TaskStatus {
     pub fn new(state: v1::State, cause: Option<Cause>) -> Self {
-        Self { state, cause, partitions: Vec::new(), groups: Arc::default() }
+        Self { state, cause, partitions: Vec::new(), groups: Arc::default(), groups_synced: None }
     }
 }
 
@@ -207,6 +210,7 @@ fn task_report(name: &TaskName, running: &Running) -> v1::TaskReport {
         partitions: status.partitions.clone(),
         groups: Vec::new(),
         groups_unchanged: false,
+        groups_sync_time: status.groups_synced.map(Into::into),
     }
 }
 

@@ -6,16 +6,20 @@
 //! backwards and is never written for a group that is used there or whose state isn't known; nothing is ever deleted.
 //! A checkpoint goes back only when the group did so on the source. A group that the source doesn't list (it may still be
 //! loading) is simply not touched.
+//!
+//! A group that is ahead of the copy stands where the copy ends, in every round; and when the source is gone, what was read of it
+//! last goes on to be translated until everything that came over is counted.
 
 mod decide;
 mod history;
+mod reach;
 mod sync;
 mod to_source;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, MissedTickBehavior};
 use twinlog_proto::id::{SourceOffset, stable_hash};
@@ -26,24 +30,42 @@ use twinlog_proto::v1;
 use crate::assignments::Shard;
 use crate::board::{StatusCell, TaskStatus, state_of};
 use crate::cause::Cause;
-use crate::kafka::{GroupListing, KafkaError};
+use crate::cluster::ClusterHandle;
+use crate::kafka::{GroupListing, Isolation, KafkaError, OffsetSpec};
 use crate::lane::Translator;
 use crate::metrics;
-use crate::mm2::CheckpointKey;
+use crate::mm2::{Checkpoint, CheckpointKey};
 use crate::supervisor::Ends;
 use crate::survey::internal;
 
-use decide::{GroupOffsets, Place, Previous, Side, Translated};
+use decide::{GroupOffsets, Place, Previous, Side, Synced, Translated};
+use reach::{Facts, Lives, Partition};
 use to_source::Reached;
 use writer::Writer;
 
 /// Groups whose offsets are fetched in one call.
 const GROUPS_BATCH: usize = 500;
+/// How long a call to the source may take: when it is gone, what came over before is to be counted soon.
+const SOURCE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The last checkpoints of a group on the target, each with its time, milliseconds since 1970.
+///
+/// # Errors
+/// The target can't be read.
+pub(crate) async fn last_of(
+    mirror: &Mirror,
+    target: &ClusterHandle,
+    group: &str,
+) -> Result<Vec<(Checkpoint, i64)>, KafkaError> {
+    history::last_of(target, &internal::checkpoints(mirror).name, group).await
+}
 
 /// Translates until it is dropped.
 pub async fn run(shard: Shard, mirror: Arc<Mirror>, ends: Ends, status: &StatusCell) {
     let mut ticks = tokio::time::interval(mirror.refresh_groups);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let source = Arc::new(ends.source.with_deadline(SOURCE_PATIENCE));
+    let ends = Ends { source, ..ends };
     let mut task = Checkpoints { shard, mirror, ends, ready: None, known: BTreeSet::new() };
     loop {
         ticks.tick().await;
@@ -51,12 +73,13 @@ pub async fn run(shard: Shard, mirror: Arc<Mirror>, ends: Ends, status: &StatusC
         let result = task.round().await;
         metrics::checkpoint_round(&task.mirror.id, begin.elapsed(), result.as_ref().err().map(|e| e.reason));
         match result {
-            Ok(Round { groups, undone }) => {
+            Ok(Round { groups, synced, undone }) => {
                 metrics::checkpoint_groups(&task.mirror.id, shard.index, &groups);
                 let state = undone.as_ref().map_or(v1::State::Active, state_of);
                 let blind = task.ready.as_ref().and_then(|ready| ready.records.as_ref()?.blind.clone());
                 let cause = undone.map(Cause::from).or(blind);
-                status.set(TaskStatus { groups: groups.into(), ..TaskStatus::new(state, cause) });
+                let groups = groups.into();
+                status.set(TaskStatus { groups, groups_synced: synced, ..TaskStatus::new(state, cause) });
             }
             Err(error) => {
                 tracing::warn!(mirror = %task.mirror.id, shard = shard.index, reason = %error.reason, error = %error,
@@ -84,12 +107,29 @@ struct Ready {
     records: Option<Records>,
     /// How far groups are known to have been on the source. Kept where their offsets come back there.
     reached: Reached,
+    lives: Lives,
+    /// What was read of the source last: it stands in while the source can't be asked.
+    last: Option<Fetched>,
+    /// When the offsets that each group has on the target were read on the source.
+    synced: HashMap<String, SystemTime>,
+}
+
+/// What a round reads of the source.
+#[derive(Clone)]
+struct Fetched {
+    at: SystemTime,
+    committed: Vec<GroupOffsets>,
+    others: Vec<v1::GroupStatus>,
+    /// Of partitions in which some group is ahead of the copy.
+    ends: HashMap<Partition, i64>,
 }
 
 /// What came of a round.
 struct Round {
     groups: Vec<v1::GroupStatus>,
-    /// Why checkpoint records could not be written, or nothing could be brought back to the source.
+    /// When the offsets of groups that are in step were read.
+    synced: Option<SystemTime>,
+    /// Why the source could not be read, checkpoint records could not be written, or nothing could be brought back to the source.
     undone: Option<KafkaError>,
 }
 
@@ -106,24 +146,78 @@ impl Checkpoints {
     async fn round(&mut self) -> Result<Round, KafkaError> {
         let mirror = &self.mirror;
         if !mirror.checkpoints && !mirror.sync_group_offsets && !mirror.sync_group_offsets_to_source {
-            return Ok(Round { groups: Vec::new(), undone: None });
+            return Ok(Round { groups: Vec::new(), synced: None, undone: None });
         }
-        let Groups { translated: groups, others } = self.groups().await?;
-        let fetched_at = SystemTime::now();
-        let committed = self.committed(&groups).await?;
         let mut ready = match self.ready.take() {
             Some(ready) => ready,
             None => self.open().await?,
         };
-        let result = self.translate_and_write(&mut ready, committed, fetched_at, others).await;
+        let result = self.read_and_write(&mut ready).await;
         self.ready = Some(ready);
         result
+    }
+
+    /// With what was read last, where the source can't be read now.
+    async fn read_and_write(&mut self, ready: &mut Ready) -> Result<Round, KafkaError> {
+        let read = self.read_source(ready).await;
+        ready.translator.refresh().await?;
+        let copied = ready.translator.positions().await;
+        let copied = copied.into_iter().map(|(topic, partition, at)| ((topic, partition), at)).collect();
+        let read = match read {
+            Ok(fetched) => self.with_ends(fetched, &copied).await,
+            Err(error) => Err(error),
+        };
+        let (mut fetched, away) = match read {
+            Ok(fetched) => (ready.last.insert(fetched).clone(), None),
+            Err(error) => match &ready.last {
+                Some(last) => (last.clone(), Some(error)),
+                None => return Err(error),
+            },
+        };
+        let facts = Facts { copied, ends: std::mem::take(&mut fetched.ends) };
+        reach::bring_back(&mut fetched.committed, &facts);
+        self.translate_and_write(ready, fetched, away).await
+    }
+
+    /// The groups' offsets, without those that are of an earlier topic.
+    async fn read_source(&mut self, ready: &mut Ready) -> Result<Fetched, KafkaError> {
+        let Groups { translated: groups, others } = self.groups().await?;
+        let at = SystemTime::now();
+        let mut committed = self.committed(&groups).await?;
+        let offsets = committed.iter().flat_map(|group| group.offsets.iter().flatten());
+        let topics = offsets.map(|offset| offset.topic.clone()).collect();
+        // Asked after the offsets: what the topics are now, the offsets are of, or of one before.
+        let ids = ready.translator.look(&self.ends.source.client, topics).await?;
+        ready.lives.sort_out(&mut committed, &ids);
+        Ok(Fetched { at, committed, others, ends: HashMap::new() })
+    }
+
+    async fn with_ends(
+        &self,
+        fetched: Fetched,
+        copied: &HashMap<Partition, SourceOffset>,
+    ) -> Result<Fetched, KafkaError> {
+        let ahead = reach::ahead(&fetched.committed, copied);
+        if ahead.is_empty() {
+            return Ok(fetched);
+        }
+        let ends: Vec<_> = ahead.into_iter().map(|(t, p)| (t, p, OffsetSpec::Latest)).collect();
+        let listed = self.ends.source.client.list_offsets(&ends, Isolation::Uncommitted).await?;
+        let ends = listed.into_iter().filter_map(|(at, end)| Some((at, end.ok()?.offset))).collect();
+        Ok(Fetched { ends, ..fetched })
     }
 
     async fn open(&self) -> Result<Ready, KafkaError> {
         let (mirror, ends) = (&self.mirror, &self.ends);
         let translator = Translator::open(mirror.clone(), ends.source.clone(), ends.target.clone()).await?;
-        Ok(Ready { translator, records: None, reached: Reached::default() })
+        Ok(Ready {
+            translator,
+            records: None,
+            reached: Reached::default(),
+            lives: Lives::default(),
+            last: None,
+            synced: HashMap::new(),
+        })
     }
 
     async fn open_records(&self) -> Result<Records, KafkaError> {
@@ -175,29 +269,29 @@ impl Checkpoints {
                     continue;
                 }
                 self.known.insert(group.clone());
-                all.push(GroupOffsets { group, offsets });
+                all.push(GroupOffsets::new(group, offsets));
             }
         }
         Ok(all)
     }
 
+    /// `away`: why the source can't be asked.
     async fn translate_and_write(
         &self,
         ready: &mut Ready,
-        committed: Vec<GroupOffsets>,
-        fetched_at: SystemTime,
-        others: Vec<v1::GroupStatus>,
+        Fetched { at, committed, others, .. }: Fetched,
+        away: Option<KafkaError>,
     ) -> Result<Round, KafkaError> {
-        ready.translator.refresh().await?;
         let wanted: Vec<(String, i32, SourceOffset)> = committed
             .iter()
             .flat_map(|group| group.offsets.iter().flatten())
             .map(|o| (o.topic.clone(), o.partition, SourceOffset(o.offset)))
             .collect();
-        let translations = ready.translator.translate(&wanted).await;
+        let source = away.as_ref().map_or(Ok(()), Err);
+        let translations = ready.translator.translate(&wanted, source).await;
         let translated = decide::assemble(&self.mirror, committed, translations);
         // Each works without the other: a topic that can't be written to keeps no group from being synced.
-        let written = self.write(ready, &translated, fetched_at).await;
+        let written = self.write(ready, &translated, at).await;
         let states = if self.mirror.sync_group_offsets {
             let places = |group: &Translated| group.checkpoints.iter().map(Place::from).collect();
             let wanted = translated.iter().map(|group| (group.group.clone(), places(group))).collect();
@@ -205,16 +299,18 @@ impl Checkpoints {
         } else {
             HashMap::new()
         };
-        let forth = translated.iter().map(|group| decide::status(group, states.get(&group.group)));
-        let mut groups: Vec<_> = forth.chain(others).collect();
-        let mut undone = written.err();
-        if self.mirror.sync_group_offsets_to_source {
+        let forth = statuses(&translated, &states, &mut ready.synced, at);
+        let mut groups: Vec<_> = forth.into_iter().chain(others).collect();
+        let synced = self.mirror.sync_group_offsets.then_some(at);
+        let is_away = away.is_some();
+        let mut undone = away.or(written.err());
+        if self.mirror.sync_group_offsets_to_source && !is_away {
             match self.to_source(ready, &translated).await {
                 Ok(back) => to_source::attach(&mut groups, back),
                 Err(error) => undone = undone.or(Some(error)),
             }
         }
-        Ok(Round { groups, undone })
+        Ok(Round { groups, synced, undone })
     }
 
     /// Writes what is more recent than what was written before, and remembers it once it is acknowledged.
@@ -251,6 +347,26 @@ impl Checkpoints {
         }
         Ok(())
     }
+}
+
+/// How each group is doing. `synced` remembers when those were in step that are not any more.
+fn statuses(
+    translated: &[Translated],
+    states: &HashMap<String, Synced>,
+    synced: &mut HashMap<String, SystemTime>,
+    at: SystemTime,
+) -> Vec<v1::GroupStatus> {
+    let before = std::mem::take(synced);
+    let one = |group: &Translated| {
+        let state = states.get(&group.group);
+        let in_step = decide::is_in_step(group, state);
+        let since = if in_step { Some(at) } else { before.get(&group.group).copied() };
+        synced.extend(since.map(|since| (group.group.clone(), since)));
+        // That of those in step is said once for all.
+        let sync_time = since.filter(|_| !in_step).map(Into::into);
+        v1::GroupStatus { sync_time, ..decide::status(group, state) }
+    };
+    translated.iter().map(one).collect()
 }
 
 /// What the mirror selects of a shard's groups.

@@ -52,7 +52,8 @@ const BUCKETS: &[f64] = &[0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 /// Buckets of what is counted from a record's own timestamp, seconds: it may be days old.
 const AGE_BUCKETS: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 86400.0];
 /// Everything a group can be; those that none is in are 0.
-const GROUP_STATES: [&str; 5] = ["SYNCED", "ACTIVE_ON_TARGET", "AHEAD_ON_TARGET", "NOT_SYNCED", "WAITING"];
+const GROUP_STATES: [&str; 6] =
+    ["SYNCED", "AT_COPY_END", "ACTIVE_ON_TARGET", "AHEAD_ON_TARGET", "NOT_SYNCED", "WAITING"];
 
 pub(crate) fn describe() {
     partition::describe();

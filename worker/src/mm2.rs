@@ -80,6 +80,14 @@ pub fn heartbeat_value(timestamp_ms: i64) -> Vec<u8> {
     out
 }
 
+/// The flow that a heartbeat is of; `None` for what is none.
+pub fn decode_heartbeat(mut key: &[u8], mut value: &[u8]) -> Option<(String, String)> {
+    let flow = (take_text(&mut key)?, take_text(&mut key)?);
+    let _version = i16::from_be_bytes(take(&mut value)?);
+    let _timestamp = i64::from_be_bytes(take(&mut value)?);
+    (key.is_empty() && value.is_empty()).then_some(flow)
+}
+
 fn put_text(out: &mut Vec<u8>, text: &str) -> Result<(), TooLong> {
     let length = i16::try_from(text.len()).map_err(|_| TooLong(text.len()))?;
     out.extend(length.to_be_bytes());
@@ -138,6 +146,14 @@ mod tests {
             hex("0008 736f757263652d31 0008 7461726765742d32")
         );
         assert_eq!(heartbeat_value(1_234_567_890), hex("0000 00000000499602d2"));
+        let key = heartbeat_key("source-1", "target-2").unwrap();
+        let flow = Some(("source-1".to_owned(), "target-2".to_owned()));
+        assert_eq!(decode_heartbeat(&key, &heartbeat_value(7)), flow);
+        for (key, value) in
+            [(&key[..3], &heartbeat_value(7)[..]), (&key, b"{\"temperature\": 21}"), (&key, b"")]
+        {
+            assert_eq!(decode_heartbeat(key, value), None);
+        }
     }
 
     #[test]

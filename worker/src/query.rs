@@ -4,6 +4,8 @@
 
 mod answer;
 mod permissions;
+mod reach;
+mod translate;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,6 +8,7 @@ mod acl_sync;
 mod acls;
 mod apart;
 pub mod apply;
+pub mod beats;
 mod config_sync;
 pub mod configs;
 pub mod decide;
@@ -34,6 +35,7 @@ use crate::kafka::KafkaError;
 use crate::metrics;
 use crate::supervisor::Ends;
 
+use beats::Beats;
 use decide::Decision;
 use drift::{Drift, Pair};
 use limits::Limits;
@@ -88,6 +90,7 @@ struct Survey {
     /// Topics that are copied, as the last complete look found them; empty where nothing may be copied.
     copied: Vec<Pair>,
     drift: Drift,
+    beats: Beats,
 }
 
 impl Survey {
@@ -102,6 +105,7 @@ impl Survey {
             groups_counted: None,
             copied: Vec::new(),
             drift: Drift::default(),
+            beats: Beats::default(),
         }
     }
 
@@ -134,7 +138,7 @@ impl Survey {
 
     async fn look_and_apply(&mut self) -> Result<v1::Inventory, KafkaError> {
         let (mirror, ends) = (self.mirror.clone(), self.ends.clone());
-        let mut look = Look::take(&mirror, &ends).await?;
+        let mut look = Look::take(&mirror, &ends, &mut self.beats).await?;
         self.copied.clear();
         if look.same_cluster() {
             return Ok(self.blocked_inventory(&look));
@@ -165,7 +169,10 @@ impl Survey {
         let timestamps = self.limits.warning(&self.mirror, &look.decisions).into_iter().collect();
         let mut topics: Vec<v1::InventoryTopic> = look
             .selected()
-            .map(|d| inventory::topic(d, limit(&d.target), known.get(d.source.name.as_str()).copied()))
+            .map(|d| v1::InventoryTopic {
+                note: select::note(&self.mirror, &d.source.name),
+                ..inventory::topic(d, limit(&d.target), known.get(d.source.name.as_str()).copied())
+            })
             .chain(gone)
             .collect();
         topics.sort_by(|a, b| (&a.target_topic, &a.source_topic).cmp(&(&b.target_topic, &b.source_topic)));

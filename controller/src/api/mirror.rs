@@ -1,5 +1,7 @@
 //! MirrorService.
 
+use std::sync::Arc;
+
 use tonic::{Request, Response, Status};
 use twinlog_proto::id::MirrorId;
 use twinlog_proto::model;
@@ -11,9 +13,11 @@ use twinlog_proto::v1::query::Question as Ask;
 
 use super::page::Page;
 use super::watch::{self, MirrorStream};
-use super::{Api, LONG_QUERY_DEADLINE, wrong_answer};
+use super::{Api, LONG_QUERY_DEADLINE, last_plan, wrong_answer};
 use crate::catalog::{Written, invalid, loops, mirror_id, mirror_not_found, overlap};
 use crate::fleet::{Answered, Question};
+use crate::heartbeats::Heartbeats;
+use crate::state::InventoryState;
 
 #[tonic::async_trait]
 impl MirrorService for Api {
@@ -63,8 +67,8 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::PauseMirrorRequest>,
     ) -> Result<Response<v1::Mirror>, Status> {
-        let v1::PauseMirrorRequest { name, etag } = request.into_inner();
-        let written = self.catalog.set_desired_state(&name, &etag, v1::DesiredState::Paused).await?;
+        let v1::PauseMirrorRequest { name, etag, by } = request.into_inner();
+        let written = self.catalog.set_desired_state(&name, &etag, v1::DesiredState::Paused, &by).await?;
         self.answer_write(written).await
     }
 
@@ -73,7 +77,7 @@ impl MirrorService for Api {
         request: Request<v1::ResumeMirrorRequest>,
     ) -> Result<Response<v1::Mirror>, Status> {
         let v1::ResumeMirrorRequest { name, etag } = request.into_inner();
-        let written = self.catalog.set_desired_state(&name, &etag, v1::DesiredState::Running).await?;
+        let written = self.catalog.set_desired_state(&name, &etag, v1::DesiredState::Running, "").await?;
         self.answer_write(written).await
     }
 
@@ -81,8 +85,9 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::PlanMirrorRequest>,
     ) -> Result<Response<v1::MirrorPlan>, Status> {
-        let mirror = self.mirror(&mirror_id("name", &request.get_ref().name)?)?;
-        Ok(Response::new(self.plan(&mirror).await?))
+        let id = mirror_id("name", &request.get_ref().name)?;
+        let known = self.state().inventories.get(&id).cloned();
+        Ok(Response::new(self.plan(&self.mirror(&id)?, known).await?))
     }
 
     async fn give_back_mirror(
@@ -137,15 +142,30 @@ impl Api {
         let mut mirror = written.resource;
         match written.revision {
             Some(_) => self.seen(written.revision).await,
-            None => mirror.plan = Some(self.plan(&mirror).await?),
+            None => mirror.plan = Some(self.plan(&mirror, None).await?),
         }
         Ok(Response::new(mirror))
     }
 
-    /// What a worker finds that this mirror would do, and where it would write what other mirrors write.
-    async fn plan(&self, mirror: &v1::Mirror) -> Result<v1::MirrorPlan, Status> {
-        let (parsed, answered) = self.ask_for(mirror, Ask::Plan(v1::PlanQuestion {})).await?;
-        let Answer::Plan(mut plan) = answered.answer else { return Err(wrong_answer(&answered)) };
+    /// What a worker finds that this mirror would do, and where it would write what other mirrors write. `known`: what its survey
+    /// found last, which has to do where the clusters can't be asked.
+    async fn plan(
+        &self,
+        mirror: &v1::Mirror,
+        known: Option<Arc<InventoryState>>,
+    ) -> Result<v1::MirrorPlan, Status> {
+        let question = Ask::Plan(v1::PlanQuestion { known: known.is_some() });
+        let asked = Heartbeats::of(&self.state()).wire(mirror, &parse(mirror)?);
+        let (parsed, mut plan) = match (self.ask_for(&asked, question).await, known) {
+            (Ok((parsed, Answered { worker, answer: Answer::Plan(plan) })), _) => {
+                (parsed, v1::MirrorPlan { worker: worker.name(), ..plan })
+            }
+            (Ok((_, answered)), _) => return Err(wrong_answer(&answered)),
+            (Err(error), Some(stored)) if last_plan::stands_in_for(&error) => {
+                (parse(mirror)?, last_plan::of(&stored.inventory, &error))
+            }
+            (Err(error), _) => return Err(error),
+        };
         let overlaps = overlap::find(&parsed, &self.state());
         plan.warnings.extend(overlaps.iter().map(overlap::Overlap::warning));
         let state = self.state();
@@ -153,7 +173,6 @@ impl Api {
             state.mirrors.values().map(|mirror| mirror.model.as_ref()).collect();
         let circle = loops::find(&parsed, &others, &state).map(|circle| circle.warning());
         plan.warnings.extend(circle.or_else(|| loops::ring_warning(&parsed, &others, &state)));
-        plan.worker = answered.worker.name();
         Ok(plan)
     }
 
@@ -186,8 +205,7 @@ impl Api {
 
     /// Asks a worker something about a mirror and both its clusters.
     async fn ask_for(&self, mirror: &v1::Mirror, ask: Ask) -> Result<(model::Mirror, Answered), Status> {
-        let parsed = model::Mirror::parse(mirror)
-            .map_err(|violations| invalid("mirror", format!("{violations:?}")))?;
+        let parsed = parse(mirror)?;
         let question = Question {
             question: ask,
             clusters: self.clusters(&[&parsed.source, &parsed.target])?,
@@ -197,4 +215,8 @@ impl Api {
         let answered = self.ask(question).await?;
         Ok((parsed, answered))
     }
+}
+
+fn parse(mirror: &v1::Mirror) -> Result<model::Mirror, Status> {
+    model::Mirror::parse(mirror).map_err(|violations| invalid("mirror", format!("{violations:?}")))
 }

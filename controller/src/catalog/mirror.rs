@@ -40,9 +40,14 @@ impl Catalog {
         mirror.name = id.name();
         mirror.plan = None;
         mirror.output().clear();
+        mirror.paused_by.clear();
+        mirror.heartbeats_carried_by.clear();
         let request_id = Request::new(&request.request_id, Fingerprint::of(&mirror))?;
         let model = check::mirror(&mirror)?;
         pin_defaults(&mut mirror);
+        if mirror.desired_state() == v1::DesiredState::Paused {
+            PAUSED_BY_CREATION.clone_into(&mut mirror.paused_by);
+        }
 
         for _ in 0..MAX_ATTEMPTS {
             let key = keys::mirror(&id);
@@ -96,20 +101,33 @@ impl Catalog {
         let change = |stored: &v1::Mirror| {
             let mut next = mask.apply(stored, &given, &keep);
             refuse_immutable(stored, &mut next)?;
+            if next.desired_state != stored.desired_state {
+                next.paused_by.clear();
+            }
             Ok(next)
         };
         self.change_mirror(&id, &given.etag, request_id, request.validate_only, Some(state), change).await
     }
 
-    /// Pauses or resumes a mirror; doing it twice is no error. MIRROR_NOT_FOUND, ETAG_MISMATCH.
+    /// Pauses or resumes a mirror; doing it twice is no error. `by`: what pauses it, where that is no person. MIRROR_NOT_FOUND,
+    /// ETAG_MISMATCH, INVALID_FIELD.
     pub async fn set_desired_state(
         &self,
         name: &str,
         given_etag: &str,
         state: v1::DesiredState,
+        by: &str,
     ) -> Result<Written<v1::Mirror>, Status> {
         let id = mirror_id("name", name)?;
-        let change = |stored: &v1::Mirror| Ok(v1::Mirror { desired_state: state.into(), ..stored.clone() });
+        if !["", PAUSED_BY_FILE].contains(&by) {
+            return Err(invalid("by", format!("{by:?} is none: leave it out, or give {PAUSED_BY_FILE:?}")));
+        }
+        let change = |stored: &v1::Mirror| {
+            // What a person paused stays a person's.
+            let again = stored.desired_state == i32::from(state) && !by.is_empty();
+            let paused_by = if again { stored.paused_by.clone() } else { by.to_owned() };
+            Ok(v1::Mirror { desired_state: state.into(), paused_by, ..stored.clone() })
+        };
         self.change_mirror(&id, given_etag, None, false, None, change).await
     }
 
@@ -210,6 +228,9 @@ impl Catalog {
     }
 }
 
+/// `Mirror.paused_by`.
+const PAUSED_BY_CREATION: &str = "creation";
+const PAUSED_BY_FILE: &str = "file";
 /// Of a value in an error, characters.
 const MAX_SHOWN: usize = 200;
 /// What identifies ranges and the names of topics. Where a call has no value for them, they stay.

@@ -173,7 +173,7 @@ async fn a_mask_reaches_every_part_of_a_message_and_entries_of_maps() {
 #[tokio::test]
 async fn without_a_mask_every_mutable_field_is_replaced_but_a_pause_stays() {
     let (catalog, _folder, mirror) = with_mirror().await;
-    catalog.set_desired_state(&mirror.name, "", v1::DesiredState::Paused).await.unwrap();
+    catalog.set_desired_state(&mirror.name, "", v1::DesiredState::Paused, "").await.unwrap();
     let given =
         v1::Mirror { topics: vec!["x".to_owned()], ..v1::Mirror { name: mirror.name, ..Default::default() } };
     let request = v1::UpdateMirrorRequest { mirror: Some(given), ..Default::default() };
@@ -300,7 +300,7 @@ async fn validation_alone_writes_nothing() {
     let request = v1::CreateMirrorRequest { validate_only: true, ..create_mirror("m") };
     let validated = catalog.create_mirror(request, &State::default()).await.unwrap();
     assert_eq!((validated.revision, validated.resource.uid.as_str()), (None, ""));
-    let get = catalog.set_desired_state("mirrors/m", "", v1::DesiredState::Paused).await.unwrap_err();
+    let get = catalog.set_desired_state("mirrors/m", "", v1::DesiredState::Paused, "").await.unwrap_err();
     expect(&get, Reason::MIRROR_NOT_FOUND, "m");
 }
 
@@ -352,7 +352,8 @@ async fn concurrent_writers_never_lose_a_change() {
         }
     };
     tokio::join!(rename("labels"), rename("display_name"));
-    let now = catalog.set_desired_state(&mirror.name, "", v1::DesiredState::Paused).await.unwrap().resource;
+    let now =
+        catalog.set_desired_state(&mirror.name, "", v1::DesiredState::Paused, "").await.unwrap().resource;
     assert_eq!((now.display_name.as_str(), now.labels.len()), ("shown", 1));
 }
 

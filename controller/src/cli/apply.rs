@@ -28,7 +28,6 @@ const FLAG_FIELDS: &[&str] = &[
     "config_sync",
     "acl_sync",
     "allow_loops",
-    "desired_state",
 ];
 
 /// What MirrorMaker's file says; the same rule.
@@ -58,6 +57,8 @@ pub(super) const FILE_FIELDS: &[&str] = &[
 ];
 
 /// Says what was done, a line for each mirror.
+///
+/// Whether a mirror runs is not among it, unless a file says or once said so: a pause is kept until someone resumes.
 pub(super) async fn apply(connection: &Connection, settings: &Settings) -> Result<Vec<String>, Failure> {
     let mut done = Vec::new();
     if settings.origin == Origin::Flags {
@@ -67,8 +68,8 @@ pub(super) async fn apply(connection: &Connection, settings: &Settings) -> Resul
         apply_cluster(connection, cluster).await?;
     }
     let fields = match settings.origin {
-        Origin::Flags => FLAG_FIELDS.to_vec(),
-        Origin::File => [FILE_FIELDS, &["desired_state"]].concat(),
+        Origin::Flags => FLAG_FIELDS,
+        Origin::File => FILE_FIELDS,
     };
     for mirror in &settings.mirrors {
         let next = match settings.origin {
@@ -82,7 +83,7 @@ pub(super) async fn apply(connection: &Connection, settings: &Settings) -> Resul
             ),
         };
         done.push(
-            apply_mirror(connection, mirror, &fields).await.map_err(|failure| immutable(failure, next))?,
+            apply_mirror(connection, mirror, fields).await.map_err(|failure| immutable(failure, next))?,
         );
     }
     if settings.origin == Origin::File {
@@ -128,8 +129,7 @@ async fn pause_absent(connection: &Connection, settings: &Settings) -> Result<Ve
         if present || !imported || mirror.desired_state() == v1::DesiredState::Paused {
             continue;
         }
-        let request = v1::PauseMirrorRequest { name: mirror.name.clone(), etag: String::new() };
-        connection.mirrors().pause_mirror(request).await?;
+        set_state(connection, &mirror, Next::Pause).await?;
         let id = human::id(&mirror.name);
         paused.push(format!("mirror {id} ({}) is not in the file any more: paused", flow(&mirror)));
     }
@@ -166,11 +166,62 @@ pub(super) async fn apply_mirror(
     let (id, flow) = (human::id(&mirror.name), flow(mirror));
     let (before, after) = put_mirror(connection, mirror, fields, false).await?;
     let Some(before) = before else { return Ok(format!("mirror {id} ({flow}) created")) };
-    let does = if after.desired_state() == v1::DesiredState::Paused { "stays paused" } else { "goes on" };
+    let next = next_state(mirror.desired_state(), &after);
+    set_state(connection, &after, next).await?;
+    let does = match next {
+        Next::Same => "goes on".to_owned(),
+        Next::Pause => "is paused, as the file says".to_owned(),
+        Next::Resume => "is resumed: a file had paused it".to_owned(),
+        Next::StaysPaused => stays_paused(connection, &id),
+    };
     Ok(match after.etag == before.etag {
         true => format!("mirror {id} ({flow}) {does}"),
         false => format!("mirror {id} ({flow}) changed, and {does}"),
     })
+}
+
+/// What becomes of a mirror's desired state when a file or flags are applied to it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    Same,
+    Pause,
+    Resume,
+    /// Someone paused it: only someone resumes it.
+    StaysPaused,
+}
+
+pub(super) fn next_state(wanted: v1::DesiredState, now: &v1::Mirror) -> Next {
+    let paused = now.desired_state() == v1::DesiredState::Paused;
+    match (wanted, paused) {
+        (v1::DesiredState::Paused, false) => Next::Pause,
+        (v1::DesiredState::Running, true) if !now.paused_by.is_empty() => Next::Resume,
+        (_, true) => Next::StaysPaused,
+        (_, false) => Next::Same,
+    }
+}
+
+/// Answers with the mirror where it was changed.
+pub(super) async fn set_state(
+    connection: &Connection,
+    mirror: &v1::Mirror,
+    next: Next,
+) -> Result<Option<v1::Mirror>, Status> {
+    let (mut client, name, etag) = (connection.mirrors(), mirror.name.clone(), String::new());
+    Ok(match next {
+        Next::Pause => {
+            let by = "file".to_owned();
+            Some(client.pause_mirror(v1::PauseMirrorRequest { name, etag, by }).await?.into_inner())
+        }
+        Next::Resume => {
+            Some(client.resume_mirror(v1::ResumeMirrorRequest { name, etag }).await?.into_inner())
+        }
+        Next::Same | Next::StaysPaused => None,
+    })
+}
+
+/// With the command that resumes, as it works here.
+pub(super) fn stays_paused(connection: &Connection, id: &str) -> String {
+    format!("stays paused, as someone left it; resume it with: {} mirror resume {id}", connection.command())
 }
 
 /// Creates the cluster, or changes these fields of it. Answers with what was there before, and what is there now (`validate_only`:
@@ -246,4 +297,28 @@ fn mask(paths: &[impl AsRef<str>]) -> Option<prost_types::FieldMask> {
 
 fn is(status: &Status, expected: &str) -> bool {
     reason::reason_of(status).is_some_and(|reason| reason == expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pause is kept until someone resumes; what a file paused, a file resumes.
+    #[test]
+    fn a_pause_is_kept_until_someone_resumes() {
+        use v1::DesiredState::{Paused, Running, Unspecified};
+        let next = |wanted, now: v1::DesiredState, by: &str| {
+            let now =
+                v1::Mirror { desired_state: now.into(), paused_by: by.to_owned(), ..Default::default() };
+            next_state(wanted, &now)
+        };
+        for wanted in [Running, Unspecified] {
+            assert_eq!(next(wanted, Paused, ""), Next::StaysPaused);
+            assert_eq!(next(wanted, Running, ""), Next::Same);
+        }
+        assert_eq!(next(Running, Paused, "file"), Next::Resume);
+        assert_eq!(next(Unspecified, Paused, "file"), Next::StaysPaused, "nothing says that it shall run");
+        assert_eq!(next(Paused, Running, ""), Next::Pause);
+        assert_eq!(next(Paused, Paused, ""), Next::StaysPaused);
+    }
 }

@@ -150,6 +150,14 @@ impl Connection {
         Ok(Self { controller, channel })
     }
 
+    /// How the command line is called to reach the same controller.
+    pub(super) fn command(&self) -> String {
+        match self.controller.as_str() {
+            DEFAULT_CONTROLLER => "twinlog".to_owned(),
+            controller => format!("twinlog --controller {controller}"),
+        }
+    }
+
     pub(super) fn clusters(&self) -> ClusterServiceClient<Traced> {
         ClusterServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_BYTES)
     }

@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// `1,234,567`
 pub(super) fn count(number: i64) -> String {
@@ -53,6 +53,13 @@ pub(super) fn duration(time: Duration) -> String {
     shown.map(|(unit, n)| format!("{n}{unit}")).collect::<Vec<_>>().join(" ")
 }
 
+/// How long ago, `3s ago`; nothing where it isn't known. A clock that is behind shows as `0ms ago`.
+pub(super) fn ago(time: Option<prost_types::Timestamp>, now: SystemTime) -> String {
+    let time = time.and_then(|time| SystemTime::try_from(time).ok());
+    time.map(|time| format!("{} ago", duration(now.duration_since(time).unwrap_or_default())))
+        .unwrap_or_default()
+}
+
 /// Milliseconds as the API gives them.
 pub(super) fn millis(ms: f64) -> String {
     match ms {
@@ -91,6 +98,9 @@ mod tests {
             [850, 12_000, 200_000, 3_600_000, 187_200_000].map(|ms| duration(Duration::from_millis(ms)));
         assert_eq!(times, ["850ms", "12s", "3m 20s", "1h", "2d 4h"]);
         assert_eq!([0.0, 0.4, 12.3].map(millis), ["", "<1ms", "12ms"]);
+        let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        assert_eq!([None, at(97), at(200)].map(|time| ago(time, now)), ["", "3s ago", "0ms ago"]);
         assert_eq!((state("IS_PAUSED"), id("mirrors/a")), ("paused".to_owned(), "a".to_owned()));
     }
 }

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use serde_norway::Value as Yaml;
 use twinlog_proto::v1;
 
-use super::apply::{put_cluster, put_mirror};
+use super::apply::{Next, next_state, put_cluster, put_mirror, set_state, stays_paused};
 use super::connect::Connection;
 use super::failure::Failure;
+use super::human;
 use super::output::{self, Output};
 use crate::descriptors;
 
@@ -25,7 +26,8 @@ Examples:
 
 A file holds one resource, several between '---', or a list; its `name` says what it is: clusters/ID or mirrors/ID.
 Fields have the API's names (README: proto/twinlog/v1). What is new is created. Of what exists, the fields in the file are changed
-and all others stay; resources that are in no file are left alone.";
+and all others stay; resources that are in no file are left alone. A mirror that someone paused stays paused (twinlog mirror resume);
+one that a file paused runs again when the file says so.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -37,6 +39,8 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
 }
+
+const DESIRED_STATE: &str = "desired_state";
 
 /// A resource as a file has it, and which fields that are.
 #[derive(Debug, PartialEq)]
@@ -123,7 +127,7 @@ pub(super) async fn execute(args: Args, connection: Connection, output: &Output)
             json!({ "name": name, "created": changed.is_none(), "changed": changed.unwrap_or_default() }),
         );
     };
-    let mut new = Vec::new();
+    let (mut new, mut kept_paused) = (Vec::new(), Vec::new());
     for given in &manifest.clusters {
         let name = &given.message.name;
         let written = put_cluster(&connection, &given.message, &given.fields, args.dry_run).await;
@@ -140,16 +144,46 @@ pub(super) async fn execute(args: Args, connection: Connection, output: &Output)
             note(name, None, &Value::Null);
             continue;
         }
-        let written = put_mirror(&connection, &given.message, &given.fields, args.dry_run).await;
-        let (before, after) = written.map_err(|status| Failure::from(status).about(name))?;
+        let written = put_mirror_as_it_runs(&connection, given, args.dry_run).await;
+        let (before, after, kept) = written.map_err(|status| Failure::from(status).about(name))?;
         note(name, before.map(|before| output::json("Mirror", &before)), &output::json("Mirror", &after));
+        kept_paused.extend(kept);
     }
+    lines.extend(kept_paused);
     output.show(done.into(), || lines.join("\n"))
+}
+
+/// As `put_mirror`, but whether it runs is only changed by a file that paused it: the line says where a pause was kept.
+async fn put_mirror_as_it_runs(
+    connection: &Connection,
+    given: &Given<v1::Mirror>,
+    dry_run: bool,
+) -> Result<(Option<v1::Mirror>, v1::Mirror, Option<String>), tonic::Status> {
+    let says = given.fields.iter().any(|field| field == DESIRED_STATE);
+    let fields: Vec<&String> = given.fields.iter().filter(|field| *field != DESIRED_STATE).collect();
+    let (before, after) = put_mirror(connection, &given.message, &fields, dry_run).await?;
+    if before.is_none() || !says {
+        return Ok((before, after, None));
+    }
+    let next = next_state(given.message.desired_state(), &after);
+    let kept = (next == Next::StaysPaused && given.message.desired_state() == v1::DesiredState::Running)
+        .then(|| format!("{} {}", after.name, stays_paused(connection, &human::id(&after.name))));
+    let set = match dry_run {
+        false => set_state(connection, &after, next).await?,
+        true => None,
+    };
+    let would = match next {
+        Next::Pause => v1::DesiredState::Paused,
+        Next::Resume => v1::DesiredState::Running,
+        Next::Same | Next::StaysPaused => after.desired_state(),
+    };
+    let after = set.unwrap_or(v1::Mirror { desired_state: would.into(), ..after });
+    Ok((before, after, kept))
 }
 
 /// Fields that a user can change and that differ.
 fn differing(before: &Value, after: &Value) -> Vec<String> {
-    let derived = ["update_time", "etag", "plan"];
+    let derived = ["update_time", "etag", "plan", "paused_by"];
     let fields = after.as_object().into_iter().flatten();
     let differ = fields.filter(|(key, value)| !derived.contains(&&***key) && before.get(key) != Some(value));
     differ.map(|(key, _)| key.clone()).collect()

@@ -95,7 +95,7 @@ pub(super) async fn execute(
         }
         Command::Update(args) => update::execute(*args, connection, output).await,
         Command::Pause { id } => {
-            let request = v1::PauseMirrorRequest { name: name(&id), etag: String::new() };
+            let request = v1::PauseMirrorRequest { name: name(&id), ..Default::default() };
             let mirror = client.pause_mirror(request).await?.into_inner();
             output.show(json("Mirror", &mirror), || format!("mirror {id} pauses"))
         }

@@ -1,5 +1,7 @@
 //! `twinlog offsets`
 
+use std::time::SystemTime;
+
 use clap::Subcommand;
 use twinlog_proto::v1;
 use twinlog_proto::v1::translate_offsets_request::Direction;
@@ -82,11 +84,33 @@ pub(super) async fn execute(
     };
     let translated = connection.offsets().translate_offsets(request).await?.into_inner();
     if args.csv {
+        if let Some(unasked) = unasked(&translated, SystemTime::now()) {
+            eprintln!("{unasked}");
+        }
         let (rows, left_out) = csv(&translated.offsets, args.to_source, args.skip_untranslatable)?;
         left_out.iter().for_each(|line| eprintln!("left out: {line}"));
         return print(rows.trim_end());
     }
-    output.show(json("TranslateOffsetsResponse", &translated), || table(&translated.offsets, args.to_source))
+    output.show(json("TranslateOffsetsResponse", &translated), || {
+        let unasked = unasked(&translated, SystemTime::now()).unwrap_or_default();
+        format!("{}{unasked}", table(&translated.offsets, args.to_source))
+    })
+}
+
+/// What is to be known where the source could not be asked.
+fn unasked(translated: &v1::TranslateOffsetsResponse, now: SystemTime) -> Option<String> {
+    let cause = super::mirror::cause(translated.unasked.as_ref()?);
+    let as_of = translated.offsets.iter().filter_map(|offset| offset.as_of);
+    let oldest = as_of.min_by_key(|time| (time.seconds, time.nanos));
+    Some(match oldest {
+        Some(_) => format!(
+            "the source can't be asked: the group's offsets are those of its last checkpoints on the target, as of {} (the oldest). {cause}",
+            human::ago(oldest, now)
+        ),
+        None => format!(
+            "the source can't be asked: whether its topics are still the ones that were copied isn't known. {cause}"
+        ),
+    })
 }
 
 /// What was asked, and the answer if there is one: topic and offset.

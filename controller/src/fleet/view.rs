@@ -15,7 +15,7 @@ use super::member::Member;
 use super::{Fleet, Members};
 use crate::reconciler::{is_copied, range};
 use crate::state::{MirrorState, State};
-use aggregate::{add_partition, combine, worse_cause};
+use aggregate::{add_partition, add_warnings, combine, worse_cause};
 
 /// A status with more partitions than this leaves the ranges out: they come page by page from `ListRanges`.
 const MAX_PARTITIONS_IN_STATUS: usize = 4_000;
@@ -235,6 +235,7 @@ impl<'a> View<'a> {
             ranges,
             drift: topic.drift.clone(),
             drift_mended: topic.drift_mended,
+            note: topic.note.clone(),
         }
     }
 
@@ -282,7 +283,10 @@ impl<'a> View<'a> {
     fn groups(&self) -> Vec<v1::GroupStatus> {
         let tasks = self.tasks();
         let reports = tasks.values().filter_map(|known| known.report);
-        let mut groups: Vec<_> = reports.flat_map(|report| report.groups.iter().cloned()).collect();
+        let of = |report: &'a v1::TaskReport| {
+            report.groups.iter().map(|group| with_sync_time(group, report.groups_sync_time))
+        };
+        let mut groups: Vec<_> = reports.flat_map(of).collect();
         groups.sort_by(|a, b| a.group.cmp(&b.group));
         groups
     }
@@ -343,14 +347,17 @@ impl<'a> View<'a> {
         if inventory.is_none() && causes.is_empty() {
             causes.push(cause(Reason::NOT_SURVEYED, "the survey of the source is not complete yet"));
         }
-        let warnings = inventory.into_iter().flat_map(|inventory| &inventory.warnings);
-        for warning in warnings {
-            let warning =
-                v1::Cause { reason: warning.reason.clone(), message: warning.message.clone(), since: None };
-            worse_cause(&mut causes, &warning, MAX_CAUSES);
-        }
+        let warnings = inventory.map_or(&[][..], |inventory| &inventory.warnings);
+        add_warnings(&mut causes, warnings, MAX_CAUSES);
         (state, causes)
     }
+}
+
+/// A group that is in step was brought there with all others of its task.
+fn with_sync_time(group: &v1::GroupStatus, round: Option<Timestamp>) -> v1::GroupStatus {
+    let in_step = matches!(group.state.as_str(), "SYNCED" | "AT_COPY_END" | "AHEAD_ON_TARGET");
+    let sync_time = group.sync_time.or(round.filter(|_| in_step));
+    v1::GroupStatus { sync_time, ..group.clone() }
 }
 
 fn lost(worker: &WorkerId) -> v1::Cause {

@@ -158,7 +158,7 @@ impl<'a> Making<'a> {
         let mirrors = &self.plan.mirrors;
         let mut notes = vec![
             "records are read committed, and exactly_once unless the file has exactly.once.source.support=disabled (MM2: at least once, and aborted records too)",
-            "topics are looked for every 3 s, groups every 5 s, configs and ACLs every 60 s where the file gives no interval (MM2: 600 s, and 60 s for checkpoints)",
+            "topics are looked for every 3 s, groups every second, configs and ACLs every 60 s where the file gives no interval (MM2: 600 s, and 60 s for checkpoints)",
             "replication factors are MM2's where the file gives none: 2 for topics, 3 for MM2's own; -1 takes the broker's default",
         ];
         if mirrors.iter().any(|mirror| !mirror.topics.is_empty() && mirror.compression.is_empty()) {

@@ -7,12 +7,17 @@ use twinlog_proto::id::{Generation, MirrorId, TaskName, Term};
 use twinlog_proto::v1;
 
 use crate::assignment::Assignment;
+use crate::heartbeats::Heartbeats;
 use crate::planner::{Input, MirrorInput, TopicInput, checkpoint_shards};
 use crate::state::{MirrorState, State};
 
 /// What the planner must know of the mirrors and of what runs now.
 pub(super) fn planner_input(state: &State) -> Input<'_> {
-    let mirrors = state.mirrors.values().map(|mirror| mirror_input(mirror, state));
+    let heartbeats = Heartbeats::of(state);
+    let mirrors = state.mirrors.values().map(|mirror| MirrorInput {
+        heartbeats: heartbeats.are_emitted_by(&mirror.model),
+        ..mirror_input(mirror, state)
+    });
     let current = state.assignments.iter();
     Input {
         mirrors: mirrors.collect(),
@@ -60,6 +65,7 @@ fn topic_input(topic: &v1::InventoryTopic) -> TopicInput<'_> {
 /// Builds the messages that workers get.
 pub(super) struct Work<'a> {
     state: &'a State,
+    heartbeats: Heartbeats<'a>,
     topics: HashMap<(&'a MirrorId, &'a str), &'a v1::InventoryTopic>,
     shards: HashMap<&'a MirrorId, u32>,
 }
@@ -76,7 +82,8 @@ impl<'a> Work<'a> {
                 |shard| state.assignments.contains_key(&TaskName::Checkpoint { mirror: id.clone(), shard });
             (id, checkpoint_shards(groups, runs))
         });
-        Self { state, topics: topics.collect(), shards: shards.collect() }
+        let heartbeats = Heartbeats::of(state);
+        Self { state, heartbeats, topics: topics.collect(), shards: shards.collect() }
     }
 
     /// One worker's whole set.
@@ -105,7 +112,10 @@ impl<'a> Work<'a> {
             term: term.0,
             generation: generation.0,
             tasks: messages,
-            mirrors: mirrors.values().map(|mirror| mirror.wire.clone()).collect(),
+            mirrors: mirrors
+                .values()
+                .map(|mirror| self.heartbeats.wire(&mirror.wire, &mirror.model))
+                .collect(),
             clusters: clusters.values().map(|cluster| cluster.wire.clone()).collect(),
             heard_report: None,
         }

@@ -59,3 +59,27 @@ async fn a_mistake_names_file_resource_and_field_and_changes_nothing() {
     let mirrors = out(&service, &["mirror", "list", "-o", "json"]).await;
     assert!(!mirrors.contains("\"b\"") && mirrors.contains("PRESERVE"), "{mirrors}");
 }
+
+/// What someone paused, only someone resumes, with the command that is printed; what a file paused, a file resumes.
+#[tokio::test]
+async fn a_pause_is_kept_until_someone_resumes() {
+    let service = Service::with_clusters().await;
+    service.mirrors().create_mirror(create_mirror("m")).await.unwrap();
+    let folder = TempDir::new().unwrap();
+    let running = file(&folder, "m.yaml", &out(&service, &["mirror", "get", "m", "-o", "yaml"]).await);
+    assert_eq!(out(&service, &["mirror", "pause", "m"]).await, "mirror m pauses\n");
+    let said = out(&service, &["apply", &running]).await;
+    assert!(said.starts_with("mirrors/m unchanged\nmirrors/m stays paused"), "{said}");
+    let (_, command) = said.trim().split_once("resume it with: ").expect("the command");
+    let words: Vec<&str> = command.split(' ').skip(1).collect();
+    assert_eq!(out(&service, &words).await, "mirror m goes on; see: twinlog mirror watch m\n");
+    assert_eq!(out(&service, &["apply", &running]).await, "mirrors/m unchanged\n");
+
+    let paused = file(&folder, "paused.yaml", "name: mirrors/m\ndesired_state: PAUSED\n");
+    assert_eq!(out(&service, &["apply", &paused]).await, "mirrors/m changed: desired_state\n");
+    assert_eq!(out(&service, &["apply", &running]).await, "mirrors/m changed: desired_state\n");
+    out(&service, &["apply", &paused]).await;
+    out(&service, &["mirror", "resume", "m"]).await;
+    out(&service, &["mirror", "pause", "m"]).await;
+    assert!(out(&service, &["apply", &running]).await.contains("stays paused"), "a person paused it last");
+}

@@ -15,7 +15,7 @@ async fn a_mirror_lives_from_create_to_delete() {
     assert_eq!((made.name.as_str(), made.desired_state()), ("mirrors/m", v1::DesiredState::Running));
     expect(client.create_mirror(create_mirror("m")).await, Reason::ALREADY_EXISTS, "mirrors/m");
 
-    let pause = v1::PauseMirrorRequest { name: made.name.clone(), etag: String::new() };
+    let pause = v1::PauseMirrorRequest { name: made.name.clone(), ..Default::default() };
     let paused = client.pause_mirror(pause.clone()).await.unwrap().into_inner();
     assert_eq!(paused.desired_state(), v1::DesiredState::Paused);
     assert_eq!(client.pause_mirror(pause).await.unwrap().into_inner().etag, paused.etag, "twice is once");

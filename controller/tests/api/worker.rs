@@ -119,7 +119,7 @@ fn answer(query: &v1::Query) -> Answer {
                 reason: if offset.offset < 100 { String::new() } else { "NOT_YET_MIRRORED".to_owned() },
                 ..Default::default()
             });
-            Answer::Translate(v1::TranslateOffsetsResponse { offsets: offsets.collect() })
+            Answer::Translate(v1::TranslateOffsetsResponse { offsets: offsets.collect(), unasked: None })
         }
         Question::Translate(question) => {
             let offsets = question.offsets.iter().map(|offset| v1::TranslatedOffset {
@@ -131,7 +131,7 @@ fn answer(query: &v1::Query) -> Answer {
                 reason: if offset.offset < 100 { String::new() } else { "NOT_YET_MIRRORED".to_owned() },
                 ..Default::default()
             });
-            Answer::Translate(v1::TranslateOffsetsResponse { offsets: offsets.collect() })
+            Answer::Translate(v1::TranslateOffsetsResponse { offsets: offsets.collect(), unasked: None })
         }
     }
 }

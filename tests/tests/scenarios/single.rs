@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use twinlog_tests::sandbox::{KafkaOptions, Sandbox, Single, wait_until};
+use anyhow::{Context, Result, ensure};
+use twinlog_proto::v1::{DesiredState, GetMirrorRequest};
+use twinlog_tests::api::{Api, told};
+use twinlog_tests::sandbox::{KafkaOptions, Sandbox, Single, binary, wait_until};
 use twinlog_tests::tools::{Isolation, LoadOptions, Tools};
 use twinlog_tests::verify::compare;
 
@@ -51,5 +53,36 @@ fn one_process_mirrors_and_goes_on_after_a_restart() -> Result<()> {
     })?;
     let tail = tools.stop_tail(COPY)?;
     assert_eq!(tail.wrong, 0, "{}", tail.first_wrong);
+    paused_until_someone_resumes(&single)?;
     single.process.check_running()
+}
+
+/// Failover 4: paused by hand, the same command says so when it starts again, and with which command it goes on.
+fn paused_until_someone_resumes(single: &Single) -> Result<()> {
+    let twinlog = |arguments: &[&str]| -> Result<()> {
+        let status = std::process::Command::new(binary("twinlog")?).args(arguments).status()?;
+        ensure!(status.success(), "twinlog {arguments:?}: {status}");
+        Ok(())
+    };
+    let state = || -> Result<DesiredState> {
+        let request = GetMirrorRequest { name: "mirrors/source-target".into() };
+        Ok(Api::new(&single.url())?.get_mirror(request).map_err(told)?.desired_state())
+    };
+    twinlog(&["--controller", &single.url(), "mirror", "pause", "source-target"])?;
+    let mut log = String::new();
+    for times in 1..=2 {
+        single.process.interrupt()?;
+        ensure!(single.process.wait_exit(ENDS)?.success(), "{}", single.process.log_tail());
+        single.process.start_again()?;
+        wait_until(ENDS, "the pause to be said", || {
+            log = single.process.log();
+            Ok((log.matches("stays paused").count() == times).then_some(()))
+        })?;
+    }
+    ensure!(state()? == DesiredState::Paused);
+    let (_, command) = log.rsplit_once("resume it with: twinlog ").context("the command")?;
+    let command = command.lines().next().context("a line")?;
+    twinlog(&command.split(' ').collect::<Vec<_>>())?;
+    ensure!(state()? == DesiredState::Running);
+    Ok(())
 }

@@ -11,10 +11,20 @@ use crate::lane::Translation;
 use crate::mm2::{Checkpoint, CheckpointKey};
 
 /// What a group has committed on the source, or why that isn't known.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct GroupOffsets {
     pub(super) group: String,
     pub(super) offsets: Result<Vec<CommittedOffset>, KafkaError>,
+    /// Partitions whose offset stands for one that is further: the copy ends there.
+    pub(super) at_copy_end: usize,
+    /// Partitions whose offset says nothing of what is copied, with why the first does.
+    pub(super) of_others: (Vec<(String, i32)>, Option<String>),
+}
+
+impl GroupOffsets {
+    pub(super) fn new(group: String, offsets: Result<Vec<CommittedOffset>, KafkaError>) -> Self {
+        Self { group, offsets, at_copy_end: 0, of_others: (Vec::new(), None) }
+    }
 }
 
 /// A group with everything that could be translated.
@@ -24,6 +34,8 @@ pub(super) struct Translated {
     pub(super) checkpoints: Vec<Checkpoint>,
     /// Partitions in all.
     pub(super) partitions: usize,
+    /// Those in which the group is ahead of the copy.
+    pub(super) at_copy_end: usize,
     /// Those that could not be translated ...
     pub(super) untranslated: HashSet<CheckpointKey>,
     /// ... and why: the first one stands for all.
@@ -144,18 +156,40 @@ pub(super) fn assemble(
         .map(|group| match group.offsets {
             Ok(offsets) => {
                 let own: Vec<_> = translations.by_ref().take(offsets.len()).collect();
-                assemble_group(mirror, group.group, offsets, own)
+                let all = assemble_group(mirror, group.group, offsets, own);
+                let (others, why) = group.of_others;
+                Translated {
+                    partitions: all.partitions + others.len(),
+                    at_copy_end: group.at_copy_end,
+                    waiting: all.waiting.or(why),
+                    untranslated: all
+                        .untranslated
+                        .into_iter()
+                        .chain(keys(mirror, &all.group, others))
+                        .collect(),
+                    ..all
+                }
             }
             Err(error) => Translated {
                 group: group.group,
                 checkpoints: Vec::new(),
                 partitions: 0,
+                at_copy_end: 0,
                 untranslated: HashSet::new(),
                 waiting: None,
                 error: Some(error.message),
             },
         })
         .collect()
+}
+
+/// Partitions of the source under their names on the target.
+fn keys(mirror: &Mirror, group: &str, partitions: Vec<(String, i32)>) -> Vec<CheckpointKey> {
+    let key = |(topic, partition): (String, i32)| {
+        let target_topic = mirror.policy.remote_topic(&topic)?;
+        Some(CheckpointKey { group: group.to_owned(), target_topic, partition })
+    };
+    partitions.into_iter().filter_map(key).collect()
 }
 
 fn assemble_group(
@@ -191,7 +225,7 @@ fn assemble_group(
     }
     let mut checkpoints: Vec<_> = checkpoints.into_values().collect();
     checkpoints.sort_by(|a, b| a.key.cmp(&b.key));
-    Translated { group, checkpoints, partitions, untranslated, waiting, error: None }
+    Translated { group, checkpoints, partitions, at_copy_end: 0, untranslated, waiting, error: None }
 }
 
 /// MM2's rule: a first checkpoint, a group that was set back on the source, or progress on the target.
@@ -255,6 +289,12 @@ fn forwards(places: &[Place], there: Vec<CommittedOffset>) -> Commits {
     commits
 }
 
+/// Whether all that a group has read on the source, as far as it is copied, is behind it on the target too.
+pub(super) fn is_in_step(group: &Translated, synced: Option<&Synced>) -> bool {
+    let all = group.error.is_none() && group.waiting.is_none();
+    all && matches!(synced, Some(Synced::Yes | Synced::Ahead(_)))
+}
+
 /// How a group is doing, in the API's words. `synced`: what syncing did; `None` where the mirror doesn't sync.
 pub(super) fn status(group: &Translated, synced: Option<&Synced>) -> v1::GroupStatus {
     let waiting = group.partitions.saturating_sub(group.checkpoints.len());
@@ -271,6 +311,13 @@ pub(super) fn status(group: &Translated, synced: Option<&Synced>) -> v1::GroupSt
             format!("{n} partitions are further on the target than translated: left as they are"),
         ),
         // To the target nothing is ever passed over.
+        (_, _, Some(Synced::Yes | Synced::Unread(_))) if group.at_copy_end > 0 => (
+            "AT_COPY_END",
+            format!(
+                "in {} partitions the group is ahead of the copy: on the target it stands where the copy ends",
+                group.at_copy_end
+            ),
+        ),
         (_, _, Some(Synced::Yes | Synced::Unread(_))) => ("SYNCED", String::new()),
         (_, _, None) => (
             "NOT_SYNCED",
@@ -284,6 +331,8 @@ pub(super) fn status(group: &Translated, synced: Option<&Synced>) -> v1::GroupSt
         state: state.to_owned(),
         message,
         to_source: None,
+        sync_time: None,
+        partitions_at_copy_end: i32::try_from(group.at_copy_end).unwrap_or(i32::MAX),
     }
 }
 

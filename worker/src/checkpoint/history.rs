@@ -1,12 +1,12 @@
-//! The checkpoints that are in the topic already: read once, when the task starts, so that a restart emits nothing twice and
-//! nothing older.
+//! The checkpoints that are in the topic already: read when the task starts, so that a restart emits nothing twice and nothing
+//! older; and when a group's place is asked for while the source is gone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 use twinlog_proto::reason::Reason;
@@ -29,10 +29,41 @@ pub(super) async fn read(
     ours: impl Fn(&str) -> bool,
 ) -> Result<HashMap<CheckpointKey, Previous>, KafkaError> {
     let mut previous = HashMap::new();
+    each(target, topic, |message| take_in(&mut previous, message.key(), message.payload(), &ours)).await?;
+    Ok(previous)
+}
+
+/// A group's last checkpoints, each with the time of its record, milliseconds since 1970. None where the topic isn't there.
+pub(super) async fn last_of(
+    target: &ClusterHandle,
+    topic: &str,
+    group: &str,
+) -> Result<Vec<(Checkpoint, i64)>, KafkaError> {
+    let mut last = BTreeMap::new();
+    let take = |message: &BorrowedMessage<'_>| {
+        let (Some(key), Some(value)) = (message.key(), message.payload()) else { return };
+        if let Some(checkpoint) = Checkpoint::decode(key, value).filter(|c| c.key.group == group) {
+            let time = message.timestamp().to_millis().unwrap_or_default();
+            last.insert(checkpoint.key.clone(), (checkpoint, time));
+        }
+    };
+    match each(target, topic, take).await {
+        Err(error) if error.reason == Reason::TOPIC_NOT_FOUND => Ok(Vec::new()),
+        Err(error) => Err(error),
+        Ok(()) => Ok(last.into_values().collect()),
+    }
+}
+
+/// Hands over every record that is in the topic now.
+async fn each(
+    target: &ClusterHandle,
+    topic: &str,
+    mut take: impl FnMut(&BorrowedMessage<'_>),
+) -> Result<(), KafkaError> {
     let start = offset(target, topic, OffsetSpec::Earliest).await?;
     let end = offset(target, topic, OffsetSpec::Latest).await?;
     if start >= end {
-        return Ok(previous);
+        return Ok(());
     }
     let consumer = consumer(target, topic, start)?;
     let mut deadline = Instant::now() + STALL_TIMEOUT;
@@ -47,16 +78,14 @@ pub(super) async fn read(
         };
         deadline = Instant::now() + STALL_TIMEOUT;
         match message {
-            Ok(message) => {
-                take_in(&mut previous, message.key(), message.payload(), &ours);
-            }
+            Ok(message) => take(&message),
             Err(rdkafka::error::KafkaError::PartitionEOF(_)) => break,
             // Nobody needs the group that librdkafka wants a name for.
             Err(error) if error.rdkafka_error_code() == Some(Code::GroupAuthorizationFailed) => {}
             Err(error) => return Err(failed(target, topic, &error)),
         }
     }
-    Ok(previous)
+    Ok(())
 }
 
 /// The last one wins. What is not a checkpoint, or of another shard's group, is left out.

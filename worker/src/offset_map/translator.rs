@@ -11,6 +11,7 @@
 //!
 //! And back, for positions in the copies: see `to_source`.
 
+mod lives;
 mod to_source;
 
 use std::collections::{BTreeSet, HashMap};
@@ -30,6 +31,7 @@ use crate::cluster::ClusterHandle;
 use crate::kafka::{Isolation, KafkaError, OffsetSpec};
 use crate::progress::{PartitionProgress, RangeProgress};
 use crate::take_over::{Older, Sync};
+use lives::Lives;
 
 /// Bytes of closed chunks held in memory, some 4 per segment; older ones are read again when they are needed.
 const MAX_MAP_BYTES: usize = 64 << 20;
@@ -65,6 +67,8 @@ struct State {
     partitions: HashMap<(String, i32), Tracked>,
     /// Positions that were worked out below a take-over: they don't change.
     older: HashMap<(String, i32, SourceOffset), i64>,
+    /// Which topics there are, as `look` saw them.
+    lives: Lives,
 }
 
 /// What is known of a source partition.
@@ -100,7 +104,7 @@ impl Translator {
     ) -> Result<Arc<Self>, KafkaError> {
         let (progress, offsets) = readers(&mirror.id);
         let (partitions, older) = (HashMap::new(), HashMap::new());
-        let state = State { progress, offsets, is_behind: false, partitions, older };
+        let state = State { progress, offsets, is_behind: false, partitions, older, lives: Lives::default() };
         let translator = Self { mirror, source, target, state: Mutex::new(state) };
         translator.refresh().await?;
         Ok(Arc::new(translator))
@@ -140,8 +144,14 @@ impl Translator {
         positions
     }
 
-    /// Translates source topic, partition and position; the answers are in the order of the questions.
-    pub async fn translate(&self, wanted: &[(String, i32, SourceOffset)]) -> Vec<Translation> {
+    /// Translates source topic, partition and position; the answers are in the order of the questions. An answer is about the topics
+    /// that `look` has seen last, and about those that were copied where it has seen none. Where `source` says why the source
+    /// can't be asked, it isn't: then that is the answer to what only it knows.
+    pub async fn translate(
+        &self,
+        wanted: &[(String, i32, SourceOffset)],
+        source: Result<(), &KafkaError>,
+    ) -> Vec<Translation> {
         if self.mirror.partitioning == Partitioning::ByKey {
             return wanted.iter().map(|_| self.by_key()).collect();
         }
@@ -149,7 +159,7 @@ impl Translator {
             Ok(answers) => answers,
             Err(error) => return wanted.iter().map(|_| not(&error)).collect(),
         };
-        self.settle_below(wanted, &mut answers).await;
+        self.settle_below(wanted, &mut answers, source).await;
         self.settle_ends(wanted, answers).await
     }
 
@@ -202,6 +212,9 @@ impl Translator {
         let Some(progress) = &tracked.progress else {
             return Answer::Done(self.not_tracked(topic, *partition));
         };
+        if let Some((reason, message)) = state.lives.contradict(topic, &tracked.target_topic, progress) {
+            return Answer::Done(Translation::Not { reason, message });
+        }
         if *at > progress.position {
             let message =
                 format!("{topic} partition {partition} is mirrored up to {}, not to {at}", progress.position);
@@ -247,7 +260,12 @@ impl Translator {
     }
 
     /// Positions below the mirror's start: exact where nothing that still exists lies between.
-    async fn settle_below(&self, wanted: &[(String, i32, SourceOffset)], answers: &mut [Answer]) {
+    async fn settle_below(
+        &self,
+        wanted: &[(String, i32, SourceOffset)],
+        answers: &mut [Answer],
+        source: Result<(), &KafkaError>,
+    ) {
         let below = wanted.iter().zip(&*answers).filter(|(_, answer)| matches!(answer, Answer::Below(..)));
         let partitions: BTreeSet<(String, i32)> = below.map(|((t, p, _), _)| (t.clone(), *p)).collect();
         if partitions.is_empty() {
@@ -255,7 +273,10 @@ impl Translator {
         }
         let question: Vec<_> =
             partitions.iter().map(|(t, p)| (t.clone(), *p, OffsetSpec::Earliest)).collect();
-        let listed = self.source.client.list_offsets(&question, Isolation::Uncommitted).await;
+        let listed = match source {
+            Ok(()) => self.source.client.list_offsets(&question, Isolation::Uncommitted).await,
+            Err(error) => Err(error.clone()),
+        };
         let mut left = MAX_OLDER;
         for ((topic, partition, at), answer) in wanted.iter().zip(answers) {
             let Answer::Below(origin, first) = answer else { continue };

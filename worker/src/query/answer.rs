@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use twinlog_proto::filter::Filter;
-use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::model::{Cluster, Mirror};
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
@@ -13,24 +12,23 @@ use twinlog_proto::v1::answer::Answer;
 use twinlog_proto::v1::planned_topic::Action;
 use twinlog_proto::v1::query::Question;
 
-use super::permissions;
+use super::{permissions, reach, translate};
 use crate::assignments::violations;
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::give_back;
-use crate::kafka::{CommittedOffset, GroupType};
-use crate::lane::{SourcePosition, Translation, Translator};
+use crate::kafka::GroupType;
 use crate::supervisor::{Context, Ends};
 use crate::survey::apply::new_topics;
+use crate::survey::beats::Beats;
 use crate::survey::decide::{Decision, Step};
 use crate::survey::drift;
 use crate::survey::limits::Limits;
 use crate::survey::look::{Look, same_cluster_message};
+use crate::survey::select;
 
 /// How long a test of a cluster waits for a broker. Well within the question's own deadline: that nobody answers is the answer.
 const TEST_DEADLINE: Duration = Duration::from_secs(8);
-/// Explicit offsets in one question.
-const MAX_OFFSETS: usize = 10_000;
 
 /// No call to Kafka takes longer than `patience`.
 pub(super) async fn answer(context: &Context, query: v1::Query, patience: Duration) -> Result<Answer, Cause> {
@@ -43,13 +41,16 @@ pub(super) async fn answer(context: &Context, query: v1::Query, patience: Durati
         Some(Question::ListGroups(question)) => {
             Ok(Answer::ListGroups(list_groups(&asked, &question.patterns).await?))
         }
-        Some(Question::Plan(_)) => Ok(Answer::Plan(plan(&asked).await?)),
-        Some(Question::Translate(question)) => Ok(Answer::Translate(translate(&asked, question).await?)),
+        Some(Question::Plan(question)) => Ok(Answer::Plan(plan(&asked, question).await?)),
+        Some(Question::Translate(question)) => {
+            Ok(Answer::Translate(translate::to_target(&asked, question).await?))
+        }
         Some(Question::TranslateToSource(question)) => {
-            Ok(Answer::Translate(translate_to_source(&asked, question).await?))
+            Ok(Answer::Translate(translate::to_source(&asked, question).await?))
         }
         Some(Question::GiveBack(question)) => {
             let (mirror, ends) = asked.flow()?;
+            reach::alive(&ends.target, reach::ALIVE).await?;
             Ok(Answer::GiveBack(give_back::give_back(mirror, ends, question).await?))
         }
         None => Err(Cause::new(
@@ -60,7 +61,7 @@ pub(super) async fn answer(context: &Context, query: v1::Query, patience: Durati
 }
 
 /// What a question came with.
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     context: &'a Context,
     clusters: &'a [v1::Cluster],
     mirror: Option<&'a v1::Mirror>,
@@ -87,7 +88,7 @@ impl Asked<'_> {
         Ok(Arc::new(handle.with_deadline(self.patience)))
     }
 
-    fn flow(&self) -> Result<(Arc<Mirror>, Ends), Cause> {
+    pub(super) fn flow(&self) -> Result<(Arc<Mirror>, Ends), Cause> {
         let invalid = |message: String| Cause::new(Reason::INVALID_FIELD, message);
         let wire = self.mirror.ok_or_else(|| invalid("the question must name a mirror".into()))?;
         let mirror = Mirror::parse(wire).map_err(|list| invalid(violations(&wire.name, &list)))?;
@@ -150,7 +151,9 @@ fn filter(patterns: &[String]) -> Result<Filter, Cause> {
 
 async fn list_topics(asked: &Asked<'_>, patterns: &[String]) -> Result<v1::ListTopicsResponse, Cause> {
     let filter = filter(patterns)?;
-    let listed = asked.cluster()?.client.topics(None).await?;
+    let cluster = asked.cluster()?;
+    reach::alive(&cluster, reach::ALIVE).await?;
+    let listed = cluster.client.topics(None).await?;
     let mut topics: Vec<_> = listed
         .into_iter()
         .filter(|topic| topic.error.is_none() && filter.matches(&topic.name))
@@ -168,7 +171,9 @@ async fn list_topics(asked: &Asked<'_>, patterns: &[String]) -> Result<v1::ListT
 
 async fn list_groups(asked: &Asked<'_>, patterns: &[String]) -> Result<v1::ListGroupsResponse, Cause> {
     let filter = filter(patterns)?;
-    let listed = asked.cluster()?.client.list_groups().await?;
+    let cluster = asked.cluster()?;
+    reach::alive(&cluster, reach::ALIVE).await?;
+    let listed = cluster.client.list_groups().await?;
     let mut groups: Vec<_> = listed
         .into_iter()
         .filter(|group| filter.matches(&group.group))
@@ -194,9 +199,11 @@ fn group_type(kind: GroupType) -> &'static str {
 }
 
 /// What the survey would do, without doing it.
-async fn plan(asked: &Asked<'_>) -> Result<v1::MirrorPlan, Cause> {
+async fn plan(asked: &Asked<'_>, question: &v1::PlanQuestion) -> Result<v1::MirrorPlan, Cause> {
     let (mirror, ends) = asked.flow()?;
-    let look = Look::take(&mirror, &ends).await?;
+    let within = if question.known { reach::SOON } else { reach::ALIVE };
+    tokio::try_join!(reach::alive(&ends.source, within), reach::alive(&ends.target, within))?;
+    let look = Look::take(&mirror, &ends, &mut Beats::default()).await?;
     let creates: Vec<&Decision> = look.decisions.iter().filter(|d| d.step == Step::Create).collect();
     let (new, unreadable) = new_topics(&mirror, &ends.source.client, &creates).await?;
     let mut configs: HashMap<_, _> = new.into_iter().map(|topic| (topic.name, topic.configs)).collect();
@@ -215,7 +222,7 @@ async fn plan(asked: &Asked<'_>) -> Result<v1::MirrorPlan, Cause> {
     let mut topics: Vec<_> = look
         .decisions
         .iter()
-        .map(|decision| planned(decision, configs.remove(&decision.target).unwrap_or_default()))
+        .map(|decision| planned(&mirror, decision, configs.remove(&decision.target).unwrap_or_default()))
         .collect();
     if !look.same_cluster() {
         let (found, unseen) = drift::planned(&mirror, &ends, &drift::pairs(&look.decisions)).await;
@@ -237,14 +244,16 @@ async fn plan(asked: &Asked<'_>) -> Result<v1::MirrorPlan, Cause> {
         topics,
         warnings,
         worker: asked.context.worker.to_string(),
+        as_of: None,
     })
 }
 
-fn planned(decision: &Decision, configs: std::collections::BTreeMap<String, String>) -> v1::PlannedTopic {
+fn planned(mirror: &Mirror, decision: &Decision, configs: BTreeMap<String, String>) -> v1::PlannedTopic {
+    let note = || select::note(mirror, &decision.source.name);
     let (action, reason) = match &decision.step {
-        Step::Nothing => (Action::None, String::new()),
-        Step::Create => (Action::Create, String::new()),
-        Step::Grow => (Action::AddPartitions, String::new()),
+        Step::Nothing => (Action::None, note()),
+        Step::Create => (Action::Create, note()),
+        Step::Grow => (Action::AddPartitions, note()),
         Step::Blocked(reason, message) | Step::Unknown(reason, message) => {
             (Action::Blocked, format!("{reason}: {message}"))
         }
@@ -259,117 +268,5 @@ fn planned(decision: &Decision, configs: std::collections::BTreeMap<String, Stri
         reason,
         configs: configs.into_iter().collect(),
         drift: Vec::new(),
-    }
-}
-
-async fn translate(
-    asked: &Asked<'_>,
-    question: &v1::TranslateQuestion,
-) -> Result<v1::TranslateOffsetsResponse, Cause> {
-    let (mirror, ends) = asked.flow()?;
-    let positions = positions(&ends.source, &question.group, &question.offsets).await?;
-    let translator = Translator::open(mirror.clone(), ends.source, ends.target).await?;
-    let wanted: Vec<_> =
-        positions.iter().map(|p| (p.topic.clone(), p.partition, SourceOffset(p.offset))).collect();
-    let translations = translator.translate(&wanted).await;
-    let offsets = positions.into_iter().zip(translations).map(|(p, t)| translated(&mirror, p, t)).collect();
-    Ok(v1::TranslateOffsetsResponse { offsets })
-}
-
-/// From positions in the copies on the target to the source.
-async fn translate_to_source(
-    asked: &Asked<'_>,
-    question: &v1::TranslateToSourceQuestion,
-) -> Result<v1::TranslateOffsetsResponse, Cause> {
-    let (mirror, ends) = asked.flow()?;
-    // Before the map is read: what the group has read by now is then in it.
-    let positions = positions(&ends.target, &question.group, &question.offsets).await?;
-    let translator = Translator::open(mirror.clone(), ends.source, ends.target).await?;
-    let wanted: Vec<_> =
-        positions.iter().map(|p| (p.topic.clone(), p.partition, TargetOffset(p.offset))).collect();
-    let translations = translator.translate_to_source(&wanted).await;
-    let offsets = positions.into_iter().zip(translations);
-    Ok(v1::TranslateOffsetsResponse {
-        offsets: offsets.map(|(p, t)| translated_to_source(&mirror, p, t)).collect(),
-    })
-}
-
-/// The group's, or those given where no group is.
-async fn positions(
-    cluster: &ClusterHandle,
-    group: &str,
-    offsets: &[v1::SourceOffset],
-) -> Result<Vec<CommittedOffset>, Cause> {
-    if offsets.len() > MAX_OFFSETS {
-        let message = format!("{} offsets were given; at most {MAX_OFFSETS} are allowed", offsets.len());
-        return Err(Cause::new(Reason::TOO_MANY, message));
-    }
-    match group {
-        "" => Ok(offsets.iter().map(position).collect()),
-        group => committed(cluster, group).await,
-    }
-}
-
-fn position(offset: &v1::SourceOffset) -> CommittedOffset {
-    CommittedOffset {
-        topic: offset.topic.clone(),
-        partition: offset.partition,
-        offset: offset.offset,
-        leader_epoch: -1,
-        metadata: String::new(),
-    }
-}
-
-async fn committed(cluster: &ClusterHandle, group: &str) -> Result<Vec<CommittedOffset>, Cause> {
-    let mut fetched = cluster.client.fetch_offsets(&[group.to_owned()]).await?;
-    let mut offsets = fetched.remove(group).transpose()?.unwrap_or_default();
-    // Brokers answer in no order; people read the result.
-    offsets.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
-    if offsets.is_empty() {
-        let message = format!("group {group:?} has no committed offsets on {}", cluster.id.name());
-        return Err(Cause::new(Reason::NO_COMMITTED_OFFSET, message));
-    }
-    Ok(offsets)
-}
-
-fn translated(mirror: &Mirror, position: CommittedOffset, translation: Translation) -> v1::TranslatedOffset {
-    let selected = mirror.selects(&position.topic);
-    let target_topic = mirror.policy.remote_topic(&position.topic).filter(|_| selected).unwrap_or_default();
-    let (target_offset, reason, message) = match translation {
-        Translation::Exact(offset) => (Some(offset.0), String::new(), String::new()),
-        Translation::Not { reason, message } => (None, reason.as_str().to_owned(), message),
-    };
-    v1::TranslatedOffset {
-        source_topic: position.topic,
-        partition: position.partition,
-        source_offset: position.offset,
-        target_topic,
-        target_offset,
-        reason,
-        message,
-        metadata: position.metadata,
-    }
-}
-
-fn translated_to_source(
-    mirror: &Mirror,
-    position: CommittedOffset,
-    translation: Translation<SourcePosition>,
-) -> v1::TranslatedOffset {
-    let (source_offset, reason, message) = match translation {
-        Translation::Exact(found) => (found.offset.0, "", String::new()),
-        Translation::Not { reason, message } => (-1, reason.as_str(), message),
-    };
-    let is_copy = reason != Reason::NOT_A_COPY.as_str();
-    let source_topic = mirror.policy.source_topic(&position.topic).filter(|_| is_copy);
-    v1::TranslatedOffset {
-        source_topic: source_topic.unwrap_or_default(),
-        partition: position.partition,
-        source_offset,
-        target_topic: position.topic,
-        target_offset: Some(position.offset),
-        reason: reason.to_owned(),
-        message,
-        metadata: position.metadata,
     }
 }

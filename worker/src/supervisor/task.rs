@@ -183,10 +183,8 @@ impl Task {
 
     fn show(&self, lane: &LaneStatus) {
         self.status.set(TaskStatus {
-            state: lane.state,
-            cause: lane.cause.clone(),
             partitions: lane.partitions.clone(),
-            groups: Default::default(),
+            ..TaskStatus::new(lane.state, lane.cause.clone())
         });
     }
 }

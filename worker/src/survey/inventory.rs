@@ -63,6 +63,7 @@ pub(super) fn topic(
         drift_mended: 0,
         // The controller knows.
         initial_partitions: 0,
+        note: String::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
 use super::apart::{self, Side};
+use super::beats::Beats;
 use super::decide::{self, Decision, Step, TargetTopic};
 use super::select::{self, Selection, SourceTopic};
 use crate::kafka::{AclOperation, KafkaError, TopicMetadata};
@@ -32,7 +33,7 @@ pub struct Look {
 }
 
 impl Look {
-    pub async fn take(mirror: &Mirror, ends: &Ends) -> Result<Self, KafkaError> {
+    pub async fn take(mirror: &Mirror, ends: &Ends, beats: &mut Beats) -> Result<Self, KafkaError> {
         let (source, target) = (&ends.source.client, &ends.target.client);
         let (source_info, target_info, listed) =
             tokio::try_join!(source.describe_cluster(), target.describe_cluster(), source.topics(None))?;
@@ -49,13 +50,14 @@ impl Look {
         }
         let topics: Vec<SourceTopic> =
             listed.iter().filter(|t| t.error.is_none()).map(SourceTopic::from).collect();
-        let selections = select::select(mirror, &topics);
+        let beats = beats.look(mirror, &ends.source, &topics).await;
+        let selections = select::select(mirror, &topics, &beats);
         let wanted: Vec<String> =
             selections.iter().filter_map(Selection::target).map(str::to_owned).collect();
         let on_target = if wanted.is_empty() { Vec::new() } else { target.topics(Some(&wanted)).await? };
         let targets: HashMap<String, TargetTopic> =
             on_target.iter().map(|t| (t.name.clone(), TargetTopic::from(t))).collect();
-        let loops = select::loop_warning(mirror, &topics, &selections);
+        let loops = select::loop_warning(mirror, &topics, &selections, &beats);
         let decisions = decide::decide(mirror, &topics, selections, &targets);
         let copied: HashSet<&str> = decisions
             .iter()

@@ -1,11 +1,12 @@
 //! Which topics of the source a mirror copies, and to what name. Pure; the same for the survey and for plans.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use uuid::Uuid;
 
+use super::internal::HEARTBEATS;
 use crate::kafka::TopicMetadata;
 
 /// Characters in a topic's name at most.
@@ -48,21 +49,31 @@ impl Selection {
     }
 }
 
-/// One selection per topic, in the order given.
-pub fn select(mirror: &Mirror, topics: &[SourceTopic]) -> Vec<Selection> {
-    let mut selections: Vec<_> = topics.iter().map(|topic| select_one(mirror, &topic.name)).collect();
+/// One selection per topic, in the order given. `beats`: heartbeats topics of upstream clusters that exist.
+pub fn select(mirror: &Mirror, topics: &[SourceTopic], beats: &HashSet<String>) -> Vec<Selection> {
+    let one = |topic: &SourceTopic| select_one(mirror, &topic.name, beats.contains(&topic.name));
+    let mut selections: Vec<_> = topics.iter().map(one).collect();
     block_collisions(topics, &mut selections);
     selections
 }
 
-fn select_one(mirror: &Mirror, topic: &str) -> Selection {
+fn select_one(mirror: &Mirror, topic: &str, beats: bool) -> Selection {
     let policy = &mirror.policy;
     if policy.is_internal_topic(topic) {
         return Selection::Skip("internal topic".into());
     }
-    let heartbeats = mirror.replicate_heartbeats && policy.is_heartbeats_topic(topic);
+    let named = mirror.replicate_heartbeats && policy.is_heartbeats_topic(topic);
+    let heartbeats = named && (beats || topic == HEARTBEATS);
+    if let Some(carrier) = mirror.heartbeats_carried_by.as_deref().filter(|_| heartbeats) {
+        return Selection::Skip(format!("heartbeats: {carrier}, between the same clusters, copies them"));
+    }
     if !heartbeats && mirror.topics.excludes(topic) {
         return Selection::Skip("excluded by topics_exclude".into());
+    }
+    if named && !heartbeats && !mirror.topics.matches(topic) {
+        return Selection::Skip(
+            "a heartbeats topic by its name, without a heartbeat of the last 10 minutes: name it in topics to copy it".into(),
+        );
     }
     if !heartbeats && !mirror.topics.matches(topic) {
         return Selection::Skip("not matched by topics".into());
@@ -99,6 +110,18 @@ fn select_one(mirror: &Mirror, topic: &str) -> Selection {
     }
 }
 
+/// Why a topic is copied that `topics` doesn't name; nothing where it does.
+pub fn note(mirror: &Mirror, topic: &str) -> String {
+    if mirror.topics.matches(topic) || !mirror.policy.is_heartbeats_topic(topic) {
+        return String::new();
+    }
+    let of = match mirror.policy.topic_source(topic) {
+        Some(upstream) => format!("{upstream}, upstream of {}", mirror.source),
+        None => mirror.source.to_string(),
+    };
+    format!("heartbeats of {of}: MirrorMaker's tools look for them (heartbeats.replicate)")
+}
+
 /// Kafka's own rule.
 fn is_legal(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -129,18 +152,22 @@ fn block_collisions(topics: &[SourceTopic], selections: &mut [Selection]) {
     }
 }
 
-/// Signs that records could go round in circles, from the names on the source alone.
-pub fn loop_warning(mirror: &Mirror, topics: &[SourceTopic], selections: &[Selection]) -> Option<String> {
+/// Signs that records could go round in circles, from what is on the source alone: a flow back that is alive.
+pub fn loop_warning(
+    mirror: &Mirror,
+    topics: &[SourceTopic],
+    selections: &[Selection],
+    beats: &HashSet<String>,
+) -> Option<String> {
     let (source, target) = (&mirror.source, &mirror.target);
     let policy = &mirror.policy;
     let from_target = |name: &str| {
         policy.is_heartbeats_topic(name) && policy.topic_source(name) == Some(policy.target_alias())
     };
-    let reverse_heartbeats = topics.iter().map(|topic| &topic.name).find(|name| from_target(name))?;
-    let keeps_names = topics
-        .iter()
-        .zip(selections)
-        .any(|(topic, selection)| matches!(selection, Selection::Copy(name) if *name == topic.name));
+    let reverse_heartbeats =
+        topics.iter().map(|topic| &topic.name).find(|name| from_target(name) && beats.contains(*name))?;
+    let keeps = |(topic, selection): (&SourceTopic, &Selection)| matches!(selection, Selection::Copy(name) if *name == topic.name);
+    let keeps_names = topics.iter().zip(selections).any(keeps);
     keeps_names.then(|| {
         format!(
             "{reverse_heartbeats} exists on {source}, so something mirrors {target} to {source} too, and this mirror keeps \

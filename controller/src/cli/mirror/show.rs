@@ -1,5 +1,7 @@
 //! Mirrors, plans and statuses as tables.
 
+use std::time::SystemTime;
+
 use twinlog_proto::text::visible;
 use twinlog_proto::v1;
 use twinlog_proto::v1::planned_topic::Action;
@@ -97,6 +99,14 @@ pub(super) fn plan(plan: &v1::MirrorPlan) -> String {
     for warning in &plan.warnings {
         text.push_str(&paragraph("", &visible(&format!("warning: {}: {}", warning.reason, warning.message))));
     }
+    if plan.as_of.is_some() {
+        let ago = human::ago(plan.as_of, SystemTime::now());
+        text.push_str(&format!(
+            "as the survey found it last, {ago}: {} topics with {} partitions; what has come or gone since isn't known\n",
+            plan.matched_topics, plan.matched_partitions
+        ));
+        return text;
+    }
     text.push_str(&format!(
         "{} topics with {} partitions match, {} topics don't\n",
         plan.matched_topics, plan.matched_partitions, plan.skipped_topics
@@ -163,18 +173,20 @@ fn topics(topics: &[v1::TopicStatus]) -> String {
             human::millis(totals.latency_p50_ms),
             human::millis(totals.latency_p99_ms),
             human::millis(totals.record_age_ms as f64),
-            topic.causes.first().map(cause).unwrap_or_default(),
+            topic.causes.first().map(cause).unwrap_or_else(|| topic.note.clone()),
         ]);
     }
     if table.is_empty() { String::new() } else { table.render() }
 }
 
 fn groups(groups: &[v1::GroupStatus]) -> String {
-    let mut table = Table::new(["GROUP", "STATE", "PARTITIONS", "WAITING", "NOTE"]);
+    let now = SystemTime::now();
+    let mut table = Table::new(["GROUP", "STATE", "SYNCED", "PARTITIONS", "WAITING", "NOTE"]);
     for group in groups {
         table.row([
             group.group.clone(),
             human::state(&group.state),
+            human::ago(group.sync_time, now),
             group.partitions.to_string(),
             group.partitions_waiting.to_string(),
             group.message.clone(),

@@ -42,6 +42,18 @@ pub(super) fn worse_cause(causes: &mut Vec<v1::Cause>, cause: &v1::Cause, limit:
     causes.truncate(limit);
 }
 
+/// Adds what stops nothing, as far as there is room, behind everything else: a warning hides no failure, not even one that is only
+/// starting.
+pub(super) fn add_warnings(causes: &mut Vec<v1::Cause>, warnings: &[v1::PlanWarning], limit: usize) {
+    for v1::PlanWarning { reason, message } in warnings {
+        if causes.len() < limit
+            && !causes.iter().any(|known| known.reason == *reason && known.message == *message)
+        {
+            causes.push(v1::Cause { reason: reason.clone(), message: message.clone(), since: None });
+        }
+    }
+}
+
 /// Adds everything but the number of partitions.
 pub(super) fn add_partition(totals: &mut v1::Totals, partition: &v1::PartitionStatus) {
     totals.lag_records += partition.lag_records.max(0);
@@ -59,6 +71,22 @@ pub(super) fn add_partition(totals: &mut v1::Totals, partition: &v1::PartitionSt
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Failover 10: LOOP on heartbeats stood before the real cause.
+    #[test]
+    fn a_warning_never_hides_a_failure() {
+        let cause = |reason: &str| v1::Cause { reason: reason.into(), message: "why".into(), since: None };
+        let mut causes = Vec::new();
+        for reason in ["STARTING", "CLUSTER_UNREACHABLE"] {
+            worse_cause(&mut causes, &cause(reason), 3);
+        }
+        let warning = |message: &str| v1::PlanWarning { reason: "LOOP".into(), message: message.into() };
+        let warnings = [warning("heartbeats"), warning("heartbeats"), warning("another")];
+        add_warnings(&mut causes, &warnings, 3);
+        let reasons: Vec<&str> = causes.iter().map(|cause| cause.reason.as_str()).collect();
+        assert_eq!(reasons, ["CLUSTER_UNREACHABLE", "STARTING", "LOOP"]);
+        assert_eq!(causes[2].message, "heartbeats");
+    }
 
     #[test]
     fn the_state_of_a_whole() {

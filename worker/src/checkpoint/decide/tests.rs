@@ -12,7 +12,7 @@ fn committed(topic: &str, partition: i32, offset: i64) -> CommittedOffset {
 }
 
 fn group(name: &str, offsets: Vec<CommittedOffset>) -> GroupOffsets {
-    GroupOffsets { group: name.into(), offsets: Ok(offsets) }
+    GroupOffsets::new(name.into(), Ok(offsets))
 }
 
 fn exact(offset: i64) -> Translation {
@@ -30,8 +30,7 @@ fn one(offset: i64, downstream: i64) -> Checkpoint {
 
 #[test]
 fn translations_find_back_to_their_groups() {
-    let unreadable =
-        GroupOffsets { group: "broken".into(), offsets: Err(KafkaError::new(Reason::KAFKA_ERROR, "no")) };
+    let unreadable = GroupOffsets::new("broken".into(), Err(KafkaError::new(Reason::KAFKA_ERROR, "no")));
     let groups = vec![
         group("a,b", vec![committed("t", 0, 10), committed("t", 1, 20)]),
         unreadable,
@@ -208,6 +207,29 @@ fn w5_what_is_not_known_is_never_taken_for_new() {
         assert_eq!(refused(described(state), at(None)), Synced::Active(state));
         assert!(!is_idle(described(state).as_ref()));
     }
+}
+
+/// A group that is ahead of the copy stands at its end: that is said, and is in step.
+#[test]
+fn a_group_ahead_of_the_copy_is_in_step_at_its_end() {
+    let mut ahead = group("g", vec![committed("t", 0, 10), committed("t", 1, 10)]);
+    ahead.at_copy_end = 1;
+    let all = assemble(&mirror(), vec![ahead.clone()], vec![exact(1), exact(2)]).remove(0);
+    let shown = status(&all, Some(&Synced::Yes));
+    assert_eq!(
+        (shown.state.as_str(), shown.partitions_waiting, shown.partitions_at_copy_end),
+        ("AT_COPY_END", 0, 1)
+    );
+    assert!(is_in_step(&all, Some(&Synced::Yes)) && !is_in_step(&all, None), "without syncing nobody is");
+    assert!(!is_in_step(&all, Some(&Synced::Active(GroupState::Stable))));
+
+    ahead.of_others = (vec![("u".into(), 0)], Some("an earlier life".into()));
+    let all = assemble(&mirror(), vec![ahead], vec![exact(1), exact(2)]).remove(0);
+    let shown = status(&all, Some(&Synced::Yes));
+    assert_eq!((shown.state.as_str(), shown.partitions, shown.partitions_waiting), ("WAITING", 3, 1));
+    assert_eq!(shown.message, "an earlier life");
+    assert!(all.untranslated.iter().any(|key| key.target_topic == "a.u"));
+    assert!(!is_in_step(&all, Some(&Synced::Yes)));
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn on_source(offsets: &[(i32, Option<i64>)]) -> Vec<Translated> {
         group: "g".into(),
         checkpoints: offsets.iter().filter_map(checkpoint).collect(),
         partitions: offsets.len(),
+        at_copy_end: 0,
         untranslated,
         waiting: None,
         error: None,

@@ -12,7 +12,7 @@ fn mirror(create: bool) -> Mirror {
 fn decision(mirror: &Mirror, partitions: i32, target: Option<TargetTopic>) -> Decision {
     let topics = [SourceTopic { name: "t".into(), id: None, partitions }];
     let targets = target.map(|t| ("a.t".to_owned(), t)).into_iter().collect();
-    decide(mirror, &topics, select(mirror, &topics), &targets).remove(0)
+    decide(mirror, &topics, select(mirror, &topics, &Default::default()), &targets).remove(0)
 }
 
 /// S7: a missing target topic is made, in every round in which it is missing, and nothing else is.

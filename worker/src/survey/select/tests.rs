@@ -14,8 +14,12 @@ fn topics(names: &[&str]) -> Vec<SourceTopic> {
     names.iter().map(|name| SourceTopic { name: (*name).to_owned(), id: None, partitions: 1 }).collect()
 }
 
+fn beating(names: &[&str]) -> HashSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
 fn one(mirror: &Mirror, topic: &str) -> Selection {
-    select(mirror, &topics(&[topic])).remove(0)
+    select(mirror, &topics(&[topic]), &beating(&[topic])).remove(0)
 }
 
 fn copy(target: &str) -> Selection {
@@ -88,7 +92,7 @@ fn s2_copies_of_the_targets_topics_are_skipped() {
 #[test]
 fn two_topics_under_one_name_are_both_blocked() {
     let mirror = mirror(|m| m.naming = naming(Kind::Map, &[("x", "a.heartbeats"), ("z", "u")]));
-    let all = select(&mirror, &topics(&["x", "heartbeats", "z", "w"]));
+    let all = select(&mirror, &topics(&["x", "heartbeats", "z", "w"]), &HashSet::new());
     for blocked in &all[..2] {
         let Selection::Blocked { reason, message, .. } = blocked else { panic!("{blocked:?}") };
         assert_eq!(*reason, Reason::NAME_COLLISION);
@@ -117,11 +121,35 @@ fn a_name_that_grows_too_long_is_named() {
 #[test]
 fn a_reverse_flow_is_seen_where_names_are_kept() {
     let warning = |mirror: &Mirror, names: &[&str]| {
-        let topics = topics(names);
-        loop_warning(mirror, &topics, &select(mirror, &topics))
+        let (topics, beats) = (topics(names), beating(&names[1..]));
+        loop_warning(mirror, &topics, &select(mirror, &topics, &beats), &beats)
     };
     let identity = mirror(|m| m.naming = naming(Kind::Identity, &[]));
     assert!(warning(&identity, &["orders", "b.heartbeats"]).is_some());
     assert!(warning(&identity, &["orders"]).is_none());
+    assert!(warning(&identity, &["b.heartbeats", "orders"]).is_none(), "the flow back has ended");
     assert!(warning(&mirror(|_| {}), &["orders", "b.heartbeats"]).is_none());
+}
+
+/// A name alone copies nothing: an upstream cluster must beat, or the topic be named in `topics`.
+#[test]
+fn heartbeats_topics_that_do_not_beat_are_not_copied_unless_they_are_named() {
+    let names = ["heartbeats", "x.heartbeats", "iot.heartbeats"];
+    let selected = |mirror: &Mirror| select(mirror, &topics(&names), &beating(&["x.heartbeats"]));
+    let by_name = mirror(|m| m.topics = vec!["orders".into()]);
+    let all = selected(&by_name);
+    assert_eq!(all[..2], [copy("a.heartbeats"), copy("a.x.heartbeats")]);
+    assert!(matches!(&all[2], Selection::Skip(why) if why.contains("name it in topics")), "{all:?}");
+    assert!(note(&by_name, "x.heartbeats").contains("x, upstream of a"));
+    let named = mirror(|m| m.topics = vec!["iot.*".into()]);
+    assert_eq!(selected(&named)[2], copy("a.iot.heartbeats"));
+    assert_eq!(note(&named, "iot.heartbeats"), "");
+
+    // Of several mirrors between the same clusters one copies them.
+    let other = mirror(|m| m.heartbeats_carried_by = "mirrors/first".into());
+    let all = selected(&other);
+    for selection in &all[..2] {
+        assert!(matches!(selection, Selection::Skip(why) if why.contains("mirrors/first")), "{selection:?}");
+    }
+    assert_eq!(all[2], copy("a.iot.heartbeats"), "an ordinary topic");
 }
