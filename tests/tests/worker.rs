@@ -326,7 +326,7 @@ fn questions_get_true_answers() -> Result<()> {
         let [group] = groups.groups.as_slice() else { panic!("{groups:?}") };
         assert_eq!((group.group.as_str(), group.state.as_str()), ("a, größe", "Empty"));
 
-        let question = Question::Plan(v1::PlanQuestion {});
+        let question = Question::Plan(v1::PlanQuestion::default());
         let Answer::Plan(plan) = world.ask(&["a", "b"], Some(mirror()), question).await? else {
             panic!("another answer")
         };
@@ -351,7 +351,7 @@ fn questions_get_true_answers() -> Result<()> {
             deadline_ms: 5000,
             clusters,
             mirror: Some(circle),
-            question: Some(Question::Plan(v1::PlanQuestion {})),
+            question: Some(Question::Plan(v1::PlanQuestion::default())),
             ..Default::default()
         };
         let Answer::Plan(plan) = world.session.ask(query, SOON).await? else { panic!("another answer") };
