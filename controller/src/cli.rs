@@ -4,6 +4,7 @@
 //! see `failure`.
 
 mod apply;
+mod client_file;
 mod cluster;
 mod connect;
 mod failure;

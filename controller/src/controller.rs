@@ -11,19 +11,21 @@ use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tracing::{info, warn};
 use twinlog_proto::id::{MirrorId, Term, WorkerId};
-use twinlog_proto::reason::{Reason, status};
+use twinlog_proto::reason::{Reason, bad_request, status};
 use twinlog_proto::v1::peer_service_server::PeerServiceServer;
 use twinlog_proto::v1::worker_service_server::WorkerServiceServer;
 use twinlog_proto::{telemetry, v1};
 
 use crate::fleet::{Answered, Fleet, Patience, Question};
 use crate::keys;
-use crate::peer::Peer;
+use crate::peer::{Peer, credential};
 use crate::reconciler::{Reconciler, TermEnd};
 use crate::relay::{self, CALL_TIMEOUT, MAX_MESSAGE_BYTES, Relay};
 use crate::session::WorkerSessions;
 use crate::state::Cache;
-use crate::store::{self, Candidate, CommitOutcome, LeaderInfo, Store, StoreError, Transaction, Write};
+use crate::store::{
+    self, Candidate, CommitOutcome, LeaderInfo, Leadership, Store, StoreError, Transaction, Write,
+};
 
 /// Pause before this replica campaigns again after an error.
 const CAMPAIGN_RETRY: Duration = Duration::from_millis(500);
@@ -188,7 +190,7 @@ impl Controller {
             return Ok(self.replica.workers());
         }
         let mut peer = self.replica.relay.peer()?;
-        within(CALL_TIMEOUT, peer.peer_workers(relay::relayed(v1::PeerWorkersRequest {}))).await
+        within(CALL_TIMEOUT, peer.peer_workers(self.replica.relay.request(v1::PeerWorkersRequest {}))).await
     }
 
     /// WORKER_NOT_FOUND, NO_LEADER.
@@ -205,7 +207,7 @@ impl Controller {
         }
         let mut peer = self.replica.relay.peer()?;
         let request = v1::DrainWorkerRequest { name: id.name(), cancel };
-        within(CALL_TIMEOUT, peer.peer_drain(relay::relayed(request))).await
+        within(CALL_TIMEOUT, peer.peer_drain(self.replica.relay.request(request))).await
     }
 
     /// Asks a worker. NO_LEADER, NO_WORKER, NO_ELIGIBLE_WORKER, TOO_MANY, QUERY_TIMEOUT, or the reason the worker gave.
@@ -225,7 +227,8 @@ impl Controller {
                 ..v1::Query::default()
             }),
         };
-        let answer = within(deadline + CALL_TIMEOUT, peer.peer_ask(relay::relayed(request))).await?;
+        let answer =
+            within(deadline + CALL_TIMEOUT, peer.peer_ask(self.replica.relay.request(request))).await?;
         let worker = WorkerId::new(answer.worker).ok();
         match (worker, answer.answer.and_then(|answer| answer.answer)) {
             (Some(worker), Some(answer)) => Ok(Answered { worker, answer }),
@@ -240,7 +243,7 @@ impl Controller {
         }
         let mut peer = self.replica.relay.peer()?;
         let request = v1::GetMirrorStatusRequest { name: id.name() };
-        within(CALL_TIMEOUT, peer.peer_mirror_status(relay::relayed(request))).await
+        within(CALL_TIMEOUT, peer.peer_mirror_status(self.replica.relay.request(request))).await
     }
 
     /// Every range of a mirror, by target topic and block. MIRROR_NOT_FOUND, NO_LEADER.
@@ -250,7 +253,7 @@ impl Controller {
         }
         let mut peer = self.replica.relay.peer()?;
         let request = v1::PeerRangesRequest { parent: id.name() };
-        Ok(within(CALL_TIMEOUT, peer.peer_ranges(relay::relayed(request))).await?.ranges)
+        Ok(within(CALL_TIMEOUT, peer.peer_ranges(self.replica.relay.request(request))).await?.ranges)
     }
 }
 
@@ -319,8 +322,32 @@ impl Replica {
     }
 
     pub(crate) async fn ask(&self, mut question: Question) -> Result<Answered, Status> {
+        self.refuse_unless_paused(&question)?;
         question.deadline = question.deadline.min(MAX_QUERY_DEADLINE);
         self.fleet.ask(question, &self.cache.snapshot()).await
+    }
+
+    /// MIRROR_NOT_PAUSED for what must not be written while ranges run: they would move on from it. Asked of what the store and
+    /// the fleet say, not of what the caller brought.
+    fn refuse_unless_paused(&self, question: &Question) -> Result<(), Status> {
+        let v1::query::Question::GiveBack(give_back) = &question.question else { return Ok(()) };
+        if give_back.validate_only {
+            return Ok(());
+        }
+        let name = question.mirror.as_ref().map(|mirror| mirror.name.clone()).unwrap_or_default();
+        let id = MirrorId::from_name(&name).map_err(|e| {
+            bad_request(Reason::INVALID_FIELD, &[("query.mirror.name".to_owned(), e.to_string())])
+        })?;
+        let state = self.cache.snapshot();
+        let mirror = state.mirrors.get(&id).ok_or_else(|| mirror_not_found(&id))?;
+        let running = !self.ranges(&id)?.iter().all(|range| range.worker.is_empty());
+        if running || mirror.model.running {
+            let message = format!(
+                "{name} copies: pause it first (twinlog mirror pause {id}) and wait until its state is IS_PAUSED"
+            );
+            return Err(status(Reason::MIRROR_NOT_PAUSED, message, &[("mirror", id.as_str())]));
+        }
+        Ok(())
     }
 
     /// A drain is a key in the store: it outlives this leader.
@@ -377,6 +404,7 @@ async fn campaign(replica: Arc<Replica>) {
             Ok(leadership) => {
                 let term = leadership.term;
                 info!(%term, "leading");
+                publish_secret(&replica, &leadership).await;
                 replica.leading.send_replace(Some(term));
                 let end = reconciler.run(&leadership, &replica.stop).await;
                 replica.leading.send_replace(None);
@@ -395,6 +423,17 @@ async fn campaign(replica: Arc<Replica>) {
             () = replica.stop.cancelled() => return,
             () = tokio::time::sleep(CAMPAIGN_RETRY) => {}
         }
+    }
+}
+
+/// What replicas show each other is as old as the leadership: a store that was lost or restored holds one again at once.
+async fn publish_secret(replica: &Replica, leadership: &Leadership) {
+    let write = Write::put(keys::PEER_SECRET, credential::fresh());
+    let txn = Transaction { guards: vec![leadership.guard.clone()], writes: vec![write] };
+    match replica.store.commit(txn).await {
+        Ok(_) => {}
+        // The leadership is about to end over it; others go on asking until there is a secret.
+        Err(error) => warn!(%error, "other replicas can't be told how to reach the leader"),
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod behind;
 pub(crate) mod member;
+mod plausible;
 mod queries;
 mod texts;
 mod view;
@@ -233,8 +234,15 @@ impl Fleet {
         self.changed.notify_one();
     }
 
-    /// A worker reports. What comes from an ended session is ignored.
-    pub(crate) fn report(&self, id: &WorkerId, session: u64, mut report: v1::Report, now: Instant) {
+    /// A worker reports. What comes from an ended session is ignored, and so is what it says of tasks that it was not given.
+    pub(crate) fn report(
+        &self,
+        id: &WorkerId,
+        session: u64,
+        mut report: v1::Report,
+        state: &State,
+        now: Instant,
+    ) {
         report
             .refused
             .iter_mut()
@@ -258,7 +266,9 @@ impl Fleet {
             warn!(worker = %id, reason = cause.reason, message = cause.message, "worker refused its assignments");
         }
         news |= member.set_refusal(&report);
-        member.memory_bytes = report.memory_bytes;
+        member.memory_bytes = plausible::bytes(report.memory_bytes);
+        report.tasks.retain(|task| member.was_given(task, state));
+        report.tasks.iter_mut().for_each(|task| plausible::check(id, task));
         member.take_reports(report.tasks);
         if member.is_overdue(now, RESEND_AFTER)
             && let Some((set, _)) = member.sent.clone()

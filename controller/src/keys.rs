@@ -14,6 +14,8 @@ pub const CREATIONS: &str = "/twinlog/v1/creations";
 pub const LEADER: &str = "/twinlog/v1/leader";
 /// One key of the etcd store's own: what it adds to etcd's revisions. Lists and watches leave it out.
 pub const BASE: &str = "/twinlog/v1/base";
+/// One key, written by each new leader: what replicas show each other.
+pub const PEER_SECRET: &str = "/twinlog/v1/peer-secret";
 
 /// Value: `v1::Cluster`.
 pub fn cluster(id: &ClusterId) -> String {

@@ -1,7 +1,10 @@
-//! `v1.PeerService`: what other replicas ask of the leader. Answered from here or not at all.
+//! `v1.PeerService`: what other replicas ask of the leader. Answered from here or not at all, and to replicas only.
+
+pub(crate) mod credential;
 
 use std::sync::Arc;
 
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 use twinlog_proto::id::{MirrorId, WorkerId};
@@ -17,7 +20,9 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn leader(&self) -> Result<&Replica, Status> {
+    /// For a call that a replica makes.
+    fn leader(&self, metadata: &MetadataMap) -> Result<&Replica, Status> {
+        credential::check(metadata, &self.replica.cache.snapshot())?;
         if self.replica.knows_the_fleet() {
             Ok(&self.replica)
         } else {
@@ -35,31 +40,33 @@ fn mirror_id(name: &str) -> Result<MirrorId, Status> {
 impl v1::peer_service_server::PeerService for Peer {
     async fn peer_workers(
         &self,
-        _: Request<v1::PeerWorkersRequest>,
+        request: Request<v1::PeerWorkersRequest>,
     ) -> Result<Response<v1::PeerWorkersResponse>, Status> {
-        Ok(Response::new(self.leader()?.workers()))
+        Ok(Response::new(self.leader(request.metadata())?.workers()))
     }
 
     async fn peer_drain(
         &self,
         request: Request<v1::DrainWorkerRequest>,
     ) -> Result<Response<v1::Worker>, Status> {
+        let leader = self.leader(request.metadata())?;
         let request = request.into_inner();
         let id = WorkerId::from_name(&request.name)
             .map_err(|e| bad_request(Reason::INVALID_FIELD, &[("name".to_owned(), e.to_string())]))?;
-        self.leader()?.drain(&id, request.cancel).await.map(Response::new)
+        leader.drain(&id, request.cancel).await.map(Response::new)
     }
 
     async fn peer_ask(
         &self,
         request: Request<v1::PeerAskRequest>,
     ) -> Result<Response<v1::PeerAskResponse>, Status> {
+        let leader = self.leader(request.metadata())?;
         let request = request.into_inner();
         let span = tracing::info_span!("peer_ask");
         if let Some(query) = &request.query {
             telemetry::follow(&span, &query.trace_context);
         }
-        let answered = self.leader()?.ask(question_of(request)?).instrument(span).await?;
+        let answered = leader.ask(question_of(request)?).instrument(span).await?;
         Ok(Response::new(v1::PeerAskResponse {
             worker: answered.worker.to_string(),
             answer: Some(v1::Answer { id: String::new(), answer: Some(answered.answer) }),
@@ -70,16 +77,18 @@ impl v1::peer_service_server::PeerService for Peer {
         &self,
         request: Request<v1::GetMirrorStatusRequest>,
     ) -> Result<Response<v1::MirrorStatus>, Status> {
+        let leader = self.leader(request.metadata())?;
         let id = mirror_id(&request.into_inner().name)?;
-        self.leader()?.mirror_status(&id).map(Response::new)
+        leader.mirror_status(&id).map(Response::new)
     }
 
     async fn peer_ranges(
         &self,
         request: Request<v1::PeerRangesRequest>,
     ) -> Result<Response<v1::PeerRangesResponse>, Status> {
+        let leader = self.leader(request.metadata())?;
         let id = mirror_id(&request.into_inner().parent)?;
-        let ranges = self.leader()?.ranges(&id)?;
+        let ranges = leader.ranges(&id)?;
         Ok(Response::new(v1::PeerRangesResponse { ranges }))
     }
 }

@@ -18,6 +18,7 @@ use twinlog_proto::v1;
 use twinlog_proto::v1::peer_service_client::PeerServiceClient;
 use twinlog_proto::v1::worker_service_client::WorkerServiceClient;
 
+use crate::peer::credential;
 use crate::session::{ControllerStream, WorkerStream};
 use crate::state::Cache;
 use crate::store::LeaderInfo;
@@ -83,6 +84,13 @@ impl Relay {
         Ok(endpoint.connect_lazy())
     }
 
+    /// A request to the leader's `PeerService`, with what shows that a replica makes it.
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = relayed(message);
+        credential::show(&mut request, &self.cache.snapshot());
+        request
+    }
+
     pub(crate) fn peer(&self) -> Result<PeerServiceClient<Channel>, Status> {
         let client = PeerServiceClient::new(self.channel()?);
         Ok(client.max_decoding_message_size(MAX_MESSAGE_BYTES).max_encoding_message_size(MAX_MESSAGE_BYTES))
@@ -110,7 +118,7 @@ impl Stream for UntilBroken {
 }
 
 /// A request that tells the leader not to pass it on.
-pub(crate) fn relayed<T>(message: T) -> Request<T> {
+fn relayed<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert(RELAYED, MetadataValue::from_static("1"));
     request
@@ -122,8 +130,13 @@ pub(crate) fn is_relayed(metadata: &MetadataMap) -> bool {
 
 /// A broken connection to the leader is NO_LEADER to the caller; what the leader itself says passes through.
 pub(crate) fn unreachable(status: Status) -> Status {
-    if reason::reason_of(&status).is_some() {
-        return status;
+    match reason::reason_of(&status).as_deref() {
+        // A new leader's secret is on its way through the store.
+        Some(text) if text == Reason::NOT_A_REPLICA.as_str() => {
+            return no_leader("the leader doesn't know this replica yet");
+        }
+        Some(_) => return status,
+        None => {}
     }
     match status.code() {
         tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled | tonic::Code::Internal => {

@@ -1,7 +1,8 @@
-//! One port for everything a controller serves: gRPC with health and reflection, gRPC-Web for browsers, and over plain HTTP
+//! One port for everything a controller serves: gRPC with health and reflection, gRPC-Web for pages of allowed origins, and over plain HTTP
 //! `/metrics`, `/healthz` (this process lives) and `/readyz` (all calls can be answered: somebody leads and knows its workers, and
 //! the store can be reached). A replica that isn't ready still answers what it can, and workers may connect to it.
 
+mod guard;
 mod observe;
 mod pages;
 
@@ -19,7 +20,6 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower_http::cors::{AllowHeaders, CorsLayer, ExposeHeaders};
 use tracing::{info, warn};
-use twinlog_proto::FILE_DESCRIPTOR_SET;
 use twinlog_proto::v1::cluster_service_server::ClusterServiceServer;
 use twinlog_proto::v1::fleet_service_server::FleetServiceServer;
 use twinlog_proto::v1::mirror_service_server::MirrorServiceServer;
@@ -27,7 +27,9 @@ use twinlog_proto::v1::offset_service_server::OffsetServiceServer;
 
 use crate::api::Api;
 use crate::controller::Controller;
+use crate::descriptors;
 use crate::metrics::Metrics;
+use guard::Guard;
 
 /// Largest request, unless configured.
 pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -53,8 +55,10 @@ pub struct ServerConfig {
     pub max_message_bytes: usize,
     pub max_requests_per_connection: usize,
     pub request_timeout: Duration,
-    /// Origins whose pages may call the API from a browser.
+    /// Origins whose pages may call the API from a browser; gRPC-Web is off without one.
     pub cors_origins: Vec<HeaderValue>,
+    /// Names that this port is reached by, besides addresses and `localhost`; `None`: any.
+    pub hosts: Option<Vec<String>>,
 }
 
 impl Default for ServerConfig {
@@ -65,6 +69,7 @@ impl Default for ServerConfig {
             max_requests_per_connection: DEFAULT_MAX_REQUESTS,
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             cors_origins: Vec::new(),
+            hosts: None,
         }
     }
 }
@@ -102,21 +107,20 @@ pub async fn serve(
     routes.add_service(controller.worker_service());
     routes.add_service(controller.peer_service());
     routes.add_service(health);
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-    };
+    let reflection =
+        || tonic_reflection::server::Builder::configure().register_file_descriptor_set(descriptors::public());
     routes.add_service(reflection().build_v1().map_err(ServeError::Reflection)?);
     routes.add_service(reflection().build_v1alpha().map_err(ServeError::Reflection)?);
 
-    let grpc = routes
-        .routes()
-        .prepare()
-        .into_axum_router()
-        .layer(axum::middleware::from_fn(observe::observe))
-        .layer(tonic_web::GrpcWebLayer::new())
-        .layer(cors(&config.cors_origins));
-    let router = pages::router(controller.clone(), metrics).fallback_service(grpc);
+    let mut grpc =
+        routes.routes().prepare().into_axum_router().layer(axum::middleware::from_fn(observe::observe));
+    if !config.cors_origins.is_empty() {
+        grpc = grpc.layer(tonic_web::GrpcWebLayer::new()).layer(cors(&config.cors_origins));
+    }
+    let guard = Arc::new(Guard { hosts: config.hosts.clone(), origins: config.cors_origins.clone() });
+    let router = pages::router(controller.clone(), metrics)
+        .fallback_service(grpc)
+        .layer(axum::middleware::from_fn_with_state(guard, guard::check));
     let health = tokio::spawn(report_health(reporter, controller, stop.clone()));
     let served = serve_router(listener, &config, router, stop).await;
     health.abort();

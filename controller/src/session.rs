@@ -160,7 +160,10 @@ impl Relation<'_> {
     fn hear(&self, message: v1::WorkerMessage) {
         let fleet = &self.replica.fleet;
         match message.message {
-            Some(In::Report(report)) => fleet.report(&self.id, self.session, report, Instant::now()),
+            Some(In::Report(report)) => {
+                let state = self.replica.cache.snapshot();
+                fleet.report(&self.id, self.session, report, &state, Instant::now());
+            }
             Some(In::Inventory(inventory)) => {
                 fleet.inventory(&self.id, inventory, &self.replica.cache.snapshot());
             }
@@ -196,7 +199,7 @@ fn profile(hello: v1::Hello) -> Profile {
         version: hello.version,
         labels: hello.labels.into_iter().collect(),
         capacity: u32::try_from(hello.capacity).ok().filter(|capacity| *capacity > 0),
-        memory_limit_bytes: hello.memory_limit_bytes,
+        memory_limit_bytes: hello.memory_limit_bytes.max(0),
         instance: hello.instance,
     }
 }

@@ -61,6 +61,8 @@ pub struct State {
     pub assignments: Arc<BTreeMap<Arc<TaskName>, Arc<Assignment>>>,
     pub drains: Arc<BTreeSet<WorkerId>>,
     pub leader: Option<LeaderInfo>,
+    /// What replicas show each other, see `peer::credential`.
+    pub peer_secret: Option<Arc<str>>,
 }
 
 /// The etag that the API shows for a mod revision.
@@ -130,6 +132,9 @@ impl State {
             Arc::make_mut(&mut self.drains).insert(worker);
         } else if key == keys::LEADER {
             self.leader = Some(LeaderRecord::info(entry).map_err(|e| e.to_string())?);
+        } else if key == keys::PEER_SECRET {
+            let secret = std::str::from_utf8(&entry.value).map_err(|e| e.to_string())?;
+            self.peer_secret = Some(secret.into());
         }
         Ok(())
     }
@@ -149,6 +154,8 @@ impl State {
             Arc::make_mut(&mut self.drains).remove(&worker);
         } else if key == keys::LEADER {
             self.leader = None;
+        } else if key == keys::PEER_SECRET {
+            self.peer_secret = None;
         }
     }
 }

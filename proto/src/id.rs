@@ -26,7 +26,9 @@ macro_rules! resource_id {
             pub fn new(id: impl Into<String>) -> Result<Self, InvalidId> {
                 let value = id.into();
                 let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || $extra.contains(c);
-                if value.is_empty() || value.len() > 64 || !value.chars().all(allowed) {
+                // What file systems and topic names take for something else.
+                let is_dots = value == "." || value == "..";
+                if value.is_empty() || value.len() > 64 || is_dots || !value.chars().all(allowed) {
                     return Err(InvalidId { what: concat!($what, " id"), value, rule: $rule });
                 }
                 Ok(Self(value))
@@ -79,7 +81,7 @@ resource_id!(
     "cluster",
     "clusters",
     "_-.ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-    "1-64 characters of a-z, A-Z, 0-9, '_', '-' and '.'"
+    "1-64 characters of a-z, A-Z, 0-9, '_', '-' and '.', and neither \".\" nor \"..\""
 );
 resource_id!(MirrorId, "mirror", "mirrors", "_-", "1-64 characters of a-z, 0-9, '_' and '-'");
 resource_id!(
@@ -87,7 +89,7 @@ resource_id!(
     "worker",
     "workers",
     "_-.ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-    "1-64 characters of a-z, A-Z, 0-9, '_', '-' and '.'"
+    "1-64 characters of a-z, A-Z, 0-9, '_', '-' and '.', and neither \".\" nor \"..\""
 );
 
 macro_rules! number {
@@ -207,6 +209,10 @@ mod tests {
     fn resource_names_are_checked() {
         assert_eq!(ClusterId::from_name("clusters/eu-1").unwrap().as_str(), "eu-1");
         assert!(ClusterId::from_name("cluster/eu").is_err());
+        for dots in [".", ".."] {
+            assert!(ClusterId::new(dots).is_err() && WorkerId::new(dots).is_err());
+        }
+        assert!(ClusterId::new("...").is_ok());
         assert!(MirrorId::new("Has Space").is_err());
         assert!(MirrorId::new("x".repeat(65)).is_err());
     }

@@ -16,13 +16,16 @@ pub mod storage {
 /// Descriptors of every proto file, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/twinlog.bin"));
 
+pub mod client_properties;
 pub mod filter;
 pub mod id;
 pub mod jaas;
 pub mod model;
+pub mod names;
 pub mod policy;
 pub mod properties;
 pub mod reason;
+pub mod regular_file;
 pub mod secret;
 pub mod telemetry;
 pub mod text;

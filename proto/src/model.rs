@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::filter::Filter;
 use crate::id::{ClusterId, MirrorId};
 use crate::policy::Policy;
-use crate::v1;
+use crate::{client_properties, secret, v1};
 
 mod sync;
 mod violations;
@@ -158,9 +158,13 @@ pub const DEFAULT_SYNC_INTERVAL: Duration = Duration::from_secs(60);
 pub const DEFAULT_OFFSET_LAG_MAX: i64 = 100;
 
 impl Cluster {
-    /// The same cluster with a mirror's own properties over its own.
+    /// The same cluster with a mirror's own properties over its own. Where these change who gets to see its credentials, it has
+    /// none but theirs.
     #[must_use]
     pub fn with(mut self, properties: &BTreeMap<String, String>) -> Self {
+        if properties.iter().any(|(key, value)| moves_credentials(&self.properties, key, value)) {
+            self.properties.retain(|key, _| !secret::is_sent(key));
+        }
         self.properties.extend(properties.clone());
         self
     }
@@ -185,6 +189,11 @@ impl Cluster {
             properties,
         })
     }
+}
+
+/// Whether a property with this value sends the credentials beside it elsewhere, or less well protected.
+pub fn moves_credentials(properties: &BTreeMap<String, String>, key: &str, value: &str) -> bool {
+    client_properties::is_destination(key) && properties.get(key).map(String::as_str) != Some(value)
 }
 
 fn is_host_port(text: &str) -> bool {

@@ -55,11 +55,17 @@ reasons! {
     SOURCE_IS_TARGET => InvalidArgument,
     TARGET_OVERLAP => FailedPrecondition,
     LITERAL_SECRET => InvalidArgument,
+    /// Where credentials go has changed: they must be given again.
+    CREDENTIALS_REQUIRED => InvalidArgument,
     REQUEST_ID_REUSED => InvalidArgument,
     REVISION_COMPACTED => OutOfRange,
     /// A revision that has not happened: of another store, or of this one before it was lost or restored.
     REVISION_UNKNOWN => OutOfRange,
     NO_LEADER => Unavailable,
+    /// A web page that nobody allowed, or a name that isn't this port's.
+    NOT_ALLOWED => PermissionDenied,
+    /// Called what only the controller's replicas call on each other.
+    NOT_A_REPLICA => PermissionDenied,
     NO_WORKER => Unavailable,
     STORE_UNAVAILABLE => Unavailable,
     SHUTTING_DOWN => Unavailable,
@@ -104,6 +110,8 @@ reasons! {
     CONFIG_SYNC_FAILED => FailedPrecondition,
     ACL_SYNC_FAILED => FailedPrecondition,
     STARTING => Unavailable,
+    /// What a worker reports can't be.
+    REPORT_DOUBTED => FailedPrecondition,
     STALE_TERM => Aborted,
     STALE_GENERATION => Aborted,
     STALE_EPOCH => Aborted,

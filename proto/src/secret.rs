@@ -2,15 +2,17 @@
 //!
 //! `${env:NAME}` is an environment variable, `${file:/path}` a file's content without its last line break, and
 //! `${file:/path:key}` one key of a Java properties file (Kafka's `FileConfigProvider`). A value may mix text and references.
-//! Nothing here logs a value, and no error holds one.
+//! Nothing here logs a value, and no error holds one. What a worker may resolve at all its own settings say (`Access`).
 
-use std::path::PathBuf;
+mod access;
+
+use std::path::{Path, PathBuf};
 
 use crate::jaas::{self, Jaas};
-use crate::properties::{self, PropertiesError};
+use crate::properties;
+use crate::{client_properties, regular_file};
 
-/// Largest file that a reference may name, bytes.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+pub use access::{Access, DEFAULT_DIR, DEFAULT_ENV_PREFIX, Rule};
 
 /// A reference that can't be resolved. Names the reference, never a value.
 #[derive(Debug, thiserror::Error)]
@@ -27,17 +29,25 @@ pub enum SecretError {
         #[source]
         source: std::io::Error,
     },
-    #[error("${{file:{}}}: the file is larger than {MAX_FILE_BYTES} bytes", .0.display())]
-    TooLarge(PathBuf),
-    #[error("${{file:{}:{key}}}: the file is no properties file: {source}", path.display())]
-    NotProperties {
-        path: PathBuf,
-        key: String,
-        #[source]
-        source: PropertiesError,
-    },
+    #[error("${{file:{}:{key}}}: the file is no properties file", path.display())]
+    NotProperties { path: PathBuf, key: String },
     #[error("${{file:{}:{key}}}: the file has no such key", path.display())]
     NoKey { path: PathBuf, key: String },
+    #[error(
+        "${{file:{}}}: the worker's settings don't allow this file: put it below {allowed}, or start the workers with --secret-dir DIR",
+        path.display()
+    )]
+    FileNotAllowed { path: PathBuf, allowed: String },
+    #[error(
+        "${{env:{name}}}: the worker's settings don't allow this variable: name it {allowed}, or start the workers with --secret-env-prefix PREFIX"
+    )]
+    VariableNotAllowed { name: String, allowed: String },
+    #[error("${{file:{}}}: a symbolic link leads out of the allowed directory", .0.display())]
+    LeadsOut(PathBuf),
+    #[error(
+        "${{{reference}}}: the worker's settings allow it for {hosts} only, and the cluster's servers are {servers}"
+    )]
+    OtherHosts { reference: String, hosts: String, servers: String },
 }
 
 /// One piece of a value.
@@ -74,15 +84,36 @@ pub fn check(value: &str) -> Result<(), SecretError> {
     Ok(())
 }
 
-/// The value with every reference replaced by what it stands for. Reads files: call it where blocking is fine.
+/// The value with every reference replaced by what it stands for, for the user of a command who named it himself. Reads files:
+/// call it where blocking is fine.
 pub fn resolve(value: &str) -> Result<String, SecretError> {
+    resolve_for(value, &Access::Everything, &[])
+}
+
+/// `resolve` for whoever connects to these servers, as far as `access` lets it.
+pub fn resolve_for(value: &str, access: &Access, servers: &[String]) -> Result<String, SecretError> {
     pieces(value)?
         .into_iter()
         .map(|piece| match piece {
             Piece::Text(text) => Ok(text.to_owned()),
-            Piece::Reference(reference) => parse(reference)?.read(),
+            Piece::Reference(reference) => parse(reference)?.read(access, servers),
         })
         .collect()
+}
+
+/// Whether a value holds a reference.
+pub fn refers(value: &str) -> bool {
+    value.contains("${")
+}
+
+/// The references of a value, as far as they can be read.
+fn references(value: &str) -> Vec<Reference<'_>> {
+    let pieces = pieces(value).unwrap_or_default();
+    let parsed = pieces.into_iter().filter_map(|piece| match piece {
+        Piece::Text(_) => None,
+        Piece::Reference(reference) => parse(reference).ok(),
+    });
+    parsed.collect()
 }
 
 enum Reference<'a> {
@@ -103,36 +134,49 @@ fn parse(reference: &str) -> Result<Reference<'_>, SecretError> {
 }
 
 impl Reference<'_> {
-    fn read(self) -> Result<String, SecretError> {
+    fn read(self, access: &Access, servers: &[String]) -> Result<String, SecretError> {
         match self {
-            Self::Env(name) => std::env::var(name).map_err(|_| SecretError::NoVariable(name.to_owned())),
+            Self::Env(name) => {
+                access.variable(name, servers)?;
+                std::env::var(name).map_err(|_| SecretError::NoVariable(name.to_owned()))
+            }
             Self::File(path) => {
-                let text = read(path)?;
+                let text = read(&path, access, servers)?;
                 Ok(text.strip_suffix('\n').map_or(&*text, |t| t.strip_suffix('\r').unwrap_or(t)).to_owned())
             }
-            Self::Key { path, key } => match properties::parse(&read(path.clone())?) {
+            Self::Key { path, key } => match properties::parse(&read(&path, access, servers)?) {
                 Ok(mut found) => {
                     found.remove(key).ok_or_else(|| SecretError::NoKey { path, key: key.to_owned() })
                 }
-                Err(source) => Err(SecretError::NotProperties { path, key: key.to_owned(), source }),
+                // What is wrong with it would quote the file.
+                Err(_) => Err(SecretError::NotProperties { path, key: key.to_owned() }),
             },
         }
     }
 }
 
-fn read(path: PathBuf) -> Result<String, SecretError> {
-    match std::fs::metadata(&path).map(|m| m.len()) {
-        Ok(length) if length > MAX_FILE_BYTES => Err(SecretError::TooLarge(path)),
-        // What isn't UTF-8 is what Java takes property files for.
-        Ok(_) => {
-            match std::fs::read(&path) {
-                Ok(bytes) => Ok(String::from_utf8(bytes)
-                    .unwrap_or_else(|not_utf8| properties::latin1(not_utf8.as_bytes()))),
-                Err(source) => Err(SecretError::Unreadable { path, source }),
-            }
-        }
-        Err(source) => Err(SecretError::Unreadable { path, source }),
-    }
+fn read(path: &Path, access: &Access, servers: &[String]) -> Result<String, SecretError> {
+    let file = access.file(path, servers)?;
+    let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
+    let bytes = regular_file::read_resolved(&file).map_err(unreadable)?;
+    // What isn't UTF-8 is what Java takes property files for.
+    Ok(String::from_utf8(bytes).unwrap_or_else(|not_utf8| properties::latin1(not_utf8.as_bytes())))
+}
+
+/// Why a reference in another property isn't followed.
+pub const ONLY_CREDENTIALS: &str = "references stand in credentials only (sasl.username, sasl.password, sasl.jaas.config, keys and certificates): write the value itself";
+
+/// Whether a property may hold references: those that say who one is, and what proves it. Anything else is no secret, and its
+/// value is shown.
+pub fn may_refer(key: &str) -> bool {
+    const PUBLIC_PARTS: &[&str] = &[
+        "sasl.username",
+        "ssl.ca.pem",
+        "ssl.certificate.pem",
+        "ssl.keystore.certificate.chain",
+        "ssl.truststore.certificates",
+    ];
+    is_secret_key(key) || PUBLIC_PARTS.contains(&client_properties::bare(key))
 }
 
 /// Whether a client property holds a secret, by its key: in Java's or librdkafka's spelling, also behind `consumer.` and the like.
@@ -151,6 +195,11 @@ pub fn is_secret_key(key: &str) -> bool {
     .iter()
     .any(|part| key.contains(part))
         || key.ends_with("oauthbearer.token")
+}
+
+/// Whether a property is a secret that whoever one connects to gets to see, or can try.
+pub fn is_sent(key: &str) -> bool {
+    is_secret_key(key) && client_properties::bare(key).starts_with("sasl.")
 }
 
 /// Whether a value of a secret key holds a secret in clear, not only references.
@@ -230,6 +279,29 @@ mod tests {
             assert!(!is_literal(key, "${env:PASSWORD}"), "{key}");
         }
         assert!(!is_secret_key("sasl.mechanism") && !is_literal("sasl.username", "ann"));
+    }
+
+    #[test]
+    fn references_stand_in_credentials_only() {
+        for key in
+            ["sasl.password", "producer.sasl.username", "sasl.jaas.config", "ssl.truststore.certificates"]
+        {
+            assert!(may_refer(key), "{key}");
+        }
+        for key in ["client.id", "security.protocol", "ssl.ca.location", "ssl.key.location", "client.rack"] {
+            assert!(!may_refer(key), "{key}");
+        }
+        assert!(
+            is_sent("consumer.sasl.password") && !is_sent("ssl.key.password") && !is_sent("sasl.username")
+        );
+    }
+
+    #[test]
+    fn what_a_file_holds_is_in_no_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "hush\\u12=1\nhush=\\ux\n").unwrap();
+        let message = resolve(&format!("${{file:{}:hush}}", file.path().display())).unwrap_err().to_string();
+        assert!(message.contains("no properties file") && !message.contains("\\u"), "{message}");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! One Kafka cluster as the tasks of a worker share it: resolved properties and one admin client.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use twinlog_proto::id::ClusterId;
 use twinlog_proto::model;
+use twinlog_proto::secret::Access;
 
 use crate::kafka::{ClientProperties, KafkaClient, KafkaError};
 use crate::offset_syncs::SyncQueue;
@@ -21,12 +22,20 @@ pub struct ClusterHandle {
 }
 
 impl ClusterHandle {
-    /// Resolves the properties (`${env:..}`, `${file:..}`); connects lazily.
+    /// `open_for` with the secrets that a worker may resolve without settings of its own.
     ///
     /// # Errors
     /// SECRET_UNRESOLVED or INVALID_PROPERTY.
     pub fn open(cluster: &model::Cluster) -> Result<Self, KafkaError> {
-        let properties = ClientProperties::resolve(cluster)?;
+        Self::open_for(cluster, &Arc::default())
+    }
+
+    /// Resolves the properties (`${env:..}`, `${file:..}`) as far as `access` lets it; connects lazily.
+    ///
+    /// # Errors
+    /// SECRET_UNRESOLVED or INVALID_PROPERTY.
+    pub fn open_for(cluster: &model::Cluster, access: &Arc<Access>) -> Result<Self, KafkaError> {
+        let properties = ClientProperties::resolve_for(cluster, access)?;
         let client = KafkaClient::new(properties.clone());
         Ok(Self {
             id: cluster.id.clone(),

@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
 use twinlog_proto::model::Cluster;
+use twinlog_proto::secret::Access;
 
 use crate::cluster::ClusterHandle;
 use crate::kafka::KafkaError;
 
 /// Handles live as long as somebody holds them.
 pub struct Clusters {
+    /// What may be resolved: this worker's own settings.
+    access: Arc<Access>,
     open: Mutex<Vec<Open>>,
     changed: watch::Sender<()>,
 }
@@ -24,17 +27,21 @@ struct Open {
 
 impl Default for Clusters {
     fn default() -> Self {
-        Self { open: Mutex::default(), changed: watch::Sender::new(()) }
+        Self::new(Access::default())
     }
 }
 
 impl Clusters {
+    pub fn new(access: Access) -> Self {
+        Self { access: Arc::new(access), open: Mutex::default(), changed: watch::Sender::new(()) }
+    }
+
     /// The handle of a cluster. Nothing is connected yet.
     ///
     /// # Errors
     /// SECRET_UNRESOLVED or INVALID_PROPERTY.
     pub fn handle(&self, cluster: &Cluster) -> Result<Arc<ClusterHandle>, KafkaError> {
-        let fresh = ClusterHandle::open(cluster)?;
+        let fresh = ClusterHandle::open_for(cluster, &self.access)?;
         let mut open = self.open();
         open.retain(|known| known.handle.strong_count() > 0);
         let known = open.iter_mut().find(|known| known.definition == *cluster);
@@ -96,12 +103,16 @@ mod tests {
         }
     }
 
+    fn allowed(dir: &std::path::Path) -> Access {
+        Access::Only(vec![twinlog_proto::secret::Rule::dir(dir.to_str().unwrap()).unwrap()])
+    }
+
     #[tokio::test]
     async fn a_mended_secret_gets_a_new_handle_and_a_wake_up() {
         let dir = tempfile::tempdir().unwrap();
         let password = dir.path().join("password");
         std::fs::write(&password, "wrong").unwrap();
-        let clusters = Clusters::default();
+        let clusters = Clusters::new(allowed(dir.path()));
         let a = cluster("127.0.0.1:1", &password);
         let first = clusters.handle(&a).unwrap();
         assert!(Arc::ptr_eq(&first, &clusters.handle(&a).unwrap()), "shared while nothing changes");
@@ -126,7 +137,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let password = dir.path().join("password");
         std::fs::write(&password, "x").unwrap();
-        let clusters = Clusters::default();
+        let clusters = Clusters::new(allowed(dir.path()));
         let (registered, tried) = (cluster("127.0.0.1:1", &password), cluster("127.0.0.1:2", &password));
         let handle = clusters.handle(&registered).unwrap();
         let _other = clusters.handle(&tried).unwrap();

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use twinlog_proto::id::WorkerId;
+use twinlog_proto::secret::Access;
 use twinlog_proto::tls::{ClientTls, TlsError};
 
 pub use args::Args;
@@ -33,6 +34,8 @@ pub struct WorkerConfig {
     pub controllers: Vec<String>,
     /// Used for the controllers with an `https` address.
     pub tls: ClientTls,
+    /// Which secrets clusters may refer to here.
+    pub secrets: Access,
     /// What `placement` of mirrors is matched against.
     pub labels: BTreeMap<String, String>,
     /// Ranges accepted at most; 0 means no limit.
@@ -53,6 +56,7 @@ impl Default for WorkerConfig {
             worker_id: None,
             controllers: Vec::new(),
             tls: ClientTls::default(),
+            secrets: Access::default(),
             labels: BTreeMap::new(),
             capacity: 0,
             memory_bytes: DEFAULT_MEMORY_BYTES,

@@ -52,7 +52,7 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Ru
     let budget = Budget::new(config.memory_bytes);
     let context = Arc::new(Context {
         worker: identity.worker.clone(),
-        clusters: Clusters::default(),
+        clusters: Clusters::new(config.secrets.clone()),
         budget: budget.clone(),
         board: board.clone(),
     });

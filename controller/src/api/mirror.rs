@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use twinlog_proto::id::MirrorId;
 use twinlog_proto::model;
+use twinlog_proto::names;
 use twinlog_proto::reason::{Reason, status};
 use twinlog_proto::v1;
 use twinlog_proto::v1::answer::Answer;
@@ -18,6 +19,9 @@ use crate::catalog::{Written, invalid, loops, mirror_id, mirror_not_found, overl
 use crate::fleet::{Answered, Question};
 use crate::heartbeats::Heartbeats;
 use crate::state::InventoryState;
+
+/// Of a connector, characters.
+const MAX_NAME_CHARS: usize = 256;
 
 #[tonic::async_trait]
 impl MirrorService for Api {
@@ -176,24 +180,21 @@ impl Api {
         Ok(plan)
     }
 
-    /// A range that still runs would move on from what is written.
+    /// The leader refuses it for a mirror that isn't paused.
     async fn give_back(
         &self,
         request: v1::GiveBackMirrorRequest,
     ) -> Result<v1::GiveBackMirrorResponse, Status> {
         let v1::GiveBackMirrorRequest { name, etag, connector, offsets_topic, validate_only } = request;
         let id = mirror_id("name", &name)?;
+        names::line(&connector, MAX_NAME_CHARS).map_err(|what| invalid("connector", what))?;
+        if !offsets_topic.is_empty() {
+            names::topic(&offsets_topic).map_err(|what| invalid("offsets_topic", what))?;
+        }
         let mirror = self.mirror(&id)?;
         if !etag.is_empty() && etag != mirror.etag {
             let message = format!("{name} has changed since it was read: read it again");
             return Err(status(Reason::ETAG_MISMATCH, message, &[("mirror", id.as_str())]));
-        }
-        let running = !self.controller.ranges(&id).await?.iter().all(|range| range.worker.is_empty());
-        if !validate_only && (running || mirror.desired_state() != v1::DesiredState::Paused) {
-            let message = format!(
-                "{name} copies: pause it first (twinlog mirror pause {id}) and wait until its state is IS_PAUSED"
-            );
-            return Err(status(Reason::MIRROR_NOT_PAUSED, message, &[("mirror", id.as_str())]));
         }
         let question = v1::GiveBackQuestion { connector, offsets_topic, validate_only };
         let (_, answered) = self.ask_for(&mirror, Ask::GiveBack(question)).await?;

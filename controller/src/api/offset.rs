@@ -1,11 +1,11 @@
 //! OffsetService.
 
 use tonic::{Request, Response, Status};
-use twinlog_proto::v1;
 use twinlog_proto::v1::answer::Answer;
 use twinlog_proto::v1::offset_service_server::OffsetService;
 use twinlog_proto::v1::query::Question as Ask;
 use twinlog_proto::v1::translate_offsets_request::Direction;
+use twinlog_proto::{names, v1};
 
 use super::{Api, LONG_QUERY_DEADLINE, wrong_answer};
 use crate::catalog::{invalid, mirror_id, mirror_not_found};
@@ -13,6 +13,8 @@ use crate::fleet::Question;
 
 /// Explicit offsets in one call.
 const MAX_OFFSETS: usize = 10_000;
+/// Kafka has no limit; nobody's groups are longer.
+const MAX_GROUP_CHARS: usize = 1_000;
 
 #[tonic::async_trait]
 impl OffsetService for Api {
@@ -65,12 +67,15 @@ fn check(group: &str, offsets: &[v1::SourceOffset]) -> Result<(), Status> {
     }
     for (i, offset) in offsets.iter().enumerate() {
         let problem = match offset {
-            o if o.topic.is_empty() => "the topic is missing",
-            o if o.partition < 0 => "the partition is negative",
-            o if o.offset < 0 => "the offset is negative",
-            _ => continue,
+            o if o.topic.is_empty() => "the topic is missing".to_owned(),
+            o if o.partition < 0 => "the partition is negative".to_owned(),
+            o if o.offset < 0 => "the offset is negative".to_owned(),
+            o => match names::topic(&o.topic) {
+                Ok(()) => continue,
+                Err(what) => what,
+            },
         };
         return Err(invalid(&format!("offsets[{i}]"), problem));
     }
-    Ok(())
+    names::line(group, MAX_GROUP_CHARS).map_err(|what| invalid("group", what))
 }

@@ -14,6 +14,7 @@ fn main() -> ExitCode {
 async fn run_worker(settings: WorkerSettings, stop: CancellationToken) -> Result<(), String> {
     let config = WorkerConfig {
         controllers: vec![settings.controller],
+        secrets: settings.secrets,
         // No other worker could take its ranges over.
         leave_timeout: Duration::ZERO,
         ..WorkerConfig::default()

@@ -1,14 +1,15 @@
 //! What the API accepts, beyond what the domain model itself checks: sizes, enum values, secrets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use prost::Message;
 use tonic::Status;
 use twinlog_proto::model::{self, Violation};
 use twinlog_proto::reason::{self, Reason};
-use twinlog_proto::{secret, v1};
+use twinlog_proto::{client_properties, names, secret, v1};
 
 use super::LiteralSecrets;
+use super::mask::Mask;
 
 /// Largest cluster or mirror, bytes on the wire: well under what stores take in one write.
 pub const MAX_RESOURCE_BYTES: usize = 1_000_000;
@@ -18,6 +19,10 @@ const MAX_BOOTSTRAP_SERVERS: usize = 64;
 const MAX_PROPERTIES: usize = 200;
 /// Long enough for a PEM chain.
 const MAX_PROPERTY_BYTES: usize = 64 * 1024;
+/// A value of a topic config, characters: the longest lists of Kafka's are far shorter.
+const MAX_CONFIG_CHARS: usize = 8 * 1024;
+/// Topics with a name of their own.
+const MAX_NAMED_TOPICS: usize = 10_000;
 const MAX_LABELS: usize = 64;
 const MAX_LABEL_CHARS: usize = 256;
 const MAX_DISPLAY_NAME_CHARS: usize = 256;
@@ -33,6 +38,10 @@ impl Problems {
         self.0.push((reason, (field.into(), what.into())));
     }
 
+    fn has(&self, field: &str) -> bool {
+        self.0.iter().any(|(_, (known, _))| known == field)
+    }
+
     fn invalid(&mut self, field: impl Into<String>, what: impl Into<String>) {
         self.add(Reason::INVALID_FIELD, field, what);
     }
@@ -46,18 +55,35 @@ impl Problems {
     fn labels(&mut self, field: &str, labels: &HashMap<String, String>) {
         self.at_most(field, "labels", labels.len(), MAX_LABELS);
         for (key, value) in labels {
-            if key.is_empty()
-                || key.chars().count() > MAX_LABEL_CHARS
-                || value.chars().count() > MAX_LABEL_CHARS
-            {
-                let rule = format!("a label is 1-{MAX_LABEL_CHARS} characters and its value at most as many");
-                self.invalid(format!("{field}.{key}"), rule);
+            let field =
+                || format!("{field}.{}", key.escape_debug().take(MAX_LABEL_CHARS).collect::<String>());
+            if key.is_empty() {
+                self.invalid(field(), format!("a label is 1-{MAX_LABEL_CHARS} characters"));
+            }
+            for text in [key, value] {
+                if let Err(what) = names::line(text, MAX_LABEL_CHARS) {
+                    self.invalid(field(), format!("a label or its value: {what}"));
+                }
             }
         }
     }
 
     fn display_name(&mut self, name: &str) {
-        self.at_most("display_name", "characters", name.chars().count(), MAX_DISPLAY_NAME_CHARS);
+        self.named("display_name", names::line(name, MAX_DISPLAY_NAME_CHARS));
+    }
+
+    /// A field that breaks a rule of `names`.
+    fn named(&mut self, field: impl Into<String>, checked: Result<(), String>) {
+        if let Err(what) = checked {
+            self.invalid(field, what);
+        }
+    }
+
+    /// A field that may be left out.
+    fn given(&mut self, field: &str, text: &str, rule: impl Fn(&str) -> Result<(), String>) {
+        if !text.is_empty() {
+            self.named(field, rule(text));
+        }
     }
 
     fn size(&mut self, message: &impl Message) {
@@ -90,6 +116,9 @@ pub(super) fn cluster(wire: &v1::Cluster, secrets: LiteralSecrets) -> Result<mod
     let mut problems = Problems::default();
     problems.size(wire);
     problems.at_most("bootstrap_servers", "servers", wire.bootstrap_servers.len(), MAX_BOOTSTRAP_SERVERS);
+    for (i, server) in wire.bootstrap_servers.iter().enumerate() {
+        problems.named(format!("bootstrap_servers[{i}]"), names::server(server));
+    }
     problems.labels("labels", &wire.labels);
     problems.display_name(&wire.display_name);
     problems.at_most("properties", "properties", wire.properties.len(), MAX_PROPERTIES);
@@ -100,21 +129,32 @@ pub(super) fn cluster(wire: &v1::Cluster, secrets: LiteralSecrets) -> Result<mod
     }
     let parsed = model::Cluster::parse(wire);
     for (field, what) in parsed.as_ref().err().into_iter().flatten() {
-        problems.invalid(field, what);
+        if !problems.has(field) {
+            problems.invalid(field, what);
+        }
     }
     problems.status("cluster")?;
     Ok(parsed.expect("its violations are problems"))
 }
 
 fn property(problems: &mut Problems, within: &str, key: &str, value: &str, secrets: LiteralSecrets) {
-    let field = format!("{within}.{key}");
+    let field = format!("{within}.{}", key.escape_debug().take(MAX_LABEL_CHARS).collect::<String>());
+    let of_mirror = within != "properties";
     if key == "bootstrap.servers" || key == "metadata.broker.list" {
         problems.invalid(field, "brokers belong in bootstrap_servers");
+    } else if of_mirror && client_properties::bare(key) == "bootstrap.servers" {
+        problems.invalid(field, "a mirror has the brokers of its clusters: register a cluster for others");
+    } else if let Some(why) = client_properties::fate(key).refusal() {
+        problems.add(Reason::INVALID_PROPERTY, field, format!("is not taken: {why}"));
+    } else if secret::refers(value) && !secret::may_refer(key) {
+        problems.add(Reason::INVALID_PROPERTY, field, secret::ONLY_CREDENTIALS);
     } else if key.is_empty() || value.len() > MAX_PROPERTY_BYTES {
         problems.invalid(
             field,
             format!("a property has a name, and a value of at most {MAX_PROPERTY_BYTES} bytes"),
         );
+    } else if let Err(problem) = names::lines(value) {
+        problems.invalid(field, problem);
     } else if let Err(problem) = secret::check(value) {
         problems.invalid(field, problem.to_string());
     } else if value == HIDDEN {
@@ -123,7 +163,7 @@ fn property(problems: &mut Problems, within: &str, key: &str, value: &str, secre
         problems.add(
             Reason::LITERAL_SECRET,
             field,
-            "holds a secret in clear: give a reference that workers resolve, ${env:NAME} or ${file:/path}, or start the controller with --store-encrypted-at-rest",
+            "holds a secret in clear: give a reference that workers resolve, ${env:TWINLOG_SECRET_NAME} or ${file:/etc/twinlog/secrets/NAME}, or start the controller with --store-encrypted-at-rest",
         );
     }
 }
@@ -144,6 +184,80 @@ pub(super) fn restore_secrets(given: &mut HashMap<String, String>, stored: &Hash
         if let Some(secret) = stored.get(key) {
             value.clone_from(secret);
         }
+    }
+}
+
+/// CREDENTIALS_REQUIRED where a change sends the stored credentials elsewhere, or less well protected, and the call doesn't bring
+/// them itself: whoever may change an address must not get to see a secret by it.
+pub(super) fn credentials(
+    stored: &v1::Cluster,
+    given: &v1::Cluster,
+    next: &v1::Cluster,
+    mask: &Mask,
+) -> Result<(), Status> {
+    let Some(changed) = moved(stored, next) else { return Ok(()) };
+    let again = |key: &String| {
+        mask.names_entry("properties", key) && given.properties.get(key).is_some_and(|value| value != HIDDEN)
+    };
+    let mut kept: Vec<&String> = stored
+        .properties
+        .keys()
+        .filter(|key| secret::is_secret_key(key) && next.properties.contains_key(*key))
+        .collect();
+    kept.retain(|key| !again(key));
+    kept.sort();
+    let violation = |key: &String| {
+        let what = format!(
+            "it was given for {}, and {changed} changes: give it again in the same update, the reference will do",
+            stored.bootstrap_servers.join(", ")
+        );
+        (format!("cluster.properties.{key}"), what)
+    };
+    match kept.is_empty() {
+        true => Ok(()),
+        false => {
+            let violations: Vec<Violation> = kept.into_iter().map(violation).collect();
+            Err(reason::bad_request(Reason::CREDENTIALS_REQUIRED, &violations))
+        }
+    }
+}
+
+/// What of a change moves credentials.
+fn moved(stored: &v1::Cluster, next: &v1::Cluster) -> Option<String> {
+    if next.bootstrap_servers.iter().any(|server| !stored.bootstrap_servers.contains(server)) {
+        return Some("bootstrap_servers".to_owned());
+    }
+    let keys: BTreeSet<&String> = stored.properties.keys().chain(next.properties.keys()).collect();
+    let differs = |key: &&String| {
+        client_properties::is_destination(key) && stored.properties.get(*key) != next.properties.get(*key)
+    };
+    keys.into_iter().find(differs).cloned()
+}
+
+/// CREDENTIALS_REQUIRED where a mirror's own properties would send its cluster's credentials elsewhere.
+pub(super) fn overlay(
+    field: &str,
+    overlay: &HashMap<String, String>,
+    cluster: &v1::Cluster,
+) -> Result<(), Status> {
+    let known: BTreeMap<String, String> = cluster.properties.clone().into_iter().collect();
+    let mut moving: Vec<&String> = overlay
+        .iter()
+        .filter(|(key, value)| model::moves_credentials(&known, key, value))
+        .map(|(key, _)| key)
+        .collect();
+    moving.sort();
+    let used =
+        known.keys().any(|key| secret::is_sent(key)) && !overlay.keys().any(|key| secret::is_sent(key));
+    match moving.first() {
+        Some(key) if used => {
+            let what = format!(
+                "it changes where the credentials of {} go: give credentials here too (sasl.password or sasl.jaas.config)",
+                cluster.name
+            );
+            Err(reason::bad_request(Reason::CREDENTIALS_REQUIRED, &[(format!("mirror.{field}.{key}"), what)]))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -174,8 +288,12 @@ pub(super) fn mirror(wire: &v1::Mirror) -> Result<model::Mirror, Status> {
         }
     }
     enums(&mut problems, wire);
+    texts(&mut problems, wire);
     let parsed = model::Mirror::parse(wire);
     for (field, what) in parsed.as_ref().err().into_iter().flatten() {
+        if problems.has(field) {
+            continue;
+        }
         let reason = match field.as_str() {
             "target" if wire.source == wire.target => Reason::SOURCE_IS_TARGET,
             _ if what.starts_with("pattern ") => Reason::INVALID_PATTERN,
@@ -185,6 +303,48 @@ pub(super) fn mirror(wire: &v1::Mirror) -> Result<model::Mirror, Status> {
     }
     problems.status("mirror")?;
     Ok(parsed.expect("its violations are problems"))
+}
+
+/// Every text of a mirror that becomes a name in Kafka, or that people see.
+fn texts(problems: &mut Problems, wire: &v1::Mirror) {
+    let naming = wire.naming.clone().unwrap_or_default();
+    problems.named("naming.separator", names::separator(&naming.separator));
+    let map: BTreeMap<_, _> = naming.map.into_iter().collect();
+    problems.at_most("naming.map", "topics", map.len(), MAX_NAMED_TOPICS);
+    for (source, target) in map.iter().take(MAX_NAMED_TOPICS) {
+        problems.named("naming.map", names::topic(source));
+        problems.named(
+            "naming.map",
+            names::topic(target).map_err(|what| format!("{}: {what}", names::shown(source))),
+        );
+    }
+    for (field, list) in [
+        ("topics", &wire.topics),
+        ("topics_exclude", &wire.topics_exclude),
+        ("groups", &wire.groups),
+        ("groups_exclude", &wire.groups_exclude),
+    ] {
+        for (i, pattern) in list.iter().take(MAX_PATTERNS).enumerate() {
+            problems.named(format!("{field}[{i}]"), names::lines(pattern));
+        }
+    }
+    let overrides = wire.topic_creation.iter().flat_map(|creation| &creation.config_overrides);
+    let overrides: BTreeMap<_, _> = overrides.collect();
+    problems.at_most("topic_creation.config_overrides", "configs", overrides.len(), MAX_PROPERTIES);
+    for (name, value) in overrides.into_iter().take(MAX_PROPERTIES) {
+        problems.named("topic_creation.config_overrides", names::config(name));
+        let field = format!(
+            "topic_creation.config_overrides.{}",
+            name.escape_debug().take(MAX_LABEL_CHARS).collect::<String>()
+        );
+        problems.named(field, names::line(value, MAX_CONFIG_CHARS));
+    }
+    if let Some(take_over) = &wire.take_over {
+        problems.given("take_over.offsets_topic", &take_over.offsets_topic, names::topic);
+        problems
+            .given("take_over.connector", &take_over.connector, |text| names::line(text, MAX_LABEL_CHARS));
+        problems.given("take_over.group", &take_over.group, |text| names::line(text, MAX_LABEL_CHARS));
+    }
 }
 
 fn enums(problems: &mut Problems, wire: &v1::Mirror) {

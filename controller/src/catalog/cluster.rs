@@ -80,6 +80,7 @@ impl Catalog {
             let mut next = mask.apply(&stored.resource, &given, &[]);
             check::restore_secrets(&mut next.properties, &stored.resource.properties);
             self.check_cluster(&next)?;
+            check::credentials(&stored.resource, &given, &next, &mask)?;
             if request.validate_only {
                 return Ok(Written { resource: next, revision: None });
             }

@@ -68,6 +68,15 @@ impl Mask {
         next.transcode_to().expect("the same message")
     }
 
+    /// Whether the mask names this entry of a map, or the map.
+    pub(super) fn names_entry(&self, field: &str, key: &str) -> bool {
+        let names = |path: &Path| match (path.fields.as_slice(), &path.key) {
+            ([only], named) => only.name() == field && named.as_ref().is_none_or(|named| named == key),
+            _ => false,
+        };
+        self.paths.iter().any(names)
+    }
+
     fn dynamic(&self, message: &impl Message) -> DynamicMessage {
         let mut dynamic = DynamicMessage::new(self.message.clone());
         dynamic.transcode_from(message).expect("encoded with the same descriptor");

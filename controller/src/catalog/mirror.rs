@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tonic::Status;
-use twinlog_proto::id::{ClusterId, MirrorId};
+use twinlog_proto::id::MirrorId;
 use twinlog_proto::model::{self, DEFAULT_BLOCK_SIZE};
 use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::v1;
@@ -59,9 +59,7 @@ impl Catalog {
                 return Err(already_exists(&mirror.name));
             }
             let mut guards = vec![Guard::absent(&key)];
-            for cluster in [&model.source, &model.target] {
-                guards.push(self.cluster_guard(cluster).await?);
-            }
+            guards.extend(self.cluster_guards(&model, &mirror).await?);
             if request.validate_only {
                 return Ok(Written { resource: mirror, revision: None });
             }
@@ -149,6 +147,11 @@ impl Catalog {
             check_etag(&id.name(), given_etag, &stored.resource.etag)?;
             let mut next = change(&stored.resource)?;
             let model = check::mirror(&next)?;
+            let has_properties = !(next.source_properties.is_empty() && next.target_properties.is_empty());
+            let clusters = match has_properties {
+                true => self.cluster_guards(&model, &next).await?,
+                false => Vec::new(),
+            };
             if validate_only {
                 return Ok(Written { resource: next, revision: None });
             }
@@ -158,7 +161,7 @@ impl Catalog {
             next.update_time = Some(now());
             let key = keys::mirror(id);
             let mut txn = Transaction {
-                guards: vec![Guard::unchanged(&key, stored.mod_revision)],
+                guards: [vec![Guard::unchanged(&key, stored.mod_revision)], clusters].concat(),
                 writes: vec![Write::put(key, stored.replaced_by(&next, request_id.as_ref()))],
             };
             if let Some(state) = state {
@@ -218,13 +221,20 @@ impl Catalog {
         }
     }
 
-    /// Holds as long as the cluster is there and unchanged.
-    async fn cluster_guard(&self, id: &ClusterId) -> Result<Guard, Status> {
-        let key = keys::cluster(id);
-        match self.read(&key).await? {
-            Some(entry) => Ok(Guard::unchanged(key, entry.mod_revision)),
-            None => Err(cluster_not_found(id)),
+    /// Hold as long as both clusters are there and unchanged. CREDENTIALS_REQUIRED where the mirror's own properties would send
+    /// theirs elsewhere.
+    async fn cluster_guards(&self, model: &model::Mirror, mirror: &v1::Mirror) -> Result<Vec<Guard>, Status> {
+        let mut guards = Vec::new();
+        for (id, field, overlay) in [
+            (&model.source, "source_properties", &mirror.source_properties),
+            (&model.target, "target_properties", &mirror.target_properties),
+        ] {
+            let key = keys::cluster(id);
+            let entry = self.read(&key).await?.ok_or_else(|| cluster_not_found(id))?;
+            check::overlay(field, overlay, &Stored::<v1::Cluster>::decode(&entry)?.resource)?;
+            guards.push(Guard::unchanged(key, entry.mod_revision));
         }
+        Ok(guards)
     }
 }
 

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use twinlog_proto::text::visible;
-use twinlog_proto::{properties, v1};
+use twinlog_proto::v1;
 use uuid::Uuid;
 
+use super::client_file::ClientFile;
 use super::connect::Connection;
 use super::failure::{Failure, Kind};
 use super::fields::key_value;
@@ -17,7 +18,7 @@ use super::output::{Output, Table, json, json_list};
 pub(super) enum Command {
     /// Register a cluster
     #[command(after_help = "Examples:\n  twinlog cluster add eu --bootstrap-servers eu-1:9092,eu-2:9092\n  \
-                            twinlog cluster add us --properties-file us.properties --property 'sasl.password=${env:US_PASSWORD}'")]
+                            twinlog cluster add us --properties-file us.properties --property 'sasl.password=${env:TWINLOG_SECRET_US}'")]
     Add {
         /// Its id, also its alias in topic names: letters, digits, '_' and '-'
         id: String,
@@ -27,7 +28,7 @@ pub(super) enum Command {
     /// Change how a cluster is reached; mirrors that use it move over
     #[command(
         after_help = "Examples:\n  twinlog cluster update eu --bootstrap-servers eu-3:9092,eu-4:9092\n  \
-                            twinlog cluster update us --property 'sasl.password=${env:US_PASSWORD}' --remove-property ssl.key.password"
+                            twinlog cluster update us --property 'sasl.password=${env:TWINLOG_SECRET_US}' --remove-property ssl.key.password"
     )]
     Update {
         id: String,
@@ -82,11 +83,10 @@ impl ClusterArgs {
     fn wire(self) -> Result<v1::Cluster, Failure> {
         let mut properties = match &self.properties_file {
             Some(path) => {
-                let unusable = |e: &dyn std::fmt::Display| {
-                    Failure::usage(format!("cannot read the properties file {}: {e}", path.display()))
-                };
-                let text = std::fs::read_to_string(path).map_err(|e| unusable(&e))?;
-                properties::parse(&text).map_err(|e| unusable(&e))?
+                let file = ClientFile::read(path)
+                    .map_err(|e| Failure::usage(format!("cannot read the properties file {e}")))?;
+                file.left_out.iter().for_each(|note| eprintln!("note: {note}"));
+                file.properties
             }
             None => Default::default(),
         };
@@ -119,11 +119,13 @@ fn update(
         cluster.bootstrap_servers = given.bootstrap_servers;
         paths.push("bootstrap_servers".to_owned());
     }
-    if !given.properties.is_empty() || !removed.is_empty() {
-        cluster.properties.extend(given.properties);
-        cluster.properties.retain(|key, _| !removed.contains(key));
-        paths.push("properties".to_owned());
-    }
+    // One by one: what isn't named is not given again, so that stored credentials don't follow the servers unasked.
+    let mut changed: Vec<String> = given.properties.keys().chain(removed).cloned().collect();
+    changed.sort();
+    changed.dedup();
+    paths.extend(changed.into_iter().map(|key| format!("properties.`{key}`")));
+    cluster.properties.extend(given.properties);
+    cluster.properties.retain(|key, _| !removed.contains(key));
     if !given.labels.is_empty() {
         cluster.labels = given.labels;
         paths.push("labels".to_owned());
@@ -168,7 +170,11 @@ pub(super) async fn execute(
             let request = v1::GetClusterRequest { name: format!("clusters/{id}") };
             let stored = client.get_cluster(request).await?.into_inner();
             let request = update(stored, cluster.wire()?, &removed)?;
-            let changed = request.update_mask.as_ref().map(|mask| mask.paths.join(", ")).unwrap_or_default();
+            let paths = request.update_mask.iter().flat_map(|mask| &mask.paths);
+            let mut fields: Vec<&str> =
+                paths.map(|path| path.split('.').next().unwrap_or_default()).collect();
+            fields.dedup();
+            let changed = fields.join(", ");
             let cluster = client.update_cluster(request).await?.into_inner();
             output.show(json("Cluster", &cluster), || format!("cluster {id} changed: {changed}"))
         }

@@ -147,7 +147,16 @@ fn next_step(reason: Option<&str>, code: Code) -> Option<&'static str> {
             "patterns are Java regular expressions matched against the whole name, for example 'orders\\..*'"
         }
         Some(Reason::LITERAL_SECRET) => {
-            "put the secret into the workers' environment or a file there, and refer to it: --property 'sasl.password=${env:NAME}'"
+            "put the secret into the workers' environment or a file there, and refer to it: --property 'sasl.password=${env:TWINLOG_SECRET_NAME}' or ${file:/etc/twinlog/secrets/NAME}"
+        }
+        Some(Reason::CREDENTIALS_REQUIRED) => {
+            "repeat it with the credentials: --property 'sasl.password=${file:/etc/twinlog/secrets/NAME}'"
+        }
+        Some(Reason::INVALID_PROPERTY) => {
+            "leave it out; README.md says which client properties are taken (proto/src/client_properties.rs)"
+        }
+        Some(Reason::SECRET_UNRESOLVED) => {
+            "twinlog-worker --help: --secret-dir and --secret-env-prefix say where a worker looks for secrets"
         }
         Some(
             Reason::CLUSTER_UNREACHABLE

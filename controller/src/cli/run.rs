@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use twinlog_proto::secret::Access;
 
 use super::apply;
 use super::connect::{self, Connection};
@@ -49,6 +50,8 @@ const LINES: Duration = Duration::from_secs(5);
 pub struct WorkerSettings {
     /// http://host:port
     pub controller: String,
+    /// What it may resolve: what the files that were given name, for the clusters that they name it for.
+    pub secrets: Access,
 }
 
 /// Runs a worker until its token is cancelled, then drains it. The library knows nothing of the worker; the binary does.
@@ -68,7 +71,9 @@ pub(super) async fn run(
     let (listener, address) = listen(settings.listen).await?;
     let mut signals = Signals::new()?;
     let url = format!("http://{address}");
-    let mut parts = Parts::start(store, listener, url.clone(), start_worker);
+    let worker = WorkerSettings { controller: url.clone(), secrets: settings.secrets() };
+    let server = ServerConfig { hosts: Some(settings.hosts.clone()), ..ServerConfig::default() };
+    let mut parts = Parts::start(store, listener, server, worker, start_worker);
     let ended = tokio::select! {
         biased;
         () = signals.received() => print("stopping: committing what is in flight (again Ctrl-C: end at once)"),
@@ -167,7 +172,14 @@ struct Parts {
 }
 
 impl Parts {
-    fn start(store: Arc<dyn Store>, listener: TcpListener, url: String, start_worker: StartWorker) -> Self {
+    fn start(
+        store: Arc<dyn Store>,
+        listener: TcpListener,
+        server: ServerConfig,
+        settings: WorkerSettings,
+        start_worker: StartWorker,
+    ) -> Self {
+        let url = settings.controller.clone();
         let replica = Replica {
             store,
             // The worker of the process before is gone with it: nobody has to be waited for.
@@ -176,7 +188,7 @@ impl Parts {
                 ..ControllerConfig::new(process_id(), &url)
             },
             literal_secrets: LiteralSecrets::Refused,
-            server: ServerConfig::default(),
+            server,
             metrics: Metrics::install().ok(),
         };
         let (stop_controller, stop_worker) = (CancellationToken::new(), CancellationToken::new());
@@ -187,7 +199,7 @@ impl Parts {
         let worker = tokio::spawn(async move {
             // Before the controller answers, a worker could only complain. What is wrong with it is said by others.
             let _ = connected(&url).await;
-            start_worker(WorkerSettings { controller: url }, stop).await
+            start_worker(settings, stop).await
         });
         Self { stop_worker, worker, stop_controller, controller }
     }

@@ -11,6 +11,8 @@ use twinlog_proto::id::{Epoch, Generation, TaskName, Term, WorkerId};
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
+use crate::state::State;
+
 /// What a worker says of itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Profile {
@@ -172,6 +174,16 @@ impl Member {
     pub(crate) fn has(&self, task: &TaskName, epoch: Epoch) -> bool {
         self.running.tasks.get(task) == Some(&epoch)
             || self.offered.get(task).is_some_and(|(_, offered)| *offered == epoch)
+    }
+
+    /// Whether a report is about a task that this worker was given, by this very assignment: the store says so, or a set that was
+    /// sent to it. What a worker says that it runs doesn't count here.
+    pub(crate) fn was_given(&self, report: &v1::TaskReport, state: &State) -> bool {
+        let Ok(task) = report.task.parse::<TaskName>() else { return false };
+        let epoch = Epoch(report.epoch);
+        let assigned = state.assignments.get(&task);
+        assigned.is_some_and(|known| known.worker.as_ref() == Some(&self.id) && known.epoch == epoch)
+            || self.offered.get(&task).is_some_and(|(_, offered)| *offered == epoch)
     }
 
     /// Every task that the worker runs, or may come to run by a set that is on its way.

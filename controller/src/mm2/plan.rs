@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use twinlog_proto::id::{ClusterId, MirrorId, stable_hash};
-use twinlog_proto::{model, secret, v1};
+use twinlog_proto::{model, names, secret, v1};
 
 use super::connector::Side;
 use super::dedicated::Dedicated;
@@ -180,7 +180,10 @@ impl<'a> Making<'a> {
         };
         let bare =
             v1::Cluster { name: id.name(), bootstrap_servers: servers.clone(), ..v1::Cluster::default() };
-        for (_, what) in model::Cluster::parse(&bare).err().unwrap_or_default() {
+        let parsed = model::Cluster::parse(&bare).err().unwrap_or_default().into_iter().map(|(_, what)| what);
+        let named: Vec<String> = servers.iter().filter_map(|server| names::server(server).err()).collect();
+        let wrong = if named.is_empty() { parsed.collect() } else { named };
+        for what in wrong {
             self.invalid(&format!("{}.bootstrap.servers", view.alias), what);
         }
         let properties = self.without_secrets(&view.alias, cluster_properties(view));
@@ -291,9 +294,15 @@ impl<'a> Making<'a> {
     fn without_secrets(&mut self, place: &str, properties: Props) -> Props {
         let replaced = properties.into_iter().map(|(key, value)| {
             if !secret::is_literal(&key, &value) {
-                if let Err(what) = secret::check(&value) {
+                // What is no credential is read by whoever has the file, here and now: workers resolve credentials only.
+                let read = match secret::may_refer(&key) {
+                    true => secret::check(&value).map(|()| value.clone()),
+                    false => secret::resolve(&value),
+                };
+                let value = read.unwrap_or_else(|what| {
                     self.invalid_in(place, &key, what.to_string());
-                }
+                    value
+                });
                 // Kafka's clients take all but passwords without blanks around them.
                 return (key, value.trim().to_owned());
             }

@@ -7,7 +7,10 @@
 mod apply;
 mod cli;
 mod clusters;
+mod credentials;
 mod mirrors;
+mod names;
+mod peer;
 mod service;
 mod tls;
 mod trace;

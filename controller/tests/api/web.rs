@@ -45,6 +45,35 @@ async fn a_browser_calls_over_grpc_web_from_an_allowed_origin() {
     assert!(answer.contains("access-control-allow-origin: https://console.example"), "{answer}");
 }
 
+const LIST: &str = "POST /twinlog.v1.MirrorService/ListMirrors HTTP/1.1\r\ncontent-type: application/grpc-web+proto\r\nx-grpc-web: 1";
+
+#[tokio::test]
+async fn pages_of_other_origins_and_other_names_are_refused_before_anything_is_done() {
+    let cors_origins = vec!["https://console.example".parse().unwrap()];
+    let hosts = Some(vec!["box".to_owned()]);
+    let service = Service::start_with(ServerConfig { cors_origins, hosts, ..ServerConfig::default() }).await;
+    for origin in ["https://evil.example", "null"] {
+        let answer = http(&service, &format!("{LIST}\r\norigin: {origin}"), &[0; 5]).await;
+        assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("--cors-origin"), "{answer}");
+    }
+    for (head, body) in [(LIST, &[0; 5][..]), ("GET /metrics HTTP/1.1", b""), ("GET /readyz HTTP/1.1", b"")] {
+        // Two of them are a mistake of the caller's; this port looks at the first.
+        let answer = http(&service, &format!("{head}\r\nhost: evil.example"), body).await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    let answer = http(&service, "GET /readyz HTTP/1.1", b"").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn without_an_allowed_origin_there_is_no_grpc_web() {
+    let service = Service::start().await;
+    let answer = http(&service, LIST, &[0; 5]).await;
+    assert!(!answer.contains("grpc-status:0"), "{answer}");
+    let answer = http(&service, &format!("{LIST}\r\norigin: https://console.example"), &[0; 5]).await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+}
+
 #[tokio::test]
 async fn health_and_reflection_are_on() {
     let service = Service::start().await;

@@ -337,3 +337,92 @@ async fn a_worker_that_has_seen_newer_assignments_refuses_and_the_status_says_so
     eventually_cause(&world, "STALE_TERM").await;
     assert!(newer.running().is_empty());
 }
+
+/// NaN, infinities, numbers that no log has, negative ones: one kind for each range.
+fn rubbish(report: &mut v1::Report) {
+    let spoiled = [
+        v1::PartitionStatus { bytes_per_second: f64::INFINITY, ..Default::default() },
+        v1::PartitionStatus { records_per_second: f64::NAN, ..Default::default() },
+        v1::PartitionStatus { records: 1 << 62, bytes: 1 << 62, ..Default::default() },
+        v1::PartitionStatus { records: -5, lag_records: i64::MIN, ..Default::default() },
+        v1::PartitionStatus {
+            latency_p99_ms: f64::NEG_INFINITY,
+            record_age_ms: i64::MAX,
+            ..Default::default()
+        },
+        v1::PartitionStatus {
+            records: 1_000,
+            target_end: 0,
+            state: v1::State::Active.into(),
+            ..Default::default()
+        },
+    ];
+    let ranges = report.tasks.iter_mut().filter(|task| task.task.starts_with("replicate/"));
+    for (task, partition) in ranges.zip(spoiled.iter().cycle()) {
+        task.partitions = vec![partition.clone()];
+    }
+    report.memory_bytes = i64::MIN;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_reports_rubbish_is_doubted_by_name_and_counts_for_nothing() {
+    let world = World::new().await;
+    let broken = world.spawn(Spec { spoil: rubbish, ..Spec::new("broken") });
+    eventually("it runs everything", || broken.running().len() == TASKS).await;
+    let status = world.eventually_is(v1::State::Degraded).await;
+    assert!(!status.causes.is_empty());
+    for cause in &status.causes {
+        assert_eq!(cause.reason, "REPORT_DOUBTED", "{cause:?}");
+        assert!(cause.message.contains("worker broken") && cause.message.contains("drain"), "{cause:?}");
+    }
+    let totals = status.totals.unwrap();
+    let sums = (
+        totals.records,
+        totals.bytes,
+        totals.lag_records,
+        totals.records_per_second,
+        totals.bytes_per_second,
+    );
+    assert_eq!(sums, (0, 0, 0, 0.0, 0.0));
+    assert_eq!((totals.latency_p99_ms, totals.partitions_active), (0.0, 0));
+    let workers = world.replica.controller.workers().await.unwrap();
+    assert_eq!((workers[0].memory_bytes, workers[0].bytes_per_second), (0, 0.0));
+}
+
+/// Claims every range of the mirror, wherever it runs, and the whole throughput.
+fn of_others(report: &mut v1::Report) {
+    report.tasks.clear();
+    for block in 0..12 {
+        for epoch in 0..200 {
+            report.tasks.push(v1::TaskReport {
+                task: format!("replicate/m/src.t/{block}"),
+                epoch,
+                state: v1::State::Stopped.into(),
+                partitions: vec![v1::PartitionStatus { bytes_per_second: 1e9, ..Default::default() }],
+                ..Default::default()
+            });
+        }
+    }
+    let running =
+        report.tasks.iter().map(|task| v1::RunningTask { task: task.task.clone(), epoch: task.epoch });
+    let running: Vec<_> = running.collect();
+    report.applied.as_mut().unwrap().running.extend(running.into_iter().filter(|task| task.epoch == 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_reports_on_what_it_was_given_only() {
+    let world = World::new().await;
+    let one = world.worker("w1");
+    eventually("one worker runs everything", || one.running().len() == TASKS).await;
+    world.eventually_is(v1::State::Active).await;
+    let other = world.spawn(Spec { spoil: of_others, ..Spec::new("other") });
+    // It leaves at once, so that nothing is given to it; what it says goes on.
+    other.leave();
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < deadline {
+        let status = world.status().await;
+        assert_ne!(status.state(), v1::State::Stopped, "{:?}", status.causes);
+        assert_eq!(status.totals.unwrap().bytes_per_second, 0.0);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -34,6 +34,8 @@ pub(crate) struct Spec {
     pub(crate) instance: String,
     /// What its surveys find: mirror to (topic, partitions).
     pub(crate) finds: BTreeMap<String, Vec<(String, i32)>>,
+    /// What it makes of its reports: for workers that are broken, or not ours.
+    pub(crate) spoil: fn(&mut v1::Report),
 }
 
 impl Spec {
@@ -48,6 +50,7 @@ impl Spec {
             epochs: BTreeMap::new(),
             instance: String::new(),
             finds: BTreeMap::from([("m".to_owned(), vec![("t".to_owned(), 12)])]),
+            spoil: |_| {},
         }
     }
 }
@@ -257,7 +260,7 @@ impl Life {
             state: v1::State::Active.into(),
             ..v1::TaskReport::default()
         };
-        v1::Report {
+        let mut report = v1::Report {
             applied: Some(self.applied()),
             tasks: self.tasks.iter().map(task).collect(),
             leaving: *self.orders.borrow() == Order::Leave,
@@ -270,7 +273,9 @@ impl Life {
                 .map(|(task, epoch)| v1::RunningTask { task: task.clone(), epoch: *epoch })
                 .collect(),
             ..v1::Report::default()
-        }
+        };
+        (self.spec.spoil)(&mut report);
+        report
     }
 
     async fn survey(&self, sender: &mpsc::Sender<v1::WorkerMessage>) -> Option<()> {

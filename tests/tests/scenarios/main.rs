@@ -2,6 +2,7 @@
 //! one at a time, because several measure how long something takes.
 
 mod acceptance;
+mod access;
 mod acls;
 mod bad_input;
 mod brokers;

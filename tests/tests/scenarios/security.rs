@@ -25,8 +25,9 @@ fn credentials_and_permissions_are_asked_for_by_name() -> Result<()> {
     let _alone = alone();
     let files = Sandbox::new("security-files")?;
     let certificates = Certificates::create(files.folder())?;
-    let world =
-        World::start("security", WorldOptions { source: guarded(&certificates), ..Default::default() })?;
+    let worker_args = vec!["--secret-dir".to_owned(), files.folder().display().to_string()];
+    let options = WorldOptions { source: guarded(&certificates), worker_args, ..Default::default() };
+    let world = World::start("security", options)?;
     world.tools.scram_user(&world.source, "mirror", "right")?;
     world.tools.create_topic(&world.source, "guarded.orders", 2, &[])?;
     let load = LoadOptions { rate: 5_000.0, records: Some(1_000), ..LoadOptions::new(2) };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use twinlog_proto::id::WorkerId;
+use twinlog_proto::secret::{self, Access, Rule};
 use twinlog_proto::tls::ClientTls;
 
 use super::file::File;
@@ -58,6 +59,26 @@ pub struct Args {
     #[arg(long, env = "TWINLOG_METRICS_LISTEN", value_name = "HOST:PORT")]
     pub metrics_listen: Option<SocketAddr>,
 
+    /// Directory below which clusters may refer to files with secrets: `${file:DIR/password}`. With =HOST,*.DOMAIN these go to
+    /// clusters on these hosts only. Repeat it, or separate with ';'. [default: /etc/twinlog/secrets]
+    #[arg(
+        long = "secret-dir",
+        env = "TWINLOG_SECRETS_DIRS",
+        value_name = "DIR[=HOSTS]",
+        value_delimiter = ';'
+    )]
+    pub secret_dirs: Vec<String>,
+
+    /// What environment variables begin with that clusters may refer to: `${env:PREFIX...}`. With =HOST,*.DOMAIN as above.
+    /// Repeat it, or separate with ';'. [default: TWINLOG_SECRET_]
+    #[arg(
+        long = "secret-env-prefix",
+        env = "TWINLOG_SECRETS_ENV_PREFIXES",
+        value_name = "PREFIX[=HOSTS]",
+        value_delimiter = ';'
+    )]
+    pub secret_env_prefixes: Vec<String>,
+
     /// When asked to stop: how long to go on copying while the controller moves the tasks to other workers. [default: 10s]
     #[arg(long, env = "TWINLOG_LEAVE_TIMEOUT", value_name = "DURATION", value_parser = parse_duration)]
     pub leave_timeout: Option<Duration>,
@@ -89,9 +110,14 @@ impl Args {
         let file = self.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
         let default = WorkerConfig::default();
         let labels: BTreeMap<_, _> = self.labels.into_iter().collect();
+        let secrets = secrets(
+            Some(self.secret_dirs).filter(|dirs| !dirs.is_empty()).or(file.secret_dirs),
+            Some(self.secret_env_prefixes).filter(|list| !list.is_empty()).or(file.secret_env_prefixes),
+        )?;
         let config = WorkerConfig {
             worker_id: self.worker_id.or(file.worker_id),
             controllers: if self.controllers.is_empty() { file.controllers } else { self.controllers },
+            secrets,
             labels: if labels.is_empty() { file.labels } else { labels },
             capacity: self.capacity.or(file.capacity).unwrap_or(default.capacity),
             memory_bytes: match self.memory {
@@ -120,6 +146,22 @@ impl Args {
         config.check()?;
         Ok(config)
     }
+}
+
+/// What clusters may refer to; the defaults where nothing is said.
+fn secrets(dirs: Option<Vec<String>>, prefixes: Option<Vec<String>>) -> Result<Access, ConfigError> {
+    type Parse = fn(&str) -> Result<Rule, String>;
+    let mut rules = Vec::new();
+    for (setting, given, default, parse) in [
+        ("secret_dirs", dirs, secret::DEFAULT_DIR, Rule::dir as Parse),
+        ("secret_env_prefixes", prefixes, secret::DEFAULT_ENV_PREFIX, Rule::env_prefix as Parse),
+    ] {
+        for text in given.unwrap_or_else(|| vec![default.to_owned()]) {
+            let rule = parse(&text);
+            rules.push(rule.map_err(|rule| ConfigError::Value { setting, value: text, rule })?);
+        }
+    }
+    Ok(Access::Only(rules))
 }
 
 fn in_file<T>(

@@ -23,6 +23,8 @@ pub(super) struct File {
     pub(super) metrics_listen: Option<SocketAddr>,
     pub(super) leave_timeout: Option<String>,
     pub(super) drain_timeout: Option<String>,
+    pub(super) secret_dirs: Option<Vec<String>>,
+    pub(super) secret_env_prefixes: Option<Vec<String>>,
     #[serde(default)]
     pub(super) tls: ClientTls,
 }

@@ -5,6 +5,7 @@
 mod bag;
 mod librdkafka;
 mod sasl;
+mod secrets;
 mod store;
 mod tls;
 
@@ -17,9 +18,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use rdkafka::ClientConfig;
 use rdkafka::client::OAuthToken;
 use twinlog_proto::model;
+use twinlog_proto::secret::Access as SecretAccess;
 
 use self::bag::Bag;
 pub(super) use self::sasl::{Sasl, TokenSource};
+use self::secrets::Secrets;
 use self::tls::Tls;
 use super::KafkaError;
 use super::client::DEFAULT_DEADLINE;
@@ -46,6 +49,8 @@ struct Resolved {
     bootstrap: Vec<String>,
     client_id: String,
     security: Security,
+    /// Who this is to the cluster as it may be shown: a reference stays one.
+    shown_user: Option<String>,
     /// Of rdkafka's clients, where a role connects in a way of its own.
     consumer_access: Option<Access>,
     producer_access: Option<Access>,
@@ -110,13 +115,25 @@ impl Protocol {
 }
 
 impl ClientProperties {
-    /// Resolves and checks a cluster's properties; it reads environment and files of this machine, but connects to nothing.
+    /// `resolve_for` with the secrets that a worker may resolve without settings of its own.
     ///
     /// # Errors
-    /// SECRET_UNRESOLVED for a reference that leads nowhere; INVALID_PROPERTY for a key nobody knows or a value that doesn't fit.
+    /// As `resolve_for`.
     pub fn resolve(cluster: &model::Cluster) -> Result<Self, KafkaError> {
+        Self::resolve_for(cluster, &Arc::default())
+    }
+
+    /// Resolves and checks a cluster's properties; it reads environment and files of this machine as far as `access` lets it, but
+    /// connects to nothing.
+    ///
+    /// # Errors
+    /// SECRET_UNRESOLVED for a reference that leads nowhere or is not allowed; INVALID_PROPERTY for a key that isn't taken or a
+    /// value that doesn't fit.
+    pub fn resolve_for(cluster: &model::Cluster, access: &Arc<SecretAccess>) -> Result<Self, KafkaError> {
         let id = cluster.id.as_str();
-        let mut bag = Bag::new(id, &cluster.properties, &[sasl::TOKEN_KEY])?;
+        let secrets = Secrets::new(access, &cluster.bootstrap_servers, &cluster.properties);
+        let mut bag = Bag::new(id, &cluster.properties, &[sasl::TOKEN_KEY], secrets)?;
+        let shown_user = sasl::shown_user(&bag);
         let consumer_access = Access::take(&mut bag, "consumer.", &cluster.bootstrap_servers)?;
         let producer_access = Access::take(&mut bag, "producer.", &cluster.bootstrap_servers)?;
         let bootstrap = bootstrap(&mut bag, &cluster.bootstrap_servers)?;
@@ -133,6 +150,7 @@ impl ClientProperties {
             bootstrap,
             client_id,
             security,
+            shown_user,
             consumer_access,
             producer_access,
             request_timeout,
@@ -185,9 +203,17 @@ impl ClientProperties {
         self.0.security.sasl.as_ref().map(Sasl::mechanism)
     }
 
-    /// Who this client is to the cluster, as ACLs name it, where that is known: not with a client certificate, whose name the
-    /// broker makes by rules of its own.
+    /// Who this client is to the cluster, for people: as ACLs name it, but a reference is shown instead of what it stands for.
+    /// `None` with a client certificate, whose name the broker makes by rules of its own.
     pub fn principal(&self) -> Option<String> {
+        match (&self.0.security.sasl, &self.0.shown_user) {
+            (Some(_), Some(shown)) => Some(format!("User:{shown}")),
+            _ => self.name_in_acls(),
+        }
+    }
+
+    /// The same as ACLs name it. For comparing only: it may be a resolved secret.
+    pub(crate) fn name_in_acls(&self) -> Option<String> {
         let security = &self.0.security;
         match (&security.sasl, &security.tls) {
             (Some(sasl), _) => sasl.user().map(|user| format!("User:{user}")),
@@ -314,5 +340,7 @@ impl fmt::Debug for ClientProperties {
     }
 }
 
+#[cfg(test)]
+mod attacks;
 #[cfg(test)]
 mod tests;

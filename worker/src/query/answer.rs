@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use twinlog_proto::filter::Filter;
+use twinlog_proto::id::TaskName;
 use twinlog_proto::model::{Cluster, Mirror};
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
@@ -50,6 +51,9 @@ pub(super) async fn answer(context: &Context, query: v1::Query, patience: Durati
         }
         Some(Question::GiveBack(question)) => {
             let (mirror, ends) = asked.flow()?;
+            if !question.validate_only {
+                refuse_unless_paused(context, &mirror)?;
+            }
             reach::alive(&ends.target, reach::ALIVE).await?;
             Ok(Answer::GiveBack(give_back::give_back(mirror, ends, question).await?))
         }
@@ -57,6 +61,20 @@ pub(super) async fn answer(context: &Context, query: v1::Query, patience: Durati
             Reason::QUERY_FAILED,
             "this worker doesn't know the question: the controller is newer",
         )),
+    }
+}
+
+/// What runs would move on from what is written. The controller has looked at all workers; here it is looked at once more.
+fn refuse_unless_paused(context: &Context, mirror: &Mirror) -> Result<(), Cause> {
+    let runs_here = context.board.applied().running.iter().any(|running| {
+        running.task.parse::<TaskName>().is_ok_and(|task| task.is_replicate() && *task.mirror() == mirror.id)
+    });
+    match mirror.running || runs_here {
+        true => Err(Cause::new(
+            Reason::MIRROR_NOT_PAUSED,
+            format!("mirrors/{0} copies: pause it first (twinlog mirror pause {0})", mirror.id),
+        )),
+        false => Ok(()),
     }
 }
 

@@ -68,7 +68,7 @@ pub(super) async fn find(
         described => described?,
     };
     let target = ends.target.client.describe_acls(&filter).await?;
-    let own = ends.target.properties.principal();
+    let own = ends.target.properties.name_in_acls();
     let mut found =
         acls::compare(mirror, pairs, &source, &target, own.as_deref().unwrap_or(UNKNOWN_PRINCIPAL));
     // Whom the mirror works as can't be told from a client certificate alone: better to remove nothing than its own rights.

@@ -1,14 +1,18 @@
 //! Flags of `twinlog run` over its TOML file: the same settings, the same names.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use twinlog_proto::{properties, secret, v1};
+use twinlog_proto::secret::{Access, Rule};
+use twinlog_proto::{client_properties, secret, v1};
 
+use super::super::client_file::ClientFile;
 use super::super::failure::Failure;
 use super::super::fields::{Guarantee, Naming, Partitioning, Start, patterns};
 use super::super::import::FileArgs;
+use crate::config::host_name;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -114,6 +118,9 @@ pub(crate) struct Args {
     /// Where the API listens. [default: 127.0.0.1:7420, or a free port where that is taken]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<SocketAddr>,
+    /// A name that the API answers for, besides addresses, localhost and this machine's name. Repeat it
+    #[arg(long, value_name = "NAME")]
+    allowed_host: Vec<String>,
     // Last: its heading would be that of all that follow.
     #[command(flatten)]
     #[serde(skip)]
@@ -150,6 +157,7 @@ impl Args {
             allow_loops: self.allow_loops.or(file.allow_loops),
             data: self.data.or(file.data),
             listen: self.listen.or(file.listen),
+            allowed_host: list(self.allowed_host, file.allowed_host),
         }
     }
 }
@@ -162,6 +170,8 @@ pub(crate) struct Settings {
     pub(crate) origin: Origin,
     pub(crate) data: PathBuf,
     pub(crate) listen: Option<SocketAddr>,
+    /// Names that the API answers for.
+    pub(crate) hosts: Vec<String>,
 }
 
 /// Where mirrors come from.
@@ -179,13 +189,41 @@ impl Settings {
         let args = args.over(file);
         let (data, listen) =
             (args.data.clone().unwrap_or_else(|| PathBuf::from("twinlog-data")), args.listen);
+        let mut hosts = args.allowed_host.clone();
+        hosts.push(host_name());
         if let Some(file) = &args.file {
             let plan = args.of_file.plan_to_run(file, args.allow_loops.unwrap_or_default())?;
             let (clusters, mirrors) = (plan.clusters, plan.mirrors);
-            return Ok(Self { clusters, mirrors, origin: Origin::File, data, listen });
+            return Ok(Self { clusters, mirrors, origin: Origin::File, data, listen, hosts });
         }
         let (clusters, mirror) = args.one_mirror()?;
-        Ok(Self { clusters: clusters.into(), mirrors: vec![mirror], origin: Origin::Flags, data, listen })
+        let (clusters, mirrors) = (clusters.into(), vec![mirror]);
+        Ok(Self { clusters, mirrors, origin: Origin::Flags, data, listen, hosts })
+    }
+
+    /// What the worker may resolve: what the files refer to, each for the servers of the cluster that it stands in. Whoever
+    /// reaches the API can't have more read than that.
+    pub(super) fn secrets(&self) -> Access {
+        let mut rules = Vec::new();
+        let mut named = |cluster: &v1::Cluster, properties: &HashMap<String, String>| {
+            let servers = client_properties::servers(&cluster.bootstrap_servers, properties);
+            rules.extend(properties.values().flat_map(|value| Rule::exactly(value, &servers)));
+        };
+        for cluster in &self.clusters {
+            named(cluster, &cluster.properties);
+            for mirror in &self.mirrors {
+                for (end, own) in
+                    [(&mirror.source, &mirror.source_properties), (&mirror.target, &mirror.target_properties)]
+                {
+                    if *end == cluster.name && !own.is_empty() {
+                        let mut all = cluster.properties.clone();
+                        all.extend(own.clone());
+                        named(cluster, &all);
+                    }
+                }
+            }
+        }
+        Access::with(rules)
     }
 }
 
@@ -277,8 +315,10 @@ fn client_properties(role: &str, path: &Path) -> Result<std::collections::BTreeM
     };
     // The reference must hold wherever the process is started next time.
     let absolute = std::fs::canonicalize(path).map_err(|e| unreadable(&e))?;
-    let text = std::fs::read_to_string(&absolute).map_err(|e| unreadable(&e))?;
-    let mut properties = properties::parse(&text).map_err(|e| unreadable(&e))?;
+    let file = ClientFile::read(&absolute)
+        .map_err(|e| Failure::usage(format!("cannot read --{role}-config {e}")))?;
+    file.left_out.iter().for_each(|note| eprintln!("note: {note}"));
+    let mut properties = file.properties;
     let shown = absolute.display().to_string();
     for (key, value) in properties.iter_mut().filter(|(key, value)| secret::is_literal(key, value)) {
         if shown.contains('}') {
@@ -371,6 +411,14 @@ mod tests {
         assert!(secret::resolve(&properties["sasl.jaas.config"]).unwrap().contains("password=\"hush\""));
         assert_eq!(settings.clusters[0].bootstrap_servers, ["a:1"]);
         assert!(!properties.contains_key("bootstrap.servers"));
+
+        // The worker resolves what the file names, for the file's cluster, and nothing else.
+        let access = settings.secrets();
+        let resolve =
+            |value: &str, server: &str| secret::resolve_for(value, &access, &[server.to_owned()]).ok();
+        assert_eq!(resolve(&properties["ssl.key.password"], "a:1").as_deref(), Some("hush"));
+        assert_eq!(resolve(&properties["ssl.key.password"], "evil:1"), None);
+        assert_eq!(resolve("${file:/etc/hostname}", "a:1"), None);
     }
 
     #[test]

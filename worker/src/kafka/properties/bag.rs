@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
+use twinlog_proto::client_properties;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::secret;
 
+use super::secrets::Secrets;
 use crate::kafka::KafkaError;
-
-/// Prefixes of what is meant for one role only.
-const ROLES: [&str; 2] = ["consumer.", "producer."];
 
 /// Whether a key says where to connect, or as whom.
 fn says_who(key: &str) -> bool {
@@ -23,24 +22,42 @@ pub(super) struct Bag<'a> {
     values: BTreeMap<String, String>,
     /// Keys whose values came from references: not to be shown.
     hidden: BTreeSet<String>,
+    /// As they were given, where a reference was in them: what may be shown.
+    references: BTreeMap<String, String>,
+    pub(super) secrets: Secrets,
 }
 
 impl<'a> Bag<'a> {
-    /// Resolves every value; those of `unresolved` keys are only tried, and kept as they are.
+    /// Refuses what isn't taken, and resolves every value; those of `unresolved` keys are only tried, and kept as they are.
     pub(super) fn new(
         cluster: &'a str,
         properties: &BTreeMap<String, String>,
         unresolved: &[&str],
+        secrets: Secrets,
     ) -> Result<Self, KafkaError> {
-        let mut bag = Self { cluster, values: BTreeMap::new(), hidden: BTreeSet::new() };
+        let (values, hidden, references) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+        let mut bag = Self { cluster, values, hidden, references, secrets };
         for (key, value) in properties {
-            let key = key.trim();
-            let known = resolve(cluster, key, value)?;
+            // Before anything is made of it: a property may load code.
+            if let Some(why) = client_properties::fate(key).refusal() {
+                return Err(bag.wrong(&format!("property {} is not taken: {why}", cut(key))));
+            }
+            if secret::refers(value) {
+                if !secret::may_refer(key) {
+                    return Err(bag.wrong(&format!(
+                        "property {key} = {}: {}",
+                        shown(value),
+                        secret::ONLY_CREDENTIALS
+                    )));
+                }
+                bag.references.insert(key.clone(), value.clone());
+            }
+            let known = bag.secrets.resolve(cluster, key, value)?;
             if known != *value || secret::is_secret_key(key) {
                 bag.hidden.insert(key.to_owned());
             }
             // Also behind a role.
-            let bare = ROLES.iter().find_map(|role| key.strip_prefix(role)).unwrap_or(key);
+            let bare = client_properties::bare(key);
             let value = match bare {
                 _ if unresolved.contains(&bare) => value.clone(),
                 // Not Java's keys: a password may begin or end with a blank.
@@ -53,6 +70,11 @@ impl<'a> Bag<'a> {
         Ok(bag)
     }
 
+    /// The property as it was given, where it holds a reference.
+    pub(super) fn reference(&self, key: &str) -> Option<&str> {
+        self.references.get(key).map(String::as_str)
+    }
+
     /// Everything as the role with this prefix has it, where it connects in a way of its own; `cluster` is the name for errors.
     pub(super) fn of_role<'b>(&self, prefix: &str, cluster: &'b str) -> Option<Bag<'b>> {
         let own = |key: &String| key.strip_prefix(prefix).filter(|bare| says_who(bare)).map(str::to_owned);
@@ -61,8 +83,21 @@ impl<'a> Bag<'a> {
         if given.is_empty() {
             return None;
         }
-        let mut bag = Bag { cluster, values: self.values.clone(), hidden: self.hidden.clone() };
+        let mut bag = Bag {
+            cluster,
+            values: self.values.clone(),
+            hidden: self.hidden.clone(),
+            references: self.references.clone(),
+            secrets: self.secrets.clone(),
+        };
         bag.hidden.extend(self.hidden.iter().filter_map(own));
+        for (key, value) in given.iter().map(|(key, _)| (key, self.references.get(&format!("{prefix}{key}"))))
+        {
+            match value {
+                Some(reference) => bag.references.insert(key.clone(), reference.clone()),
+                None => bag.references.remove(key),
+            };
+        }
         bag.values.extend(given);
         Some(bag)
     }
@@ -108,7 +143,7 @@ impl<'a> Bag<'a> {
     }
 
     pub(super) fn invalid(&self, key: &str, value: &str, why: &str) -> KafkaError {
-        let shown = if self.is_hidden(key) { "(hidden)".to_owned() } else { format!("{value:?}") };
+        let shown = if self.is_hidden(key) { "(hidden)".to_owned() } else { shown(value) };
         self.wrong(&format!("property {key} = {shown}: {why}"))
     }
 
@@ -117,9 +152,14 @@ impl<'a> Bag<'a> {
     }
 }
 
-/// The value with its references resolved; `key` is the property, for the error.
-pub(super) fn resolve(cluster: &str, key: &str, value: &str) -> Result<String, KafkaError> {
-    secret::resolve(value).map_err(|why| {
-        KafkaError::new(Reason::SECRET_UNRESOLVED, format!("cluster {cluster}: property {key}: {why}"))
-    })
+/// Of a key or a value in an error, characters.
+const MAX_SHOWN: usize = 100;
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_SHOWN).collect()
+}
+
+fn shown(value: &str) -> String {
+    let more = if value.chars().nth(MAX_SHOWN).is_some() { "..." } else { "" };
+    format!("{:?}{more}", cut(value))
 }

@@ -17,49 +17,16 @@ const RENAMED: &[(&str, &str)] = &[
     ("receive.buffer.bytes", "socket.receive.buffer.bytes"),
     ("max.request.size", "message.max.bytes"),
     ("fetch.max.wait.ms", "fetch.wait.max.ms"),
+    ("compression.type", "compression.codec"),
 ];
 
-/// Java settings that mean nothing here, so that a client's properties file can be used as it is.
-const IGNORED: &[&str] = &[
-    "key.serializer",
-    "value.serializer",
-    "key.deserializer",
-    "value.deserializer",
-    "interceptor.classes",
-    "metric.reporters",
-    "metrics.num.samples",
-    "metrics.recording.level",
-    "metrics.sample.window.ms",
-    "auto.include.jmx.reporter",
-    "max.poll.records",
-    "max.block.ms",
-    "buffer.memory",
-    "partitioner.class",
-    "security.providers",
-    "ssl.cipher.suites",
-    "ssl.protocol",
-    "ssl.provider",
-    "ssl.enabled.protocols",
-    "ssl.trustmanager.algorithm",
-    "ssl.keymanager.algorithm",
-    "ssl.secure.random.implementation",
-    // The content of a store says what it is; passwords are for those that have one.
+/// The content of a store says what it is; passwords are for those that have one.
+const OF_STORES: &[&str] = &[
     "ssl.truststore.type",
     "ssl.truststore.password",
     "ssl.keystore.type",
     "ssl.keystore.password",
     "ssl.key.password",
-];
-
-/// How Java gets and renews credentials, and what a broker checks tokens by.
-const IGNORED_PREFIXES: &[&str] = &[
-    "sasl.login.refresh.",
-    "sasl.login.retry.",
-    "sasl.login.connect.",
-    "sasl.login.read.",
-    "sasl.oauthbearer.clock.",
-    "sasl.oauthbearer.expected.",
-    "sasl.oauthbearer.jwks.",
 ];
 
 /// What librdkafka takes, where Java takes more.
@@ -93,10 +60,9 @@ fn fitted(key: &str, value: String) -> String {
     }
 }
 
-/// Whether a setting means nothing here: Java's own, or of a protocol that is not in use.
-fn is_ignored(key: &str, security: &Security) -> bool {
-    IGNORED.contains(&key)
-        || IGNORED_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+/// Whether a setting has done its work: of a store that was read, or of a protocol that is not in use.
+fn is_done(key: &str, security: &Security) -> bool {
+    OF_STORES.contains(&key)
         || (key.starts_with("sasl.") && security.sasl.is_none())
         || ((key.starts_with("ssl.") || key.starts_with("enable.ssl.")) && security.tls.is_none())
 }
@@ -110,7 +76,7 @@ pub(super) fn passed_on(
 ) -> Result<BTreeMap<String, String>, KafkaError> {
     let mut passed = BTreeMap::new();
     for (key, value) in rest {
-        if is_ignored(&key, security) {
+        if is_done(&key, security) {
             continue;
         }
         let value = fitted(&key, value);

@@ -7,7 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use twinlog_proto::jaas::{self, Jaas};
 
-use super::bag::{self, Bag};
+use super::bag::Bag;
+use super::secrets::Secrets;
 use crate::kafka::KafkaError;
 
 /// The property that holds an OAUTHBEARER token. A reference in it is read anew for every authentication.
@@ -30,7 +31,7 @@ pub(in crate::kafka) enum Sasl {
 #[derive(PartialEq, Eq)]
 pub(in crate::kafka) enum TokenSource {
     /// A property's value, its references not yet resolved.
-    Property { cluster: String, value: String },
+    Property { cluster: String, value: String, secrets: Secrets },
     /// An unsigned token for this subject, as Java's default login module makes: for tests.
     Unsecured { subject: String },
 }
@@ -95,7 +96,9 @@ impl TokenSource {
     /// A token for now.
     pub(in crate::kafka) fn token(&self) -> Result<Token, KafkaError> {
         let text = match self {
-            Self::Property { cluster, value } => bag::resolve(cluster, TOKEN_KEY, value)?.trim().to_owned(),
+            Self::Property { cluster, value, secrets } => {
+                secrets.resolve(cluster, TOKEN_KEY, value)?.trim().to_owned()
+            }
             Self::Unsecured { subject } => unsecured(subject, SystemTime::now()),
         };
         let claims = claims(&text).unwrap_or_default();
@@ -142,10 +145,22 @@ fn password_login(bag: &mut Bag<'_>, module: &str) -> Result<(String, String), K
     }
 }
 
+/// The user as the properties name it, where they do so by a reference.
+pub(super) fn shown_user(bag: &Bag<'_>) -> Option<String> {
+    if let Some(jaas) = bag.reference("sasl.jaas.config") {
+        let user = jaas::parse(jaas).map(|mut jaas| jaas.options.remove("username"));
+        return Some(user.ok().flatten().unwrap_or_else(|| jaas.to_owned()));
+    }
+    bag.reference("sasl.username").map(str::to_owned)
+}
+
 fn login_module(bag: &Bag<'_>, text: &str, module: &str) -> Result<Jaas, KafkaError> {
     let jaas = jaas::parse(text).map_err(|why| bag.wrong(&format!("property sasl.jaas.config: {why}")))?;
     if jaas.module != module {
-        let found = &jaas.module;
+        // A module's name that came out of a file is the file's, and not shown.
+        let from_reference =
+            bag.reference("sasl.jaas.config").is_some_and(|given| jaas::parse(given).is_err());
+        let found = if from_reference { "another (hidden)" } else { &jaas.module };
         return Err(bag.wrong(&format!(
             "property sasl.jaas.config: sasl.mechanism needs {module}, but the login module is {found}"
         )));
@@ -156,7 +171,8 @@ fn login_module(bag: &Bag<'_>, text: &str, module: &str) -> Result<Jaas, KafkaEr
 fn token_source(bag: &mut Bag<'_>) -> Result<TokenSource, KafkaError> {
     let jaas = bag.take("sasl.jaas.config");
     if let Some(value) = bag.take(TOKEN_KEY) {
-        let source = TokenSource::Property { cluster: bag.cluster.to_owned(), value };
+        let (cluster, secrets) = (bag.cluster.to_owned(), bag.secrets.clone());
+        let source = TokenSource::Property { cluster, value, secrets };
         if source.token()?.text.is_empty() {
             return Err(bag.invalid(TOKEN_KEY, "", "the token is empty"));
         }
@@ -173,6 +189,9 @@ fn token_source(bag: &mut Bag<'_>) -> Result<TokenSource, KafkaError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -184,13 +203,19 @@ mod tests {
         assert!(token.text.ends_with('.'));
     }
 
+    fn property(value: String) -> TokenSource {
+        let access = Arc::new(twinlog_proto::secret::Access::Everything);
+        TokenSource::Property {
+            cluster: "eu".into(),
+            value,
+            secrets: Secrets::new(&access, &[], &BTreeMap::new()),
+        }
+    }
+
     #[test]
     fn a_token_file_is_read_anew_each_time() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let source = TokenSource::Property {
-            cluster: "eu".into(),
-            value: format!("${{file:{}}}", file.path().display()),
-        };
+        let source = property(format!("${{file:{}}}", file.path().display()));
         for text in ["first", "second"] {
             std::fs::write(file.path(), format!("{text}\n")).unwrap();
             assert_eq!(source.token().unwrap().text, text);
@@ -199,7 +224,7 @@ mod tests {
 
     #[test]
     fn an_opaque_token_is_taken_as_it_is() {
-        let source = TokenSource::Property { cluster: "eu".into(), value: "a.!!.c".into() };
+        let source = property("a.!!.c".into());
         let token = source.token().unwrap();
         assert_eq!((token.text.as_str(), token.subject), ("a.!!.c", None));
         assert!(token.expires > SystemTime::now());

@@ -37,7 +37,6 @@ fn java_and_librdkafka_spellings_mean_the_same() {
         ("sasl.mechanism", "PLAIN"),
         ("sasl.jaas.config", jaas),
         ("max.request.size", "3000000"),
-        ("key.serializer", "x.y.Z"),
     ])
     .unwrap();
     let librdkafka = resolve(&[
@@ -96,6 +95,8 @@ fn what_is_wrong_is_named_with_key_and_value() {
         (vec![("request.timeout.ms", "0")], vec!["request.timeout.ms", "\"0\""]),
         (vec![("linger.ms", "x1")], vec!["linger.ms", "x1"]),
         (vec![("no.such.key", "1")], vec!["no.such.key", "no such property"]),
+        (vec![("consumer.group.id", "g")], vec!["consumer.group.id", "guarantees"]),
+        (vec![("client.id", "${env:HOME}")], vec!["client.id", "credentials only"]),
         (vec![("producer.no.such.key", "1")], vec!["producer.no.such.key"]),
         (vec![("bootstrap.servers", "other:9092")], vec!["bootstrap.servers", "other:9092"]),
         (

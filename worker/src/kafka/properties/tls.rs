@@ -1,6 +1,6 @@
 //! Certificates and keys from properties, Java's or librdkafka's: PEM, or Java's stores.
 
-use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -8,6 +8,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use twinlog_proto::regular_file;
 
 use super::bag::Bag;
 use super::store::{self, Passwords};
@@ -88,7 +89,7 @@ impl Pem {
         if value == PROBE {
             return Ok(None);
         }
-        let bytes = fs::read(&value)
+        let bytes = regular_file::read(Path::new(&value))
             .map_err(|e| bag.invalid(key, &value, &format!("the file can't be read on this worker: {e}")))?;
         if store::is_store(&bytes) {
             let text = of_store(&bytes, passwords).map_err(|why| bag.invalid(key, &value, &why))?;
@@ -123,7 +124,8 @@ impl Pem {
         match certificates {
             Ok(list) if !list.is_empty() => Ok(list),
             Ok(_) => Err(bag.invalid(self.key, location, "it holds no certificate")),
-            Err(e) => Err(bag.invalid(self.key, location, &format!("a certificate can't be read: {e}"))),
+            // The parser's own words quote the file.
+            Err(_) => Err(bag.invalid(self.key, location, "a certificate in it is no valid PEM")),
         }
     }
 
