@@ -112,8 +112,12 @@ pub async fn serve(
     routes.add_service(reflection().build_v1().map_err(ServeError::Reflection)?);
     routes.add_service(reflection().build_v1alpha().map_err(ServeError::Reflection)?);
 
-    let mut grpc =
-        routes.routes().prepare().into_axum_router().layer(axum::middleware::from_fn(observe::observe));
+    let mut grpc = routes
+        .routes()
+        .prepare()
+        .into_axum_router()
+        .layer(axum::middleware::from_fn(observe::observe))
+        .layer(axum::middleware::from_fn(guard::grpc_only));
     if !config.cors_origins.is_empty() {
         grpc = grpc.layer(tonic_web::GrpcWebLayer::new()).layer(cors(&config.cors_origins));
     }

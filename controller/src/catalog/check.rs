@@ -116,9 +116,6 @@ pub(super) fn cluster(wire: &v1::Cluster, secrets: LiteralSecrets) -> Result<mod
     let mut problems = Problems::default();
     problems.size(wire);
     problems.at_most("bootstrap_servers", "servers", wire.bootstrap_servers.len(), MAX_BOOTSTRAP_SERVERS);
-    for (i, server) in wire.bootstrap_servers.iter().enumerate() {
-        problems.named(format!("bootstrap_servers[{i}]"), names::server(server));
-    }
     problems.labels("labels", &wire.labels);
     problems.display_name(&wire.display_name);
     problems.at_most("properties", "properties", wire.properties.len(), MAX_PROPERTIES);
@@ -126,6 +123,9 @@ pub(super) fn cluster(wire: &v1::Cluster, secrets: LiteralSecrets) -> Result<mod
     properties.sort();
     for (key, value) in properties {
         property(&mut problems, "properties", key, value, secrets);
+    }
+    for (i, server) in wire.bootstrap_servers.iter().enumerate() {
+        problems.named(format!("bootstrap_servers[{i}]"), names::server(server));
     }
     let parsed = model::Cluster::parse(wire);
     for (field, what) in parsed.as_ref().err().into_iter().flatten() {

@@ -61,7 +61,7 @@ fn expect(status: &Status, reason: Reason, says: &str) {
 async fn a_retry_with_the_same_request_id_answers_with_what_the_first_call_made() {
     let (catalog, _folder) = catalog();
     let mut request = create_cluster("a");
-    request.cluster.as_mut().unwrap().properties =
+    request.cluster.as_mut().unwrap().labels =
         (0..20).map(|i| (format!("key{i}"), "value".to_owned())).collect();
     request.request_id = Uuid::new_v4().to_string();
     let first = catalog.create_cluster(request.clone()).await.unwrap();

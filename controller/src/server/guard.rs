@@ -30,6 +30,20 @@ pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, nex
     }
 }
 
+/// gRPC and nothing else gets to the services; what a page sends has been turned into gRPC before, where pages may call.
+pub(super) async fn grpc_only(request: Request, next: Next) -> Response {
+    let kind = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
+    if kind.starts_with(b"application/grpc-web") {
+        let why = "gRPC-Web is off: it is on for pages of origins that are allowed with --cors-origin\n";
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, why).into_response();
+    }
+    match kind.starts_with(b"application/grpc") {
+        true => next.run(request).await,
+        false => (StatusCode::NOT_FOUND, "there is gRPC here, and /healthz, /readyz and /metrics\n")
+            .into_response(),
+    }
+}
+
 impl Guard {
     /// Why this request is not answered.
     fn refusal(&self, uri: &Uri, headers: &HeaderMap) -> Option<String> {
