@@ -12,6 +12,7 @@ use tonic::Status;
 use tracing::{info, warn};
 use twinlog_proto::id::{MirrorId, Term, WorkerId};
 use twinlog_proto::reason::{Reason, bad_request, status};
+use twinlog_proto::tls::ClientTls;
 use twinlog_proto::v1::peer_service_server::PeerServiceServer;
 use twinlog_proto::v1::worker_service_server::WorkerServiceServer;
 use twinlog_proto::{telemetry, v1};
@@ -45,7 +46,7 @@ pub struct ControllerConfig {
     /// Where the other replicas reach this one's gRPC port: http(s)://host:port.
     pub advertise: String,
     /// TLS towards other replicas, where `advertise` addresses are https.
-    pub peer_tls: Option<tonic::transport::ClientTlsConfig>,
+    pub peer_tls: Option<ClientTls>,
     /// A leadership not renewed for this long is over. etcd allows no less than 2 s.
     pub leader_ttl: Duration,
     /// A worker silent for this long loses its tasks.

@@ -108,7 +108,8 @@ fn etcd_config(config: &config::EtcdConfig) -> anyhow::Result<EtcdConfig> {
 fn controller_config(config: &Config) -> anyhow::Result<ControllerConfig> {
     Ok(ControllerConfig {
         peer_tls: match config.advertise.starts_with("https://") {
-            true => Some(config.peer_tls.load()?),
+            // Read now only to say at once what is wrong with it.
+            true => config.peer_tls.load().map(|_| Some(config.peer_tls.clone()))?,
             false => None,
         },
         leader_ttl: config.leader_ttl,

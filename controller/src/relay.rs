@@ -5,15 +5,16 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::{Stream, StreamExt};
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_types::ErrorDetails;
 use tracing::warn;
 use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::tls::ClientTls;
 use twinlog_proto::v1;
 use twinlog_proto::v1::peer_service_client::PeerServiceClient;
 use twinlog_proto::v1::worker_service_client::WorkerServiceClient;
@@ -36,17 +37,19 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Statuses and sets of thousands of ranges are large.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
+type Key = (LeaderInfo, Vec<Option<SystemTime>>);
+
 pub(crate) struct Relay {
     /// This replica's id.
     own: String,
-    tls: Option<ClientTlsConfig>,
+    tls: Option<ClientTls>,
     cache: Arc<Cache>,
-    /// The connection to the leader that was used last.
-    channel: Mutex<Option<(LeaderInfo, Channel)>>,
+    /// The connection to the leader that was used last, and of when its TLS files were.
+    channel: Mutex<Option<(Key, Channel)>>,
 }
 
 impl Relay {
-    pub(crate) fn new(own: String, tls: Option<ClientTlsConfig>, cache: Arc<Cache>) -> Self {
+    pub(crate) fn new(own: String, tls: Option<ClientTls>, cache: Arc<Cache>) -> Self {
         Self { own, tls, cache, channel: Mutex::new(None) }
     }
 
@@ -58,9 +61,11 @@ impl Relay {
         if leader.id == self.own {
             return Err(no_leader("this replica is about to lead"));
         }
+        let key = (leader, self.tls.as_ref().map(ClientTls::changed).unwrap_or_default());
+        let leader = &key.0;
         let mut known = self.channel.lock().expect("no code panics while it holds the channel");
         if let Some((of, channel)) = known.as_ref()
-            && *of == leader
+            && *of == key
         {
             return Ok(channel.clone());
         }
@@ -68,18 +73,18 @@ impl Relay {
             warn!(leader = leader.id, address = leader.address, %error, "the leader's address can't be used");
             no_leader("the leader advertises an address that can't be used")
         })?;
-        *known = Some((leader, channel.clone()));
+        *known = Some((key, channel.clone()));
         Ok(channel)
     }
 
-    fn endpoint(&self, address: &str) -> Result<Channel, tonic::transport::Error> {
+    fn endpoint(&self, address: &str) -> Result<Channel, Box<dyn std::error::Error>> {
         let mut endpoint = Endpoint::from_shared(address.to_owned())?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(PING)
             .keep_alive_timeout(PING_TIMEOUT)
             .tcp_nodelay(true);
-        if let Some(tls) = self.tls.clone().filter(|_| address.starts_with("https")) {
-            endpoint = endpoint.tls_config(tls)?;
+        if let Some(tls) = self.tls.as_ref().filter(|_| address.starts_with("https")) {
+            endpoint = endpoint.tls_config(tls.load()?)?;
         }
         Ok(endpoint.connect_lazy())
     }

@@ -2,6 +2,7 @@
 //! `/metrics`, `/healthz` (this process lives) and `/readyz` (all calls can be answered: somebody leads and knows its workers, and
 //! the store can be reached). A replica that isn't ready still answers what it can, and workers may connect to it.
 
+mod connection;
 mod guard;
 mod observe;
 mod pages;
@@ -10,16 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use futures::StreamExt;
 use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::{Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower_http::cors::{AllowHeaders, CorsLayer, ExposeHeaders};
-use tracing::{info, warn};
+use tracing::info;
+use twinlog_proto::tls::ServerIdentity;
 use twinlog_proto::v1::cluster_service_server::ClusterServiceServer;
 use twinlog_proto::v1::fleet_service_server::FleetServiceServer;
 use twinlog_proto::v1::mirror_service_server::MirrorServiceServer;
@@ -51,7 +52,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Limits and TLS of the port.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    pub tls: Option<ServerTlsConfig>,
+    pub tls: Option<ServerIdentity>,
     pub max_message_bytes: usize,
     pub max_requests_per_connection: usize,
     pub request_timeout: Duration,
@@ -78,8 +79,6 @@ impl Default for ServerConfig {
 pub enum ServeError {
     #[error("the gRPC reflection service can't be built")]
     Reflection(#[source] tonic_reflection::server::Error),
-    #[error("the TLS certificate or key can't be used")]
-    Tls(#[source] tonic::transport::Error),
     #[error("the server failed")]
     Serve(#[source] tonic::transport::Error),
 }
@@ -126,8 +125,10 @@ pub async fn serve(
         .fallback_service(grpc)
         .layer(axum::middleware::from_fn_with_state(guard, guard::check));
     let health = tokio::spawn(report_health(reporter, controller, stop.clone()));
+    let files = tokio::spawn(connection::follow_files(config.tls.clone(), stop.clone()));
     let served = serve_router(listener, &config, router, stop).await;
     health.abort();
+    files.abort();
     served
 }
 
@@ -144,16 +145,7 @@ async fn serve_router(
         .load_shed(true)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT));
-    if let Some(tls) = &config.tls {
-        server = server.tls_config(tls.clone()).map_err(ServeError::Tls)?;
-    }
-    let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener).map(|accepted| {
-        accepted.inspect(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                warn!(%error, "a connection stays without TCP_NODELAY");
-            }
-        })
-    });
+    let incoming = connection::incoming(listener, config.tls.clone());
     let serving = server
         .add_routes(Routes::from(router))
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());

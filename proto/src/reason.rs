@@ -62,6 +62,8 @@ reasons! {
     /// A revision that has not happened: of another store, or of this one before it was lost or restored.
     REVISION_UNKNOWN => OutOfRange,
     NO_LEADER => Unavailable,
+    /// A plain call to a port with TLS.
+    TLS_REQUIRED => InvalidArgument,
     /// A web page that nobody allowed, or a name that isn't this port's.
     NOT_ALLOWED => PermissionDenied,
     /// Called what only the controller's replicas call on each other.

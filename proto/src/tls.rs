@@ -1,14 +1,23 @@
 //! TLS settings that both services share: PEM files, optionally both ways (mTLS). Every error names the file.
 
+mod explain;
+mod server;
+
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::Deserialize;
-use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+
+use crate::regular_file;
+
+pub use explain::explain;
+pub use server::ServerIdentity;
 
 /// A PEM file that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("cannot read {path}: check that it exists and that this user may read it")]
+    #[error("cannot read {path} ({source}): check that it exists and that this user may read it")]
     Unreadable {
         path: PathBuf,
         #[source]
@@ -16,6 +25,8 @@ pub enum TlsError {
     },
     #[error("{path} holds no {wanted} in PEM form")]
     NotPem { path: PathBuf, wanted: &'static str },
+    #[error("{path} can't be used: {why}")]
+    Unusable { path: PathBuf, why: String },
     #[error("a client certificate needs both `cert` and `key`; only `{given}` is set")]
     HalfIdentity { given: &'static str },
 }
@@ -46,17 +57,19 @@ pub struct ClientTls {
 }
 
 impl ServerTls {
-    /// Reads the files.
-    pub fn load(&self) -> Result<ServerTlsConfig, TlsError> {
-        let config = ServerTlsConfig::new().identity(identity(&self.cert, &self.key)?);
-        Ok(match &self.client_ca {
-            Some(ca) => config.client_ca_root(certificates(ca)?),
-            None => config,
-        })
+    /// Reads the files; what comes of it can read them again.
+    pub fn load(&self) -> Result<ServerIdentity, TlsError> {
+        ServerIdentity::load(self)
     }
 }
 
 impl ClientTls {
+    /// When the files last changed, as far as that can be told: what was loaded of other times is to be loaded again.
+    pub fn changed(&self) -> Vec<Option<SystemTime>> {
+        let time = |path: &Option<PathBuf>| path.as_ref()?.metadata().ok()?.modified().ok();
+        [&self.ca, &self.cert, &self.key].map(time).into()
+    }
+
     /// Reads the files.
     pub fn load(&self) -> Result<ClientTlsConfig, TlsError> {
         let mut config = ClientTlsConfig::new();
@@ -86,8 +99,9 @@ fn certificates(path: &Path) -> Result<Certificate, TlsError> {
 }
 
 fn read(path: &Path, wanted: &'static str) -> Result<String, TlsError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })?;
+    let bytes =
+        regular_file::read(path).map_err(|source| TlsError::Unreadable { path: path.to_owned(), source })?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
     // The label may have words in front: EC PRIVATE KEY.
     if text
         .lines()

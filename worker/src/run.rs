@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -74,13 +75,14 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Ru
         identity,
         board: board.clone(),
         assignments: assignments.clone(),
-        queries: Queries::new(context),
+        queries: Queries::new(context.clone()),
         seen: Seen::default(),
         connected: connected.clone(),
     };
     let stop_session = CancellationToken::new();
     let controllers = Controllers { addresses: config.controllers, tls: config.tls };
     let mut session = tokio::spawn(session.run(controllers, stop_session.clone()));
+    background.refresh_when_told(context);
 
     let ended = tokio::select! {
         biased;
@@ -176,6 +178,25 @@ impl Background {
         metrics::describe();
         self.tasks.spawn(metrics::refresh(board.clone(), budget.clone(), handle, self.stop.clone()));
         Ok(())
+    }
+
+    /// SIGHUP ends nobody: secrets and certificates are read again at once, not after the usual seconds. Those of the session to
+    /// the controller are read with every new connection.
+    fn refresh_when_told(&self, context: Arc<Context>) {
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    told = hangup.recv() => if told.is_none() { return },
+                }
+                tracing::info!("SIGHUP: secrets and certificates are read again");
+                let context = context.clone();
+                let _ = tokio::task::spawn_blocking(move || context.clusters.refresh()).await;
+            }
+        });
     }
 
     async fn stop(self) {

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::WorkerId;
 use twinlog_proto::reason::{self, Reason};
-use twinlog_proto::tls::ClientTls;
+use twinlog_proto::tls::{ClientTls, explain};
 use twinlog_proto::v1;
 
 use crate::assignments::{Admitted, Assignments, Refused, Seen};
@@ -149,6 +149,11 @@ impl Session {
     }
 }
 
+/// What the controller said, or what broke the connection to it.
+fn told(status: &tonic::Status) -> String {
+    explain(status, "").unwrap_or_else(|| format!("{} ({:?})", status.message(), status.code()))
+}
+
 /// Why a session ended or did not begin. All of it heals by trying again, but for a worker id that another process has.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -156,9 +161,9 @@ pub enum SessionError {
     Tls(#[from] twinlog_proto::tls::TlsError),
     #[error("cannot connect: {0}")]
     Connect(String),
-    #[error("refused: {} ({:?})", .0.message(), .0.code())]
+    #[error("refused: {}", told(.0))]
     Refused(tonic::Status),
-    #[error("lost: {} ({:?})", .0.message(), .0.code())]
+    #[error("lost: {}", told(.0))]
     Lost(tonic::Status),
     #[error("closed by the controller")]
     Closed,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use twinlog_proto::telemetry;
-use twinlog_proto::tls::ClientTls;
+use twinlog_proto::tls::{ClientTls, explain};
 use twinlog_proto::v1::cluster_service_client::ClusterServiceClient;
 use twinlog_proto::v1::fleet_service_client::FleetServiceClient;
 use twinlog_proto::v1::mirror_service_client::MirrorServiceClient;
@@ -143,6 +143,9 @@ impl Connection {
             endpoint = endpoint.tls_config(tls).map_err(invalid)?;
         }
         let channel = endpoint.connect().await.map_err(|e| {
+            if let Some(what) = explain(&e, &controller) {
+                return Failure::new(Kind::Unavailable, format!("no connection to {controller}: {what}"));
+            }
             Failure::new(Kind::Unavailable, format!("no controller answers at {controller}: {}", root_cause(&e)))
                 .next("start one (twinlog-controller --data DIR), or name another with --controller or TWINLOG_CONTROLLER")
         })?;

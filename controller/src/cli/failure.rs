@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::text::visible;
+use twinlog_proto::tls::explain;
 
 /// Exit codes. Never renumbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,12 @@ impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let kind = kind(status.code());
         let reason = reason::reason_of(&status).map(|reason| visible(&reason).into_owned());
+        // What broke the connection is not what the controller said.
+        if reason.is_none()
+            && let Some(what) = explain(&status, "")
+        {
+            return Self::new(Kind::Unavailable, format!("no connection to the controller: {what}"));
+        }
         let next = next_step(reason.as_deref(), status.code());
         Self { kind, message: text(&status), reason, next: next.map(str::to_owned) }
     }

@@ -57,7 +57,10 @@ pub(super) fn incoming(
 }
 
 /// `None`: the client is gone, or can't shake hands.
-async fn open(accepted: io::Result<TcpStream>, tls: Option<ServerIdentity>) -> Option<io::Result<Connection>> {
+async fn open(
+    accepted: io::Result<TcpStream>,
+    tls: Option<ServerIdentity>,
+) -> Option<io::Result<Connection>> {
     let stream = match accepted {
         Ok(stream) => stream,
         Err(error) => return Some(Err(error)),
@@ -147,7 +150,11 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Transport::Tls(stream) => Pin::new(stream).poll_write(context, bytes),

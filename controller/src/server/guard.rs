@@ -14,6 +14,8 @@ use tonic::Status;
 use twinlog_proto::names;
 use twinlog_proto::reason::{self, Reason};
 
+use super::connection::Speaks;
+
 /// What the port accepts.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Guard {
@@ -24,9 +26,13 @@ pub(super) struct Guard {
 }
 
 pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    if request.extensions().get() == Some(&Speaks::Plainly) {
+        let why = "this port speaks TLS: write https:// instead of http:// in the controller's address (--controller)";
+        return refused(request.headers(), Reason::TLS_REQUIRED, why);
+    }
     match guard.refusal(request.uri(), request.headers()) {
         None => next.run(request).await,
-        Some(why) => refused(request.headers(), &why),
+        Some(why) => refused(request.headers(), Reason::NOT_ALLOWED, &why),
     }
 }
 
@@ -90,10 +96,10 @@ fn asked_host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
 }
 
 /// In the caller's own terms: a gRPC status, or HTTP's.
-fn refused(headers: &HeaderMap, why: &str) -> Response {
+fn refused(headers: &HeaderMap, reason: Reason, why: &str) -> Response {
     let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
     if kind.starts_with(b"application/grpc") && !kind.starts_with(b"application/grpc-web") {
-        let status: Status = reason::status(Reason::NOT_ALLOWED, why, &[]);
+        let status: Status = reason::status(reason, why, &[]);
         return status.into_http::<axum::body::Body>().into_response();
     }
     (StatusCode::FORBIDDEN, format!("{why}\n")).into_response()

@@ -58,10 +58,84 @@ async fn only_clients_with_a_known_certificate_get_in() {
     let known = ours.sign("client");
     let output = list(&ours.file, Some(&known)).await;
     assert!(output.status.success(), "{output:?}");
-    for (ca, identity) in
-        [(&ours.file, None), (&ours.file, Some(foreign.sign("intruder"))), (&foreign.file, Some(known))]
-    {
+    for (ca, identity, says) in [
+        (&ours.file, None, "--tls-cert and --tls-key"),
+        (&ours.file, Some(foreign.sign("intruder")), "--tls-client-ca"),
+        (&foreign.file, Some(known), "--tls-ca"),
+    ] {
         let output = list(ca, identity.as_ref()).await;
         assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(says) && !said.contains("transport error"), "{says}: {said}");
     }
+    service.stop().await;
+}
+
+/// Standard error of a command that fails.
+async fn said(url: &str, more: &[&str]) -> String {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_twinlog"));
+    command.env_clear().args(["cluster", "list", "--controller", url]).args(more);
+    let output = command.output().await.unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test]
+async fn http_and_https_mixed_up_is_said_with_the_remedy() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let ours = Authority::new(folder.path(), "ca");
+    let (cert, key) = ours.sign("server");
+    let tls = ServerTls { cert, key, client_ca: None }.load().unwrap();
+    let service = Service::start_with(ServerConfig { tls: Some(tls), ..ServerConfig::default() }).await;
+    let message = said(&service.url, &[]).await;
+    assert!(message.contains("write https:// instead of http://"), "{message}");
+    // The remedy that was printed.
+    let https = service.url.replace("http://127.0.0.1", "https://localhost");
+    let ca = ours.file.to_str().unwrap();
+    service
+        .until("it answers over TLS", async || {
+            let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_twinlog"));
+            command.env_clear().args(["cluster", "list", "--controller", &https, "--tls-ca", ca]);
+            command.output().await.unwrap().status.success()
+        })
+        .await;
+
+    let plain = Service::start().await;
+    let message = said(&plain.url.replace("http://127.0.0.1", "https://localhost"), &["--tls-ca", ca]).await;
+    assert!(message.contains("write http:// instead of https://"), "{message}");
+}
+
+#[tokio::test]
+async fn renewed_files_are_used_by_the_next_connection_and_sighup_ends_nobody() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (Authority::new(folder.path(), "old-ca"), Authority::new(folder.path(), "new-ca"));
+    let (cert, key) = old.sign("server");
+    let files = ServerTls { cert: cert.clone(), key: key.clone(), client_ca: None };
+    let config = ServerConfig { tls: Some(files.load().unwrap()), ..ServerConfig::default() };
+    let service = Service::start_with(config).await;
+    let url = service.url.replace("http://127.0.0.1", "https://localhost");
+    let trusts = async |ca: &Path| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_twinlog"));
+        command.env_clear().args(["cluster", "list", "--controller", &url, "--tls-ca"]).arg(ca);
+        command.output().await.unwrap().status.success()
+    };
+    service.until("it answers", async || trusts(&old.file).await).await;
+    let hangup = || {
+        let own = std::process::id().to_string();
+        assert!(std::process::Command::new("kill").args(["-HUP", &own]).status().unwrap().success());
+    };
+
+    // What can't be used changes nothing.
+    std::fs::write(&cert, "nonsense").unwrap();
+    hangup();
+    assert!(trusts(&old.file).await);
+
+    let renewed = new.sign("renewed");
+    std::fs::copy(&renewed.0, &cert).unwrap();
+    std::fs::copy(&renewed.1, &key).unwrap();
+    hangup();
+    service.until("it shows the new certificate", async || trusts(&new.file).await).await;
+    assert!(!trusts(&old.file).await);
 }

@@ -16,23 +16,31 @@ pub fn explain(error: &(dyn Error + 'static), address: &str) -> Option<String> {
 
 fn of_text(texts: &str, address: &str) -> Option<String> {
     let says = |words: &[&str]| words.iter().any(|word| texts.contains(word));
-    let with_tls = address.starts_with("https://");
+    let (with_tls, plainly) = (address.starts_with("https://"), address.starts_with("http://"));
     let what = if says(&["CertificateRequired", "certificate required"]) {
         "the controller asks for a client certificate, and none was shown: give --tls-cert and --tls-key (TWINLOG_TLS_CERT, TWINLOG_TLS_KEY)"
     } else if says(&["UnknownIssuer", "unknown issuer", "CaUsedAsEndEntity", "BadSignature"]) {
         "the controller's certificate is signed by nobody whom this machine trusts: name the authority with --tls-ca FILE (TWINLOG_TLS_CA)"
     } else if says(&["NotValidForName", "not valid for name"]) {
         "the controller's certificate is for another name: use that name in the address, or give it with --tls-domain NAME (TWINLOG_TLS_DOMAIN)"
+    } else if says(&[
+        "fatal alert: UnknownCA",
+        "fatal alert: BadCertificate",
+        "fatal alert: DecryptError",
+        "fatal alert: CertificateUnknown",
+        "fatal alert: CertificateExpired",
+    ]) {
+        "the controller refuses the client certificate: --tls-cert must be signed by an authority of its --tls-client-ca"
     } else if says(&["certificate expired", "CertExpired", "Expired"]) {
         "a certificate has expired: renew the controller's (--tls-cert of twinlog-controller), or this machine's clock is wrong"
-    } else if says(&["fatal alert: UnknownCA", "fatal alert: BadCertificate", "fatal alert: DecryptError", "fatal alert: CertificateUnknown", "fatal alert: CertificateExpired"]) {
-        "the controller refuses the client certificate: --tls-cert must be signed by an authority of its --tls-client-ca"
     } else if says(&["fatal alert: HandshakeFailure"]) {
         "the controller refused the TLS handshake: it may ask for a client certificate (--tls-cert, --tls-key)"
     } else if with_tls && says(&["InvalidContentType", "corrupt message", "InvalidMessage"]) {
         return Some(format!("{address} speaks no TLS: write http:// instead of https://"));
-    } else if !with_tls && says(&["speaks TLS", "FRAME_SIZE_ERROR", "frame with invalid size", "http2 error"]) {
-        return Some(format!("{address} does not speak plain HTTP/2: if it has TLS, write https:// instead of http://"));
+    } else if plainly && says(&["speaks TLS", "FRAME_SIZE_ERROR", "frame with invalid size", "http2 error"]) {
+        return Some(format!(
+            "{address} does not speak plain HTTP/2: if it has TLS, write https:// instead of http://"
+        ));
     } else {
         return None;
     };
@@ -46,11 +54,23 @@ mod tests {
     #[test]
     fn what_is_missing_is_said_with_the_flag_that_gives_it() {
         for (text, address, says) in [
-            ("transport error\nreceived fatal alert: CertificateRequired", "https://c:1", "--tls-cert and --tls-key"),
+            (
+                "transport error\nreceived fatal alert: CertificateRequired",
+                "https://c:1",
+                "--tls-cert and --tls-key",
+            ),
             ("invalid peer certificate: UnknownIssuer", "https://c:1", "--tls-ca"),
             ("invalid peer certificate: certificate not valid for name \"c\"", "https://c:1", "--tls-domain"),
-            ("received corrupt message of type InvalidContentType", "https://c:1", "http:// instead of https://"),
-            ("connection error detected: frame with invalid size", "http://c:1", "https:// instead of http://"),
+            (
+                "received corrupt message of type InvalidContentType",
+                "https://c:1",
+                "http:// instead of https://",
+            ),
+            (
+                "connection error detected: frame with invalid size",
+                "http://c:1",
+                "https:// instead of http://",
+            ),
         ] {
             assert!(of_text(text, address).unwrap().contains(says), "{text}");
         }

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
-use twinlog_proto::tls::ClientTls;
+use twinlog_proto::tls::{ClientTls, explain};
 
 use super::SessionError;
 
@@ -15,7 +15,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 pub(super) async fn connect(address: &str, tls: &ClientTls) -> Result<Channel, SessionError> {
-    let failed = |error: tonic::transport::Error| SessionError::Connect(root_cause(&error));
+    let failed = |error: tonic::transport::Error| {
+        SessionError::Connect(explain(&error, address).unwrap_or_else(|| root_cause(&error)))
+    };
     let mut endpoint = Endpoint::from_shared(address.to_owned())
         .map_err(failed)?
         .connect_timeout(CONNECT_TIMEOUT)
