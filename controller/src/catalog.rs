@@ -16,6 +16,7 @@ mod stored;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::sync::Semaphore;
 use tonic::Status;
 use tracing::error;
 use twinlog_proto::reason::{self, Reason};
@@ -29,6 +30,8 @@ pub use check::{MAX_RESOURCE_BYTES, hide_secrets};
 
 /// Attempts at a write whose base changed meanwhile, before the caller is told.
 const MAX_ATTEMPTS: usize = 5;
+/// Mirrors whose patterns are compiled at the same time: each may take a second of a processor.
+const MAX_CHECKS: usize = 2;
 
 /// Whether client properties may hold secrets in clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +53,12 @@ pub struct Written<T> {
 pub struct Catalog {
     store: Arc<dyn Store>,
     literal_secrets: LiteralSecrets,
+    checks: Arc<Semaphore>,
 }
 
 impl Catalog {
     pub fn new(store: Arc<dyn Store>, literal_secrets: LiteralSecrets) -> Self {
-        Self { store, literal_secrets }
+        Self { store, literal_secrets, checks: Arc::new(Semaphore::new(MAX_CHECKS)) }
     }
 
     /// One key, read from the store itself: a write is decided on what is there, not on what a cache last saw.

@@ -7,10 +7,18 @@
 
 mod java;
 
-use fancy_regex::Regex;
+use fancy_regex::{Regex, RegexBuilder};
 
 /// Longest pattern that is accepted, in characters.
 pub const MAX_PATTERN_CHARS: usize = 10_000;
+/// What the patterns of one list may compile to together, bytes. A short pattern can take much: `\p{L}{200}` has 11 characters and
+/// would take some 8 MB.
+const MAX_LIST_BYTES: usize = 16 << 20;
+/// The share of one pattern lies between these.
+const MIN_PATTERN_BYTES: usize = 32 << 10;
+const MAX_PATTERN_BYTES: usize = 1 << 20;
+/// What a matcher may keep of its work for the next name, bytes.
+const MAX_CACHE_BYTES: usize = 1 << 20;
 
 /// A pattern that can't be used: which of the list, where in it, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +47,12 @@ impl Filter {
         Ok(Self { patterns, include: compile_all(include)?, exclude: compile_all(exclude)? })
     }
 
+    /// What this one includes, without what the other one excludes.
+    #[must_use]
+    pub fn but_not(self, other: Self) -> Self {
+        Self { exclude: other.exclude, ..self }
+    }
+
     /// The include list as it was given.
     pub fn include_patterns(&self) -> &[String] {
         &self.patterns
@@ -56,10 +70,12 @@ impl Filter {
 }
 
 fn compile_all<S: AsRef<str>>(patterns: &[S]) -> Result<Vec<Regex>, PatternError> {
-    patterns.iter().enumerate().map(|(index, p)| compile(index, p.as_ref())).collect()
+    let share = (MAX_LIST_BYTES / patterns.len().max(1)).clamp(MIN_PATTERN_BYTES, MAX_PATTERN_BYTES);
+    patterns.iter().enumerate().map(|(index, p)| compile(index, p.as_ref(), share)).collect()
 }
 
-fn compile(index: usize, pattern: &str) -> Result<Regex, PatternError> {
+/// `limit`: what it may compile to, bytes.
+fn compile(index: usize, pattern: &str, limit: usize) -> Result<Regex, PatternError> {
     let error = |position, reason| PatternError { index, pattern: pattern.to_owned(), position, reason };
     if pattern.chars().count() > MAX_PATTERN_CHARS {
         return Err(error(MAX_PATTERN_CHARS, format!("longer than {MAX_PATTERN_CHARS} characters")));
@@ -67,13 +83,26 @@ fn compile(index: usize, pattern: &str) -> Result<Regex, PatternError> {
     let translated = java::translate(pattern).map_err(|e| error(e.position, e.reason))?;
     // Anchored as a whole: `a|b` must not match "ax".
     const PREFIX: &str = r"\A(?:";
-    Regex::new(&format!("{PREFIX}{})\\z", translated.text)).map_err(|e| {
-        let position = match &e {
-            fancy_regex::Error::ParseError(at, _) => translated.position(at.saturating_sub(PREFIX.len())),
-            _ => 0,
-        };
-        error(position, e.to_string())
+    let mut builder = RegexBuilder::new(&format!("{PREFIX}{})\\z", translated.text));
+    builder.delegate_size_limit(limit).delegate_dfa_size_limit(MAX_CACHE_BYTES);
+    builder.build().map_err(|e| match &e {
+        fancy_regex::Error::ParseError(at, _) => {
+            error(translated.position(at.saturating_sub(PREFIX.len())), e.to_string())
+        }
+        fancy_regex::Error::CompileError(inner) if is_too_large(inner) => {
+            let what = format!(
+                "it takes more than {} KiB of memory (a list may take {} MiB in all): write it with fewer repetitions, or split the list over several mirrors",
+                limit >> 10,
+                MAX_LIST_BYTES >> 20
+            );
+            error(0, what)
+        }
+        _ => error(0, e.to_string()),
     })
+}
+
+fn is_too_large(error: &fancy_regex::CompileError) -> bool {
+    matches!(error, fancy_regex::CompileError::InnerError(inner) if inner.size_limit().is_some())
 }
 
 #[cfg(test)]

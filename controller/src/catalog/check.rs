@@ -288,7 +288,14 @@ pub(super) fn mirror(wire: &v1::Mirror) -> Result<model::Mirror, Status> {
         }
     }
     enums(&mut problems, wire);
+<<<<<<< HEAD
     texts(&mut problems, wire);
+=======
+    // Limits come before work: what is too much is never compiled.
+    if !problems.0.is_empty() {
+        return Err(problems.status("mirror").expect_err("there are problems"));
+    }
+>>>>>>> b7e0ec4 (Limits are checked before patterns are compiled, what they compile to has a budget, off the runtime; a write no longer compiles every mirror there is; workers aren't sent what they don't need)
     let parsed = model::Mirror::parse(wire);
     for (field, what) in parsed.as_ref().err().into_iter().flatten() {
         if problems.has(field) {

@@ -71,9 +71,15 @@ impl fmt::Display for Circle {
 
 /// The first circle found that the candidate is part of. `others`: every other mirror, paused ones too.
 pub fn find(candidate: &Mirror, others: &[&Mirror], state: &State) -> Option<Circle> {
+    let places = Places::new(state);
     let mut mirrors: Vec<&Mirror> = others.iter().copied().filter(|m| m.id != candidate.id).collect();
     mirrors.push(candidate);
-    let places = Places::new(state);
+    let upstream = upstream(&places.of(&candidate.source), &mirrors, &places);
+    // Most often nothing leads from the target back to the source: then no name has to be looked at.
+    if !upstream.contains(&places.of(&candidate.target)) {
+        return None;
+    }
+    mirrors.retain(|mirror| upstream.contains(&places.of(&mirror.target)));
     let mut search = Search {
         from: mirrors.iter().fold(BTreeMap::new(), |mut from: BTreeMap<_, Vec<_>>, mirror| {
             from.entry(places.of(&mirror.source)).or_default().push(*mirror);
@@ -92,6 +98,24 @@ pub fn find(candidate: &Mirror, others: &[&Mirror], state: &State) -> Option<Cir
         left -= budget - search.budget;
         circle
     })
+}
+
+/// Clusters from which mirrors lead to this one, itself among them.
+fn upstream(cluster: &ClusterId, mirrors: &[&Mirror], places: &Places<'_>) -> BTreeSet<ClusterId> {
+    let mut into: BTreeMap<ClusterId, BTreeSet<ClusterId>> = BTreeMap::new();
+    for mirror in mirrors {
+        into.entry(places.of(&mirror.target)).or_default().insert(places.of(&mirror.source));
+    }
+    let mut found = BTreeSet::from([cluster.clone()]);
+    let mut open = vec![cluster.clone()];
+    while let Some(here) = open.pop() {
+        for from in into.get(&here).into_iter().flatten() {
+            if found.insert(from.clone()) {
+                open.push(from.clone());
+            }
+        }
+    }
+    found
 }
 
 /// A ring of three clusters or more that names keep open: worth knowing before somebody changes a naming.

@@ -43,7 +43,7 @@ impl Catalog {
         mirror.paused_by.clear();
         mirror.heartbeats_carried_by.clear();
         let request_id = Request::new(&request.request_id, Fingerprint::of(&mirror))?;
-        let model = check::mirror(&mirror)?;
+        let model = self.checked(&mirror).await?;
         pin_defaults(&mut mirror);
         if mirror.desired_state() == v1::DesiredState::Paused {
             PAUSED_BY_CREATION.clone_into(&mut mirror.paused_by);
@@ -146,12 +146,16 @@ impl Catalog {
             }
             check_etag(&id.name(), given_etag, &stored.resource.etag)?;
             let mut next = change(&stored.resource)?;
+<<<<<<< HEAD
             let model = check::mirror(&next)?;
             let has_properties = !(next.source_properties.is_empty() && next.target_properties.is_empty());
             let clusters = match has_properties {
                 true => self.cluster_guards(&model, &next).await?,
                 false => Vec::new(),
             };
+=======
+            let model = self.checked(&next).await?;
+>>>>>>> b7e0ec4 (Limits are checked before patterns are compiled, what they compile to has a budget, off the runtime; a write no longer compiles every mirror there is; workers aren't sent what they don't need)
             if validate_only {
                 return Ok(Written { resource: next, revision: None });
             }
@@ -164,7 +168,7 @@ impl Catalog {
                 guards: [vec![Guard::unchanged(&key, stored.mod_revision)], clusters].concat(),
                 writes: vec![Write::put(key, stored.replaced_by(&next, request_id.as_ref()))],
             };
-            if let Some(state) = state {
+            if let Some(state) = state.filter(|_| may_close_circles(&stored.resource, &next)) {
                 txn.guards.push(self.refuse_circles(&model, state).await?);
                 txn.writes.push(Write::put(keys::CREATIONS, Uuid::now_v7().to_string()));
             }
@@ -194,6 +198,18 @@ impl Catalog {
         Err(write_conflict(&request.name))
     }
 
+    /// Patterns are compiled apart from the threads that keep leases and streams alive, and not for a caller that is gone.
+    async fn checked(&self, mirror: &v1::Mirror) -> Result<model::Mirror, Status> {
+        let permit = self.checks.clone().acquire_owned().await.expect("it is never closed");
+        let mirror = mirror.clone();
+        let check = move || {
+            let checked = check::mirror(&mirror);
+            drop(permit);
+            checked
+        };
+        tokio::task::spawn_blocking(check).await.expect("a check doesn't panic")
+    }
+
     async fn stored_mirror(&self, id: &MirrorId) -> Result<Stored<v1::Mirror>, Status> {
         match self.read(&keys::mirror(id)).await? {
             Some(entry) => Stored::decode(&entry),
@@ -205,20 +221,41 @@ impl Catalog {
     /// selects something else.
     async fn refuse_circles(&self, model: &model::Mirror, state: &State) -> Result<Guard, Status> {
         let last = self.read(keys::CREATIONS).await?.map(|entry| entry.mod_revision);
+        if !model.allow_loops && self.circle(model, state, last.unwrap_or(0)).await?.is_some() {
+            // A mirror that was deleted a moment ago may still be in the cache.
+            let stored = self.stored_mirrors().await?;
+            if let Some(circle) = loops::find(model, &stored.iter().collect::<Vec<_>>(), state) {
+                return Err(reason::precondition(Reason::LOOP, &model.id.name(), circle.message()));
+            }
+        }
+        Ok(match last {
+            Some(revision) => Guard::unchanged(keys::CREATIONS, revision),
+            None => Guard::absent(keys::CREATIONS),
+        })
+    }
+
+    /// By the mirrors in the cache, which are compiled already; by those in the store where the cache doesn't know the last one.
+    async fn circle(
+        &self,
+        model: &model::Mirror,
+        state: &State,
+        last_created: i64,
+    ) -> Result<Option<loops::Circle>, Status> {
+        if state.revision >= last_created {
+            let others: Vec<&model::Mirror> = state.mirrors.values().map(|m| m.model.as_ref()).collect();
+            return Ok(loops::find(model, &others, state));
+        }
+        let others = self.stored_mirrors().await?;
+        Ok(loops::find(model, &others.iter().collect::<Vec<_>>(), state))
+    }
+
+    async fn stored_mirrors(&self) -> Result<Vec<model::Mirror>, Status> {
         let stored = self.store.list(keys::MIRRORS).await.map_err(store_status)?;
-        let others = stored.entries.iter().filter_map(|entry| {
+        let parse = |entry| {
             let wire = Stored::<v1::Mirror>::decode(entry).ok()?.resource;
             model::Mirror::parse(&wire).ok()
-        });
-        let others: Vec<model::Mirror> = others.collect();
-        let circle = loops::find(model, &others.iter().collect::<Vec<_>>(), state);
-        match circle.filter(|_| !model.allow_loops) {
-            Some(circle) => Err(reason::precondition(Reason::LOOP, &model.id.name(), circle.message())),
-            None => Ok(match last {
-                Some(revision) => Guard::unchanged(keys::CREATIONS, revision),
-                None => Guard::absent(keys::CREATIONS),
-            }),
-        }
+        };
+        Ok(stored.entries.iter().filter_map(parse).collect())
     }
 
     /// Hold as long as both clusters are there and unchanged. CREDENTIALS_REQUIRED where the mirror's own properties would send
@@ -238,9 +275,21 @@ impl Catalog {
     }
 }
 
+<<<<<<< HEAD
 /// `Mirror.paused_by`.
 const PAUSED_BY_CREATION: &str = "creation";
 const PAUSED_BY_FILE: &str = "file";
+=======
+/// Whether a change is of what decides which records go where.
+fn may_close_circles(before: &v1::Mirror, next: &v1::Mirror) -> bool {
+    let decides = |m: &v1::Mirror| {
+        let heartbeats = m.heartbeats.unwrap_or_default();
+        (m.topics.clone(), m.topics_exclude.clone(), m.naming.clone(), m.allow_loops, heartbeats.replicate)
+    };
+    decides(before) != decides(next)
+}
+
+>>>>>>> b7e0ec4 (Limits are checked before patterns are compiled, what they compile to has a budget, off the runtime; a write no longer compiles every mirror there is; workers aren't sent what they don't need)
 /// Of a value in an error, characters.
 const MAX_SHOWN: usize = 200;
 /// What identifies ranges and the names of topics. Where a call has no value for them, they stay.

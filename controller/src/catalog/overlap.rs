@@ -46,6 +46,7 @@ pub fn find(candidate: &model::Mirror, state: &State) -> Vec<Overlap> {
         .mirrors
         .iter()
         .filter(|(id, other)| **id != candidate.id && other.model.target == candidate.target);
+    let named = sample::names(candidate);
     others
         .filter_map(|(id, other)| {
             let same_source = other.model.source == candidate.source;
@@ -53,7 +54,7 @@ pub fn find(candidate: &model::Mirror, state: &State) -> Vec<Overlap> {
             let copied =
                 found.filter(|topic| topic.blocked.is_none()).map(|topic| (topic.target_topic.clone(), true));
             // Of two sources only topics that are there can be told to meet.
-            let expected = same_source.then(|| expected(candidate, &other.model)).into_iter().flatten();
+            let expected = same_source.then(|| expected(&named, &other.model)).into_iter().flatten();
             let expected = expected.map(|topic| (topic, false));
             let (target_topic, found) = copied.chain(expected).find(|(topic, _)| writes(candidate, topic))?;
             Some(Overlap { mirror: id.clone(), target_topic, same_source, found })
@@ -62,11 +63,8 @@ pub fn find(candidate: &model::Mirror, state: &State) -> Vec<Overlap> {
 }
 
 /// Topics that the other mirror would write if there were such names as the patterns of both are made for.
-fn expected<'a>(
-    candidate: &'a model::Mirror,
-    other: &'a model::Mirror,
-) -> impl Iterator<Item = String> + use<'a> {
-    let names = sample::names(candidate).into_iter().chain(sample::names(other));
+fn expected<'a>(named: &'a [String], other: &'a model::Mirror) -> impl Iterator<Item = String> + use<'a> {
+    let names = named.iter().cloned().chain(sample::names(other));
     names.filter(|name| other.selects(name)).filter_map(|name| other.policy.remote_topic(&name))
 }
 

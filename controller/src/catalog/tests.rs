@@ -383,3 +383,63 @@ async fn a_mirror_that_closes_a_circle_is_refused_unless_it_says_so() {
     let allowed = v1::Mirror { allow_loops: true, ..wider };
     catalog.update_mirror(update(allowed, &["topics", "allow_loops"]), &nothing).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_too_much_is_refused_before_it_is_compiled() {
+    let (catalog, _folder) = with_clusters().await;
+    let create = |topics: Vec<String>| {
+        let mut request = create_mirror("m");
+        request.mirror.as_mut().unwrap().topics = topics;
+        let catalog = catalog.clone();
+        async move { catalog.create_mirror(request, &State::default()).await.map(|_| ()) }
+    };
+    let begin = std::time::Instant::now();
+    let many = (0..100_000).map(|n| format!("topic-{n}")).collect();
+    expect(&create(many).await.unwrap_err(), Reason::INVALID_FIELD, "at most 1000");
+    let wide = vec![r"\p{L}{200}".to_owned(); 40];
+    expect(&create(wide).await.unwrap_err(), Reason::INVALID_PATTERN, "fewer repetitions");
+    let nested = vec!["((((a{50}){50}){50}){50})".to_owned()];
+    expect(&create(nested).await.unwrap_err(), Reason::INVALID_PATTERN, "fewer repetitions");
+    assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());
+    create((0..1_000).map(|n| format!("team-{n}[.](orders|payments)[.].*")).collect()).await.unwrap();
+}
+
+/// The median time of a creation, among so many mirrors.
+async fn creation_among(
+    catalog: &Catalog,
+    state: &mut State,
+    numbers: std::ops::Range<usize>,
+) -> std::time::Duration {
+    let mut times = Vec::new();
+    for number in numbers {
+        let mut request = create_mirror(&format!("m-{number}"));
+        request.mirror.as_mut().unwrap().topics = vec![format!("team-{number}[.].*")];
+        let begin = std::time::Instant::now();
+        let written = catalog.create_mirror(request, state).await.unwrap();
+        times.push(begin.elapsed());
+        let (id, revision) = (format!("m-{number}"), written.revision.unwrap());
+        let model = Arc::new(twinlog_proto::model::Mirror::parse(&written.resource).unwrap());
+        let mirror = crate::state::MirrorState {
+            wire: written.resource,
+            model,
+            create_revision: revision,
+            mod_revision: revision,
+        };
+        let id = twinlog_proto::id::MirrorId::new(id).unwrap();
+        Arc::make_mut(&mut state.mirrors).insert(id, Arc::new(mirror));
+        state.revision = revision;
+    }
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+#[tokio::test]
+async fn the_five_hundredth_mirror_takes_as_long_as_the_first() {
+    let (catalog, _folder) = with_clusters().await;
+    let mut state = State::default();
+    let first = creation_among(&catalog, &mut state, 0..40).await;
+    creation_among(&catalog, &mut state, 40..460).await;
+    let last = creation_among(&catalog, &mut state, 460..500).await;
+    // Each mirror that was there took 2.3 ms more in a release build.
+    assert!(last < first * 5 + std::time::Duration::from_millis(20), "first {first:?}, last {last:?}");
+}

@@ -114,7 +114,7 @@ impl<'a> Work<'a> {
             tasks: messages,
             mirrors: mirrors
                 .values()
-                .map(|mirror| self.heartbeats.wire(&mirror.wire, &mirror.model))
+                .map(|mirror| for_workers(self.heartbeats.wire(&mirror.wire, &mirror.model)))
                 .collect(),
             clusters: clusters.values().map(|cluster| cluster.wire.clone()).collect(),
             heard_report: None,
@@ -136,6 +136,18 @@ impl<'a> Work<'a> {
                 v1::task::Kind::Replicate(v1::ReplicateTask { range: Some(range) })
             }
         })
+    }
+}
+
+/// A mirror without what no worker needs, so that changing that is no new work for them.
+fn for_workers(wire: v1::Mirror) -> v1::Mirror {
+    v1::Mirror {
+        display_name: String::new(),
+        labels: HashMap::new(),
+        etag: String::new(),
+        create_time: None,
+        update_time: None,
+        ..wire
     }
 }
 

@@ -40,11 +40,9 @@ impl Violations {
         default_exclude: &[&str],
     ) -> Option<Filter> {
         let exclude = or_default(exclude, default_exclude);
-        if let Err(e) = Filter::new(include, &[] as &[&str]) {
-            self.add(&format!("{field}[{}]", e.index), e.to_string());
-        }
-        self.take_at(&format!("{field}_exclude"), Filter::new(&[] as &[&str], &exclude))?;
-        Filter::new(include, &exclude).ok()
+        let included = self.take_at(field, Filter::new(include, &[] as &[&str]));
+        let excluded = self.take_at(&format!("{field}_exclude"), Filter::new(&[] as &[&str], &exclude));
+        Some(included?.but_not(excluded?))
     }
 
     pub(super) fn duration(
