@@ -116,3 +116,15 @@ proptest::proptest! {
         assert_eq!(filter.matches(&other), name == other);
     }
 }
+
+#[test]
+fn what_a_pattern_compiles_to_has_a_bound() {
+    for pattern in [r"\p{L}{200}", "((a{100}){100}){100}", r"(\w{50}|\p{Lu}{50}){50}"] {
+        let error = Filter::new(&[pattern], &[] as &[&str]).unwrap_err();
+        assert!(error.reason.contains("fewer repetitions"), "{pattern}: {}", error.reason);
+    }
+    // A thousand ordinary ones, and a few that are not, are fine.
+    let many: Vec<String> = (0..1_000).map(|n| format!(r"(?i)team-{n}\.[a-z0-9_.-]+\.v\d{{1,3}}")).collect();
+    assert!(Filter::new(&many, &[] as &[&str]).unwrap().matches("TEAM-7.orders.v12"));
+    assert!(Filter::new(&[r"\p{L}{1,8}"], &[] as &[&str]).unwrap().matches("Größe"));
+}
