@@ -265,9 +265,6 @@ pub(super) fn overlay(
 pub(super) fn mirror(wire: &v1::Mirror) -> Result<model::Mirror, Status> {
     let mut problems = Problems::default();
     problems.size(wire);
-    problems.labels("labels", &wire.labels);
-    problems.labels("placement", &wire.placement);
-    problems.display_name(&wire.display_name);
     let creation = wire.topic_creation.clone().unwrap_or_default();
     for (field, list) in [
         ("topics", &wire.topics),
@@ -278,6 +275,13 @@ pub(super) fn mirror(wire: &v1::Mirror) -> Result<model::Mirror, Status> {
     ] {
         problems.at_most(field, "patterns", list.len(), MAX_PATTERNS);
     }
+    if !problems.0.is_empty() {
+        // Limits come before work: what is too much is not looked at, nor compiled.
+        return Err(problems.status("mirror").expect_err("there are problems"));
+    }
+    problems.labels("labels", &wire.labels);
+    problems.labels("placement", &wire.placement);
+    problems.display_name(&wire.display_name);
     for (field, properties) in
         [("source_properties", &wire.source_properties), ("target_properties", &wire.target_properties)]
     {
@@ -288,14 +292,7 @@ pub(super) fn mirror(wire: &v1::Mirror) -> Result<model::Mirror, Status> {
         }
     }
     enums(&mut problems, wire);
-<<<<<<< HEAD
     texts(&mut problems, wire);
-=======
-    // Limits come before work: what is too much is never compiled.
-    if !problems.0.is_empty() {
-        return Err(problems.status("mirror").expect_err("there are problems"));
-    }
->>>>>>> b7e0ec4 (Limits are checked before patterns are compiled, what they compile to has a budget, off the runtime; a write no longer compiles every mirror there is; workers aren't sent what they don't need)
     let parsed = model::Mirror::parse(wire);
     for (field, what) in parsed.as_ref().err().into_iter().flatten() {
         if problems.has(field) {

@@ -146,16 +146,12 @@ impl Catalog {
             }
             check_etag(&id.name(), given_etag, &stored.resource.etag)?;
             let mut next = change(&stored.resource)?;
-<<<<<<< HEAD
-            let model = check::mirror(&next)?;
+            let model = self.checked(&next).await?;
             let has_properties = !(next.source_properties.is_empty() && next.target_properties.is_empty());
             let clusters = match has_properties {
                 true => self.cluster_guards(&model, &next).await?,
                 false => Vec::new(),
             };
-=======
-            let model = self.checked(&next).await?;
->>>>>>> b7e0ec4 (Limits are checked before patterns are compiled, what they compile to has a budget, off the runtime; a write no longer compiles every mirror there is; workers aren't sent what they don't need)
             if validate_only {
                 return Ok(Written { resource: next, revision: None });
             }
@@ -275,11 +271,10 @@ impl Catalog {
     }
 }
 
-<<<<<<< HEAD
 /// `Mirror.paused_by`.
 const PAUSED_BY_CREATION: &str = "creation";
 const PAUSED_BY_FILE: &str = "file";
-=======
+
 /// Whether a change is of what decides which records go where.
 fn may_close_circles(before: &v1::Mirror, next: &v1::Mirror) -> bool {
     let decides = |m: &v1::Mirror| {
@@ -289,7 +284,6 @@ fn may_close_circles(before: &v1::Mirror, next: &v1::Mirror) -> bool {
     decides(before) != decides(next)
 }
 
->>>>>>> b7e0ec4 (Limits are checked before patterns are compiled, what they compile to has a budget, off the runtime; a write no longer compiles every mirror there is; workers aren't sent what they don't need)
 /// Of a value in an error, characters.
 const MAX_SHOWN: usize = 200;
 /// What identifies ranges and the names of topics. Where a call has no value for them, they stay.
