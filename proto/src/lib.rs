@@ -17,6 +17,7 @@ pub mod storage {
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/twinlog.bin"));
 
 pub mod client_properties;
+pub mod descriptors;
 pub mod filter;
 pub mod id;
 pub mod jaas;

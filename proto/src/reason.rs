@@ -102,7 +102,15 @@ reasons! {
     TIMESTAMPS_REPLACED => FailedPrecondition,
     FENCED => Aborted,
     MEMORY_LIMIT => ResourceExhausted,
+    /// The worker may not open as many files and connections as its ranges need.
+    DESCRIPTORS_LIMIT => ResourceExhausted,
+    /// The system gives the worker no more threads.
+    THREADS_LIMIT => ResourceExhausted,
+    /// A quota of a cluster slows the mirror down.
+    THROTTLED => ResourceExhausted,
     WAITING_FOR_CLUSTER => Unavailable,
+    /// The target can't keep transactions, so nothing can be copied exactly once.
+    TRANSACTIONS_UNAVAILABLE => Unavailable,
     NO_ELIGIBLE_WORKER => FailedPrecondition,
     NO_CAPACITY => ResourceExhausted,
     NOT_SURVEYED => FailedPrecondition,

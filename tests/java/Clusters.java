@@ -2,6 +2,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -15,6 +16,7 @@ import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.acl.*;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.quota.*;
 import org.apache.kafka.common.resource.*;
 
 /** Topics, groups, users and permissions: what a test arranges on a cluster, and what it asks of one. */
@@ -58,6 +60,7 @@ final class Clusters {
             case "acl": return acl(admin, r);
             case "acls": return acls(admin);
             case "alter_cluster": return alterCluster(admin, r);
+            case "quota": return quota(admin, r);
             default: throw new IllegalArgumentException("no such op: " + r.get("op"));
         }
     }
@@ -134,6 +137,16 @@ final class Clusters {
     /** The dynamic defaults of all brokers. */
     private static Object alterCluster(Admin admin, JsonNode r) throws Exception {
         alter(admin, new ConfigResource(ConfigResource.Type.BROKER, ""), strings(r.get("configs")));
+        return true;
+    }
+
+    /** A quota of every client id; without a value it is removed. */
+    private static Object quota(Admin admin, JsonNode r) throws Exception {
+        Double value = r.hasNonNull("value") ? r.get("value").asDouble() : null;
+        ClientQuotaEntity everybody =
+            new ClientQuotaEntity(Collections.singletonMap(ClientQuotaEntity.CLIENT_ID, null));
+        ClientQuotaAlteration.Op op = new ClientQuotaAlteration.Op(r.get("name").asText(), value);
+        admin.alterClientQuotas(List.of(new ClientQuotaAlteration(everybody, List.of(op)))).all().get();
         return true;
     }
 

@@ -370,6 +370,11 @@ impl Tools {
         self.on(kafka, "alter_cluster", json!({"configs": configs})).map(drop)
     }
 
+    /// Sets a quota of every client id, such as `producer_byte_rate`; `None` removes it.
+    pub fn quota(&self, kafka: &Kafka, name: &str, value: Option<u32>) -> Result<()> {
+        self.on(kafka, "quota", json!({"name": name, "value": value})).map(drop)
+    }
+
     /// Starts to produce numbered records to `topic`; they go on until `stop_load`.
     pub fn load(&self, kafka: &Kafka, topic: &str, options: &LoadOptions) -> Result<()> {
         let mut request = json!({

@@ -110,7 +110,7 @@ impl World {
             source: self.source.clone(),
             target: self.target.clone(),
         };
-        start(spec, self.budget.clone())
+        start(spec, &self.budget).expect("a thread")
     }
 
     fn producer(&self, transactional_id: Option<&str>) -> Result<BaseProducer> {

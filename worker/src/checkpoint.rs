@@ -35,6 +35,7 @@ use crate::kafka::{GroupListing, Isolation, KafkaError, OffsetSpec};
 use crate::lane::Translator;
 use crate::metrics;
 use crate::mm2::{Checkpoint, CheckpointKey};
+use crate::said::Said;
 use crate::supervisor::Ends;
 use crate::survey::internal;
 
@@ -66,6 +67,7 @@ pub async fn run(shard: Shard, mirror: Arc<Mirror>, ends: Ends, status: &StatusC
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let source = Arc::new(ends.source.with_deadline(SOURCE_PATIENCE));
     let ends = Ends { source, ..ends };
+    let mut said = Said::default();
     let mut task = Checkpoints { shard, mirror, ends, ready: None, known: BTreeSet::new() };
     loop {
         ticks.tick().await;
@@ -74,6 +76,9 @@ pub async fn run(shard: Shard, mirror: Arc<Mirror>, ends: Ends, status: &StatusC
         metrics::checkpoint_round(&task.mirror.id, begin.elapsed(), result.as_ref().err().map(|e| e.reason));
         match result {
             Ok(Round { groups, synced, undone }) => {
+                if said.over() {
+                    tracing::info!(mirror = %task.mirror.id, shard = shard.index, "checkpoints work again");
+                }
                 metrics::checkpoint_groups(&task.mirror.id, shard.index, &groups);
                 let state = undone.as_ref().map_or(v1::State::Active, state_of);
                 let blind = task.ready.as_ref().and_then(|ready| ready.records.as_ref()?.blind.clone());
@@ -82,8 +87,10 @@ pub async fn run(shard: Shard, mirror: Arc<Mirror>, ends: Ends, status: &StatusC
                 status.set(TaskStatus { groups, groups_synced: synced, ..TaskStatus::new(state, cause) });
             }
             Err(error) => {
-                tracing::warn!(mirror = %task.mirror.id, shard = shard.index, reason = %error.reason, error = %error,
-                    "checkpoints failed; they are tried again");
+                if said.trouble(error.reason) {
+                    tracing::warn!(mirror = %task.mirror.id, shard = shard.index, reason = %error.reason, error = %error,
+                        "checkpoints failed; they are tried again");
+                }
                 status.failed(error);
             }
         }

@@ -1,6 +1,7 @@
 //! One Kafka cluster as the tasks of a worker share it: resolved properties and one admin client.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use twinlog_proto::id::ClusterId;
 use twinlog_proto::model;
@@ -8,7 +9,11 @@ use twinlog_proto::secret::Access;
 
 use crate::kafka::{ClientProperties, KafkaClient, KafkaError};
 use crate::offset_syncs::SyncQueue;
+use crate::said::Said;
 use crate::take_over::Shared;
+
+/// A quota that was met so lately is probably still there.
+const THROTTLED_LATELY: Duration = Duration::from_secs(60);
 
 /// Held behind an `Arc` by every task that works with the cluster.
 pub struct ClusterHandle {
@@ -17,6 +22,10 @@ pub struct ClusterHandle {
     pub client: KafkaClient,
     /// Where offset syncs for this cluster queue, once a lane has some.
     pub(crate) syncs: OnceLock<SyncQueue>,
+    /// When it was seen last that quotas hold requests back.
+    throttled: Mutex<Option<Instant>>,
+    /// What was said of its being away.
+    away: Mutex<Said>,
     /// What was read here of a MirrorMaker 2 that is taken over.
     pub(crate) shared: Shared,
 }
@@ -42,14 +51,40 @@ impl ClusterHandle {
             properties,
             client,
             syncs: OnceLock::new(),
+            throttled: Mutex::default(),
+            away: Mutex::default(),
             shared: Shared::default(),
         })
+    }
+
+    /// What was said in the log of its being away: once for all ranges.
+    pub(crate) fn said_away(&self) -> MutexGuard<'_, Said> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its brokers hold requests of ours back because of a quota.
+    pub(crate) fn note_throttled(&self) {
+        *self.throttled.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether they did lately: then who begins should begin with little.
+    pub(crate) fn was_throttled(&self) -> bool {
+        let last = *self.throttled.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|at| at.elapsed() < THROTTLED_LATELY)
     }
 
     /// The same cluster without the queue of offset syncs: that one must not keep itself alive.
     pub(crate) fn without_syncs(&self) -> Self {
         let (id, properties, client) = (self.id.clone(), self.properties.clone(), self.client.clone());
-        Self { id, properties, client, syncs: OnceLock::new(), shared: Shared::default() }
+        Self {
+            id,
+            properties,
+            client,
+            syncs: OnceLock::new(),
+            throttled: Mutex::default(),
+            away: Mutex::default(),
+            shared: Shared::default(),
+        }
     }
 
     /// The same cluster and connections, whose calls end within `deadline`.

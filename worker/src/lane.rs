@@ -10,6 +10,7 @@ mod meter;
 mod old_format;
 mod recover;
 mod run;
+mod slowed;
 mod start;
 mod status;
 mod take_over;
@@ -129,7 +130,10 @@ pub struct LaneHandle {
 }
 
 /// Starts a lane; it runs until drained, restarting itself with backoff on what heals. Must be called inside a tokio runtime.
-pub fn start(spec: LaneSpec, budget: Arc<Budget>) -> LaneHandle {
+///
+/// # Errors
+/// The system gives this process no more threads.
+pub fn start(spec: LaneSpec, budget: &Arc<Budget>) -> Result<LaneHandle, Cause> {
     let control = Arc::new(Control::new(spec.mirror.clone(), spec.range.clone()));
     let starting = Cause::new(Reason::STARTING, "the lane is connecting");
     let (status_sender, status) = watch::channel(LaneStatus {
@@ -139,14 +143,20 @@ pub fn start(spec: LaneSpec, budget: Arc<Budget>) -> LaneHandle {
     });
     let (done_sender, done) = watch::channel(());
     let runner = Runner::new(spec, control.clone(), budget, status_sender);
-    std::thread::Builder::new()
-        .name("lane".to_owned())
-        .spawn(move || {
-            runner.run();
-            drop(done_sender);
-        })
-        .expect("the system can start one more thread");
-    LaneHandle { control, status, done }
+    let started = std::thread::Builder::new().name("lane".to_owned()).spawn(move || {
+        runner.run();
+        drop(done_sender);
+    });
+    match started {
+        Ok(_) => Ok(LaneHandle { control, status, done }),
+        Err(error) => Err(Cause::new(
+            Reason::THREADS_LIMIT,
+            format!(
+                "no thread for this range: {error}. The system limits how many threads this worker may have: raise that (`ulimit -u`, \
+                 TasksMax of a systemd unit, the container's pids limit) or add workers"
+            ),
+        )),
+    }
 }
 
 impl LaneHandle {

@@ -25,6 +25,7 @@ mod produce;
 pub mod progress;
 pub mod query;
 pub mod run;
+mod said;
 mod scan;
 pub mod session;
 pub mod supervisor;

@@ -10,7 +10,7 @@ use twinlog_proto::id::ClusterId;
 use twinlog_proto::reason::Reason;
 
 use crate::cluster::ClusterHandle;
-use crate::kafka::{ClientProperties, KafkaError, Role};
+use crate::kafka::{KafkaClient, KafkaError, Role};
 use crate::token::TokenContext;
 
 /// A record that isn't acknowledged within this has failed.
@@ -30,13 +30,13 @@ type Client = FutureProducer<TokenContext>;
 /// idempotent producer.
 pub(crate) struct Producer {
     cluster: ClusterId,
-    properties: ClientProperties,
+    kafka: KafkaClient,
     client: Option<Client>,
 }
 
 impl Producer {
     pub(crate) fn new(cluster: &ClusterHandle) -> Self {
-        Self { cluster: cluster.id.clone(), properties: cluster.properties.clone(), client: None }
+        Self { cluster: cluster.id.clone(), kafka: cluster.client.clone(), client: None }
     }
 
     /// Returns once all are acknowledged, or with the first failure.
@@ -62,14 +62,14 @@ impl Producer {
     }
 
     fn create(&self) -> Result<Client, KafkaError> {
-        let mut config = self.properties.rdkafka(Role::Producer);
+        let mut config = self.kafka.rdkafka(Role::Producer);
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("compression.type", "none")
             .set("linger.ms", "5")
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
-        config.create_with_context(TokenContext(self.properties.clone())).map_err(|error| {
+        config.create_with_context(TokenContext(self.kafka.properties().clone())).map_err(|error| {
             let message = format!("{}: the client properties can't be used: {error}", self.cluster.name());
             KafkaError::new(Reason::INVALID_PROPERTY, message)
         })

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use twinlog_proto::descriptors;
 use twinlog_proto::id::WorkerId;
 
 use crate::assignments::{Assignments, Seen};
@@ -50,7 +51,7 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Ru
     crate::allocator::limit_heaps();
     let identity = identity(&config);
     let board = Board::new();
-    let budget = Budget::new(config.memory_bytes);
+    let budget = Budget::with_descriptors(config.memory_bytes, for_ranges(descriptors::raise()));
     let context = Arc::new(Context {
         worker: identity.worker.clone(),
         clusters: Clusters::new(config.secrets.clone()),
@@ -109,6 +110,13 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Ru
         }
         _ => Ok(()),
     }
+}
+
+/// Of the descriptors that the process may have, those that ranges may open: not what is open now, nor what else will be
+/// (connections of surveys, checkpoints and controllers, files).
+fn for_ranges(allowed: u64) -> u64 {
+    let others = (allowed / 8).clamp(64, 1024);
+    allowed.saturating_sub(others + descriptors::open().unwrap_or(0))
 }
 
 fn joined<T>(what: &str, result: Result<T, tokio::task::JoinError>) -> Option<T> {

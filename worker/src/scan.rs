@@ -10,7 +10,7 @@ use twinlog_proto::reason::Reason;
 use crate::cluster::ClusterHandle;
 use crate::engine::librdkafka::config;
 use crate::engine::librdkafka::ffi::source::{Fetched, MAX_BATCH, Record, Source};
-use crate::kafka::{ClientProperties, Isolation, KafkaError, OffsetSpec};
+use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec, Role};
 
 /// The longest sleep while reading.
 const MAX_PARK: Duration = Duration::from_millis(20);
@@ -92,10 +92,10 @@ pub(crate) async fn scan<T: Send + 'static>(
     }
     let stop = CancellationToken::new();
     let _ends_with_this_call = stop.clone().drop_guard();
-    let (properties, topic) = (cluster.properties.clone(), topic.to_owned());
+    let (client, topic) = (cluster.client.clone(), topic.to_owned());
     let done = tokio::task::spawn_blocking(move || {
         let mut scan = Scan { topic: &topic, left: HashMap::new(), state, each };
-        scan.run(&properties, &spans, &stop).map(|()| scan.state)
+        scan.run(&client, &spans, &stop).map(|()| scan.state)
     });
     done.await.expect("reading does not panic")
 }
@@ -111,17 +111,17 @@ struct Scan<'a, T, F> {
 impl<T, F: FnMut(&mut T, &Record<'_>) -> Wanted> Scan<'_, T, F> {
     fn run(
         &mut self,
-        properties: &ClientProperties,
+        client: &KafkaClient,
         spans: &[Span],
         stop: &CancellationToken,
     ) -> Result<(), KafkaError> {
         let topic = self.topic;
         let failed = |e: &dyn std::fmt::Display| {
-            let cluster = properties.cluster_id();
+            let cluster = client.properties().cluster_id();
             KafkaError::retriable(Reason::KAFKA_ERROR, format!("cluster {cluster}: reading {topic}: {e}"))
         };
-        let mut source = Source::open(&config::reader(properties, FETCH_WAIT), properties, topic)
-            .map_err(|e| failed(&e))?;
+        let config = config::reader(client.rdkafka(Role::Consumer), FETCH_WAIT);
+        let mut source = Source::open(&config, client.properties(), topic).map_err(|e| failed(&e))?;
         for span in spans {
             self.left.insert(span.partition, (span.to, span.from));
             source.start(span.partition, span.from).map_err(|e| failed(&e))?;

@@ -69,7 +69,7 @@ impl Session {
         controllers: Controllers,
         stop: CancellationToken,
     ) -> Result<(), SessionError> {
-        let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
+        let (mut backoff, mut apart) = (Backoff::new(BACKOFF_MIN, BACKOFF_MAX), false);
         for address in controllers.addresses.iter().cycle() {
             if stop.is_cancelled() {
                 return Ok(());
@@ -77,11 +77,16 @@ impl Session {
             let end = self.hold(address, &controllers.tls, &stop).await;
             if self.connected.send_replace(false) {
                 backoff.reset();
+                apart = false;
             }
             metrics::session_connected(false);
             match end {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_final() => return Err(error),
+                // Said once for each time that it is without one, not with every try.
+                Err(error) if std::mem::replace(&mut apart, true) => {
+                    tracing::debug!(controller = address, error = %error, "no session with this controller either");
+                }
                 Err(error) => {
                     tracing::warn!(controller = address, error = %error, "no session with this controller; tasks go on");
                 }

@@ -6,6 +6,7 @@
 
 mod acl_sync;
 mod acls;
+mod adapt;
 mod apart;
 pub mod apply;
 pub mod beats;
@@ -33,6 +34,7 @@ use crate::board::{Board, StatusCell, TaskStatus, state_of};
 use crate::cause::Cause;
 use crate::kafka::KafkaError;
 use crate::metrics;
+use crate::said::Said;
 use crate::supervisor::Ends;
 
 use beats::Beats;
@@ -91,6 +93,7 @@ struct Survey {
     copied: Vec<Pair>,
     drift: Drift,
     beats: Beats,
+    said: Said,
 }
 
 impl Survey {
@@ -106,6 +109,7 @@ impl Survey {
             copied: Vec::new(),
             drift: Drift::default(),
             beats: Beats::default(),
+            said: Said::default(),
         }
     }
 
@@ -122,11 +126,16 @@ impl Survey {
                     None => status.active(),
                 }
                 metrics::survey_topics(&self.mirror.id, &inventory);
+                if self.said.over() {
+                    tracing::info!(mirror = %self.mirror.id, "surveys work again");
+                }
                 self.known = inventory.clone();
                 inventory
             }
             Err(error) => {
-                tracing::warn!(mirror = %self.mirror.id, reason = %error.reason, error = %error, "survey failed; it tries again");
+                if self.said.trouble(error.reason) {
+                    tracing::warn!(mirror = %self.mirror.id, reason = %error.reason, error = %error, "survey failed; it tries again");
+                }
                 let cause = Cause::from(error.clone());
                 status.set(TaskStatus::new(state_of(&error), Some(cause.clone())));
                 let blocked = inventory::continuing(cause, self.known.blocked.as_ref());

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use serde::Deserialize;
+use twinlog_proto::model::DEFAULT_CONFIG_EXCLUDE;
 use twinlog_proto::v1;
 use twinlog_proto::v1::start_position::Position;
 
@@ -124,6 +125,15 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
 /// Patterns may be repeated or joined by commas. A comma within `{n,m}`, a class or a group belongs to its pattern.
 pub(super) fn patterns(given: &[String]) -> Vec<String> {
     given.iter().flat_map(|text| split(text)).filter(|pattern| !pattern.is_empty()).collect()
+}
+
+/// Configs to leave out: those that are left out anyway, and these. Nothing means what is left out anyway.
+pub(super) fn config_exclude(given: &[String]) -> Vec<String> {
+    let mut given = patterns(given);
+    if !given.is_empty() {
+        given.splice(0..0, DEFAULT_CONFIG_EXCLUDE.iter().map(|pattern| (*pattern).to_owned()));
+    }
+    given
 }
 
 fn split(text: &str) -> Vec<String> {

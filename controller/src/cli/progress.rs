@@ -45,11 +45,24 @@ impl Eta {
 #[derive(Default)]
 pub(super) struct Progress {
     lags: HashMap<(String, String), VecDeque<(Instant, i64)>>,
+    /// Records copied, by mirror.
+    copied: HashMap<String, Copied>,
+}
+
+/// Workers count from their ranges' start: where one starts anew, what it had copied before still counts.
+#[derive(Default, Clone, Copy)]
+struct Copied {
+    before: i64,
+    now: i64,
 }
 
 impl Progress {
     /// Takes a status in; call it for every one.
     pub(super) fn observe(&mut self, now: Instant, status: &v1::MirrorStatus) {
+        let copied = self.copied.entry(status.name.clone()).or_default();
+        let now_copied = status.totals.unwrap_or_default().records;
+        copied.before += (copied.now - now_copied).max(0);
+        copied.now = now_copied;
         let whole = std::iter::once((String::new(), status.totals.unwrap_or_default()));
         let topics = status.topics.iter().map(|t| (t.source_topic.clone(), t.totals.unwrap_or_default()));
         for (topic, totals) in whole.chain(topics) {
@@ -63,6 +76,7 @@ impl Progress {
 
     pub(super) fn forget(&mut self, mirror: &str) {
         self.lags.retain(|(name, _), _| name != mirror);
+        self.copied.remove(mirror);
     }
 
     /// `topic` is empty for the whole mirror.
@@ -92,11 +106,13 @@ impl Progress {
     pub(super) fn line(&self, status: &v1::MirrorStatus) -> String {
         let totals = status.totals.unwrap_or_default();
         let eta = self.eta(&status.name, "", totals).text();
+        let copied =
+            self.copied.get(&status.name).map_or(totals.records, |copied| copied.before + copied.now);
         let mut line = format!(
             "{} {}: {} records copied, {} records/s, {}/s, lag {}",
             human::id(&status.name),
             human::state(status.state().as_str_name()),
-            human::count(totals.records),
+            human::count(copied),
             human::rate(totals.records_per_second),
             human::bytes(totals.bytes_per_second),
             human::count(totals.lag_records),
@@ -189,6 +205,24 @@ mod tests {
         assert_eq!(seen(&[1000, 1000, 1000]).1, Eta::Unknown);
         assert_eq!(seen(&[15]).1, Eta::Live);
         assert_eq!(seen(&[0]).1, Eta::Live);
+    }
+
+    #[test]
+    fn what_was_copied_never_goes_back() {
+        let mut progress = Progress::default();
+        let with = |records| {
+            let mut status = status(0, 10.0);
+            status.totals = Some(v1::Totals { records, ..status.totals.unwrap_or_default() });
+            status
+        };
+        let mut shown = Vec::new();
+        for records in [10, 90, 5, 0, 0, 7, 20] {
+            progress.observe(Instant::now(), &with(records));
+            let line = progress.line(&with(records));
+            let count = line.split(": ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
+            shown.push(count);
+        }
+        assert_eq!(shown, ["10", "90", "90", "90", "90", "97", "110"]);
     }
 
     #[test]

@@ -105,6 +105,8 @@ pub struct WorkerOptions {
     pub memory: Option<String>,
     pub args: Vec<String>,
     pub env: Vec<(String, String)>,
+    /// Soft and hard limit of its file descriptors; none means this process's.
+    pub descriptors: Option<(u64, u64)>,
 }
 
 impl WorkerOptions {
@@ -123,7 +125,7 @@ impl Worker {
     pub(super) fn start(sandbox: &Sandbox, name: &str, options: WorkerOptions) -> Result<Self> {
         let folder = sandbox.folder_of(&format!("worker-{name}"))?;
         let metrics = Port::take()?;
-        let mut program = Program::new(binary("twinlog-worker")?);
+        let mut program = limited(binary("twinlog-worker")?, options.descriptors);
         program = program.arg("--controller").arg(options.controllers.join(","));
         program = program.arg("--metrics-listen").arg(metrics.address());
         if let Some(memory) = options.memory {
@@ -138,6 +140,13 @@ impl Worker {
     pub fn metrics(&self) -> Result<String> {
         http_get(&self.metrics.address(), "/metrics")
     }
+}
+
+/// A program that the shell starts with other limits than ours.
+fn limited(executable: PathBuf, descriptors: Option<(u64, u64)>) -> Program {
+    let Some((soft, hard)) = descriptors else { return Program::new(executable) };
+    let script = format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+    Program::new("/bin/sh").arg("-c").arg(script).arg(executable.display().to_string())
 }
 
 /// `twinlog run`: controller, worker and embedded store in one process.

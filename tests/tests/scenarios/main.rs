@@ -7,6 +7,7 @@ mod acls;
 mod bad_input;
 mod brokers;
 mod by_key;
+mod causes;
 mod compat;
 mod configs;
 mod control_plane;
@@ -34,6 +35,7 @@ mod single;
 mod start;
 mod takeover;
 mod timestamps;
+mod turns;
 
 use std::sync::{Mutex, MutexGuard};
 

@@ -5,4 +5,5 @@ pub(crate) mod config;
 pub(crate) mod ffi;
 mod flight;
 pub(crate) mod mover;
+pub(crate) mod pace;
 mod partitioner;

@@ -65,6 +65,8 @@ apis! {
     OffsetFetch OffsetFetchRequest OffsetFetchResponse 2..=9;
     // Version 10 names topics by id.
     OffsetCommit OffsetCommitRequest OffsetCommitResponse 2..=9;
+    // Kafka 2.6.
+    DescribeClientQuotas DescribeClientQuotasRequest DescribeClientQuotasResponse 0..=1;
     DescribeAcls DescribeAclsRequest DescribeAclsResponse 1..=3;
     CreateAcls CreateAclsRequest CreateAclsResponse 1..=3;
     DeleteAcls DeleteAclsRequest DeleteAclsResponse 1..=3;

@@ -5,10 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use tokio::time::Instant;
 
 use super::route::Router;
-use super::{ClientProperties, KafkaError};
+use super::{ClientProperties, KafkaError, Role};
 
 /// A call ends after this time unless the client says otherwise.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
@@ -41,6 +42,21 @@ impl KafkaClient {
 
     pub fn properties(&self) -> &ClientProperties {
         &self.router.properties
+    }
+
+    /// Addresses of the cluster, as far as they are known: bootstrap servers and brokers.
+    pub(crate) fn addresses(&self) -> usize {
+        self.router.addresses()
+    }
+
+    /// The configuration of an rdkafka client that begins with brokers which this client knows to be there: of configured servers
+    /// some may be silent, and rdkafka's clients try one at a time.
+    pub(crate) fn rdkafka(&self, role: Role) -> ClientConfig {
+        let mut config = self.properties().rdkafka(role);
+        if !self.properties().connects_elsewhere(role) {
+            config.set("bootstrap.servers", self.router.brokers().join(","));
+        }
+        config
     }
 
     /// When a call that starts now has to end.

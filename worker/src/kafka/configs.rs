@@ -135,7 +135,7 @@ fn alteration(topic: &str, change: &ConfigChange) -> AlterConfigsResource {
         .with_configs(sets.chain(deletes).collect())
 }
 
-fn entry(config: &DescribeConfigsResourceResult) -> ConfigEntry {
+pub(super) fn entry(config: &DescribeConfigsResourceResult) -> ConfigEntry {
     ConfigEntry {
         name: config.name.to_string(),
         value: config.value.as_ref().map(ToString::to_string),

@@ -20,7 +20,7 @@ use twinlog_proto::reason::Reason;
 
 use super::api::{Api, Versions};
 use super::error::unreachable;
-use super::{ClientProperties, KafkaError, authenticate, tls};
+use super::{ClientProperties, KafkaError, authenticate, race, tls};
 
 /// Largest answer that is accepted, bytes: a broker's own default bound on requests, and far above what we ask for.
 const MAX_FRAME_BYTES: usize = 100 << 20;
@@ -84,10 +84,20 @@ pub(super) struct Connection {
     properties: ClientProperties,
 }
 
+/// Connects to a host, which may have several addresses. Some of them may lead nowhere.
+async fn dial(peer: &str) -> io::Result<TcpStream> {
+    let addresses: Vec<_> = tokio::net::lookup_host(peer).await?.collect();
+    let failed = |errors: Vec<io::Error>| {
+        let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        errors.into_iter().next().unwrap_or_else(none)
+    };
+    race::first(addresses.into_iter().map(TcpStream::connect)).await.map_err(failed)
+}
+
 impl Connection {
     /// Connects, agrees on versions and authenticates. The caller bounds the time.
     pub(super) async fn open(peer: &str, properties: &ClientProperties) -> Result<Self, KafkaError> {
-        let tcp = TcpStream::connect(peer).await.map_err(|e| unreachable(properties, peer, &e))?;
+        let tcp = dial(peer).await.map_err(|e| unreachable(properties, peer, &e))?;
         tcp.set_nodelay(true).map_err(|e| unreachable(properties, peer, &e))?;
         let stream = match properties.tls() {
             Some(config) => Either::Right(tls::connect(tcp, peer, config, properties).await?),

@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Duration;
 
+use twinlog_proto::descriptors;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::text;
 
@@ -36,16 +37,30 @@ impl KafkaError {
 
 /// No connection to `peer`: the operating system's answer.
 pub(super) fn unreachable(client: &ClientProperties, peer: &str, error: &io::Error) -> KafkaError {
+    let cluster = client.cluster_id();
+    if descriptors::are_used_up(error) {
+        let allowed = descriptors::allowed();
+        let message = format!(
+            "cluster {cluster}: no connection to {peer}: {error}. The process may have {allowed} file descriptors: \
+             raise the limit (`ulimit -n` before the start, LimitNOFILE in a systemd unit), or add workers"
+        );
+        return KafkaError::retriable(Reason::DESCRIPTORS_LIMIT, message);
+    }
     KafkaError::retriable(
         Reason::CLUSTER_UNREACHABLE,
-        format!("cluster {}: {peer} can't be reached: {error}", client.cluster_id()),
+        format!("cluster {cluster}: {peer} can't be reached: {error}"),
     )
 }
 
 /// Time ran out while `doing` something.
 pub(super) fn timed_out(client: &ClientProperties, doing: &str, after: Duration) -> KafkaError {
+    // A try that began when the time of its call was nearly over says nothing about the broker.
+    let within = match after.as_secs() {
+        0 => "in the time that was left".to_owned(),
+        seconds => format!("within {seconds} s"),
+    };
     KafkaError::retriable(
         Reason::CLUSTER_UNREACHABLE,
-        format!("cluster {}: {doing}: no answer within {} ms", client.cluster_id(), after.as_millis()),
+        format!("cluster {}: {doing}: no answer {within}", client.cluster_id()),
     )
 }

@@ -184,6 +184,14 @@ impl ClientProperties {
         config
     }
 
+    /// Whether a role of rdkafka's has servers or credentials of its own.
+    pub(super) fn connects_elsewhere(&self, role: Role) -> bool {
+        match role {
+            Role::Consumer => self.0.consumer_access.is_some(),
+            Role::Producer => self.0.producer_access.is_some(),
+        }
+    }
+
     /// A token for rdkafka's callback, where the mechanism is OAUTHBEARER.
     pub fn oauth_token(&self) -> Result<OAuthToken, Box<dyn Error>> {
         let Some(Sasl::OAuthBearer(source)) = &self.0.security.sasl else {
@@ -232,7 +240,8 @@ impl ClientProperties {
         &self.0.cluster
     }
 
-    pub(super) fn client_id(&self) -> &str {
+    /// What brokers know this client by, and give quotas to.
+    pub(crate) fn client_id(&self) -> &str {
         &self.0.client_id
     }
 

@@ -1,6 +1,6 @@
 //! Getting a request to the broker that can answer it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -13,8 +13,8 @@ use super::api::Api;
 use super::connection::Connection;
 use super::error::timed_out;
 use super::metadata::{self, Metadata};
-use super::pool::{Pool, Use};
-use super::{ClientProperties, KafkaError};
+use super::pool::{Lease, Pool, Use};
+use super::{ClientProperties, KafkaError, race};
 
 /// Known brokers that are tried for a request that any broker can answer, besides the bootstrap servers.
 const ANY_BROKER_TRIES: usize = 3;
@@ -66,38 +66,76 @@ impl Router {
         deadline: Instant,
         build: Build<'_, R>,
     ) -> Result<Answer<R::Response>, KafkaError> {
-        let peers = self.peers(to, deadline).await?;
+        let mut peers = self.peers(to, deadline).await?;
         let mut failures = Vec::new();
-        for peer in peers {
-            match self.send_to(&peer, purpose, deadline, build).await {
+        while !peers.is_empty() && (failures.is_empty() || Instant::now() < deadline) {
+            let lease = match self.first_lease(&peers, purpose, deadline).await {
+                Ok(lease) => lease?,
+                Err(all) => {
+                    failures.extend(all);
+                    break;
+                }
+            };
+            let peer = lease.connection.peer().to_owned();
+            match self.exchange(lease, purpose, deadline, build).await {
                 Err(error) if error.reason == Reason::CLUSTER_UNREACHABLE && error.retriable => {
-                    failures.push(error)
+                    failures.push(error);
+                    peers.retain(|other| *other != peer);
                 }
                 result => return result,
-            }
-            if Instant::now() >= deadline {
-                break;
             }
         }
         Err(summary(&self.properties, failures))
     }
 
-    async fn send_to<R: Api>(
+    /// A connection to the first of these brokers that can be used. The inner error is one that another broker can't help with.
+    async fn first_lease(
+        &self,
+        peers: &[String],
+        purpose: Use,
+        deadline: Instant,
+    ) -> Result<Result<Lease, KafkaError>, Vec<KafkaError>> {
+        // Not by a closure: then the compiler can't tell that these may move between threads.
+        let mut tries = Vec::with_capacity(peers.len());
+        for peer in peers {
+            tries.push(self.lease(peer, purpose, deadline));
+        }
+        race::first(tries).await
+    }
+
+    /// The outer error is one that another broker may not have.
+    async fn lease(
         &self,
         peer: &str,
+        purpose: Use,
+        deadline: Instant,
+    ) -> Result<Result<Lease, KafkaError>, KafkaError> {
+        let started = Instant::now();
+        let until = deadline.min(started + self.properties.request_timeout());
+        match timeout_at(until, self.pool.lease(peer, purpose, false)).await {
+            Ok(Err(error)) if error.reason == Reason::CLUSTER_UNREACHABLE && error.retriable => Err(error),
+            Ok(usable) => Ok(usable),
+            Err(_) => Err(timed_out(&self.properties, &format!("broker {peer}"), started.elapsed())),
+        }
+    }
+
+    async fn exchange<R: Api>(
+        &self,
+        leased: Lease,
         purpose: Use,
         deadline: Instant,
         build: Build<'_, R>,
     ) -> Result<Answer<R::Response>, KafkaError> {
         let started = Instant::now();
         let until = deadline.min(started + self.properties.request_timeout());
+        let peer = leased.connection.peer().to_owned();
         let exchange = async {
-            let mut lease = self.pool.lease(peer, purpose, false).await?;
+            let mut lease = leased;
             let mut result = lease.connection.call::<R>(build).await;
             // The broker may have closed an idle connection: that says nothing about the broker.
             if lease.reused && result.as_ref().is_err_and(|e| e.reason == Reason::CLUSTER_UNREACHABLE) {
                 drop(lease);
-                lease = self.pool.lease(peer, purpose, true).await?;
+                lease = self.pool.lease(&peer, purpose, true).await?;
                 result = lease.connection.call::<R>(build).await;
             }
             let (version, body) = result?;
@@ -116,24 +154,16 @@ impl Router {
         deadline: Instant,
         look: impl Fn(&Connection) -> T,
     ) -> Result<T, KafkaError> {
-        let started = Instant::now();
         let peers = self.peers(To::Any, deadline).await?;
-        let mut failures = Vec::new();
-        for peer in peers {
-            match timeout_at(deadline, self.pool.lease(&peer, Use::Control, false)).await {
-                Ok(Ok(lease)) => {
-                    let seen = look(&lease.connection);
-                    lease.release();
-                    return Ok(seen);
-                }
-                Ok(Err(e)) if e.reason == Reason::CLUSTER_UNREACHABLE && e.retriable => failures.push(e),
-                Ok(Err(e)) => return Err(e),
-                Err(_) => {
-                    return Err(timed_out(&self.properties, &format!("broker {peer}"), started.elapsed()));
-                }
+        match self.first_lease(&peers, Use::Control, deadline).await {
+            Ok(lease) => {
+                let lease = lease?;
+                let seen = look(&lease.connection);
+                lease.release();
+                Ok(seen)
             }
+            Err(failures) => Err(summary(&self.properties, failures)),
         }
-        Err(summary(&self.properties, failures))
     }
 
     async fn peers(&self, to: To, deadline: Instant) -> Result<Vec<String>, KafkaError> {
@@ -161,6 +191,18 @@ impl Router {
 
     fn peer_of(&self, id: i32) -> Option<String> {
         self.known().broker(id).map(|b| address(&b.host, b.port))
+    }
+
+    /// Addresses of brokers that were in the cluster when it was asked last, the bootstrap servers before it was.
+    pub(super) fn brokers(&self) -> Vec<String> {
+        let known: Vec<String> = self.known().brokers().map(|b| address(&b.host, b.port)).collect();
+        if known.is_empty() { self.properties.bootstrap_servers().to_vec() } else { known }
+    }
+
+    pub(super) fn addresses(&self) -> usize {
+        let mut all: HashSet<String> = self.properties.bootstrap_servers().iter().cloned().collect();
+        all.extend(self.known().brokers().map(|b| address(&b.host, b.port)));
+        all.len()
     }
 
     /// Some known brokers, in turn, then the bootstrap servers.

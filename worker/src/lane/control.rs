@@ -10,6 +10,7 @@ use twinlog_proto::id::Epoch;
 use twinlog_proto::model;
 
 use super::Range;
+use crate::budget::Turn;
 
 /// Shared by the handle and the lane's thread. Everything wakes the thread, wherever it waits.
 pub(crate) struct Control {
@@ -17,6 +18,8 @@ pub(crate) struct Control {
     stop: CancellationToken,
     /// An epoch in progress on the target that is later than the lane's; 0: none.
     later_epoch: AtomicI64,
+    /// Whether others wait for what this lane holds.
+    turn: Arc<Turn>,
 }
 
 struct State {
@@ -39,6 +42,7 @@ impl Control {
             state: Mutex::new(State { wanted, thread: None }),
             stop: CancellationToken::new(),
             later_epoch: AtomicI64::new(0),
+            turn: Arc::default(),
         }
     }
 
@@ -101,10 +105,19 @@ impl Control {
         &self.stop
     }
 
+    pub(crate) fn turn(&self) -> &Arc<Turn> {
+        &self.turn
+    }
+
     /// Waits on the lane's thread, less when drained or changed meanwhile.
     pub(crate) fn pause(&self, duration: Duration) {
+        self.pause_unless(duration, || false);
+    }
+
+    /// `pause`, which ends also when the thread was unparked and something `came`.
+    pub(crate) fn pause_unless(&self, duration: Duration, came: impl Fn() -> bool) {
         let (until, version) = (Instant::now() + duration, self.version());
-        while !self.is_draining() && self.version() == version {
+        while !self.is_draining() && self.version() == version && !came() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;

@@ -20,15 +20,16 @@ pub(super) struct Gathered {
     pub(super) target_partitions: i32,
 }
 
-/// Asks both clusters, all at once.
+/// Asks both clusters only whether the range can run.
 ///
 /// # Errors
-/// What keeps the range as a whole from running.
-pub(super) async fn gather(
-    spec: &LaneSpec,
-    range: &Range,
-    progress: Option<&RangeProgress>,
-) -> Result<Gathered, Cause> {
+/// What keeps it from running.
+pub(super) async fn look(spec: &LaneSpec, range: &Range) -> Result<(), Cause> {
+    topics(spec, range).await.map(drop)
+}
+
+/// The source's and the target's topic, with what the range needs.
+async fn topics(spec: &LaneSpec, range: &Range) -> Result<(TopicMetadata, TopicMetadata), Cause> {
     let (source_topic, target_topic) = tokio::join!(
         topic(&spec.source.client, &range.source_topic),
         topic(&spec.target.client, &range.target_topic)
@@ -38,10 +39,23 @@ pub(super) async fn gather(
     let target_topic =
         target_topic.map_err(|e| missing(e, Reason::TARGET_TOPIC_MISSING, "target", &range.target_topic))?;
     enough(&source_topic, range, Reason::SOURCE_TOPIC_DELETED, "source")?;
-    let by_key = spec.mirror.partitioning == Partitioning::ByKey;
-    if !by_key {
+    if spec.mirror.partitioning != Partitioning::ByKey {
         enough(&target_topic, range, Reason::TARGET_HAS_FEWER_PARTITIONS, "target")?;
     }
+    Ok((source_topic, target_topic))
+}
+
+/// Asks both clusters, all at once.
+///
+/// # Errors
+/// What keeps the range as a whole from running.
+pub(super) async fn gather(
+    spec: &LaneSpec,
+    range: &Range,
+    progress: Option<&RangeProgress>,
+) -> Result<Gathered, Cause> {
+    let (source_topic, target_topic) = topics(spec, range).await?;
+    let by_key = spec.mirror.partitioning == Partitioning::ByKey;
     let topic_id = source_topic.topic_id.map(|id| id.to_string()).unwrap_or_default();
     let partitions: Vec<i32> = range.partitions().collect();
     let known = |p: &i32| progress.and_then(|progress| progress.partitions.get(p));

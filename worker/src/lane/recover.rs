@@ -13,7 +13,7 @@ use crate::cause::Cause;
 use crate::engine::librdkafka::config::{self, TRANSACTION_TIMEOUT};
 use crate::engine::librdkafka::ffi;
 use crate::engine::librdkafka::ffi::source::{Fetched, MAX_BATCH, Source};
-use crate::kafka::{ClientProperties, Isolation, KafkaClient, KafkaError, OffsetSpec};
+use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec, Role};
 
 /// The longest sleep while reading.
 const MAX_PARK: Duration = Duration::from_millis(50);
@@ -45,6 +45,11 @@ pub(super) async fn ends(
     tokio::try_join!(one(OffsetSpec::Earliest), one(OffsetSpec::Latest))
 }
 
+/// Closes a client on a thread of its own; where there is none to be had, on this one.
+fn close(source: Source) {
+    let _ = std::thread::Builder::new().name("close".to_owned()).spawn(move || drop(source));
+}
+
 /// Reads one partition from its start. It connects when it is opened.
 pub(super) struct Reader {
     source: Source,
@@ -53,12 +58,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn open(
-        properties: &ClientProperties,
-        topic: &str,
-        partition: i32,
-    ) -> Result<Self, ffi::Error> {
-        let source = Source::open(&config::reader(properties, FETCH_WAIT), properties, topic)?;
+    pub(super) fn open(client: &KafkaClient, topic: &str, partition: i32) -> Result<Self, ffi::Error> {
+        let source = Source::open(
+            &config::reader(client.rdkafka(Role::Consumer), FETCH_WAIT),
+            client.properties(),
+            topic,
+        )?;
         Ok(Self { source, partition, place: format!("reading {topic} partition {partition} on the target") })
     }
 
@@ -74,7 +79,7 @@ impl Reader {
     ) -> Result<Option<Vec<u8>>, Option<Cause>> {
         let found = self.read((start, end), key, control);
         // Closing a client takes as long as its last request: nobody has to wait for it.
-        std::thread::spawn(move || drop(self.source));
+        close(self.source);
         found
     }
 

@@ -3,8 +3,10 @@
 //! Restarting is the normal path: whatever happens, the clients are closed, progress is read back, the clusters are asked, and
 //! the lane goes on from facts.
 
+mod coordinator;
 mod judge;
 mod keep;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use super::recover::{self, Reader};
 use super::start::{Facts, Question, Verdict};
 use super::status::Board;
 use super::{LaneSpec, LaneStatus, Range, gather, take_over};
-use crate::budget::{Budget, Share};
+use crate::budget::{Budget, Seat};
 use crate::cause::Cause;
 use crate::engine::feeder::Feeder;
 use crate::engine::librdkafka::config::{self, Memory, TargetSettings};
@@ -33,6 +35,7 @@ use crate::engine::librdkafka::ffi;
 use crate::engine::librdkafka::ffi::source::Source;
 use crate::engine::librdkafka::ffi::target::Target;
 use crate::engine::librdkafka::mover::{Assigned, Clients, Exit, Job, Mover, View};
+use crate::kafka::Role;
 use crate::offset_syncs::SyncSender;
 use crate::progress::{self, PartitionProgress, RangeProgress, StorageTopics};
 
@@ -40,22 +43,22 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// A run of this length counts as healthy: the next backoff is short again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
-/// Between tries to get a share of the worker's memory.
-const MEMORY_WAIT: Duration = Duration::from_secs(1);
-/// One wait for the transaction coordinator.
-const INIT_STEP: Duration = Duration::from_millis(200);
-/// After this time a coordinator that does not answer is worth a word in the status.
-const INIT_PATIENCE: Duration = Duration::from_secs(3);
 /// A partition that halted or was refused is tried again this often: someone may have changed a topic's settings.
 const RETRY_STOPPED: Duration = Duration::from_secs(30);
 
 pub(super) struct Runner {
     pub(super) spec: LaneSpec,
     pub(super) control: Arc<Control>,
-    pub(super) budget: Arc<Budget>,
+    /// Among the ranges that share the worker's memory and descriptors.
+    seat: Seat,
     pub(super) runtime: Handle,
     pub(super) board: Board,
-    share: Option<Share>,
+    /// What keeps the lane from running; it is said until it runs.
+    trouble: Option<Cause>,
+    /// It was said that the lane runs, and nothing has kept it from running since.
+    announced: bool,
+    /// How far the partitions were copied when the last run ended.
+    positions: Vec<(i32, SourceOffset)>,
     topics: Option<StorageTopics>,
     /// Records that the target refused or that can't be read, by partition; and those that have been tried again since.
     refused: BTreeMap<i32, (SourceOffset, Cause)>,
@@ -63,6 +66,8 @@ pub(super) struct Runner {
     /// Another owner fenced this one: before coming back, look who.
     suspect: bool,
     batch_size: usize,
+    /// What a transaction may take: longer where a quota holds requests back.
+    patience: Duration,
     backoff: Duration,
 }
 
@@ -71,6 +76,8 @@ pub(super) enum End {
     /// Try again at once, or after a growing while.
     Again,
     Later(Cause),
+    /// Others wait for what the lane holds.
+    TurnOver,
 }
 
 pub(super) type Step<T> = Result<T, End>;
@@ -85,28 +92,33 @@ impl Runner {
     pub(super) fn new(
         spec: LaneSpec,
         control: Arc<Control>,
-        budget: Arc<Budget>,
+        budget: &Arc<Budget>,
         status: watch::Sender<LaneStatus>,
     ) -> Self {
         let board = Board::new(&spec, status);
+        let seat = budget.join(control.turn().clone());
         Self {
             spec,
             control,
-            budget,
+            seat,
             runtime: Handle::current(),
             board,
-            share: None,
+            trouble: None,
+            announced: false,
+            positions: Vec::new(),
             topics: None,
             refused: BTreeMap::new(),
             refused_before: BTreeMap::new(),
             suspect: false,
             batch_size: usize::MAX,
+            patience: config::TRANSACTION_TIMEOUT,
             backoff: FIRST_BACKOFF,
         }
     }
 
     pub(super) fn run(mut self) {
         self.control.attach();
+        self.seat.attach();
         while !self.control.is_draining() {
             let began = Instant::now();
             let end = match self.attempt() {
@@ -118,6 +130,7 @@ impl Runner {
             }
             match end {
                 End::Again => {}
+                End::TurnOver => self.rest(),
                 End::Later(cause) => self.wait(cause),
             }
         }
@@ -127,11 +140,23 @@ impl Runner {
 
     fn wait(&mut self, cause: Cause) {
         let state = if heals(cause.reason) { State::Waiting } else { State::Stopped };
-        tracing::warn!(task = %self.spec.task, reason = %cause.reason, "lane waits: {}", cause.message);
+        self.say_trouble(&cause);
         self.board.not_running(state, cause);
+        self.seat.release();
         let jitter = rand::rng().random_range(0.75..1.25);
         self.control.pause(self.backoff.mul_f64(jitter));
         self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
+    }
+
+    /// Says once, not with every try, what keeps the lane from running.
+    fn say_trouble(&mut self, cause: &Cause) {
+        let known = self.trouble.as_ref().is_some_and(|before| before.reason == cause.reason);
+        let (task, reason, message) = (&self.spec.task, cause.reason, &cause.message);
+        match known {
+            true => tracing::debug!(%task, %reason, "lane waits: {message}"),
+            false => tracing::warn!(%task, %reason, "lane waits: {message}"),
+        }
+        (self.trouble, self.announced) = (Some(cause.clone()), false);
     }
 
     /// One life of the engine, from nothing to its end.
@@ -139,10 +164,14 @@ impl Runner {
         let Wanted { mirror, range, version } = self.control.wanted();
         self.spec.mirror = mirror;
         self.spec.range = range.clone();
+        // What can be found out without clients needs no share, so that nobody waits for who can't run.
+        let topics = self.storage_topics()?;
+        if self.trouble.is_some() {
+            self.ask(gather::look(&self.spec, &range))?;
+        }
         let memory = self.reserve(&range)?;
         let exactly_once = self.spec.mirror.guarantee == Guarantee::ExactlyOnce;
         let by_key = self.spec.mirror.partitioning == Partitioning::ByKey;
-        let topics = self.storage_topics()?;
         if std::mem::take(&mut self.suspect) {
             let reader = self.open_reader(&topics)?;
             self.read_progress(&topics, reader)?;
@@ -166,6 +195,7 @@ impl Runner {
         let assigned = self.assigned(&progress, &old);
         if assigned.is_empty() {
             drop(target);
+            self.seat.release();
             self.control.pause(RETRY_STOPPED);
             return Err(End::Again);
         }
@@ -177,6 +207,8 @@ impl Runner {
             exactly_once,
             commit_interval: self.spec.mirror.target_latency,
             in_flight: memory.in_flight,
+            carefully: self.spec.target.was_throttled(),
+            patience: self.patience,
             progress_topic: &topics.progress,
             offsets_topic: &topics.offsets,
             progress_partition: self.storage_partition(topics.progress_partitions),
@@ -205,32 +237,23 @@ impl Runner {
             }
             board.running(view, runtime);
         });
-        tracing::info!(task = %self.spec.task, epoch = %self.spec.epoch, partitions = running.len(), "lane runs");
+        self.trouble = None;
+        match std::mem::replace(&mut self.announced, true) {
+            true => tracing::debug!(task = %self.spec.task, "lane runs again"),
+            false => {
+                tracing::info!(task = %self.spec.task, epoch = %self.spec.epoch, partitions = running.len(), "lane runs");
+            }
+        }
         let clients = Clients { source, target, feeder };
         let exit = match Mover::new(&job, &control, version, clients, &mut ledger, observer) {
             Ok(mover) => mover.run(retry),
             Err(exit) => exit,
         };
+        self.positions = ledger.accounts.iter().map(|a| (a.partition, a.durable)).collect();
         if matches!(exit, Exit::Refused { .. }) && !exactly_once {
             self.keep(&mut ledger, &job);
         }
         Ok(exit)
-    }
-
-    fn reserve(&mut self, range: &Range) -> Step<Memory> {
-        if self.share.is_none() {
-            self.share = self.budget.reserve();
-        }
-        let Some(share) = &self.share else {
-            let message = format!(
-                "the worker's memory of {} MiB is reserved by other ranges: raise memory_bytes or add workers",
-                self.budget.bytes() >> 20
-            );
-            self.board.not_running(State::Waiting, Cause::new(Reason::MEMORY_LIMIT, message));
-            self.control.pause(MEMORY_WAIT);
-            return Err(End::Again);
-        };
-        Ok(Memory::divide(share.bytes(), usize::try_from(range.partition_count).unwrap_or(1)))
     }
 
     /// Waits for an answer of the admin client, not longer than the lane is wanted.
@@ -259,15 +282,16 @@ impl Runner {
     }
 
     fn open_source(&self, memory: &Memory) -> Step<Source> {
-        let properties = &self.spec.source.properties;
-        Source::open(&config::source(properties, memory), properties, &self.spec.range.source_topic)
+        let source = &self.spec.source;
+        let config = config::source(source.client.rdkafka(Role::Consumer), memory);
+        Source::open(&config, &source.properties, &self.spec.range.source_topic)
             .map_err(|e| self.unusable("source", &e))
     }
 
     /// Gets ready to read the range's partition of the progress topic.
     fn open_reader(&self, topics: &StorageTopics) -> Step<Reader> {
         let partition = self.storage_partition(topics.progress_partitions);
-        Reader::open(&self.spec.target.properties, &topics.progress, partition)
+        Reader::open(&self.spec.target.client, &topics.progress, partition)
             .map_err(|e| self.unusable("target", &e))
     }
 
@@ -279,71 +303,15 @@ impl Runner {
             compression: mirror.compression,
             target_latency: mirror.target_latency,
             batch_size: config::batch_size(range.target_max_message_bytes).min(self.batch_size),
+            patience: self.patience,
         };
-        let config = config::target(&self.spec.target.properties, memory, &settings);
+        let config = config::target(self.spec.target.client.rdkafka(Role::Producer), memory, &settings);
         let target =
             Target::open(&config, &self.spec.target.properties).map_err(|e| self.unusable("target", &e))?;
         if exactly_once {
-            self.end_open_transaction(&id)?;
-            self.init_transactions(&target, &id)?;
+            self.own(&target, &id)?;
         }
         Ok(target)
-    }
-
-    /// The producer does this too, but asks again only after half a second where the coordinator needs some milliseconds.
-    fn end_open_transaction(&self, id: &str) -> Step<()> {
-        let client = self.spec.target.client.clone();
-        let began = Instant::now();
-        self.ask(async {
-            let ended = client.end_open_transaction(id, config::TRANSACTION_TIMEOUT, INIT_PATIENCE).await;
-            match ended {
-                Ok(_) => tracing::debug!(id, took = ?began.elapsed(), "earlier owners are fenced"),
-                Err(error) => tracing::debug!(id, %error, "fencing is left to the producer"),
-            }
-            Ok::<(), Cause>(())
-        })
-    }
-
-    fn init_transactions(&mut self, target: &Target, id: &str) -> Step<()> {
-        let began = Instant::now();
-        loop {
-            if self.control.is_draining() {
-                return Err(End::Again);
-            }
-            let error = match target.init_transactions(INIT_STEP) {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            if !error.retriable {
-                return Err(self.init_failed(id, &error));
-            }
-            if began.elapsed() >= INIT_PATIENCE {
-                let trouble = target.take_trouble().unwrap_or(error);
-                let servers = self.spec.target.properties.bootstrap_servers().join(",");
-                let message = format!(
-                    "target cluster {} ({servers}): no transaction coordinator for {id} yet: {}",
-                    self.spec.target.id, trouble.text
-                );
-                let reason = ffi::reason_when_away(&trouble).unwrap_or(Reason::WAITING_FOR_CLUSTER);
-                self.board.not_running(State::Waiting, Cause::new(reason, message));
-            }
-        }
-    }
-
-    fn init_failed(&self, id: &str, error: &ffi::Error) -> End {
-        use rdkafka_sys::types::RDKafkaErrorCode as Code;
-        let principal = self.spec.target.properties.principal().unwrap_or_else(|| "the worker".to_owned());
-        match error.code {
-            Code::TransactionalIdAuthorizationFailed => Cause::new(
-                Reason::MISSING_PERMISSION,
-                format!(
-                    "{principal} needs WRITE and DESCRIBE on transactional id {id} of cluster {}",
-                    self.spec.target.id
-                ),
-            )
-            .into(),
-            _ => self.unusable("target", error),
-        }
     }
 
     fn unusable(&self, role: &str, error: &ffi::Error) -> End {
@@ -386,7 +354,7 @@ impl Runner {
         // It is given a later epoch, or another worker has the range: both end this lane. Until then it looks now and then, before
         // it does anything that would disturb the other owner.
         self.suspect = true;
-        self.share = None;
+        self.seat.release();
         self.control.pause(RETRY_STOPPED);
         End::Again
     }
@@ -407,7 +375,7 @@ impl Runner {
         });
         progress.epoch = self.spec.epoch.0;
         progress.worker = self.spec.worker.to_string();
-        self.board.halted.clear();
+        let halted_before = std::mem::take(&mut self.board.halted);
         for (partition, facts) in range.partitions().zip(facts) {
             if let Some(position) = taken.get(&partition) {
                 let before = progress.partitions.get(&partition);
@@ -427,7 +395,10 @@ impl Runner {
             match question.decide() {
                 Verdict::Run(decided) => self.note_start(partition, &mut progress, decided),
                 Verdict::Halt(cause) => {
-                    tracing::error!(task = %self.spec.task, partition, reason = %cause.reason, "{}", cause.message);
+                    let before = halted_before.get(&partition);
+                    if before.is_none_or(|before| before.reason != cause.reason) {
+                        tracing::error!(task = %self.spec.task, partition, reason = %cause.reason, "{}", cause.message);
+                    }
                     self.board.halted.insert(partition, cause);
                 }
             }

@@ -12,16 +12,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use metrics::{Counter, Gauge};
+use rdkafka_sys::types::RDKafkaErrorCode;
 use tokio::sync::watch;
+use twinlog_proto::id::TaskName;
 use twinlog_proto::model::Partitioning;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State};
 
 use super::ledger::Account;
+use super::slowed::{self, Slowed};
 use super::{LaneSpec, LaneStatus};
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
@@ -29,9 +32,12 @@ use crate::engine::librdkafka::ffi;
 use crate::engine::librdkafka::mover::{Slot, View};
 use crate::metrics::{Labels, PartitionMetrics};
 use crate::progress::{Gap, PartitionProgress, RangeProgress, millis};
+use crate::said::Said;
 
 /// Records that wait so long for an acknowledgement mean that the target, or the leader of a partition there, is away.
 const ACK_PATIENCE: Duration = Duration::from_secs(3);
+/// The first look whether a cluster is away takes no longer.
+const FIRST_PROBE: Duration = Duration::from_secs(1);
 /// Between tries to reach a cluster that is away.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -45,6 +51,10 @@ pub(super) struct Board {
     pub(super) blocked: BTreeMap<i32, Cause>,
     source: Side,
     target: Side,
+    /// Records and bytes copied by earlier runs of the engine, by partition.
+    copied: BTreeMap<i32, (i64, i64)>,
+    task: TaskName,
+    said: Said,
     metrics: Metrics,
 }
 
@@ -81,43 +91,84 @@ impl Metrics {
 struct Side {
     role: &'static str,
     cluster: Arc<ClusterHandle>,
-    /// Set while every broker is away; cleared by a task that tries to reach the cluster.
-    away: Option<(Cause, Arc<AtomicBool>)>,
+    /// Set while every broker seems to be away; a task that tries to reach the cluster says whether it is.
+    away: Option<Away>,
+    /// Set while a quota of the cluster holds requests back.
+    slowed: Option<Slowed>,
+    quotas: [&'static str; 2],
 }
 
+struct Away {
+    cause: Cause,
+    state: Arc<AtomicU8>,
+}
+
+/// Not sure yet; sure; over.
+const ASKED: u8 = 0;
+const GONE: u8 = 1;
+const BACK: u8 = 2;
+
 impl Side {
-    fn new(role: &'static str, cluster: &Arc<ClusterHandle>) -> Self {
-        Self { role, cluster: cluster.clone(), away: None }
+    fn new(role: &'static str, cluster: &Arc<ClusterHandle>, quotas: [&'static str; 2]) -> Self {
+        Self { role, cluster: cluster.clone(), away: None, slowed: None, quotas }
+    }
+
+    fn slowed(&self) -> Option<Cause> {
+        let slowed = self.slowed.as_ref()?;
+        Some(slowed.cause(&self.name(), &self.cluster.properties, self.quotas))
+    }
+
+    fn note_throttle(&mut self, by: Option<Duration>, runtime: &tokio::runtime::Handle) {
+        let before = self.slowed.take();
+        self.slowed = Slowed::note(before, by, self.quotas, &self.cluster, runtime, Instant::now());
     }
 
     fn name(&self) -> String {
         format!("{} cluster {}", self.role, self.cluster.id)
     }
 
+    /// Why the cluster can't be used now.
+    fn away(&self) -> Option<&Cause> {
+        let away = self.away.as_ref().filter(|away| away.state.load(Ordering::Relaxed) == GONE);
+        away.map(|away| &away.cause)
+    }
+
     fn note(&mut self, trouble: Option<ffi::Error>, runtime: &tokio::runtime::Handle) {
-        if self.away.as_ref().is_some_and(|(_, back)| back.load(Ordering::Relaxed)) {
-            self.away = None;
-        }
+        self.away.take_if(|away| away.state.load(Ordering::Relaxed) == BACK);
         let Some(trouble) = trouble else { return };
         let Some(reason) = ffi::reason_when_away(&trouble) else { return };
         if self.away.is_some() {
             return;
         }
         let servers = self.cluster.properties.bootstrap_servers().join(",");
-        let cause = Cause::new(reason, format!("{} ({servers}): {}", self.name(), trouble.text));
-        let back = Arc::new(AtomicBool::new(false));
-        self.away = Some((cause, back.clone()));
-        let cluster = self.cluster.clone();
-        runtime.spawn(async move {
-            // Ends when the lane has forgotten the flag, too.
-            while Arc::strong_count(&back) > 1 {
-                tokio::time::sleep(PROBE_INTERVAL).await;
-                if cluster.client.describe_cluster().await.is_ok() {
-                    back.store(true, Ordering::Relaxed);
-                    return;
-                }
+        // librdkafka says so, too, when the only connection was closed because it was idle: it is asked for.
+        let doubtful = trouble.code == RDKafkaErrorCode::AllBrokersDown;
+        let text = if doubtful { "none of its brokers can be reached" } else { trouble.text.as_str() };
+        let cause = Cause::new(reason, format!("{} ({servers}): {text}", self.name()));
+        let state = Arc::new(AtomicU8::new(if doubtful { ASKED } else { GONE }));
+        self.away = Some(Away { cause: cause.clone(), state: state.clone() });
+        runtime.spawn(look_whether_it_is_back(self.cluster.clone(), cause, state));
+    }
+}
+
+/// Ends when the lane has forgotten the state, too.
+async fn look_whether_it_is_back(cluster: Arc<ClusterHandle>, cause: Cause, state: Arc<AtomicU8>) {
+    let quick = cluster.client.with_deadline(FIRST_PROBE);
+    while Arc::strong_count(&state) > 1 {
+        if state.load(Ordering::Relaxed) == GONE {
+            if cluster.said_away().trouble(cause.reason) {
+                tracing::warn!(reason = %cause.reason, "{}", cause.message);
             }
-        });
+            tokio::time::sleep(PROBE_INTERVAL).await;
+        }
+        if quick.describe_cluster().await.is_ok() {
+            state.store(BACK, Ordering::Relaxed);
+            if cluster.said_away().over() {
+                tracing::info!(cluster = %cluster.id, "the cluster can be used again");
+            }
+            return;
+        }
+        state.store(GONE, Ordering::Relaxed);
     }
 }
 
@@ -146,8 +197,11 @@ impl Board {
             by_key: spec.mirror.partitioning == Partitioning::ByKey,
             halted: BTreeMap::new(),
             blocked: BTreeMap::new(),
-            source: Side::new("source", &spec.source),
-            target: Side::new("target", &spec.target),
+            source: Side::new("source", &spec.source, slowed::OF_READERS),
+            target: Side::new("target", &spec.target, slowed::OF_WRITERS),
+            copied: BTreeMap::new(),
+            task: spec.task.clone(),
+            said: Said::default(),
             metrics,
         }
     }
@@ -157,6 +211,8 @@ impl Board {
         self.metrics.restarts.increment(1);
         self.metrics.counted = (0, 0);
         self.metrics.partitions.clear();
+        self.copied
+            .extend(self.sender.borrow().partitions.iter().map(|p| (p.partition, (p.records, p.bytes))));
         let partitions = progress
             .partitions
             .iter()
@@ -182,11 +238,23 @@ impl Board {
         });
     }
 
+    /// There is nothing to copy and the lane holds no clients; everything else is as the last run left it.
+    pub(super) fn rests(&mut self) {
+        self.metrics.in_flight.set(0.0);
+        self.sender.send_modify(|status| {
+            for partition in &mut status.partitions {
+                (partition.records_per_second, partition.bytes_per_second) = (0.0, 0.0);
+            }
+        });
+    }
+
     /// The engine runs: takes over its numbers.
     pub(super) fn running(&mut self, view: View<'_>, runtime: &tokio::runtime::Handle) {
         let now = Instant::now();
         self.source.note(view.trouble.0, runtime);
         self.target.note(view.trouble.1, runtime);
+        self.source.note_throttle(view.throttle.0, runtime);
+        self.target.note_throttle(view.throttle.1, runtime);
         let mut statuses = Vec::with_capacity(view.slots.len() + self.halted.len());
         let (mut lag, mut p50, mut p99) = (0, 0.0_f64, 0.0_f64);
         let (mut records, mut bytes) = (0, 0);
@@ -215,9 +283,18 @@ impl Board {
         self.send(statuses, waiting);
     }
 
+    /// Why the copy is slow, where it is because the target lets it.
+    pub(super) fn slowed_by_target(&self) -> Option<(Cause, Duration)> {
+        Some((self.target.slowed()?, self.target.slowed.as_ref()?.by))
+    }
+
     fn waiting(&self, oldest: Option<Instant>, now: Instant) -> Option<Cause> {
-        if let Some((cause, _)) = self.source.away.as_ref().or(self.target.away.as_ref()) {
+        if let Some(cause) = self.source.away().or_else(|| self.target.away()) {
             return Some(cause.clone());
+        }
+        if self.target.slowed.is_some() {
+            // It doesn't wait: it is held back.
+            return None;
         }
         let waited = oldest.map(|at| now.duration_since(at)).filter(|waited| *waited > ACK_PATIENCE)?;
         let message = format!(
@@ -236,6 +313,9 @@ impl Board {
             v1::PartitionStatus { partition, source_end: -1, target_end: -1, ..Default::default() };
         status.set_state(State::Active);
         fill(&mut status);
+        let (records, bytes) = self.copied.get(&partition).copied().unwrap_or_default();
+        status.records += records;
+        status.bytes += bytes;
         if self.by_key {
             // What is copied lies in several partitions of the target.
             status.target_end = -1;
@@ -248,10 +328,10 @@ impl Board {
         status
     }
 
-    fn send(&self, mut partitions: Vec<v1::PartitionStatus>, waiting: Option<Cause>) {
+    fn send(&mut self, mut partitions: Vec<v1::PartitionStatus>, waiting: Option<Cause>) {
         let stopped = partitions.iter().filter(|p| p.state() == State::Stopped).count();
         let (state, cause) = match (stopped, waiting) {
-            (0, None) => (State::Active, None),
+            (0, None) => (State::Active, self.target.slowed().or_else(|| self.source.slowed())),
             (n, _) if n > 0 && n == partitions.len() => (State::Stopped, self.first_cause(&partitions)),
             (_, Some(cause)) => {
                 for partition in partitions.iter_mut().filter(|p| p.state() == State::Active) {
@@ -261,6 +341,17 @@ impl Board {
             }
             (_, None) => (State::Degraded, self.first_cause(&partitions)),
         };
+        // What stops is said where it is found out; a cluster that is away is said once for all ranges.
+        let is_said_elsewhere =
+            state != State::Waiting || self.source.away().or(self.target.away()).is_some();
+        match &cause {
+            Some(_) if is_said_elsewhere => {}
+            Some(cause) if self.said.trouble(cause.reason) => {
+                tracing::warn!(task = %self.task, reason = %cause.reason, "{}", cause.message);
+            }
+            None if self.said.over() => tracing::info!(task = %self.task, "the range goes on"),
+            _ => {}
+        }
         self.sender.send_modify(|status| {
             let cause = cause.map(|cause| cause.continuing(status.cause.as_ref()));
             *status = LaneStatus { state, cause, partitions };

@@ -36,6 +36,9 @@ impl Runner {
             if self.control.is_draining() || self.control.version() != version {
                 return Err(End::Again);
             }
+            if self.control.turn().is_over() {
+                return Err(self.give_way());
+            }
         }
         self.end_what_is_open(take_over)?;
         let question = take_over::Question {

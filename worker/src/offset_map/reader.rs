@@ -10,7 +10,7 @@ use super::history::StoredAt;
 use crate::cluster::ClusterHandle;
 use crate::engine::librdkafka::config;
 use crate::engine::librdkafka::ffi::source::{Fetched, MAX_BATCH, Source};
-use crate::kafka::{Isolation, KafkaError, OffsetSpec};
+use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec, Role};
 use crate::progress::StorageTopics;
 
 /// The longest sleep while reading.
@@ -79,9 +79,9 @@ impl Reader {
             ends,
             records: Vec::new(),
         };
-        let properties = cluster.properties.clone();
+        let client = cluster.client.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let reached = reading.run(&properties);
+            let reached = reading.run(&client);
             (reading, reached)
         });
         let (reading, reached) = done.await.expect("reading does not panic");
@@ -135,7 +135,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn run(&mut self, properties: &crate::kafka::ClientProperties) -> Result<Reached, KafkaError> {
+    fn run(&mut self, client: &KafkaClient) -> Result<Reached, KafkaError> {
         let topic = self.topic.clone();
         let failed = |e: &dyn std::fmt::Display| {
             KafkaError::retriable(Reason::KAFKA_ERROR, format!("reading {topic} on the target: {e}"))
@@ -143,7 +143,8 @@ impl Reading {
         let source = match &mut self.source {
             Some(source) => source,
             empty => {
-                let opened = Source::open(&config::reader(properties, FETCH_WAIT), properties, &topic);
+                let config = config::reader(client.rdkafka(Role::Consumer), FETCH_WAIT);
+                let opened = Source::open(&config, client.properties(), &topic);
                 empty.insert(opened.map_err(|e| failed(&e))?)
             }
         };
@@ -198,7 +199,7 @@ pub(super) async fn reread(
     wanted: Vec<StoredAt>,
 ) -> Result<Vec<Stored>, KafkaError> {
     let (_, offsets) = StorageTopics::names(mirror);
-    let properties = cluster.properties.clone();
+    let client = cluster.client.clone();
     let done = tokio::task::spawn_blocking(move || {
         wanted
             .into_iter()
@@ -211,7 +212,7 @@ pub(super) async fn reread(
                     ends: HashMap::from([(partition, offset + 1)]),
                     records: Vec::new(),
                 };
-                reading.run(&properties)?;
+                reading.run(&client)?;
                 reading.records.into_iter().find(|r| r.at == (partition, offset)).ok_or_else(|| {
                     let what = format!("{offsets} partition {partition} has no record at {offset} any more");
                     KafkaError::retriable(Reason::KAFKA_ERROR, what)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::{Epoch, TaskName};
+use twinlog_proto::v1::State;
 
 use super::Context;
 use crate::assignments::{Assigned, Kind, Work};
@@ -17,6 +18,9 @@ use crate::{checkpoint, heartbeat, survey};
 
 /// Properties that can't be resolved (a secret's file may appear later) are tried again after this.
 const RESOLVE_PAUSE: Duration = Duration::from_secs(5);
+
+/// A lane that could not be started is started again after this.
+const START_PAUSE: Duration = Duration::from_secs(5);
 
 /// A call of a survey, checkpoint or heartbeat that doesn't get through is given up, and its cause said, after this.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -155,7 +159,10 @@ impl Task {
             source: ends.source.clone(),
             target: ends.target.clone(),
         };
-        let mut lane = lane::start(spec, self.context.budget.clone());
+        let mut lane = match lane::start(spec, &self.context.budget) {
+            Ok(lane) => lane,
+            Err(cause) => return self.without_lane(cause).await,
+        };
         let mut status = lane.status();
         let next = loop {
             self.show(&status.borrow_and_update());
@@ -178,6 +185,16 @@ impl Task {
                 () = lane.stopped() => return next,
                 Ok(()) = status.changed() => self.show(&status.borrow_and_update()),
             }
+        }
+    }
+
+    /// The system has no room for a lane now.
+    async fn without_lane(&self, cause: Cause) -> Next {
+        self.status.set(TaskStatus::new(State::Waiting, Some(cause)));
+        tokio::select! {
+            biased;
+            () = self.drain.cancelled() => Next::End,
+            () = tokio::time::sleep(START_PAUSE) => Next::Again,
         }
     }
 

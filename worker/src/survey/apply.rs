@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 
+use super::adapt;
 use super::configs;
 use super::decide::{Decision, Step};
 use crate::kafka::{KafkaClient, KafkaError, NewTopic};
@@ -88,7 +89,33 @@ async fn create(
             Err(error) => failures.extend(batch.iter().map(|t| (t.name.clone(), error.clone()))),
         }
     }
-    Ok(failures)
+    Ok(adapt_refused(mirror, target, &topics, failures).await)
+}
+
+/// Tries again with other configs where these were refused; what is left has failed.
+async fn adapt_refused(
+    mirror: &Mirror,
+    target: &KafkaClient,
+    topics: &[NewTopic],
+    failures: Failures,
+) -> Failures {
+    let mut left = Failures::new();
+    for (name, error) in failures {
+        let topic = topics.iter().find(|t| t.name == name && !t.configs.is_empty());
+        let Some(topic) = topic.filter(|_| adapt::may_help(&error)) else {
+            left.push((name, error));
+            continue;
+        };
+        match adapt::create(target, topic, error).await {
+            Ok(changes) => {
+                let changes = changes.join(", ");
+                tracing::warn!(mirror = %mirror.id, topic = name, "created as the target allows it: {changes}");
+            }
+            Err(error) if error.code == TOPIC_ALREADY_EXISTS => {}
+            Err(error) => left.push((name, error)),
+        }
+    }
+    left
 }
 
 /// What to create, and what can't be because the source's configs aren't readable.

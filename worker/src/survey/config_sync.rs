@@ -8,6 +8,7 @@ use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
+use super::adapt;
 use super::configs::{Difference, differences};
 use super::drift::{self, Pair};
 use crate::kafka::{ConfigChange, KafkaClient, KafkaError};
@@ -182,7 +183,7 @@ impl Topic {
                 target.incremental_alter_configs(name, &change.set, &change.delete).await
             };
             open.tried = true;
-            open.error = result.err().map(|error| error.message);
+            open.error = result.err().map(|error| refused(&open.difference, &error));
         }
         let before = self.open.len();
         self.open.retain(|open| open.error.is_some());
@@ -211,9 +212,29 @@ fn change<'a>(open: impl Iterator<Item = &'a Open>) -> ConfigChange {
 
 fn unknown(difference: &Difference) -> Option<String> {
     let name = &difference.name;
-    difference
-        .unknown
-        .then(|| format!("the target has no config {name}: exclude it (topic_creation.config_exclude)"))
+    difference.unknown.then(|| format!("the target has no config {name}: {}", remedy(name, None)))
+}
+
+/// Why a difference stays, and what would end it. Only what is about the value has a remedy of its own.
+fn refused(difference: &Difference, error: &KafkaError) -> String {
+    let name = &difference.name;
+    match adapt::may_help(error) {
+        true => format!("{}; {}", error.message, remedy(name, adapt::nearest(&error.message).as_deref())),
+        false => error.message.clone(),
+    }
+}
+
+fn remedy(name: &str, nearest: Option<&str>) -> String {
+    let exclude = format!(
+        "leave it out (--config-exclude '{}', topic_creation.config_exclude)",
+        name.replace('.', "\\.")
+    );
+    match nearest {
+        Some(value) => format!(
+            "{exclude}, or set what the target takes (--topic-config {name}={value}, topic_creation.config_overrides)"
+        ),
+        None => exclude,
+    }
 }
 
 /// A difference as the API shows it.

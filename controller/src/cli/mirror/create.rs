@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::super::connect::Connection;
 use super::super::failure::Failure;
-use super::super::fields::{Guarantee, Naming, Partitioning, Start, key_value, patterns};
+use super::super::fields::{Guarantee, Naming, Partitioning, Start, config_exclude, key_value, patterns};
 use super::super::human;
 use super::super::output::{Output, json};
 use super::show;
@@ -74,6 +74,9 @@ pub(crate) struct Args {
     /// A topic config set on topics it creates, over the source's. Repeat it
     #[arg(long = "topic-config", value_name = "KEY=VALUE", value_parser = key_value)]
     topic_configs: Vec<(String, String)>,
+    /// Topic configs that are not copied from the source, besides those that never are. Repeat it, or separate with commas
+    #[arg(long, value_name = "PATTERN")]
+    config_exclude: Vec<String>,
     /// Don't create topics or add partitions on the target
     #[arg(long)]
     no_create_topics: bool,
@@ -156,7 +159,7 @@ impl Args {
                 enabled: self.no_create_topics.then_some(false),
                 replication_factor: self.replication_factor.unwrap_or_default(),
                 config_overrides: self.topic_configs.into_iter().collect(),
-                config_exclude: Vec::new(),
+                config_exclude: config_exclude(&self.config_exclude),
             }),
             target_latency: self.target_latency.and_then(|d| d.try_into().ok()),
             compression: self.compression.unwrap_or_default(),

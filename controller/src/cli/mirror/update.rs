@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::super::connect::Connection;
 use super::super::failure::Failure;
-use super::super::fields::{key_value, patterns};
+use super::super::fields::{config_exclude, key_value, patterns};
 use super::super::human;
 use super::super::output::{Output, json};
 use super::show;
@@ -63,6 +63,12 @@ pub(crate) struct Changes {
     /// Replication factor of topics it creates from now on; -1 for the target's default
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     replication_factor: Option<i32>,
+    /// A topic config set on target topics, over the source's. Repeat it: all in place of what is set
+    #[arg(long = "topic-config", value_name = "KEY=VALUE", value_parser = key_value)]
+    topic_configs: Option<Vec<(String, String)>>,
+    /// Topic configs that are not copied from the source, besides those that never are, in place of what is set; '' for only those
+    #[arg(long, value_name = "PATTERN")]
+    config_exclude: Option<Vec<String>>,
     /// How long a record may wait in Twinlog before it is sent and committed
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     target_latency: Option<Duration>,
@@ -133,6 +139,10 @@ impl Changes {
         let creation = mirror.topic_creation.get_or_insert_default();
         paths.set("topic_creation", some(self.create_topics), &mut creation.enabled);
         paths.set("topic_creation", self.replication_factor, &mut creation.replication_factor);
+        let configs = self.topic_configs.map(FromIterator::from_iter);
+        paths.set("topic_creation", configs, &mut creation.config_overrides);
+        let exclude = self.config_exclude.map(|given| config_exclude(&given));
+        paths.set("topic_creation", exclude, &mut creation.config_exclude);
         let duration = |given: Option<Duration>| given.map(|given| given.try_into().ok());
         paths.set("target_latency", duration(self.target_latency), &mut mirror.target_latency);
         let refresh = mirror.refresh.get_or_insert_default();

@@ -10,7 +10,7 @@ use twinlog_proto::{client_properties, secret, v1};
 
 use super::super::client_file::ClientFile;
 use super::super::failure::Failure;
-use super::super::fields::{Guarantee, Naming, Partitioning, Start, patterns};
+use super::super::fields::{Guarantee, Naming, Partitioning, Start, config_exclude, patterns};
 use super::super::import::FileArgs;
 use crate::config::host_name;
 
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// MirrorMaker 2's configuration (mm2.properties), or a Strimzi KafkaMirrorMaker2 resource in YAML: all of its flows
     #[arg(value_name = "FILE", conflicts_with_all = ["config", "source", "target", "source_id", "target_id", "source_config",
         "target_config", "topics", "exclude", "groups", "sync_group_offsets", "sync_group_offsets_to_source", "naming", "start", "guarantee",
-        "replication_factor", "partitioning", "config_sync", "acl_sync"])]
+        "replication_factor", "config_exclude", "partitioning", "config_sync", "acl_sync"])]
     #[serde(skip)]
     pub(super) file: Option<PathBuf>,
     /// TOML file with these settings; a flag beats it
@@ -100,6 +100,9 @@ pub(crate) struct Args {
     /// Replication factor of topics it creates. [default: the target's]
     #[arg(long, value_name = "N")]
     replication_factor: Option<i32>,
+    /// Topic configs that are not copied from the source, besides those that never are. Repeat it, or separate with commas
+    #[arg(long, value_name = "PATTERN")]
+    config_exclude: Vec<String>,
     /// Which partition of the target a record goes to. [default: preserve]
     #[arg(long, value_name = "PARTITIONING")]
     partitioning: Option<Partitioning>,
@@ -151,6 +154,7 @@ impl Args {
             start: self.start.or(file.start),
             guarantee: self.guarantee.or(file.guarantee),
             replication_factor: self.replication_factor.or(file.replication_factor),
+            config_exclude: list(self.config_exclude, file.config_exclude),
             partitioning: self.partitioning.or(file.partitioning),
             config_sync: self.config_sync.or(file.config_sync),
             acl_sync: self.acl_sync.or(file.acl_sync),
@@ -251,6 +255,7 @@ impl Args {
             guarantee: self.guarantee.unwrap_or(Guarantee::ExactlyOnce).wire().into(),
             topic_creation: Some(v1::TopicCreation {
                 replication_factor: self.replication_factor.unwrap_or_default(),
+                config_exclude: config_exclude(&self.config_exclude),
                 ..v1::TopicCreation::default()
             }),
             partitioning: self.partitioning.map(|p| p.wire().into()).unwrap_or_default(),

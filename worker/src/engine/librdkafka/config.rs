@@ -6,8 +6,6 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use twinlog_proto::model::Compression;
 
-use crate::kafka::{ClientProperties, Role};
-
 /// What librdkafka and the allocator need per queued record besides its bytes, about.
 pub(crate) const RECORD_OVERHEAD: usize = 400;
 /// A fetch answer may carry one batch of any size that brokers allow; bytes.
@@ -60,12 +58,26 @@ impl Memory {
     }
 }
 
+/// File descriptors that the clients of a lane open, by addresses of source and target that they know: for each a connection
+/// and a pair of pipe ends to wake its thread by. The reader of progress is closed early.
+pub(crate) fn descriptors(source: usize, target: usize) -> u64 {
+    const PER_ADDRESS: usize = 3;
+    /// A client's pipe of its own.
+    const PER_CLIENT: usize = 2;
+    /// The transaction coordinator is an address of its own.
+    const COORDINATOR: usize = 1;
+    let client = |addresses: usize| PER_CLIENT + PER_ADDRESS * addresses.max(1);
+    let all = client(source) + client(target + COORDINATOR) + client(target);
+    u64::try_from(all).unwrap_or(u64::MAX)
+}
+
 /// Fixed keys win over the user's, tuned ones give way.
 struct Settings(ClientConfig);
 
 impl Settings {
-    fn new(properties: &ClientProperties, role: Role) -> Self {
-        let mut settings = Self(properties.rdkafka(role));
+    /// `base`: where and as whom to connect, and what the cluster's properties set.
+    fn new(base: ClientConfig) -> Self {
+        let mut settings = Self(base);
         settings
             .tune("log.connection.close", "false")
             .tune("reconnect.backoff.ms", "50")
@@ -92,9 +104,9 @@ impl Settings {
 }
 
 /// A reader that sees committed records only, starts where it is told and never jumps.
-pub(crate) fn source(properties: &ClientProperties, memory: &Memory) -> ClientConfig {
+pub(crate) fn source(base: ClientConfig, memory: &Memory) -> ClientConfig {
     let queued = memory.fetched_per_partition;
-    let mut settings = Settings::new(properties, Role::Consumer);
+    let mut settings = Settings::new(base);
     settings
         .fix("isolation.level", "read_committed")
         .fix("auto.offset.reset", "error")
@@ -118,8 +130,8 @@ pub(crate) fn source(properties: &ClientProperties, memory: &Memory) -> ClientCo
 const READER_BYTES: u64 = 16 << 20;
 
 /// A reader of the internal topics. The end of a topic shows with the first empty answer: it must not keep its reader waiting.
-pub(crate) fn reader(properties: &ClientProperties, wait: Duration) -> ClientConfig {
-    let mut config = source(properties, &Memory::divide(READER_BYTES, 1));
+pub(crate) fn reader(base: ClientConfig, wait: Duration) -> ClientConfig {
+    let mut config = source(base, &Memory::divide(READER_BYTES, 1));
     config.set("fetch.wait.max.ms", wait.as_millis().to_string());
     config
 }
@@ -131,6 +143,8 @@ pub(crate) struct TargetSettings<'a> {
     pub(crate) target_latency: Duration,
     /// Batches hold at most so many bytes.
     pub(crate) batch_size: usize,
+    /// What a transaction, or a request, may take.
+    pub(crate) patience: Duration,
 }
 
 /// Batches that a topic with this `max.message.bytes` takes.
@@ -140,13 +154,9 @@ pub(crate) fn batch_size(max_message_bytes: Option<i32>) -> usize {
 }
 
 /// A writer that keeps order, acknowledges only what is replicated, and never gives up by itself.
-pub(crate) fn target(
-    properties: &ClientProperties,
-    memory: &Memory,
-    settings: &TargetSettings<'_>,
-) -> ClientConfig {
+pub(crate) fn target(base: ClientConfig, memory: &Memory, settings: &TargetSettings<'_>) -> ClientConfig {
     let linger = (settings.target_latency / 4).min(MAX_LINGER);
-    let mut config = Settings::new(properties, Role::Producer);
+    let mut config = Settings::new(base);
     config
         .fix("acks", "all")
         .fix("enable.idempotence", "true")
@@ -160,6 +170,11 @@ pub(crate) fn target(
         // The lane holds the bound; these only must never be reached before it.
         .fix("queue.buffering.max.kbytes", (memory.in_flight >> 10) * 2 + (MAX_MESSAGE as usize >> 10))
         .fix("queue.buffering.max.messages", "0");
+    if settings.patience > TRANSACTION_TIMEOUT {
+        // Brokers hold requests back; a request that is given up and made again takes twice of the quota.
+        let patience = settings.patience.as_millis();
+        config.fix("socket.timeout.ms", patience).fix("transaction.timeout.ms", patience);
+    }
     match settings.transactional_id {
         Some(id) => {
             config.fix("transactional.id", id).tune("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis())

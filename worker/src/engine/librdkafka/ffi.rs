@@ -14,6 +14,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka_sys as sys;
@@ -21,7 +22,7 @@ use sys::types::RDKafkaErrorCode;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::text;
 
-use crate::kafka::ClientProperties;
+use crate::kafka::{ClientProperties, librdkafka_log};
 
 mod fetch_version;
 pub(crate) mod source;
@@ -29,8 +30,6 @@ pub(crate) mod target;
 
 /// Room for librdkafka's error texts, bytes.
 const ERROR_TEXT: usize = 512;
-/// syslog level up to which librdkafka's lines are a warning here.
-const LOG_ERR: c_int = 3;
 
 /// An error as librdkafka gives it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,6 +117,8 @@ struct Shared {
     owner: Mutex<Thread>,
     /// The last error about the client as a whole (brokers down, authentication), until it is taken.
     trouble: Mutex<Option<Error>>,
+    /// The longest that a broker has held requests back because of a quota, until it is taken.
+    throttle: Mutex<Option<Duration>>,
     /// Delivery reports that wait (producers only). Filled on the thread that polls, so the lock is never contended.
     acks: Mutex<Vec<target::Ack>>,
     /// What brokers said about messages that they refused (producers only), until the delivery reports take it.
@@ -134,6 +135,7 @@ impl Shared {
             properties: properties.clone(),
             owner: Mutex::new(std::thread::current()),
             trouble: Mutex::default(),
+            throttle: Mutex::default(),
             acks: Mutex::default(),
             words: Mutex::default(),
             zero_timestamp: AtomicBool::new(false),
@@ -183,6 +185,7 @@ impl Handle {
             sys::rd_kafka_conf_set_opaque(conf, opaque);
             sys::rd_kafka_conf_set_error_cb(conf, Some(on_error));
             sys::rd_kafka_conf_set_log_cb(conf, Some(on_log));
+            sys::rd_kafka_conf_set_throttle_cb(conf, Some(on_throttle));
             if with_tokens {
                 sys::rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, Some(on_token));
                 sys::rd_kafka_conf_enable_sasl_queue(conf, 1);
@@ -216,6 +219,11 @@ impl Handle {
     /// The last error about the client as a whole since the previous call.
     fn take_trouble(&self) -> Option<Error> {
         self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The longest that a broker has held requests back because of a quota since the previous call.
+    fn take_throttle(&self) -> Option<Duration> {
+        self.shared.throttle.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The error after which this client can do nothing more.
@@ -308,6 +316,23 @@ unsafe extern "C" fn on_error(
     unsafe { &*opaque.cast::<Shared>() }.report(error);
 }
 
+/// Called where an answer says that its broker holds requests back.
+unsafe extern "C" fn on_throttle(
+    _: *mut sys::rd_kafka_t,
+    _: *const c_char,
+    _: i32,
+    millis: c_int,
+    opaque: *mut c_void,
+) {
+    // SAFETY: the opaque is the handle's `Shared`, which outlives the client that calls.
+    let shared = unsafe { &*opaque.cast::<Shared>() };
+    let by = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+    if !by.is_zero() {
+        let mut throttle = shared.throttle.lock().unwrap_or_else(PoisonError::into_inner);
+        *throttle = (*throttle).max(Some(by));
+    }
+}
+
 /// A token, or why there is none. A panic must not reach C: it would end the process.
 fn token_of(properties: &ClientProperties) -> Result<(CString, CString, i64), String> {
     let asked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| properties.oauth_token()));
@@ -360,13 +385,7 @@ unsafe extern "C" fn on_log(
 ) {
     // SAFETY: both texts are valid during the call, and end with 0.
     let (facility, line) = unsafe { (copied(facility), copied(line)) };
-    // A broker that is away gives such a line with every try to connect: the lane's status says it once.
-    let about_connections = matches!(facility.as_str(), "FAIL" | "ERROR" | "REQTMOUT");
-    if level <= LOG_ERR && !about_connections {
-        tracing::warn!(target: "librdkafka", facility = %facility, "{line}");
-    } else {
-        tracing::debug!(target: "librdkafka", facility = %facility, "{line}");
-    }
+    librdkafka_log::line(level, &facility, &line);
 }
 
 /// The reason of an error about a client as a whole that means its cluster can't be used now; `None` where single brokers

@@ -21,6 +21,7 @@ use super::ffi::Error;
 use super::ffi::source::{Fetched, Source};
 use super::ffi::target::{Ack, Refused, Target, Ticket};
 use super::flight::{BadAck, Sent};
+use super::pace::Pace;
 use super::partitioner::Partitioner;
 use crate::engine::feeder::Feeder;
 use crate::kafka::Damaged;
@@ -66,6 +67,10 @@ pub(crate) struct Job<'a> {
     pub(crate) commit_interval: Duration,
     /// Memory for records in flight, bytes.
     pub(crate) in_flight: usize,
+    /// The target is known to hold requests back because of a quota.
+    pub(crate) carefully: bool,
+    /// What a transaction, or its commit, may take.
+    pub(crate) patience: Duration,
     pub(crate) progress_topic: &'a str,
     pub(crate) offsets_topic: &'a str,
     /// Partitions of the two that hold this range's records.
@@ -80,6 +85,8 @@ pub(crate) enum Exit {
     Drained,
     /// The lane's range or settings changed.
     Changed,
+    /// Others wait for what the lane holds.
+    TurnOver,
     /// Time to look at partitions again that don't run or stopped.
     RetryStopped,
     /// A partition can't go on from where it is: look at the clusters again.
@@ -131,6 +138,8 @@ pub(crate) struct View<'a> {
     /// When the oldest record in flight was fetched.
     pub(crate) oldest: Option<Instant>,
     pub(crate) trouble: (Option<Error>, Option<Error>),
+    /// How long source and target have held requests back because of a quota lately, at most.
+    pub(crate) throttle: (Option<Duration>, Option<Duration>),
 }
 
 enum Progress {
@@ -161,6 +170,8 @@ pub(crate) struct Mover<'a> {
     /// Slot by partition, from the first partition on.
     by_partition: Vec<Option<u16>>,
     in_flight: u64,
+    pace: Pace,
+    throttle: Option<Duration>,
     /// Size of records lately, bytes: how many to take at once.
     typical: usize,
     /// Exactly once: when the open transaction began, and the age at which it is committed.
@@ -217,6 +228,8 @@ impl<'a> Mover<'a> {
             slots,
             by_partition,
             in_flight: 0,
+            pace: Pace::new(job.in_flight as u64, job.carefully, now),
+            throttle: None,
             typical: job.in_flight / 16,
             transaction: None,
             commit_after: job.commit_interval,
@@ -255,6 +268,9 @@ impl<'a> Mover<'a> {
             if self.control.version() != self.version {
                 return Err(Exit::Changed);
             }
+            if self.control.turn().is_over() {
+                return Err(Exit::TurnOver);
+            }
             if self.retry.is_some_and(|at| Instant::now() >= at) {
                 return Err(Exit::RetryStopped);
             }
@@ -274,6 +290,7 @@ impl<'a> Mover<'a> {
             return;
         }
         self.last_observed = Some(Instant::now());
+        self.control.turn().set_idle(self.is_idle());
         let Some(mut observer) = self.observer.take() else { return };
         let oldest = self.slots.iter().filter_map(|s| s.flight.oldest()).min();
         observer(View {
@@ -283,8 +300,15 @@ impl<'a> Mover<'a> {
             in_flight: self.in_flight,
             oldest: oldest.or(self.own_since),
             trouble: (self.source.take_trouble(), self.target.take_trouble()),
+            throttle: (self.source.take_throttle(), self.throttle.take()),
         });
         self.observer = Some(observer);
+    }
+
+    /// Whether everything that there is has been copied, as far as is known.
+    fn is_idle(&self) -> bool {
+        let at_end = |slot: &Slot| slot.stopped || slot.end.is_some_and(|(end, _)| end >= slot.next);
+        self.in_flight == 0 && self.transaction.is_none() && self.slots.iter().all(at_end)
     }
 
     fn sleep(&self) {
@@ -297,14 +321,16 @@ impl<'a> Mover<'a> {
 
     /// Takes what the source has, as far as there is room in flight, and hands it to the producer.
     fn pump(&mut self) -> Step<usize> {
-        let room = (self.job.in_flight as u64).saturating_sub(self.in_flight);
+        let room = self.pace.room().saturating_sub(self.in_flight);
         if room == 0 {
+            self.pace.full();
             return Ok(0);
         }
         let max = usize::try_from(room).unwrap_or(usize::MAX) / self.typical;
         // However large a record is, one goes through when nothing else is in flight.
         let max = if self.in_flight == 0 { max.max(1) } else { max };
         if max == 0 {
+            self.pace.full();
             return Ok(0);
         }
         let mut batch = self.source.batch(max);
@@ -434,6 +460,10 @@ impl<'a> Mover<'a> {
                 }
             }
         }
+        if let Some(by) = self.target.take_throttle() {
+            self.throttle = self.throttle.max(Some(by));
+            self.pace.throttled(Instant::now());
+        }
         match refused {
             Some(refusal) => Err(self.refusal(refusal)),
             None => Ok(count),
@@ -449,6 +479,7 @@ impl<'a> Mover<'a> {
         };
         let freed = freed.map_err(|error| Exit::Misaligned { partition: slot.partition, error })?;
         self.in_flight = self.in_flight.saturating_sub(freed);
+        self.pace.acknowledged(freed, Instant::now());
         Ok(())
     }
 

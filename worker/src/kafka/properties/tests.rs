@@ -291,7 +291,7 @@ fn javas_values_fit_librdkafkas_ranges() {
     let largest = resolve(&[("consumer.fetch.max.bytes", "2147483647")]).unwrap();
     for properties in [p, largest] {
         let memory = crate::engine::librdkafka::config::Memory::divide(64 << 20, 1);
-        let config = crate::engine::librdkafka::config::source(&properties, &memory);
+        let config = crate::engine::librdkafka::config::source(properties.rdkafka(Role::Consumer), &memory);
         let made: Result<rdkafka::consumer::BaseConsumer, _> = config.create();
         assert!(made.is_ok(), "{:?}", made.err());
     }

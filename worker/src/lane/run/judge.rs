@@ -14,6 +14,9 @@ use crate::engine::librdkafka::mover::Exit;
 use crate::kafka::Damaged;
 use crate::progress::millis;
 
+/// Brokers allow transactions to last so long, unless told otherwise.
+const MAX_PATIENCE: Duration = Duration::from_secs(900);
+
 /// A record that the target refused.
 struct Record {
     partition: i32,
@@ -40,8 +43,18 @@ fn shown(timestamp: i64) -> String {
 impl Runner {
     /// What the lane does after the engine has ended.
     pub(super) fn judge(&mut self, exit: Exit) -> End {
+        if matches!(exit, Exit::Fenced(_) | Exit::Failed { .. })
+            && let Some((cause, by)) = self.board.slowed_by_target()
+        {
+            // The coordinator ends what takes longer than was said. Another owner would be found when progress is read.
+            self.suspect = true;
+            self.patience = (self.patience * 2).max(by * 3).min(MAX_PATIENCE);
+            tracing::info!(task = %self.spec.task, patience = ?self.patience, "held back for too long: the lane gives it more time");
+            return cause.into();
+        }
         match exit {
             Exit::Drained => End::Again,
+            Exit::TurnOver => End::TurnOver,
             Exit::Changed => {
                 // Settings of the target topic may have changed, too.
                 self.forget_refused();
@@ -53,7 +66,7 @@ impl Runner {
                 End::Again
             }
             Exit::Reconsider { partition, error } => {
-                tracing::warn!(task = %self.spec.task, partition, %error, "fetching can't go on: asking the source again");
+                tracing::debug!(task = %self.spec.task, partition, %error, "fetching can't go on: asking the source again");
                 self.fetch_failure(partition, &error)
             }
             Exit::OldFormat { partition, offset } => {
@@ -123,7 +136,9 @@ impl Runner {
     fn stop_before(&mut self, partition: i32, offset: SourceOffset, cause: Cause) -> End {
         let before = self.refused_before.get(&partition).filter(|(at, _)| *at == offset);
         let cause = cause.continuing(before.map(|(_, cause)| cause));
-        tracing::error!(task = %self.spec.task, partition, reason = %cause.reason, "{}", cause.message);
+        if before.is_none() {
+            tracing::error!(task = %self.spec.task, partition, reason = %cause.reason, "{}", cause.message);
+        }
         self.refused.insert(partition, (offset, cause));
         End::Again
     }

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka_sys as sys;
@@ -137,6 +138,11 @@ impl Source {
     /// The last error about the client as a whole since the previous call.
     pub(crate) fn take_trouble(&self) -> Option<Error> {
         self.handle.take_trouble()
+    }
+
+    /// The longest that a broker has held requests back because of a quota since the previous call.
+    pub(crate) fn take_throttle(&self) -> Option<Duration> {
+        self.handle.take_throttle()
     }
 }
 

@@ -258,6 +258,11 @@ impl Target {
     pub(crate) fn take_trouble(&self) -> Option<Error> {
         self.handle.take_trouble()
     }
+
+    /// The longest that a broker has held requests back because of a quota since the previous call.
+    pub(crate) fn take_throttle(&self) -> Option<Duration> {
+        self.handle.take_throttle()
+    }
 }
 
 fn millis(duration: Duration) -> c_int {

@@ -50,7 +50,7 @@ impl Mock {
     }
 
     fn source(&self) -> Source {
-        let config = config::reader(&self.properties, Duration::from_millis(10));
+        let config = config::reader(self.properties.rdkafka(Role::Consumer), Duration::from_millis(10));
         Source::open(&config, &self.properties, TOPIC).unwrap()
     }
 }

@@ -17,8 +17,6 @@ const WAIT_STEP: Duration = Duration::from_millis(250);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is on its way when a record is refused is answered within milliseconds; this is for a target that is away.
 const COLLECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A commit that takes longer is given up; the coordinator has ended the transaction by then.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Mover<'_> {
     pub(super) fn begin(&mut self) -> Step<()> {
@@ -30,9 +28,9 @@ impl Mover<'_> {
     /// Writes progress before the first record: from then on an older owner of the range knows that it is one.
     pub(super) fn claim(&mut self) -> Step<()> {
         if self.job.exactly_once {
-            return self.commit(Instant::now() + COMMIT_TIMEOUT);
+            return self.commit(self.commit_deadline());
         }
-        self.write_progress_and_wait(Instant::now() + COMMIT_TIMEOUT)
+        self.write_progress_and_wait(self.commit_deadline())
     }
 
     pub(super) fn commit_if_due(&mut self) -> Step<()> {
@@ -48,7 +46,7 @@ impl Mover<'_> {
             // Only the position moved, over markers or aborted records.
             None => self.ledger.is_dirty() && self.last_progress.elapsed() >= self.job.commit_interval,
         };
-        if due { self.commit(Instant::now() + COMMIT_TIMEOUT) } else { Ok(()) }
+        if due { self.commit(self.commit_deadline()) } else { Ok(()) }
     }
 
     /// One commit: all records acknowledged, then progress and closed chunks, then the transaction's end.
@@ -79,6 +77,11 @@ impl Mover<'_> {
         self.ledger.closed();
         self.ledger.committed();
         Ok(())
+    }
+
+    /// A commit that takes longer is given up; the coordinator has ended the transaction by then.
+    fn commit_deadline(&self) -> Instant {
+        Instant::now() + self.job.patience * 2
     }
 
     /// A drain does not wait for a target that is away as long as a running lane does.
@@ -197,7 +200,7 @@ impl Mover<'_> {
     /// Makes durable what can be made durable, and closes the producer in a defined state.
     pub(super) fn finish(&mut self, exit: Exit) -> Exit {
         let orderly = match exit {
-            Exit::Drained | Exit::Changed | Exit::RetryStopped => true,
+            Exit::Drained | Exit::Changed | Exit::RetryStopped | Exit::TurnOver => true,
             Exit::Reconsider { .. } | Exit::OldFormat { .. } | Exit::Unreadable { .. } => true,
             Exit::Refused { .. } | Exit::Fenced(_) | Exit::Failed { .. } | Exit::Misaligned { .. } => false,
         };

@@ -113,7 +113,7 @@ impl Mover<'_> {
 
     /// Takes what the feeder has, and leaves half of the room in flight to the other partitions; returns how many it gave.
     pub(super) fn pump_old(&mut self) -> Step<usize> {
-        let room = (self.job.in_flight as u64).saturating_sub(self.in_flight);
+        let room = self.pace.room().saturating_sub(self.in_flight);
         let (now, limit) = (Instant::now(), self.in_flight + room.div_ceil(2));
         for taken in 0..MAX_BATCH {
             if self.in_flight >= limit {
