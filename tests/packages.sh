@@ -3,7 +3,7 @@
 # With --list it only names them; other arguments are further packages.
 set -euo pipefail
 
-need=(etcd-server g++ make pkg-config libssl-dev zlib1g-dev protobuf-compiler libprotobuf-dev)
+need=(etcd-server etcd-client g++ make pkg-config libssl-dev zlib1g-dev protobuf-compiler libprotobuf-dev)
 [ "${1:-}" != --list ] || { echo "${need[*]}"; exit 0; }
 command -v cargo >/dev/null || { echo "Rust is missing: see https://rustup.rs, then run this again." >&2; exit 1; }
 command -v javac >/dev/null || need+=(default-jdk-headless)

@@ -69,6 +69,16 @@ impl Api {
         drain_worker: FleetServiceClient(DrainWorkerRequest) -> v1::Worker;
     }
 
+    /// Opens a watch and waits for what it says first, or why it says nothing.
+    pub fn watch_from(&self, revision: i64) -> Result<Option<v1::WatchMirrorsResponse>, Status> {
+        let request = v1::WatchMirrorsRequest { revision, ..Default::default() };
+        let mut client = MirrorServiceClient::new(self.channel.clone());
+        self.runtime.block_on(async {
+            let mut stream = client.watch_mirrors(request).await?.into_inner();
+            stream.message().await
+        })
+    }
+
     /// Registers a cluster.
     pub fn add_cluster(&self, id: &str, bootstrap: &str, properties: &[(&str, &str)]) -> Result<v1::Cluster> {
         let properties: HashMap<_, _> =

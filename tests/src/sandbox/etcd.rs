@@ -1,9 +1,10 @@
 //! etcd: one member or three, Debian's etcd-server.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::{Port, Process, Program, Sandbox, wait_until};
 
@@ -12,7 +13,8 @@ const READY: Duration = Duration::from_secs(30);
 struct Member {
     process: Process,
     client: Port,
-    _peer: Port,
+    peer: Port,
+    data: PathBuf,
 }
 
 /// A running etcd cluster; killed when dropped.
@@ -37,17 +39,18 @@ impl Etcd {
         for (i, (client, peer)) in ports.into_iter().enumerate() {
             let name = format!("etcd-{}", i + 1);
             let folder = sandbox.folder_of(&name)?;
+            let data = folder.join("data");
             let client_url = format!("http://{}", client.address());
             let peer_url = format!("http://{}", peer.address());
             let program = Program::new("etcd")
                 .args(["--name", &format!("m{}", i + 1), "--data-dir"])
-                .arg(folder.join("data").display().to_string())
+                .arg(data.display().to_string())
                 .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
                 .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
                 .args(["--initial-cluster", &peers, "--initial-cluster-state", "new"])
                 .args(["--logger", "zap", "--log-outputs", "stderr"]);
             let process = Process::start(&name, &folder, program)?;
-            started.push(Member { process, client, _peer: peer });
+            started.push(Member { process, client, peer, data });
         }
         let etcd = Self { members: started };
         etcd.wait_ready()?;
@@ -76,6 +79,44 @@ impl Etcd {
         Ok(())
     }
 
+    /// `etcdctl snapshot save`, of a cluster of one.
+    pub fn snapshot(&self) -> Result<PathBuf> {
+        let member = &self.members[0];
+        let file = member.data.with_extension("snapshot");
+        etcdctl(&["--endpoints", &self.endpoints()[0], "snapshot", "save", &file.display().to_string()])?;
+        Ok(file)
+    }
+
+    /// Kills a cluster of one, puts a snapshot in the place of its data (`etcdctl snapshot restore`) and starts it again.
+    pub fn restore(&self, snapshot: &Path) -> Result<()> {
+        self.kill_all()?;
+        let member = &self.members[0];
+        std::fs::remove_dir_all(&member.data)?;
+        let peer = format!("http://{}", member.peer.address());
+        let (snapshot, data) = (snapshot.display().to_string(), member.data.display().to_string());
+        etcdctl(&[
+            "snapshot",
+            "restore",
+            &snapshot,
+            "--name",
+            "m1",
+            "--initial-cluster",
+            &format!("m1={peer}"),
+            "--initial-advertise-peer-urls",
+            &peer,
+            "--data-dir",
+            &data,
+        ])?;
+        self.start_all()
+    }
+
+    /// Kills every member, and starts them again with nothing.
+    pub fn wipe(&self) -> Result<()> {
+        self.kill_all()?;
+        self.members.iter().try_for_each(|member| std::fs::remove_dir_all(&member.data))?;
+        self.start_all()
+    }
+
     pub fn kill_all(&self) -> Result<()> {
         self.members.iter().try_for_each(|m| m.process.kill9())
     }
@@ -84,4 +125,14 @@ impl Etcd {
         self.members.iter().try_for_each(|m| m.process.start_again())?;
         self.wait_ready()
     }
+}
+
+fn etcdctl(args: &[&str]) -> Result<()> {
+    let output = Command::new("etcdctl")
+        .env("ETCDCTL_API", "3")
+        .args(args)
+        .output()
+        .context("cannot run etcdctl (Debian: apt-get install etcd-client)")?;
+    ensure!(output.status.success(), "etcdctl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }

@@ -79,6 +79,11 @@ impl Controller {
         http_get(&self.port.address(), "/metrics")
     }
 
+    /// Status code and text of a page.
+    pub fn page(&self, path: &str) -> Result<(u16, String)> {
+        http(&self.port.address(), path)
+    }
+
     /// Runs `twinlog ARGS` against this controller; what it printed, or an error with what it complained about.
     pub fn cli(&self, args: &[&str]) -> Result<String> {
         let output = self.try_cli(args)?;
@@ -173,8 +178,15 @@ impl Single {
     }
 }
 
-/// GET over HTTP/1.0 to loopback: enough for `/metrics` and etcd's `/health`.
+/// `http`, where anything but 200 is an error.
 pub(super) fn http_get(address: &str, path: &str) -> Result<String> {
+    let (code, body) = http(address, path)?;
+    ensure!(code == 200, "{path}: {code} {body}");
+    Ok(body)
+}
+
+/// GET over HTTP/1.0 to loopback: enough for `/metrics` and etcd's `/health`.
+fn http(address: &str, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(HTTP_TRY))?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: */*\r\n\r\n")?;
@@ -182,10 +194,6 @@ pub(super) fn http_get(address: &str, path: &str) -> Result<String> {
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").context("not an HTTP answer")?;
-    ensure!(
-        head.split_whitespace().nth(1) == Some("200"),
-        "{path}: {}",
-        head.lines().next().unwrap_or_default()
-    );
-    Ok(body.to_owned())
+    let code = head.split_whitespace().nth(1).and_then(|code| code.parse().ok());
+    Ok((code.with_context(|| format!("{path}: {head}"))?, body.to_owned()))
 }
