@@ -24,7 +24,6 @@ pub(crate) struct Pace {
     was_full: bool,
     /// Acknowledged lately: when, bytes.
     lately: VecDeque<(Instant, u64)>,
-    began: Instant,
     throttled: Option<Instant>,
 }
 
@@ -38,7 +37,6 @@ impl Pace {
             since: 0,
             was_full: false,
             lately: VecDeque::new(),
-            began: now,
             throttled: carefully.then_some(now),
         }
     }
@@ -71,8 +69,7 @@ impl Pace {
         self.forget(now);
         self.throttled = Some(now);
         let sum: u64 = self.lately.iter().map(|(_, bytes)| bytes).sum();
-        let over = now.duration_since(self.began).clamp(Duration::from_secs(1), WINDOW);
-        let rate = sum as f64 / over.as_secs_f64();
+        let rate = sum as f64 / WINDOW.as_secs_f64();
         self.change(self.room.min((rate * AHEAD) as u64).max(LEAST));
     }
 
