@@ -289,7 +289,8 @@ impl Fleet {
         if current.is_none_or(|a| a.epoch.0 != report.epoch || a.worker.as_ref() != Some(id)) {
             return;
         }
-        let Some(inventory) = report.inventory else { return };
+        let Some(mut inventory) = report.inventory else { return };
+        texts::bound_inventory(&mut inventory);
         let mut members = self.members();
         if let Some(time) = inventory.time {
             members.inventory_times.insert(mirror.clone(), time);

@@ -9,6 +9,17 @@ pub(super) fn causes(report: &mut v1::TaskReport) -> impl Iterator<Item = &mut v
     report.cause.iter_mut().chain(partitions)
 }
 
+/// Cuts the texts of what a survey found.
+pub(super) fn bound_inventory(inventory: &mut v1::Inventory) {
+    let blocked = inventory.topics.iter_mut().flat_map(|topic| &mut topic.blocked);
+    inventory.blocked.iter_mut().chain(blocked).for_each(bound);
+    for warning in &mut inventory.warnings {
+        if warning.message.len() > SENTENCE * 4 {
+            warning.message = sentence(&warning.message);
+        }
+    }
+}
+
 /// Cuts what no worker of ours says.
 pub(super) fn bound(cause: &mut v1::Cause) {
     if cause.message.len() > SENTENCE * 4 {

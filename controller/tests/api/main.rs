@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod apply;
+mod bounds;
 mod cli;
 mod clusters;
 mod credentials;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
+use twinlog_proto::text;
 use uuid::Uuid;
 
 use super::internal::HEARTBEATS;
@@ -138,10 +139,10 @@ fn block_collisions(topics: &[SourceTopic], selections: &mut [Selection]) {
     }
     for (target, indices) in by_target.into_iter().filter(|(_, indices)| indices.len() > 1) {
         let names: Vec<_> = indices.iter().map(|i| topics[*i].name.as_str()).collect();
-        let message = format!(
+        let message = text::sentence(&format!(
             "{} would all be copied to {target}: give them different names or exclude all but one",
             names.join(", ")
-        );
+        ));
         for i in indices {
             selections[i] = Selection::Blocked {
                 target: target.clone(),
