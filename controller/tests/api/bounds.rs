@@ -1,6 +1,6 @@
 //! Every refusal fits into a client's headers, whatever the request holds: each text field of each method is filled in turn.
 
-use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessage, Value};
+use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, Value};
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Request, Status};
 use twinlog_proto::FILE_DESCRIPTOR_SET;

@@ -10,6 +10,7 @@ mod by_key;
 mod causes;
 mod compat;
 mod configs;
+mod content;
 mod control_plane;
 mod corpus;
 mod failback;
