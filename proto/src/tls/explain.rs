@@ -35,6 +35,9 @@ fn of_text(texts: &str, address: &str) -> Option<String> {
         "a certificate has expired: renew the controller's (--tls-cert of twinlog-controller), or this machine's clock is wrong"
     } else if says(&["fatal alert: HandshakeFailure"]) {
         "the controller refused the TLS handshake: it may ask for a client certificate (--tls-cert, --tls-key)"
+    } else if says(&["operation was canceled"]) {
+        // With TLS 1.3 a refused client learns why only after it believes to be connected, and the reason is lost on the way here.
+        "it was closed before an answer came: where the controller asks for a client certificate, give --tls-cert and --tls-key, signed by an authority of its --tls-client-ca; otherwise try again"
     } else if with_tls && says(&["InvalidContentType", "corrupt message", "InvalidMessage"]) {
         return Some(format!("{address} speaks no TLS: write http:// instead of https://"));
     } else if plainly && says(&["speaks TLS", "FRAME_SIZE_ERROR", "frame with invalid size", "http2 error"]) {
