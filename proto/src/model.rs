@@ -51,6 +51,16 @@ pub enum GapPolicy {
     Resume,
 }
 
+/// What to do with a copy that holds records where the mirror has no position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OntoExisting {
+    Refuse,
+    /// Go on where the copy ends in the source.
+    Align,
+    /// Copy behind what is there.
+    Append,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffsetSyncLocation {
     Target,
@@ -127,6 +137,9 @@ pub struct Mirror {
     pub source_properties: BTreeMap<String, String>,
     pub target_properties: BTreeMap<String, String>,
     pub take_over: Option<TakeOver>,
+    pub onto_existing: OntoExisting,
+    /// Go on behind what others write to the copies.
+    pub allow_foreign_writes: bool,
 }
 
 /// Excluded where a mirror names no exclusion: MM2 4.3.0's list (KIP-1074), and Twinlog's own internal topics.
@@ -330,6 +343,12 @@ impl Mirror {
             offset_lag_max,
             internal_replication,
             allow_loops: wire.allow_loops,
+            onto_existing: match wire.onto_existing() {
+                v1::OntoExisting::Align => OntoExisting::Align,
+                v1::OntoExisting::Append => OntoExisting::Append,
+                _ => OntoExisting::Refuse,
+            },
+            allow_foreign_writes: wire.allow_foreign_writes,
             source_properties: wire.source_properties.clone().into_iter().collect(),
             target_properties: wire.target_properties.clone().into_iter().collect(),
         })

@@ -96,6 +96,16 @@ reasons! {
     SOURCE_TOPIC_RECREATED => DataLoss,
     SOURCE_TOPIC_DELETED => NotFound,
     TARGET_TRUNCATED => DataLoss,
+    /// The copy was deleted and made anew.
+    TARGET_TOPIC_RECREATED => DataLoss,
+    /// Others write to the copy.
+    TARGET_FOREIGN_WRITES => FailedPrecondition,
+    /// A copy holds records, and the mirror has no position in it.
+    TARGET_NOT_EMPTY => FailedPrecondition,
+    /// The mirror copied here before, and its position is gone.
+    PROGRESS_LOST => DataLoss,
+    /// Another cluster than before answers at the source's address.
+    SOURCE_CLUSTER_CHANGED => FailedPrecondition,
     RECORD_TOO_LARGE => FailedPrecondition,
     RECORD_REFUSED => FailedPrecondition,
     /// The target topic writes its own time into records.

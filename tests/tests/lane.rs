@@ -41,6 +41,7 @@ fn range(topic: &str) -> Range {
         source_topic_id: None,
         target_max_message_bytes: None,
         initial_partitions: PARTITIONS,
+        target_topic_id: None,
     }
 }
 

@@ -35,6 +35,18 @@ impl From<KafkaError> for Cause {
     }
 }
 
+impl From<&v1::Cause> for Cause {
+    fn from(wire: &v1::Cause) -> Self {
+        let reason = Reason::ALL.iter().find(|reason| reason.as_str() == wire.reason);
+        let since = wire.since.and_then(|since| SystemTime::try_from(since).ok());
+        Self {
+            reason: reason.copied().unwrap_or(Reason::INTERNAL),
+            message: wire.message.clone(),
+            since: since.unwrap_or_else(SystemTime::now),
+        }
+    }
+}
+
 impl From<Cause> for v1::Cause {
     fn from(cause: Cause) -> Self {
         Self {

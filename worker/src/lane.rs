@@ -13,6 +13,7 @@ mod run;
 mod slowed;
 mod start;
 mod status;
+mod tail;
 mod take_over;
 
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct Range {
     pub target_max_message_bytes: Option<i32>,
     /// Partitions that the topic had when the mirror began with it; later ones are copied from their first record.
     pub initial_partitions: i32,
+    /// As the survey saw it; `None` where the target broker has no topic ids, or the topic was just created.
+    pub target_topic_id: Option<Uuid>,
 }
 
 impl Range {
@@ -82,12 +85,12 @@ impl TryFrom<&v1::PartitionRange> for Range {
         }
         let block = u32::try_from(wire.block)
             .map_err(|_| invalid("block", &wire.block, "it must not be negative"))?;
-        let source_topic_id = match wire.source_topic_id.as_str() {
-            "" => None,
-            text => Some(
-                Uuid::parse_str(text).map_err(|_| invalid("source_topic_id", &text, "it must be a UUID"))?,
-            ),
+        let topic_id = |field, text: &str| match text {
+            "" => Ok(None),
+            text => Uuid::parse_str(text).map(Some).map_err(|_| invalid(field, &text, "it must be a UUID")),
         };
+        let source_topic_id = topic_id("source_topic_id", &wire.source_topic_id)?;
+        let target_topic_id = topic_id("target_topic_id", &wire.target_topic_id)?;
         Ok(Self {
             source_topic: wire.source_topic.clone(),
             target_topic: wire.target_topic.clone(),
@@ -97,6 +100,7 @@ impl TryFrom<&v1::PartitionRange> for Range {
             source_topic_id,
             target_max_message_bytes: Some(wire.target_max_message_bytes).filter(|n| *n > 0),
             initial_partitions: wire.initial_partitions,
+            target_topic_id,
         })
     }
 }

@@ -6,11 +6,13 @@
 mod chunk;
 mod ends;
 mod history;
+mod kept;
 mod reader;
 mod translator;
 
 pub use chunk::{Chunk, Damaged, Found, OutOfOrder, Segment};
 use history::History;
+pub(crate) use kept::{kept, progress_of_others};
 pub use translator::{SourcePosition, Translation, Translator};
 
 #[cfg(test)]

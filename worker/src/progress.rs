@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use prost::Message;
-use twinlog_proto::id::{MirrorId, SourceOffset, stable_hash};
+use twinlog_proto::id::{MirrorId, SourceOffset, TargetOffset, stable_hash};
 use twinlog_proto::{model, policy, storage};
 
 use crate::kafka::{KafkaClient, KafkaError, NewTopic};
@@ -28,6 +28,10 @@ pub struct RangeProgress {
     pub epoch: i64,
     pub worker: String,
     pub partitions: BTreeMap<i32, PartitionProgress>,
+    /// It is noted elsewhere that there is progress of the range.
+    pub began: bool,
+    /// Kafka's id; empty where it isn't known.
+    pub source_cluster_id: String,
 }
 
 /// Progress of one partition.
@@ -45,6 +49,11 @@ pub struct PartitionProgress {
     pub origin_is_log_start: bool,
     pub gaps: Vec<Gap>,
     pub chunk: Chunk,
+    /// The topic that holds the copies: UUID text; empty where the broker has no ids, or nobody has looked yet.
+    pub target_topic_id: String,
+    /// Below this the target's log is known: copies, markers of their transactions, and what was there before. `None` where
+    /// nobody has looked yet, or copies are spread by key.
+    pub target_known: Option<TargetOffset>,
 }
 
 /// Source offsets `[first, end)` that were gone before they were copied, or that the source took back.
@@ -96,6 +105,8 @@ impl RangeProgress {
             epoch: self.epoch,
             worker: self.worker.clone(),
             time_ms: millis(now),
+            began: self.began,
+            source_cluster_id: self.source_cluster_id.clone(),
         }
         .encode_to_vec()
     }
@@ -107,7 +118,14 @@ impl RangeProgress {
             .into_iter()
             .map(|p| Ok((p.partition, PartitionProgress::from_stored(p)?)))
             .collect::<Result<_, Damaged>>()?;
-        Ok(Self { source_topic: stored.source_topic, epoch: stored.epoch, worker: stored.worker, partitions })
+        Ok(Self {
+            source_topic: stored.source_topic,
+            epoch: stored.epoch,
+            worker: stored.worker,
+            partitions,
+            began: stored.began,
+            source_cluster_id: stored.source_cluster_id,
+        })
     }
 }
 
@@ -131,6 +149,8 @@ impl PartitionProgress {
                 })
                 .collect(),
             open_chunk: Some(self.chunk.to_stored()),
+            target_topic_id: self.target_topic_id.clone(),
+            target_known: self.target_known.map(|offset| offset.0),
         }
     }
 
@@ -153,6 +173,8 @@ impl PartitionProgress {
                 })
                 .collect(),
             chunk: Chunk::from_stored(&chunk)?,
+            target_topic_id: stored.target_topic_id,
+            target_known: stored.target_known.map(TargetOffset),
         })
     }
 
@@ -192,6 +214,25 @@ pub fn chunk_key(source_topic: &str, partition: i32, source_topic_id: &str, star
     }
     .encode_to_vec()
 }
+
+/// Key of the note that a range has begun.
+pub fn began_key(target_topic: &str, block: u32) -> Vec<u8> {
+    storage::OffsetMapKey {
+        source_topic: target_topic.to_owned(),
+        partition: i32::try_from(block).unwrap_or(i32::MAX),
+        source_topic_id: String::new(),
+        first_source_offset: NOT_A_CHUNK,
+    }
+    .encode_to_vec()
+}
+
+/// The note that a range has begun: should its progress ever be gone, it is missed.
+pub fn began_value(now: SystemTime) -> Vec<u8> {
+    storage::RangeBegan { time_ms: millis(now) }.encode_to_vec()
+}
+
+/// In place of a chunk's first source offset.
+pub const NOT_A_CHUNK: i64 = -1;
 
 /// Partition of both internal topics that holds a range's records.
 pub fn storage_partition(target_topic: &str, block: u32, partitions: usize) -> i32 {

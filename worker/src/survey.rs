@@ -34,6 +34,7 @@ use crate::board::{Board, StatusCell, TaskStatus, state_of};
 use crate::cause::Cause;
 use crate::kafka::KafkaError;
 use crate::metrics;
+use crate::offset_map;
 use crate::said::Said;
 use crate::supervisor::Ends;
 
@@ -79,6 +80,16 @@ pub async fn run(epoch: Epoch, mirror: Arc<Mirror>, ends: Ends, status: &StatusC
     }
 }
 
+/// Another cluster than before answers at the source's address.
+pub(crate) fn source_changed(mirror: &Mirror, before: &str, now: &str) -> Cause {
+    let (id, source) = (&mirror.id, &mirror.source);
+    let message = format!(
+        "{} is another Kafka cluster than mirror {id} has copied from: its cluster id was {before}, now {now} answers there. Nothing is copied          from it. Check the addresses (twinlog cluster update {source} --bootstrap-servers HOST:PORT); if the other cluster is to be mirrored, register          it under an id of its own and make a mirror of its own for it",
+        source.name()
+    );
+    Cause::new(Reason::SOURCE_CLUSTER_CHANGED, message)
+}
+
 /// What a survey knows from one round to the next.
 struct Survey {
     mirror: Arc<Mirror>,
@@ -94,6 +105,8 @@ struct Survey {
     drift: Drift,
     beats: Beats,
     said: Said,
+    /// Kafka's id of the cluster that the mirror copies from; `None` before it was looked up.
+    copied_from: Option<String>,
 }
 
 impl Survey {
@@ -110,6 +123,7 @@ impl Survey {
             drift: Drift::default(),
             beats: Beats::default(),
             said: Said::default(),
+            copied_from: None,
         }
     }
 
@@ -122,7 +136,7 @@ impl Survey {
             Ok(mut inventory) => {
                 self.drift.show(&self.mirror, &mut inventory);
                 match &inventory.blocked {
-                    Some(_) => status.stopped(self.same_cluster()),
+                    Some(blocked) => status.stopped(Cause::from(blocked)),
                     None => status.active(),
                 }
                 metrics::survey_topics(&self.mirror.id, &inventory);
@@ -150,7 +164,10 @@ impl Survey {
         let mut look = Look::take(&mirror, &ends, &mut self.beats).await?;
         self.copied.clear();
         if look.same_cluster() {
-            return Ok(self.blocked_inventory(&look));
+            return Ok(self.blocked_inventory(&look, self.same_cluster()));
+        }
+        if let Some(cause) = self.another_source(&look.source_cluster_id).await? {
+            return Ok(self.blocked_inventory(&look, cause));
         }
         self.internal.ensure(&mirror, &ends).await?;
         apply::apply(&mirror, &ends.source.client, &ends.target.client, &mut look.decisions).await?;
@@ -197,8 +214,19 @@ impl Survey {
         }
     }
 
-    fn blocked_inventory(&self, look: &Look) -> v1::Inventory {
-        let cause = inventory::continuing(self.same_cluster(), self.known.blocked.as_ref());
+    /// Compares with what was copied from before, also by an earlier survey: progress on the target knows it.
+    async fn another_source(&mut self, now: &str) -> Result<Option<Cause>, KafkaError> {
+        let before = match self.copied_from.take() {
+            Some(before) => before,
+            None => offset_map::kept(&self.ends.target, &self.mirror.id).await?.source_cluster_id,
+        };
+        let before = self.copied_from.insert(if before.is_empty() { now.to_owned() } else { before });
+        let changed = !now.is_empty() && *before != now;
+        Ok(changed.then(|| source_changed(&self.mirror, before, now)))
+    }
+
+    fn blocked_inventory(&self, look: &Look, cause: Cause) -> v1::Inventory {
+        let cause = inventory::continuing(cause, self.known.blocked.as_ref());
         v1::Inventory {
             topics: look.selected().map(|d| inventory::refused(d, &cause)).collect(),
             blocked: Some(cause),

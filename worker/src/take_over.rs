@@ -34,7 +34,8 @@ const MIN_COPIES: i64 = 2_000;
 /// One range of a mirror that takes over.
 pub(crate) struct Question<'a> {
     pub(crate) mirror: &'a Mirror,
-    pub(crate) take_over: &'a TakeOver,
+    /// `None`: the copy was made by whomever, and only the records themselves say where it ends.
+    pub(crate) take_over: Option<&'a TakeOver>,
     pub(crate) source: &'a ClusterHandle,
     pub(crate) target: &'a ClusterHandle,
     pub(crate) source_topic: &'a str,
@@ -129,7 +130,10 @@ impl Question<'_> {
             }
             let plans = left.iter().filter_map(|p| Some((*p, partitions[p].plan(most, use_sync)?)));
             let aligned = self.align(&partitions, plans.collect()).await?;
-            left.retain(|partition| match aligned.get(partition).map(Alignment::position) {
+            // Where nobody said what was copied, all of the copy must be found in the source.
+            let aligned = aligned.iter().filter(|(_, a)| self.take_over.is_some() || a.is_complete());
+            let aligned: BTreeMap<_, _> = aligned.collect();
+            left.retain(|partition| match aligned.get(partition).map(|a| a.position()) {
                 Some(Ok(Some(position))) => {
                     positions.insert(*partition, position);
                     false
@@ -137,6 +141,7 @@ impl Question<'_> {
                 _ => true,
             });
         }
+        // (Without MirrorMaker nothing was committed.)
         for partition in left {
             let Some(committed) = partitions[&partition].committed() else { continue };
             if partitions[&partition].target.0 < partitions[&partition].target.1 {
@@ -174,8 +179,11 @@ impl Question<'_> {
 
     /// What MM2 says about the partitions in which it may be further than the mirror.
     async fn known(&self) -> Result<BTreeMap<i32, Option<Known>>, KafkaError> {
-        let connector = self.take_over.connector.as_deref();
-        let (topic, alias) = (&self.take_over.offsets_topic, self.mirror.policy.source_alias());
+        let Some(take_over) = self.take_over else {
+            return Ok(self.partitions.keys().map(|p| (*p, None)).collect());
+        };
+        let connector = take_over.connector.as_deref();
+        let (topic, alias) = (&take_over.offsets_topic, self.mirror.policy.source_alias());
         let ahead = |(partition, known): (i32, Option<Known>)| {
             may_be_further(self.partitions[&partition], known).then_some((partition, known))
         };

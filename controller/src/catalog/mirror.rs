@@ -60,15 +60,16 @@ impl Catalog {
             }
             let mut guards = vec![Guard::absent(&key)];
             guards.extend(self.cluster_guards(&model, &mirror).await?);
-            if request.validate_only {
-                return Ok(Written { resource: mirror, revision: None });
-            }
             // Patterns that overlap are only warned of, in plans: there may never be such a topic.
             let overlaps = overlap::find(&model, state);
             if let Some(double) = overlaps.iter().find(|overlap| overlap.same_source && overlap.found) {
                 return Err(reason::precondition(Reason::TARGET_OVERLAP, &mirror.name, double.message()));
             }
             guards.push(self.refuse_circles(&model, state).await?);
+            // What is refused is refused to plans, too.
+            if request.validate_only {
+                return Ok(Written { resource: mirror, revision: None });
+            }
             mirror.uid = Uuid::now_v7().to_string();
             mirror.create_time = Some(now());
             mirror.update_time = mirror.create_time;
@@ -153,6 +154,9 @@ impl Catalog {
                 false => Vec::new(),
             };
             if validate_only {
+                if let Some(state) = state {
+                    self.refuse_circles(&model, state).await?;
+                }
                 return Ok(Written { resource: next, revision: None });
             }
             if next == stored.resource {

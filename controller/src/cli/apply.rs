@@ -28,6 +28,8 @@ const FLAG_FIELDS: &[&str] = &[
     "config_sync",
     "acl_sync",
     "allow_loops",
+    "onto_existing",
+    "allow_foreign_writes",
 ];
 
 /// What MirrorMaker's file says; the same rule.
@@ -113,9 +115,15 @@ async fn refuse_foreign(connection: &Connection, settings: &Settings) -> Result<
                 human::id(&other.target),
                 human::id(name),
             );
-            Err(Failure::new(Kind::Precondition, message).next(
-                "use the --source-id and --target-id it was made with, or another folder with --data DIR",
-            ))
+            let mirror = &settings.mirrors[0];
+            let next = match other.source == mirror.target && other.target == mirror.source {
+                // With its ids, the other direction would run again.
+                true => "keep this direction's state in a folder of its own: --data DIR",
+                false => {
+                    "use the --source-id and --target-id it was made with, or another folder with --data DIR"
+                }
+            };
+            Err(Failure::new(Kind::Precondition, message).next(next))
         }
     }
 }

@@ -69,6 +69,28 @@ impl Guarantee {
     }
 }
 
+/// What to do with a copy that holds records where a mirror has no position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum OntoExisting {
+    /// Stop and say so
+    Refuse,
+    /// Go on where the copy ends, found by comparing records
+    Align,
+    /// Copy behind what is there
+    Append,
+}
+
+impl OntoExisting {
+    pub(super) fn wire(self) -> v1::OntoExisting {
+        match self {
+            Self::Refuse => v1::OntoExisting::Refuse,
+            Self::Align => v1::OntoExisting::Align,
+            Self::Append => v1::OntoExisting::Append,
+        }
+    }
+}
+
 /// `earliest`, `latest` or a time.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "String")]

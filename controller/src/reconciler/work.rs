@@ -164,6 +164,7 @@ pub(crate) fn range(topic: &v1::InventoryTopic, block: u32, block_size: u32) -> 
         source_topic_id: topic.source_topic_id.clone(),
         target_max_message_bytes: topic.target_max_message_bytes,
         initial_partitions: topic.initial_partitions,
+        target_topic_id: topic.target_topic_id.clone(),
     })
 }
 

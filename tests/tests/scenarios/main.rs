@@ -23,6 +23,7 @@ mod handover_file;
 mod handover_large;
 mod handover_mm2;
 mod heartbeats;
+mod incarnation;
 mod internal_topics;
 mod legacy;
 mod lifecycle;

@@ -3,7 +3,7 @@
 
 pub(crate) mod config;
 pub(crate) mod ffi;
-mod flight;
+pub(crate) mod flight;
 pub(crate) mod mover;
 pub(crate) mod pace;
 mod partitioner;

@@ -70,8 +70,16 @@ impl Control {
     }
 
     /// Whether this says anything new.
-    pub(crate) fn update(&self, mirror: Arc<model::Mirror>, range: Range) -> bool {
+    pub(crate) fn update(&self, mirror: Arc<model::Mirror>, mut range: Range) -> bool {
         let mut state = self.state();
+        // That a survey has now seen what it created is nothing new; another id than before is another topic.
+        let known = &mut state.wanted.range.target_topic_id;
+        match range.target_topic_id {
+            Some(id) => {
+                known.get_or_insert(id);
+            }
+            None => range.target_topic_id = *known,
+        }
         let changed = state.wanted.range != range || shapes(&state.wanted.mirror) != shapes(&mirror);
         state.wanted.mirror = mirror;
         state.wanted.range = range;
@@ -136,5 +144,6 @@ fn shapes(mirror: &model::Mirror) -> impl PartialEq {
         (mirror.offset_syncs, mirror.offset_lag_max),
         mirror.guarantee,
         mirror.take_over.clone(),
+        (mirror.onto_existing, mirror.allow_foreign_writes),
     )
 }

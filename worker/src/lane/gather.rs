@@ -6,10 +6,12 @@ use twinlog_proto::model::{Partitioning, Start};
 use twinlog_proto::reason::Reason;
 
 use super::start::Facts;
+use super::tail::{Owners, Place};
 use super::{LaneSpec, Range};
 use crate::cause::Cause;
 use crate::kafka::{Isolation, KafkaClient, KafkaError, ListedOffset, OffsetSpec, TopicMetadata};
-use crate::progress::RangeProgress;
+use crate::offset_map::progress_of_others;
+use crate::progress::{PartitionProgress, RangeProgress};
 
 type Listed = HashMap<(String, i32), Result<ListedOffset, KafkaError>>;
 
@@ -18,6 +20,8 @@ pub(super) struct Gathered {
     /// For every partition of the range, in its order.
     pub(super) facts: Vec<Facts>,
     pub(super) target_partitions: i32,
+    /// Kafka's id; empty where the broker doesn't tell, or the target has the same.
+    pub(super) source_cluster_id: String,
 }
 
 /// Asks both clusters only whether the range can run.
@@ -32,7 +36,7 @@ pub(super) async fn look(spec: &LaneSpec, range: &Range) -> Result<(), Cause> {
 async fn topics(spec: &LaneSpec, range: &Range) -> Result<(TopicMetadata, TopicMetadata), Cause> {
     let (source_topic, target_topic) = tokio::join!(
         topic(&spec.source.client, &range.source_topic),
-        topic(&spec.target.client, &range.target_topic)
+        topic(&spec.target.client, &range.target_topic),
     );
     let source_topic =
         source_topic.map_err(|e| missing(e, Reason::SOURCE_TOPIC_DELETED, "source", &range.source_topic))?;
@@ -53,8 +57,12 @@ pub(super) async fn gather(
     spec: &LaneSpec,
     range: &Range,
     progress: Option<&RangeProgress>,
+    progress_place: Place<'_>,
 ) -> Result<Gathered, Cause> {
-    let (source_topic, target_topic) = topics(spec, range).await?;
+    let (found, source_cluster_id) = tokio::join!(topics(spec, range), source_cluster_id(spec));
+    let source_cluster_id = source_cluster_id?;
+    same_source(spec, progress, &source_cluster_id)?;
+    let (source_topic, target_topic) = found?;
     let by_key = spec.mirror.partitioning == Partitioning::ByKey;
     let topic_id = source_topic.topic_id.map(|id| id.to_string()).unwrap_or_default();
     let partitions: Vec<i32> = range.partitions().collect();
@@ -87,16 +95,16 @@ pub(super) async fn gather(
                 false => source.offset_for_leader_epoch(&epochs).await,
             }
         },
+        // By key copies go to all partitions.
         async {
-            match by_key {
-                true => Ok(Listed::new()),
-                false => {
-                    offsets(&spec.target.client, &range.target_topic, &partitions, OffsetSpec::Latest).await
-                }
-            }
+            let all: Vec<i32> = target_topic.partitions.iter().map(|p| p.partition).collect();
+            let partitions = if by_key { &all } else { &partitions };
+            let list = |spec_of| offsets(&spec.target.client, &range.target_topic, partitions, spec_of);
+            tokio::try_join!(list(OffsetSpec::Earliest), list(OffsetSpec::Latest))
         },
     );
-    let (earliest, latest, started, ends, target_ends) = (earliest?, latest?, started?, ends?, target_ends?);
+    let (earliest, latest, started, ends) = (earliest?, latest?, started?, ends?);
+    let (target_starts, target_ends) = target_ends?;
 
     let at = |listed: &Listed, topic: &str, partition: i32| -> Result<i64, Cause> {
         match listed.get(&(topic.to_owned(), partition)) {
@@ -108,6 +116,27 @@ pub(super) async fn gather(
             )),
         }
     };
+    let copy = |partition: i32| -> Result<(i64, i64), Cause> {
+        let start = at(&target_starts, &range.target_topic, partition)?;
+        Ok((start, at(&target_ends, &range.target_topic, partition)?))
+    };
+    // Heartbeats come from every mirror of a flow, and only the newest counts.
+    let shared = spec.mirror.policy.is_heartbeats_topic(&range.source_topic);
+    let whole = match by_key && progress.is_none() && !shared {
+        true => held_by_key(spec, range, &target_topic, copy).await?,
+        false => 0,
+    };
+    let target_topic_id = target_topic.topic_id.map(|id| id.to_string()).unwrap_or_default();
+    let owners = Owners::new(&spec.target.client, progress_place);
+    let mut foreign = HashMap::new();
+    for (partition, known) in partitions.iter().filter_map(|p| Some((*p, known(p)?))) {
+        if by_key || shared || spec.mirror.allow_foreign_writes {
+            continue;
+        }
+        let Some(from) = look_from(known, &target_topic_id, copy(partition)?) else { continue };
+        let place = Place { topic: &range.target_topic, partition };
+        foreign.insert(partition, owners.foreign(place, (from, copy(partition)?.1)).await?);
+    }
     let facts = partitions
         .iter()
         .map(|partition| {
@@ -132,12 +161,64 @@ pub(super) async fn gather(
                 _ => None,
             };
             // By key no partition of the target belongs to one of the source.
-            let target_end = if by_key { 0 } else { at(&target_ends, &range.target_topic, *partition)? };
-            Ok(Facts { earliest, latest, topic_id: topic_id.clone(), epoch_end, start, target_end })
+            let (target_start, target_end) = if by_key { (0, 0) } else { copy(*partition)? };
+            Ok(Facts {
+                earliest,
+                latest,
+                topic_id: topic_id.clone(),
+                epoch_end,
+                start,
+                target_start,
+                target_end,
+                target_kept: None,
+                target_topic_id: target_topic_id.clone(),
+                holds: if shared { 0 } else { whole.max(target_end - target_start) },
+                foreign: foreign.get(partition).copied().flatten(),
+            })
         })
         .collect::<Result<_, Cause>>()?;
     let target_partitions = i32::try_from(target_topic.partitions.len()).unwrap_or(i32::MAX);
-    Ok(Gathered { facts, target_partitions })
+    Ok(Gathered { facts, target_partitions, source_cluster_id })
+}
+
+/// From where on the target's log is not known; `None` where all of it is, or nobody has noted what is.
+fn look_from(known: &PartitionProgress, topic_id: &str, (start, end): (i64, i64)) -> Option<i64> {
+    let another = !known.target_topic_id.is_empty() && known.target_topic_id != topic_id;
+    let from = if another { start } else { known.target_known?.0.max(start) };
+    (from < end).then_some(from)
+}
+
+/// What a topic holds that copies are to be spread over, offsets; 0 where another range of this mirror has begun to.
+async fn held_by_key(
+    spec: &LaneSpec,
+    range: &Range,
+    topic: &TopicMetadata,
+    copy: impl Fn(i32) -> Result<(i64, i64), Cause>,
+) -> Result<i64, Cause> {
+    let mut holds = 0;
+    for partition in &topic.partitions {
+        let (start, end) = copy(partition.partition)?;
+        holds += end - start;
+    }
+    match holds > 0 && progress_of_others(&spec.target, &spec.mirror.id, &range.target_topic).await? {
+        true => Ok(0),
+        false => Ok(holds),
+    }
+}
+
+async fn source_cluster_id(spec: &LaneSpec) -> Result<String, KafkaError> {
+    let (source, target) =
+        tokio::try_join!(spec.source.client.describe_cluster(), spec.target.client.describe_cluster())?;
+    let shared = source.cluster_id == target.cluster_id;
+    Ok(source.cluster_id.filter(|_| !shared).unwrap_or_default())
+}
+
+fn same_source(spec: &LaneSpec, progress: Option<&RangeProgress>, now: &str) -> Result<(), Cause> {
+    let before = progress.map_or("", |progress| &progress.source_cluster_id);
+    match before.is_empty() || now.is_empty() || before == now {
+        true => Ok(()),
+        false => Err(crate::survey::source_changed(&spec.mirror, before, now)),
+    }
 }
 
 async fn topic(client: &KafkaClient, name: &str) -> Result<TopicMetadata, KafkaError> {

@@ -36,6 +36,15 @@ pub(crate) struct Copied {
     pub(crate) leader_epoch: i32,
 }
 
+/// Where no record of this range should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Misplaced {
+    #[error("the target's log went backwards: {0}")]
+    Backwards(#[from] OutOfOrder),
+    #[error("a record was stored at target offset {got}, {expected} was next")]
+    Elsewhere { expected: i64, got: i64 },
+}
+
 /// Something to write with a commit, into the range's partition of one of the internal topics.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
@@ -106,6 +115,10 @@ pub(crate) struct Ledger {
     /// Partitions that are known but don't run now: kept as they are.
     resting: Vec<(i32, PartitionProgress)>,
     dirty: bool,
+    /// Nobody else may write to the copies: each acknowledgement carries the offset that is next.
+    alone: bool,
+    /// The note that the range has begun, until it is durable.
+    began: Option<Entry>,
     /// Latency counts until the commit (exactly once) instead of until the acknowledgement.
     until_commit: bool,
 }
@@ -140,7 +153,21 @@ impl Ledger {
             })
             .collect();
         let resting = std::mem::take(&mut progress.partitions).into_iter().collect();
-        Self { head: progress, accounts, resting, dirty: true, until_commit }
+        Self { head: progress, accounts, resting, dirty: true, alone: false, began: None, until_commit }
+    }
+
+    /// Refuses acknowledgements that carry another target offset than the one that is next.
+    #[must_use]
+    pub(crate) fn alone(mut self, alone: bool) -> Self {
+        self.alone = alone;
+        self
+    }
+
+    /// Notes, with the first commit, that there is progress of this range from now on.
+    #[must_use]
+    pub(crate) fn beginning(mut self, note: Option<Entry>) -> Self {
+        self.began = note;
+        self
     }
 
     /// Target offsets between two syncs for MM2's tools.
@@ -151,11 +178,16 @@ impl Ledger {
     }
 
     /// A run was acknowledged.
-    pub(crate) fn copied(&mut self, slot: usize, run: &Copied) -> Result<(), OutOfOrder> {
+    pub(crate) fn copied(&mut self, slot: usize, run: &Copied) -> Result<(), Misplaced> {
         let account = &mut self.accounts[slot];
         let count = i64::try_from(run.count).expect("a run is far smaller");
         if let Some(target) = run.target {
+            let next = account.progress.target_known.filter(|next| self.alone && *next != target);
+            if let Some(next) = next {
+                return Err(Misplaced::Elsewhere { expected: next.0, got: target.0 });
+            }
             account.progress.chunk.add(run.source, target, count)?;
+            account.progress.target_known = Some(TargetOffset(target.0 + count));
             let first = OffsetSync { upstream: run.source.0, downstream: target.0 };
             account.syncs.rule.copied(first, count);
         }
@@ -207,20 +239,24 @@ impl Ledger {
             }
         }
         let topic = &self.head.source_topic;
-        self.accounts
-            .iter()
-            .flat_map(|a| {
-                a.closed.iter().map(|chunk| Entry {
-                    key: chunk_key(topic, a.partition, &a.progress.source_topic_id, chunk.source_start()),
-                    value: chunk.encode(),
-                })
+        let closed = self.accounts.iter().flat_map(|a| {
+            a.closed.iter().map(|chunk| Entry {
+                key: chunk_key(topic, a.partition, &a.progress.source_topic_id, chunk.source_start()),
+                value: chunk.encode(),
             })
-            .collect()
+        });
+        self.began.iter().cloned().chain(closed).collect()
     }
 
     /// The progress record's value as of now. From here on only what comes later is new.
+    ///
+    /// Exactly once it is sealed with the end of a transaction, whose marker takes an offset of each partition that has records in it.
     pub(crate) fn seal(&mut self, now: SystemTime) -> Vec<u8> {
         self.dirty = false;
+        self.head.began |= self.began.is_some();
+        for account in self.accounts.iter_mut().filter(|account| !account.uncommitted.is_empty()) {
+            account.progress.target_known = account.progress.target_known.map(|end| TargetOffset(end.0 + 1));
+        }
         self.progress().encode(now)
     }
 
@@ -233,6 +269,7 @@ impl Ledger {
 
     /// What `closing` gave is durable.
     pub(crate) fn closed(&mut self) {
+        self.head.began |= self.began.take().is_some();
         self.accounts.iter_mut().for_each(|a| a.closed.clear());
     }
 
@@ -268,11 +305,15 @@ mod tests {
             origin_is_log_start: true,
             gaps: Vec::new(),
             chunk: Chunk::anchored(SourceOffset(position), TargetOffset(0)),
+            target_topic_id: String::new(),
+            target_known: Some(TargetOffset(0)),
         };
         let progress = RangeProgress {
             source_topic: "t".to_owned(),
             epoch: 7,
             worker: "w".to_owned(),
+            began: false,
+            source_cluster_id: String::new(),
             partitions: BTreeMap::from([(0, partition(0)), (1, partition(5)), (2, partition(9))]),
         };
         Ledger::new(progress, &[0, 2], until_commit, Instant::now())

@@ -6,6 +6,7 @@
 mod coordinator;
 mod judge;
 mod keep;
+mod position;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,13 +23,14 @@ use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::State;
 
 use super::control::{Control, Wanted};
-use super::ledger::Ledger;
-use super::recover::{self, Reader};
+use super::ledger::{Entry, Ledger};
 use super::start::{Facts, Question, Verdict};
 use super::status::Board;
+use super::tail::Place;
 use super::{LaneSpec, LaneStatus, Range, gather, take_over};
 use crate::budget::{Budget, Seat};
 use crate::cause::Cause;
+use crate::engine::copy_end::CopyEnds;
 use crate::engine::feeder::Feeder;
 use crate::engine::librdkafka::config::{self, Memory, TargetSettings};
 use crate::engine::librdkafka::ffi;
@@ -63,12 +65,18 @@ pub(super) struct Runner {
     /// Records that the target refused or that can't be read, by partition; and those that have been tried again since.
     refused: BTreeMap<i32, (SourceOffset, Cause)>,
     refused_before: BTreeMap<i32, (SourceOffset, Cause)>,
-    /// Another owner fenced this one: before coming back, look who.
-    suspect: bool,
+    /// It has run before: somebody else may have the range by now, and must not be fenced by this one.
+    again: bool,
+    /// When another owner fenced this one.
+    fenced: Option<Instant>,
     batch_size: usize,
     /// What a transaction may take: longer where a quota holds requests back.
     patience: Duration,
     backoff: Duration,
+    /// Partitions that don't meet their copies, with where these ended when that was found.
+    pub(super) apart: BTreeMap<i32, i64>,
+    /// Partitions whose copy lost records, with where the next one was stored.
+    kept: BTreeMap<i32, i64>,
 }
 
 /// How an attempt ended.
@@ -109,10 +117,13 @@ impl Runner {
             topics: None,
             refused: BTreeMap::new(),
             refused_before: BTreeMap::new(),
-            suspect: false,
+            again: false,
+            fenced: None,
             batch_size: usize::MAX,
             patience: config::TRANSACTION_TIMEOUT,
             backoff: FIRST_BACKOFF,
+            apart: BTreeMap::new(),
+            kept: BTreeMap::new(),
         }
     }
 
@@ -139,6 +150,8 @@ impl Runner {
     }
 
     fn wait(&mut self, cause: Cause) {
+        // Whatever it is, the topics may not be there any more.
+        self.topics = None;
         let state = if heals(cause.reason) { State::Waiting } else { State::Stopped };
         self.say_trouble(&cause);
         self.board.not_running(state, cause);
@@ -172,9 +185,8 @@ impl Runner {
         let memory = self.reserve(&range)?;
         let exactly_once = self.spec.mirror.guarantee == Guarantee::ExactlyOnce;
         let by_key = self.spec.mirror.partitioning == Partitioning::ByKey;
-        if std::mem::take(&mut self.suspect) {
-            let reader = self.open_reader(&topics)?;
-            self.read_progress(&topics, reader)?;
+        if std::mem::replace(&mut self.again, true) {
+            self.still_owner(&topics)?;
         }
         let began = Instant::now();
         // All clients connect while the coordinator ends what an earlier owner left open.
@@ -186,8 +198,15 @@ impl Runner {
         let recovered = began.elapsed();
         // First, as it waits for MirrorMaker to end: facts from before that would be old.
         let taken = self.taken_over(&range, before.as_ref())?;
-        let gathered = self.ask(gather::gather(&self.spec, &range, before.as_ref()))?;
-        let progress = self.decide(&range, before, &taken, &gathered.facts)?;
+        let place =
+            Place { topic: &topics.progress, partition: self.storage_partition(topics.progress_partitions) };
+        let gathered = self.ask(gather::gather(&self.spec, &range, before.as_ref(), place))?;
+        let taken = self.met(&range, before.as_ref(), taken, &gathered.facts)?;
+        let lost = before.is_none() && self.has_begun(&topics, &gathered.facts)?;
+        let mut progress = self.decide(&range, before, lost, &taken, &gathered.facts);
+        if !gathered.source_cluster_id.is_empty() {
+            progress.source_cluster_id.clone_from(&gathered.source_cluster_id);
+        }
         let decided = began.elapsed();
         tracing::debug!(task = %self.spec.task, ?opened, ?recovered, ?decided, "lane prepared");
         self.board.restarted(&progress);
@@ -200,11 +219,14 @@ impl Runner {
             return Err(End::Again);
         }
         let running: Vec<i32> = assigned.iter().map(|a| a.partition).collect();
+        let shared = self.spec.mirror.policy.is_heartbeats_topic(&range.source_topic);
+        let alone = !self.spec.mirror.allow_foreign_writes && !shared;
         let job = Job {
             target_topic: &range.target_topic,
             assigned,
             by_key: by_key.then_some(gathered.target_partitions),
             exactly_once,
+            alone,
             commit_interval: self.spec.mirror.target_latency,
             in_flight: memory.in_flight,
             carefully: self.spec.target.was_throttled(),
@@ -217,8 +239,14 @@ impl Runner {
         };
         let (client, stop) = (&self.spec.source.client, self.control.stop());
         let feeder = Feeder::new(client, &range.source_topic, &memory, &self.runtime, stop);
+        let note = (!progress.began).then(|| Entry {
+            key: progress::began_key(&range.target_topic, range.block),
+            value: progress::began_value(SystemTime::now()),
+        });
         let mut ledger = Ledger::new(progress, &running, exactly_once, Instant::now())
-            .with_sync_lag(self.spec.mirror.offset_lag_max);
+            .with_sync_lag(self.spec.mirror.offset_lag_max)
+            .alone(alone)
+            .beginning(note);
         let control = self.control.clone();
         let syncs = {
             let _runtime = self.runtime.enter();
@@ -244,7 +272,8 @@ impl Runner {
                 tracing::info!(task = %self.spec.task, epoch = %self.spec.epoch, partitions = running.len(), "lane runs");
             }
         }
-        let clients = Clients { source, target, feeder };
+        let ends = CopyEnds::new(&self.spec.target.client, &range.target_topic, &self.runtime, stop);
+        let clients = Clients { source, target, feeder, ends };
         let exit = match Mover::new(&job, &control, version, clients, &mut ledger, observer) {
             Ok(mover) => mover.run(retry),
             Err(exit) => exit,
@@ -288,13 +317,6 @@ impl Runner {
             .map_err(|e| self.unusable("source", &e))
     }
 
-    /// Gets ready to read the range's partition of the progress topic.
-    fn open_reader(&self, topics: &StorageTopics) -> Step<Reader> {
-        let partition = self.storage_partition(topics.progress_partitions);
-        Reader::open(&self.spec.target.client, &topics.progress, partition)
-            .map_err(|e| self.unusable("target", &e))
-    }
-
     fn open_target(&mut self, memory: &Memory, exactly_once: bool) -> Step<Target> {
         let (mirror, range) = (&self.spec.mirror, &self.spec.range);
         let id = policy::transactional_id(&mirror.id, &range.target_topic, range.block);
@@ -320,75 +342,45 @@ impl Runner {
         Cause::new(reason, format!("{role} cluster {}: {error}", cluster.id)).into()
     }
 
-    /// Progress of the range, if there is any. Stops a lane that has been superseded.
-    fn read_progress(&mut self, topics: &StorageTopics, reader: Reader) -> Step<Option<RangeProgress>> {
-        let partition = self.storage_partition(topics.progress_partitions);
-        let key = progress::progress_key(&self.spec.range.target_topic, self.spec.range.block);
-        // Asked for now, after the fence: what an earlier owner wrote lies below.
-        let ends = self.ask(recover::ends(&self.spec.target.client, &topics.progress, partition))?;
-        let found =
-            reader.newest(ends, &key, &self.control).map_err(|cause| cause.map_or(End::Again, End::Later))?;
-        let Some(bytes) = found else { return Ok(None) };
-        let found = RangeProgress::decode(&bytes).map_err(|damaged| {
-            let place = format!("{} partition {partition}", topics.progress);
-            Cause::new(
-                Reason::INTERNAL,
-                format!("{damaged} in {place}: remove the mirror's progress to begin anew"),
-            )
-        })?;
-        if found.epoch > self.spec.epoch.0 {
-            return Err(self.superseded(&found));
-        }
-        Ok(Some(found))
-    }
-
-    fn superseded(&mut self, by: &RangeProgress) -> End {
-        let message = format!(
-            "worker {} has taken this range over with epoch {}; this lane has epoch {}. If this controller's store was restored from an \
-             older copy, it gives a later epoch by itself. One controller may run a mirror: is another one running?",
-            by.worker, by.epoch, self.spec.epoch
-        );
-        tracing::warn!(task = %self.spec.task, "fenced: {message}");
-        self.board.not_running(State::Stopped, Cause::new(Reason::FENCED, message));
-        self.control.found_later(by.epoch);
-        // It is given a later epoch, or another worker has the range: both end this lane. Until then it looks now and then, before
-        // it does anything that would disturb the other owner.
-        self.suspect = true;
-        self.seat.release();
-        self.control.pause(RETRY_STOPPED);
-        End::Again
-    }
-
     /// Progress to run with: where every partition of the range starts. Partitions that must not run are noted on the board.
     fn decide(
         &mut self,
         range: &Range,
         before: Option<RangeProgress>,
+        began: bool,
         taken: &BTreeMap<i32, i64>,
         facts: &[Facts],
-    ) -> Step<RangeProgress> {
+    ) -> RangeProgress {
         let mut progress = before.unwrap_or_else(|| RangeProgress {
             source_topic: range.source_topic.clone(),
             epoch: 0,
             worker: String::new(),
             partitions: BTreeMap::new(),
+            began: false,
+            source_cluster_id: String::new(),
         });
         progress.epoch = self.spec.epoch.0;
         progress.worker = self.spec.worker.to_string();
         let halted_before = std::mem::take(&mut self.board.halted);
         for (partition, facts) in range.partitions().zip(facts) {
+            let mut facts = Facts { target_kept: self.kept.get(&partition).copied(), ..facts.clone() };
             if let Some(position) = taken.get(&partition) {
                 let before = progress.partitions.get(&partition);
-                let taken = take_over::progress_at(*position, facts, before);
+                let taken = take_over::progress_at(*position, &facts, before);
                 progress.partitions.insert(partition, taken);
+                facts.foreign = None;
             }
             let question = Question {
+                mirror: self.spec.mirror.id.as_str(),
                 source: &range.source_topic,
                 target: &range.target_topic,
                 partition,
                 before: progress.partitions.get(&partition),
-                facts,
+                facts: &facts,
                 policy: self.spec.mirror.gap_policy,
+                onto: self.spec.mirror.onto_existing,
+                allow_foreign: self.spec.mirror.allow_foreign_writes,
+                began,
                 by_key: self.spec.mirror.partitioning == Partitioning::ByKey,
                 now: SystemTime::now(),
             };
@@ -403,10 +395,11 @@ impl Runner {
                 }
             }
         }
-        Ok(progress)
+        progress
     }
 
-    fn note_start(&self, partition: i32, progress: &mut RangeProgress, decided: PartitionProgress) {
+    fn note_start(&mut self, partition: i32, progress: &mut RangeProgress, decided: PartitionProgress) {
+        self.kept.remove(&partition);
         let before = progress.partitions.insert(partition, decided);
         let decided = &progress.partitions[&partition];
         let recorded = before.as_ref().map_or(0, |b| b.gaps.len());
@@ -457,6 +450,7 @@ fn heals(reason: Reason) -> bool {
             | Reason::TARGET_HAS_FEWER_PARTITIONS
             | Reason::SOURCE_TOPIC_DELETED
             | Reason::TARGET_TOPIC_MISSING
+            | Reason::SOURCE_CLUSTER_CHANGED
             | Reason::INTERNAL
     )
 }

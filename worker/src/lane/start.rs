@@ -5,12 +5,14 @@
 use std::time::SystemTime;
 
 use twinlog_proto::id::{SourceOffset, TargetOffset};
-use twinlog_proto::model::GapPolicy;
+use twinlog_proto::model::{GapPolicy, OntoExisting};
 use twinlog_proto::reason::Reason;
 
 use crate::cause::Cause;
 use crate::offset_map::Chunk;
 use crate::progress::{Gap, GapKind, PartitionProgress};
+
+mod copy;
 
 /// What the clusters say about a partition now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +26,25 @@ pub(crate) struct Facts {
     pub(crate) epoch_end: Option<i64>,
     /// Where the mirror's start setting leads, for a partition without progress.
     pub(crate) start: i64,
-    /// High watermark of the target.
+    /// First offset that exists, and the high watermark, of the target; 0 where copies are spread by key.
+    pub(crate) target_start: i64,
     pub(crate) target_end: i64,
+    /// Where a record was stored that should have been further on: what was copied there before is gone.
+    pub(crate) target_kept: Option<i64>,
+    /// UUID text; empty where the broker has no topic ids.
+    pub(crate) target_topic_id: String,
+    /// What the copy holds that a partition without progress would be appended to, offsets.
+    pub(crate) holds: i64,
+    /// The first batch on the target that is not known and that another producer wrote.
+    pub(crate) foreign: Option<Foreign>,
+}
+
+/// A batch that no owner of the range wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Foreign {
+    pub(crate) offset: i64,
+    /// -1: a producer that is not idempotent.
+    pub(crate) producer_id: i64,
 }
 
 /// Whether and where to run.
@@ -39,12 +58,17 @@ pub(crate) enum Verdict {
 /// The question for one partition.
 pub(crate) struct Question<'a> {
     /// For messages.
+    pub(crate) mirror: &'a str,
     pub(crate) source: &'a str,
     pub(crate) target: &'a str,
     pub(crate) partition: i32,
     pub(crate) before: Option<&'a PartitionProgress>,
     pub(crate) facts: &'a Facts,
     pub(crate) policy: GapPolicy,
+    pub(crate) onto: OntoExisting,
+    pub(crate) allow_foreign: bool,
+    /// There was progress of this range once.
+    pub(crate) began: bool,
     /// By key no copy is mapped.
     pub(crate) by_key: bool,
     pub(crate) now: SystemTime,
@@ -52,14 +76,18 @@ pub(crate) struct Question<'a> {
 
 impl Question<'_> {
     pub(crate) fn decide(&self) -> Verdict {
-        let Some(before) = self.before else { return Verdict::Run(self.first_start()) };
+        let Some(before) = self.before else { return self.first() };
         let facts = self.facts;
+        if let Some(verdict) = self.copy_is_another(before) {
+            return verdict;
+        }
         let ids_known = !before.source_topic_id.is_empty() && !facts.topic_id.is_empty();
         if ids_known && before.source_topic_id != facts.topic_id {
             return self.recreated(before);
         }
-        if facts.target_end < before.chunk.target_end().0 {
-            return self.target_truncated(before);
+        let kept = facts.target_kept.unwrap_or(facts.target_end).min(facts.target_end);
+        if kept < before.chunk.target_end().0 {
+            return self.target_truncated(before, kept);
         }
         let epoch_end = facts.epoch_end.filter(|end| *end >= 0);
         let kept = epoch_end.unwrap_or(facts.latest).min(facts.latest);
@@ -70,8 +98,13 @@ impl Question<'_> {
         // Behind the last copy only markers and aborted records were passed over, whose epoch nobody noted: what stands there now
         // is read again, as it may be something else.
         let position = before.position.min(SourceOffset(kept));
-        let progress =
-            PartitionProgress { position, source_topic_id: facts.topic_id.clone(), ..before.clone() };
+        let progress = PartitionProgress {
+            position,
+            source_topic_id: facts.topic_id.clone(),
+            target_topic_id: facts.target_topic_id.clone(),
+            target_known: self.target_known(),
+            ..before.clone()
+        };
         match facts.earliest > position.0 {
             true => self.retention(&progress),
             false => Verdict::Run(progress),
@@ -80,7 +113,7 @@ impl Question<'_> {
 
     fn first_start(&self) -> PartitionProgress {
         let facts = self.facts;
-        let origin = SourceOffset(facts.start.max(facts.earliest));
+        let origin = SourceOffset(self.start());
         PartitionProgress {
             position: origin,
             source_topic_id: facts.topic_id.clone(),
@@ -89,7 +122,14 @@ impl Question<'_> {
             origin_is_log_start: origin.0 == facts.earliest,
             gaps: Vec::new(),
             chunk: Chunk::anchored(origin, TargetOffset(facts.target_end)),
+            target_topic_id: facts.target_topic_id.clone(),
+            target_known: self.target_known(),
         }
+    }
+
+    /// What lies on the target now has been looked at.
+    fn target_known(&self) -> Option<TargetOffset> {
+        (!self.by_key).then_some(TargetOffset(self.facts.target_end))
     }
 
     fn place(&self) -> String {
@@ -106,8 +146,15 @@ impl Question<'_> {
         let at = SourceOffset(position);
         let chunk = before.chunk.restart(at, TargetOffset(self.facts.target_end));
         let origin = before.origin.min(at);
-        let mut progress =
-            PartitionProgress { position: at, leader_epoch: -1, origin, chunk, ..before.clone() };
+        let mut progress = PartitionProgress {
+            position: at,
+            leader_epoch: -1,
+            origin,
+            chunk,
+            target_topic_id: self.facts.target_topic_id.clone(),
+            target_known: self.target_known(),
+            ..before.clone()
+        };
         progress.record(gap);
         Verdict::Run(progress)
     }
@@ -128,7 +175,10 @@ impl Question<'_> {
             return self.halt(
                 Reason::SOURCE_TOPIC_RECREATED,
                 &what,
-                "copy the new topic from its start, behind the old records",
+                &format!(
+                    "copy the new topic from its start, behind the old records. If the new topic begins with what the copy holds (it was mirrored back), continue where they meet: twinlog mirror update {} --onto-existing=align",
+                    self.mirror
+                ),
             );
         }
         let start = SourceOffset(facts.earliest);
@@ -140,13 +190,16 @@ impl Question<'_> {
             origin_is_log_start: true,
             gaps: before.gaps.clone(),
             chunk: Chunk::anchored(start, TargetOffset(facts.target_end)),
+            target_topic_id: facts.target_topic_id.clone(),
+            target_known: self.target_known(),
         };
         progress.record(self.gap(old, old, GapKind::Recreated));
         Verdict::Run(progress)
     }
 
-    fn target_truncated(&self, before: &PartitionProgress) -> Verdict {
-        let (end, known) = (self.facts.target_end, before.chunk.target_end().0);
+    /// `end`: below it the target has what was copied.
+    fn target_truncated(&self, before: &PartitionProgress, end: i64) -> Verdict {
+        let known = before.chunk.target_end().0;
         let (target, partition) = (self.target, self.partition);
         if self.policy == GapPolicy::Halt {
             let what = format!(
@@ -156,8 +209,15 @@ impl Question<'_> {
         }
         let known = before.chunk.source_of(TargetOffset(end));
         let again = SourceOffset(known.unwrap_or(before.origin).0.max(self.facts.earliest));
-        let chunk = before.chunk.restart(again, TargetOffset(end));
-        let mut progress = PartitionProgress { position: again, leader_epoch: -1, chunk, ..before.clone() };
+        let chunk = before.chunk.restart(again, TargetOffset(self.facts.target_end));
+        let mut progress = PartitionProgress {
+            position: again,
+            leader_epoch: -1,
+            chunk,
+            target_topic_id: self.facts.target_topic_id.clone(),
+            target_known: self.target_known(),
+            ..before.clone()
+        };
         if known.is_none() && again > before.origin {
             // Closed pieces of the map may lead to copies that are gone: the mirror begins here, with all that the source still has.
             (progress.origin, progress.origin_is_log_start) = (again, true);

@@ -213,11 +213,15 @@ impl Board {
         self.metrics.partitions.clear();
         self.copied
             .extend(self.sender.borrow().partitions.iter().map(|p| (p.partition, (p.records, p.bytes))));
-        let partitions = progress
+        let known = progress
             .partitions
             .iter()
-            .map(|(number, p)| self.settled(*number, |status| fill(status, *number, p)))
-            .collect();
+            .map(|(number, p)| self.settled(*number, |status| fill(status, *number, p)));
+        // Of what must not run there may be no position at all.
+        let unknown = self.halted.keys().filter(|number| !progress.partitions.contains_key(number));
+        let unknown = unknown.map(|number| self.settled(*number, |status| status.position = -1));
+        let mut partitions: Vec<_> = known.chain(unknown).collect();
+        partitions.sort_by_key(|status| status.partition);
         self.send(partitions, None);
     }
 

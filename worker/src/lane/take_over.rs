@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use twinlog_proto::id::{SourceOffset, TargetOffset};
-use twinlog_proto::model::TakeOver;
+use twinlog_proto::model::{OntoExisting, Partitioning, TakeOver};
 use twinlog_proto::v1::State;
 
 use super::Range;
@@ -43,7 +43,7 @@ impl Runner {
         self.end_what_is_open(take_over)?;
         let question = take_over::Question {
             mirror: &mirror,
-            take_over,
+            take_over: Some(take_over),
             source: &self.spec.source,
             target: &self.spec.target,
             source_topic: &range.source_topic,
@@ -55,6 +55,49 @@ impl Runner {
             tracing::info!(task = %self.spec.task, partition, position, "taken over from MirrorMaker 2");
         }
         Ok(positions)
+    }
+
+    /// Also where partitions go on that hold copies which the mirror has no position in, or whose source was made anew, if it is to
+    /// go on where source and copy meet.
+    pub(super) fn met(
+        &mut self,
+        range: &Range,
+        before: Option<&RangeProgress>,
+        mut taken: BTreeMap<i32, i64>,
+        facts: &[Facts],
+    ) -> Step<BTreeMap<i32, i64>> {
+        let mirror = self.spec.mirror.clone();
+        if mirror.onto_existing != OntoExisting::Align || mirror.partitioning == Partitioning::ByKey {
+            return Ok(taken);
+        }
+        let open = |(partition, facts): (i32, &Facts)| {
+            let own = before.and_then(|before| before.partitions.get(&partition));
+            let open = own.is_none_or(|own| own.source_topic_id != facts.topic_id) && facts.holds > 0;
+            let looked = self.apart.get(&partition) == Some(&facts.target_end);
+            (open && !looked && !taken.contains_key(&partition)).then_some((partition, facts.target_end))
+        };
+        let open: BTreeMap<i32, i64> = range.partitions().zip(facts).filter_map(open).collect();
+        if open.is_empty() {
+            return Ok(taken);
+        }
+        let partitions: BTreeMap<i32, Option<i64>> =
+            open.keys().map(|partition| (*partition, None)).collect();
+        let question = take_over::Question {
+            mirror: &mirror,
+            take_over: None,
+            source: &self.spec.source,
+            target: &self.spec.target,
+            source_topic: &range.source_topic,
+            target_topic: &range.target_topic,
+            partitions: &partitions,
+        };
+        let positions = self.ask(question.positions())?;
+        for (partition, position) in &positions {
+            tracing::info!(task = %self.spec.task, partition, position, "the copy ends here in the source: it is gone on from there");
+        }
+        self.apart = open.into_iter().filter(|(partition, _)| !positions.contains_key(partition)).collect();
+        taken.extend(positions);
+        Ok(taken)
     }
 
     /// What a killed MM2 left open hides the end of what it copied. Where it can't be ended it is waited for, and that is said.
@@ -85,5 +128,7 @@ pub(super) fn progress_at(
         origin_is_log_start: false,
         gaps: before.map(|before| before.gaps.clone()).unwrap_or_default(),
         chunk: Chunk::anchored(origin, TargetOffset(facts.target_end)),
+        target_topic_id: facts.target_topic_id.clone(),
+        target_known: None,
     }
 }

@@ -29,7 +29,7 @@ use super::reader::{Reached, Reader, Stored, readers, reread};
 use super::{Chunk, Found, History, ends};
 use crate::cluster::ClusterHandle;
 use crate::kafka::{Isolation, KafkaError, OffsetSpec};
-use crate::progress::{PartitionProgress, RangeProgress};
+use crate::progress::{NOT_A_CHUNK, PartitionProgress, RangeProgress};
 use crate::take_over::{Older, Sync};
 use lives::Lives;
 
@@ -396,6 +396,9 @@ fn lost_answer<O>() -> Translation<O> {
 impl State {
     fn apply_chunk(&mut self, stored: &Stored) {
         let (Ok(key), Some(value)) = (OffsetMapKey::decode(&*stored.key), &stored.value) else { return };
+        if key.first_source_offset == NOT_A_CHUNK {
+            return;
+        }
         let Ok(chunk) = Chunk::decode(value) else {
             tracing::error!(at = ?stored.at, "a piece of the offset map is damaged and left out");
             return;

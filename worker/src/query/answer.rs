@@ -13,7 +13,7 @@ use twinlog_proto::v1::answer::Answer;
 use twinlog_proto::v1::planned_topic::Action;
 use twinlog_proto::v1::query::Question;
 
-use super::{permissions, reach, translate};
+use super::{holds, permissions, reach, translate};
 use crate::assignments::violations;
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
@@ -250,7 +250,10 @@ async fn plan(asked: &Asked<'_>, question: &v1::PlanQuestion) -> Result<v1::Mirr
         warnings.extend(limits.warning(&mirror, &look.decisions));
         let mut by_target: HashMap<String, Vec<v1::Drift>> = HashMap::new();
         found.into_iter().for_each(|(topic, drift)| by_target.entry(topic).or_default().push(drift));
+        let held = holds::on_target(&ends, &look.decisions).await?;
+        warnings.extend(holds::warning(&mirror, &ends, &look.decisions, &held).await?);
         for topic in &mut topics {
+            topic.target_records = held.get(&topic.target_topic).copied();
             topic.drift = by_target.remove(&topic.target_topic).unwrap_or_default();
         }
     }
@@ -286,5 +289,6 @@ fn planned(mirror: &Mirror, decision: &Decision, configs: BTreeMap<String, Strin
         reason,
         configs: configs.into_iter().collect(),
         drift: Vec::new(),
+        target_records: None,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use twinlog_proto::model::{Mirror, Partitioning};
 use twinlog_proto::reason::Reason;
+use uuid::Uuid;
 
 use super::select::{Selection, SourceTopic};
 use crate::kafka::{KafkaError, TopicMetadata};
@@ -14,6 +15,8 @@ pub enum TargetTopic {
     Missing,
     Exists {
         partitions: i32,
+        /// `None` where the broker has no topic ids.
+        id: Option<Uuid>,
     },
     /// It could not be looked at.
     Unknown(KafkaError),
@@ -22,7 +25,10 @@ pub enum TargetTopic {
 impl From<&TopicMetadata> for TargetTopic {
     fn from(topic: &TopicMetadata) -> Self {
         match &topic.error {
-            None => Self::Exists { partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX) },
+            None => Self::Exists {
+                partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+                id: topic.topic_id,
+            },
             Some(error) if error.reason == Reason::TOPIC_NOT_FOUND => Self::Missing,
             Some(error) => Self::Unknown(error.clone()),
         }
@@ -37,6 +43,8 @@ pub struct Decision {
     pub target: String,
     /// 0 where it doesn't exist or wasn't looked at.
     pub target_partitions: i32,
+    /// `None` where it doesn't exist, wasn't looked at, or the broker has no topic ids.
+    pub target_id: Option<Uuid>,
     pub step: Step,
 }
 
@@ -89,18 +97,22 @@ fn decide_one(
     let target = match selection {
         Selection::Copy(target) => target,
         Selection::Blocked { target, reason, message } => {
-            return Decision { source, target, target_partitions: 0, step: Step::Blocked(reason, message) };
+            let step = Step::Blocked(reason, message);
+            return Decision { source, target, target_partitions: 0, target_id: None, step };
         }
         Selection::Skip(rule) => {
-            return Decision { source, target: String::new(), target_partitions: 0, step: Step::Skip(rule) };
+            let (target, step) = (String::new(), Step::Skip(rule));
+            return Decision { source, target, target_partitions: 0, target_id: None, step };
         }
     };
-    let (target_partitions, step) = match targets.get(&target) {
-        Some(TargetTopic::Exists { partitions }) => (*partitions, fit(mirror, &source, &target, *partitions)),
-        Some(TargetTopic::Unknown(error)) => (0, Step::Unknown(error.reason, error.message.clone())),
-        Some(TargetTopic::Missing) | None => (0, missing(mirror, &target)),
+    let (target_partitions, target_id, step) = match targets.get(&target) {
+        Some(TargetTopic::Exists { partitions, id }) => {
+            (*partitions, *id, fit(mirror, &source, &target, *partitions))
+        }
+        Some(TargetTopic::Unknown(error)) => (0, None, Step::Unknown(error.reason, error.message.clone())),
+        Some(TargetTopic::Missing) | None => (0, None, missing(mirror, &target)),
     };
-    Decision { source, target, target_partitions, step }
+    Decision { source, target, target_partitions, target_id, step }
 }
 
 fn fit(mirror: &Mirror, source: &SourceTopic, target: &str, partitions: i32) -> Step {

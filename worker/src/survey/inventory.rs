@@ -64,6 +64,7 @@ pub(super) fn topic(
         // The controller knows.
         initial_partitions: 0,
         note: String::new(),
+        target_topic_id: decision.target_id.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 

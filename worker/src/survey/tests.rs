@@ -43,7 +43,7 @@ fn a_topic_is_called_deleted_only_when_the_source_says_so() {
 fn a_target_that_does_not_answer_for_a_topic_stops_nothing_that_is_copied() {
     let source = select::SourceTopic { name: "t".into(), id: None, partitions: 6 };
     let step = decide::Step::Unknown(Reason::KAFKA_ERROR, "try again".into());
-    let decision = Decision { source, target: "a.t".into(), target_partitions: 0, step };
+    let decision = Decision { source, target: "a.t".into(), target_partitions: 0, target_id: None, step };
     assert_eq!(inventory::topic(&decision, None, Some(&known("t"))), known("t"));
     let new = inventory::topic(&decision, None, None);
     assert_eq!((new.partitions, new.blocked.unwrap().reason.as_str()), (0, "KAFKA_ERROR"));

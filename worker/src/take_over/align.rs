@@ -132,6 +132,11 @@ impl Alignment {
         }
     }
 
+    /// Whether the copy's last record was found in the source.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.broken && self.next == self.copies.len()
+    }
+
     /// The first source offset that is not on the target; `None`: nothing is known to be there.
     ///
     /// # Errors

@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use super::super::connect::Connection;
 use super::super::failure::Failure;
-use super::super::fields::{Guarantee, Naming, Partitioning, Start, config_exclude, key_value, patterns};
+use super::super::fields::{
+    Guarantee, Naming, OntoExisting, Partitioning, Start, config_exclude, key_value, patterns,
+};
 use super::super::human;
 use super::super::output::{Output, json};
 use super::show;
@@ -116,6 +118,13 @@ pub(crate) struct Args {
     /// Accept it although records would go round for ever
     #[arg(long)]
     allow_loops: bool,
+    /// Where a topic on the target holds records and the mirror has no position in it: refuse, align (go on where the copy ends), or
+    /// append behind them. [default: refuse]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "append", value_name = "HOW")]
+    onto_existing: Option<OntoExisting>,
+    /// Go on, behind them, where others write to the copies; otherwise stop and say so
+    #[arg(long)]
+    allow_foreign_writes: bool,
     /// Only workers with this label run it. Repeat it
     #[arg(long = "placement", value_name = "KEY=VALUE", value_parser = key_value)]
     placement: Vec<(String, String)>,
@@ -174,6 +183,8 @@ impl Args {
                 ..v1::AclSync::default()
             }),
             allow_loops: self.allow_loops,
+            onto_existing: self.onto_existing.map(|onto| onto.wire().into()).unwrap_or_default(),
+            allow_foreign_writes: self.allow_foreign_writes,
             placement: self.placement.into_iter().collect(),
             labels: self.labels.into_iter().collect(),
             take_over: self.take_over.then(|| v1::TakeOver {

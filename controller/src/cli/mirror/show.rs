@@ -92,7 +92,12 @@ pub(super) fn plan(plan: &v1::MirrorPlan) -> String {
             topic.target_topic.clone(),
             partitions,
             action.to_owned(),
-            topic.reason.clone(),
+            match topic.target_records {
+                Some(records) if records > 0 && topic.reason.is_empty() => {
+                    format!("holds {} records", human::count(records))
+                }
+                _ => topic.reason.clone(),
+            },
         ]);
     }
     let mut text = if table.is_empty() { String::new() } else { table.render() };

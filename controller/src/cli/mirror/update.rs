@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::super::connect::Connection;
 use super::super::failure::Failure;
-use super::super::fields::{config_exclude, key_value, patterns};
+use super::super::fields::{OntoExisting, config_exclude, key_value, patterns};
 use super::super::human;
 use super::super::output::{Output, json};
 use super::show;
@@ -87,6 +87,13 @@ pub(crate) struct Changes {
     /// Accept it although records would go round for ever
     #[arg(long, value_name = "true|false")]
     allow_loops: Option<bool>,
+    /// Where a topic on the target holds records and the mirror has no position in it: refuse, align (go on where the copy ends), or
+    /// append behind them
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "append", value_name = "HOW")]
+    onto_existing: Option<OntoExisting>,
+    /// Go on, behind them, where others write to the copies; otherwise stop and say so
+    #[arg(long, value_name = "true|false")]
+    allow_foreign_writes: Option<bool>,
     /// Only workers with this label run it. Repeat it: all in place of what is set
     #[arg(long = "placement", value_name = "KEY=VALUE", value_parser = key_value)]
     placement: Option<Vec<(String, String)>>,
@@ -155,6 +162,9 @@ impl Changes {
         });
         paths.set("gap_policy", policy, &mut mirror.gap_policy);
         paths.set("allow_loops", self.allow_loops, &mut mirror.allow_loops);
+        let onto = self.onto_existing.map(|onto| onto.wire().into());
+        paths.set("onto_existing", onto, &mut mirror.onto_existing);
+        paths.set("allow_foreign_writes", self.allow_foreign_writes, &mut mirror.allow_foreign_writes);
         paths.set("placement", self.placement.map(FromIterator::from_iter), &mut mirror.placement);
         paths.set("labels", self.labels.map(FromIterator::from_iter), &mut mirror.labels);
         paths.set("display_name", self.display_name, &mut mirror.display_name);

@@ -10,7 +10,7 @@ use twinlog_proto::{client_properties, secret, v1};
 
 use super::super::client_file::ClientFile;
 use super::super::failure::Failure;
-use super::super::fields::{Guarantee, Naming, Partitioning, Start, config_exclude, patterns};
+use super::super::fields::{Guarantee, Naming, OntoExisting, Partitioning, Start, config_exclude, patterns};
 use super::super::import::FileArgs;
 use crate::config::host_name;
 
@@ -115,6 +115,13 @@ pub(crate) struct Args {
     /// Accept mirrors although records would go round for ever
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     allow_loops: Option<bool>,
+    /// Where a topic on the target holds records and the mirror has no position in it: refuse, align (go on where the copy ends), or
+    /// append behind them. [default: refuse]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "append", value_name = "HOW")]
+    onto_existing: Option<OntoExisting>,
+    /// Go on, behind them, where others write to the copies. [default: false]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    allow_foreign_writes: Option<bool>,
     /// Folder to keep the state in. [default: twinlog-data]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -159,6 +166,8 @@ impl Args {
             config_sync: self.config_sync.or(file.config_sync),
             acl_sync: self.acl_sync.or(file.acl_sync),
             allow_loops: self.allow_loops.or(file.allow_loops),
+            onto_existing: self.onto_existing.or(file.onto_existing),
+            allow_foreign_writes: self.allow_foreign_writes.or(file.allow_foreign_writes),
             data: self.data.or(file.data),
             listen: self.listen.or(file.listen),
             allowed_host: list(self.allowed_host, file.allowed_host),
@@ -266,6 +275,8 @@ impl Args {
                 .acl_sync
                 .map(|enabled| v1::AclSync { enabled: Some(enabled), ..v1::AclSync::default() }),
             allow_loops: self.allow_loops.unwrap_or_default(),
+            onto_existing: self.onto_existing.map(|onto| onto.wire().into()).unwrap_or_default(),
+            allow_foreign_writes: self.allow_foreign_writes.unwrap_or_default(),
             desired_state: v1::DesiredState::Running.into(),
             ..v1::Mirror::default()
         };

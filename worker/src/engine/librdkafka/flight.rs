@@ -6,8 +6,7 @@ use std::time::Instant;
 use twinlog_proto::id::{SourceOffset, TargetOffset};
 
 use super::ffi::target::Ticket;
-use crate::lane::ledger::{Copied, Ledger};
-use crate::offset_map::OutOfOrder;
+use crate::lane::ledger::{Copied, Ledger, Misplaced};
 
 /// Bits of a number that a ticket carries.
 const NUMBER_MASK: u64 = (1 << 48) - 1;
@@ -54,8 +53,8 @@ pub(crate) enum BadAck {
     OutOfTurn { got: u64, expected: u64 },
     #[error("the broker acknowledged a record without an offset")]
     NoOffset,
-    #[error("the target's log went backwards: {0}")]
-    Backwards(#[from] OutOfOrder),
+    #[error(transparent)]
+    Misplaced(#[from] Misplaced),
 }
 
 impl Flight {
@@ -108,6 +107,11 @@ impl Flight {
             ahead -= count;
         }
         None
+    }
+
+    /// Nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// When the oldest record in flight was fetched.

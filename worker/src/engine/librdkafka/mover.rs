@@ -5,7 +5,9 @@
 //! something happens that the lane must decide about.
 
 mod commit;
+mod copy;
 mod old;
+mod settle;
 mod slot;
 
 use std::time::{Duration, Instant};
@@ -19,10 +21,11 @@ pub(crate) use self::slot::Slot;
 use super::config::RECORD_OVERHEAD;
 use super::ffi::Error;
 use super::ffi::source::{Fetched, Source};
-use super::ffi::target::{Ack, Refused, Target, Ticket};
+use super::ffi::target::Target;
 use super::flight::{BadAck, Sent};
 use super::pace::Pace;
 use super::partitioner::Partitioner;
+use crate::engine::copy_end::CopyEnds;
 use crate::engine::feeder::Feeder;
 use crate::kafka::Damaged;
 use crate::lane::control::Control;
@@ -54,6 +57,7 @@ pub(crate) struct Clients {
     pub(crate) target: Target,
     /// For messages in an old format.
     pub(crate) feeder: Feeder,
+    pub(crate) ends: CopyEnds,
 }
 
 /// What to move, and how.
@@ -63,6 +67,8 @@ pub(crate) struct Job<'a> {
     /// By key, into so many partitions of the target; otherwise partition N goes to partition N.
     pub(crate) by_key: Option<i32>,
     pub(crate) exactly_once: bool,
+    /// Nobody else may write to the copies.
+    pub(crate) alone: bool,
     /// Exactly once: age at which an open transaction is committed.
     pub(crate) commit_interval: Duration,
     /// Memory for records in flight, bytes.
@@ -115,6 +121,16 @@ pub(crate) enum Exit {
         timestamp: i64,
         error: Error,
     },
+    /// The copy doesn't end where it was left, and nothing was written since: look at the clusters again.
+    Moved {
+        partition: i32,
+        expected: i64,
+        end: i64,
+    },
+    /// A topic of the target doesn't exist any more.
+    Gone {
+        topic: String,
+    },
     /// Another owner of the range's transactional id has come.
     Fenced(Error),
     /// The clients must be made anew.
@@ -161,6 +177,7 @@ pub(crate) struct Mover<'a> {
     source: Source,
     target: Target,
     feeder: Feeder,
+    ends: CopyEnds,
     target_topic: usize,
     progress_topic: usize,
     offsets_topic: usize,
@@ -185,6 +202,8 @@ pub(crate) struct Mover<'a> {
     own_number: u64,
     /// Since when progress, or the end of a transaction, waits for the target.
     own_since: Option<Instant>,
+    /// When it was last looked for topics that may be gone.
+    looked: Instant,
 }
 
 type Step<T> = Result<T, Exit>;
@@ -198,7 +217,7 @@ impl<'a> Mover<'a> {
         ledger: &'a mut Ledger,
         observer: Observer<'a>,
     ) -> Result<Self, Exit> {
-        let Clients { source, mut target, feeder } = clients;
+        let Clients { source, mut target, feeder, ends } = clients;
         let failed = |what| move |error| Exit::Failed { what, error };
         let mut open = |name| target.topic(name).map_err(failed("opening a target topic"));
         let (target_topic, progress_topic, offsets_topic) =
@@ -220,6 +239,7 @@ impl<'a> Mover<'a> {
             source,
             target,
             feeder,
+            ends,
             target_topic,
             progress_topic,
             offsets_topic,
@@ -240,6 +260,7 @@ impl<'a> Mover<'a> {
             drain_deadline: None,
             own_number: 0,
             own_since: None,
+            looked: now,
         })
     }
 
@@ -279,6 +300,7 @@ impl<'a> Mover<'a> {
             self.source.poll();
             self.commit_if_due()?;
             self.observe();
+            self.missing_topics()?;
             if taken == 0 && settled == 0 {
                 self.sleep();
             }
@@ -398,6 +420,7 @@ impl<'a> Mover<'a> {
             return Ok(0);
         }
         self.confirm(index, record)?;
+        self.as_left(index)?;
         let slot = &mut self.slots[index];
         let epoch = record.leader_epoch();
         if epoch >= 0 && epoch < slot.epoch {
@@ -437,94 +460,5 @@ impl<'a> Mover<'a> {
         slot.next = record.offset() + 1;
         self.in_flight += cost as u64;
         Ok(cost)
-    }
-
-    /// Enters acknowledgements that wait into the ledger; returns how many reports there were.
-    fn settle(&mut self) -> Step<usize> {
-        let mut reports = Vec::new();
-        self.target.poll(|ack| reports.push(ack));
-        self.settle_reports(reports)
-    }
-
-    fn settle_reports(&mut self, reports: Vec<Ack>) -> Step<usize> {
-        let count = reports.len();
-        let mut refused: Option<Refused> = None;
-        for report in reports {
-            match report {
-                Ack::Stored { first, count, .. } if first.slot == OWN => self.own_stored(count),
-                Ack::Stored { first, count, offset } => self.stored(first, count, offset)?,
-                Ack::Refused(refusal) => {
-                    if refused.as_ref().is_none_or(|known| weight(&refusal) > weight(known)) {
-                        refused = Some(refusal);
-                    }
-                }
-            }
-        }
-        if let Some(by) = self.target.take_throttle() {
-            self.throttle = self.throttle.max(Some(by));
-            self.pace.throttled(Instant::now());
-        }
-        match refused {
-            Some(refusal) => Err(self.refusal(refusal)),
-            None => Ok(count),
-        }
-    }
-
-    fn stored(&mut self, first: Ticket, count: u64, offset: i64) -> Step<()> {
-        let slot = &mut self.slots[usize::from(first.slot)];
-        let freed = if self.partitioner.is_by_key() {
-            slot.flight.scattered(first.number, count, self.ledger)
-        } else {
-            slot.flight.acknowledged(first.number, count, offset, self.ledger)
-        };
-        let freed = freed.map_err(|error| Exit::Misaligned { partition: slot.partition, error })?;
-        self.in_flight = self.in_flight.saturating_sub(freed);
-        self.pace.acknowledged(freed, Instant::now());
-        Ok(())
-    }
-
-    fn refusal(&self, Refused { ticket, size, has_key, timestamp, error, .. }: Refused) -> Exit {
-        if ticket.slot == OWN {
-            return self.failure("writing progress", error);
-        }
-        let slot = &self.slots[usize::from(ticket.slot)];
-        match error.code {
-            Code::MessageSizeTooLarge
-            | Code::MessageBatchTooLarge
-            | Code::InvalidRecord
-            | Code::InvalidTimestamp
-            | Code::InvalidMessage
-            | Code::UnsupportedCompressionType => {
-                let offset = slot.flight.source_of(ticket.number).unwrap_or(SourceOffset(slot.next));
-                Exit::Refused { partition: slot.partition, offset, size, has_key, timestamp, error }
-            }
-            _ => self.failure("writing records", error),
-        }
-    }
-
-    /// What a producer's error means for the lane. The client's own fatal error says more than what follows from it.
-    fn failure(&self, what: &'static str, error: Error) -> Exit {
-        let error = match self.target.fatal() {
-            Some(fatal) if error.code != Code::Fenced && error.code != Code::ProducerFenced => fatal,
-            _ => error,
-        };
-        match error.code {
-            Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => Exit::Fenced(error),
-            _ => Exit::Failed { what, error },
-        }
-    }
-}
-
-/// Of a batch that was refused, the record that caused it counts, not those that fell with it.
-fn weight(refusal: &Refused) -> u8 {
-    match refusal.error.code {
-        Code::InvalidDifferentRecord
-        | Code::PurgeInflight
-        | Code::PurgeQueue
-        | Code::Fatal
-        | Code::GaplessGuarantee => 0,
-        // Where the broker blames one record, librdkafka gives that error to all of the batch, and the words to this one.
-        _ if refusal.named => 2,
-        _ => 1,
     }
 }

@@ -1,6 +1,6 @@
 //! What the end of an engine means for its lane.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka_sys::types::RDKafkaErrorCode as Code;
 use twinlog_proto::id::SourceOffset;
@@ -10,8 +10,10 @@ use super::{End, RETRY_STOPPED, Runner};
 use crate::cause::Cause;
 use crate::engine::librdkafka::config;
 use crate::engine::librdkafka::ffi;
+use crate::engine::librdkafka::flight::BadAck;
 use crate::engine::librdkafka::mover::Exit;
 use crate::kafka::Damaged;
+use crate::lane::ledger::Misplaced;
 use crate::progress::millis;
 
 /// Brokers allow transactions to last so long, unless told otherwise.
@@ -47,7 +49,6 @@ impl Runner {
             && let Some((cause, by)) = self.board.slowed_by_target()
         {
             // The coordinator ends what takes longer than was said. Another owner would be found when progress is read.
-            self.suspect = true;
             self.patience = (self.patience * 2).max(by * 3).min(MAX_PATIENCE);
             tracing::info!(task = %self.spec.task, patience = ?self.patience, "held back for too long: the lane gives it more time");
             return cause.into();
@@ -65,6 +66,10 @@ impl Runner {
                 self.forget_refused();
                 End::Again
             }
+            Exit::Moved { partition, expected, end } => {
+                tracing::warn!(task = %self.spec.task, partition, expected, end, "the copy is not as it was left: looking at it again");
+                End::Again
+            }
             Exit::Reconsider { partition, error } => {
                 tracing::debug!(task = %self.spec.task, partition, %error, "fetching can't go on: asking the source again");
                 self.fetch_failure(partition, &error)
@@ -79,26 +84,35 @@ impl Runner {
                 self.refuse(&record, &error)
             }
             Exit::Fenced(error) => {
-                self.suspect = true;
+                self.fenced = Some(Instant::now());
                 let message = format!(
                     "another owner of {}: {error}. One process may run a mirror: is the same one running elsewhere?",
                     self.spec.task
                 );
                 Cause::new(Reason::FENCED, message).into()
             }
+            Exit::Gone { topic } => {
+                self.topics = None;
+                tracing::error!(task = %self.spec.task, "topic {topic} on the target is gone, it held this mirror's progress");
+                End::Again
+            }
             Exit::Failed { what, error } => {
                 let reason = ffi::reason_when_away(&error).unwrap_or(Reason::WAITING_FOR_CLUSTER);
                 Cause::new(reason, format!("{what}: {error}")).into()
             }
-            Exit::Misaligned { partition, error } => Cause::new(
-                Reason::KAFKA_ERROR,
-                format!(
-                    "{} partition {partition}: {error}; positions are checked again",
-                    self.spec.range.target_topic
-                ),
-            )
-            .into(),
+            Exit::Misaligned { partition, error } => self.misaligned(partition, &error),
         }
+    }
+
+    fn misaligned(&mut self, partition: i32, error: &BadAck) -> End {
+        if let BadAck::Misplaced(Misplaced::Elsewhere { expected, got }) = *error
+            && got < expected
+        {
+            self.kept.insert(partition, got);
+        }
+        let topic = &self.spec.range.target_topic;
+        let message = format!("{topic} partition {partition}: {error}; positions are checked again");
+        Cause::new(Reason::KAFKA_ERROR, message).into()
     }
 
     /// Everything is tried again.

@@ -3,7 +3,19 @@ use std::time::SystemTime;
 use super::*;
 
 fn facts() -> Facts {
-    Facts { earliest: 0, latest: 100, topic_id: "a".to_owned(), epoch_end: None, start: 0, target_end: 120 }
+    Facts {
+        earliest: 0,
+        latest: 100,
+        topic_id: "a".to_owned(),
+        epoch_end: None,
+        start: 0,
+        target_start: 0,
+        target_end: 120,
+        target_kept: None,
+        target_topic_id: "x".to_owned(),
+        holds: 0,
+        foreign: None,
+    }
 }
 
 /// Copied from 0 to 80, on the target at 10 to 90.
@@ -18,6 +30,8 @@ fn copied() -> PartitionProgress {
         origin_is_log_start: true,
         gaps: Vec::new(),
         chunk,
+        target_topic_id: "x".to_owned(),
+        target_known: Some(TargetOffset(120)),
     }
 }
 
@@ -27,7 +41,20 @@ fn decide(before: Option<&PartitionProgress>, facts: &Facts, policy: GapPolicy) 
 
 fn question<'a>(before: Option<&'a PartitionProgress>, facts: &'a Facts, policy: GapPolicy) -> Question<'a> {
     let now = SystemTime::UNIX_EPOCH;
-    Question { source: "t", target: "s.t", partition: 1, before, facts, policy, by_key: false, now }
+    Question {
+        mirror: "m",
+        source: "t",
+        target: "s.t",
+        partition: 1,
+        before,
+        facts,
+        policy,
+        onto: OntoExisting::Refuse,
+        allow_foreign: false,
+        began: false,
+        by_key: false,
+        now,
+    }
 }
 
 fn run(verdict: Verdict) -> PartitionProgress {
@@ -59,7 +86,8 @@ fn progress_is_gone_on_from_as_it_is() {
     let before = copied();
     assert_eq!(run(decide(Some(&before), &facts(), GapPolicy::Halt)), before);
     let at_the_end = Facts { latest: 80, epoch_end: Some(80), target_end: 90, ..facts() };
-    assert_eq!(run(decide(Some(&before), &at_the_end, GapPolicy::Halt)), before);
+    let after = run(decide(Some(&before), &at_the_end, GapPolicy::Halt));
+    assert_eq!(after, PartitionProgress { target_known: Some(TargetOffset(90)), ..before });
 }
 
 #[test]
@@ -140,6 +168,12 @@ fn a_target_that_lost_records_gets_them_again() {
     assert_eq!(after.chunk.target_end().0, 60);
     assert!(after.gaps.is_empty(), "nothing is lost");
 
+    // Two records of ours went where others had been, before that was noticed.
+    let refilled = Facts { target_end: 63, target_kept: Some(60), ..facts.clone() };
+    let after = run(decide(Some(&copied()), &refilled, GapPolicy::Resume));
+    assert_eq!((after.position.0, after.chunk.target_end().0), (50, 63));
+    assert_eq!(after.chunk.find(SourceOffset(49)), crate::offset_map::Found::At(TargetOffset(59)));
+
     let emptied = Facts { target_end: 0, ..facts };
     let after = run(decide(Some(&copied()), &emptied, GapPolicy::Resume));
     assert_eq!((after.position.0, after.chunk.target_end().0, after.origin.0), (0, 0, 0));
@@ -159,4 +193,78 @@ fn only_so_many_gaps_are_kept() {
     }
     assert_eq!(progress.gaps.len(), crate::progress::MAX_GAPS);
     assert_eq!(progress.gaps.last().unwrap().end.0, 184);
+}
+
+#[test]
+fn a_copy_that_holds_records_is_not_appended_to_unasked() {
+    let holds = Facts { holds: 100, ..facts() };
+    let cause = halted(decide(None, &holds, GapPolicy::Resume));
+    assert_eq!(cause.reason, Reason::TARGET_NOT_EMPTY, "a gap policy is no permission");
+    assert!(cause.message.contains("s.t partition 1 holds 100 records"), "{}", cause.message);
+    assert!(cause.message.contains("mirror update m --onto-existing=append"), "{}", cause.message);
+
+    let ask = |change: &dyn Fn(&mut Question<'_>), facts: &Facts| {
+        let mut question = question(None, facts, GapPolicy::Halt);
+        change(&mut question);
+        question.decide()
+    };
+    let appended = run(ask(&|q| q.onto = OntoExisting::Append, &holds));
+    assert_eq!((appended.position.0, appended.target_known), (0, Some(TargetOffset(120))));
+    // Nothing old is copied: what comes goes behind what is there.
+    assert_eq!(run(ask(&|_| (), &Facts { start: 100, ..holds.clone() })).position.0, 100);
+    let apart = halted(ask(&|q| q.onto = OntoExisting::Align, &holds));
+    assert!(apart.message.contains("was not found in t"), "{}", apart.message);
+}
+
+#[test]
+fn progress_that_was_there_once_is_missed() {
+    let ask = |facts: &Facts| {
+        let question = Question { began: true, ..question(None, facts, GapPolicy::Resume) };
+        question.decide()
+    };
+    assert_eq!(halted(ask(&Facts { holds: 5, ..facts() })).reason, Reason::PROGRESS_LOST);
+    // The end is not where it had come to.
+    assert_eq!(halted(ask(&Facts { start: 100, ..facts() })).reason, Reason::PROGRESS_LOST);
+    assert_eq!(run(ask(&facts())).position.0, 0, "into an empty copy everything is copied");
+}
+
+#[test]
+fn a_copy_made_anew_is_named_and_filled_with_all_that_the_source_has() {
+    // As many records lie in the new one as in the old one, aborted ones perhaps.
+    let facts = Facts { target_topic_id: "y".to_owned(), earliest: 30, ..facts() };
+    let cause = halted(decide(Some(&copied()), &facts, GapPolicy::Halt));
+    assert_eq!(cause.reason, Reason::TARGET_TOPIC_RECREATED);
+    assert!(cause.message.contains("--gap-policy resume"), "{}", cause.message);
+    let after = run(decide(Some(&copied()), &facts, GapPolicy::Resume));
+    assert_eq!((after.position.0, after.origin.0, after.target_topic_id.as_str()), (30, 30, "y"));
+    assert_eq!(after.chunk, Chunk::anchored(SourceOffset(30), TargetOffset(120)));
+    let gap = &after.gaps[0];
+    assert_eq!((gap.first.0, gap.end.0, gap.kind), (0, 30, GapKind::Retention), "what is gone is recorded");
+
+    let foreign = Facts { foreign: Some(Foreign { offset: 0, producer_id: 7 }), ..facts.clone() };
+    let cause = halted(decide(Some(&copied()), &foreign, GapPolicy::Resume));
+    assert_eq!(cause.reason, Reason::TARGET_FOREIGN_WRITES, "nor is a new one filled behind others' records");
+    let nothing = PartitionProgress { position: SourceOffset(0), ..copied() };
+    let nothing = PartitionProgress { chunk: Chunk::anchored(SourceOffset(0), TargetOffset(0)), ..nothing };
+    let facts = Facts { earliest: 0, ..facts };
+    assert_eq!(run(decide(Some(&nothing), &facts, GapPolicy::Halt)).target_topic_id, "y");
+}
+
+#[test]
+fn older_progress_learns_what_it_does_not_know() {
+    let before = PartitionProgress { target_topic_id: String::new(), target_known: None, ..copied() };
+    let after = run(decide(Some(&before), &facts(), GapPolicy::Halt));
+    assert_eq!((after.target_topic_id.as_str(), after.target_known), ("x", Some(TargetOffset(120))));
+    assert_eq!((after.position, after.chunk), (before.position, before.chunk));
+}
+
+#[test]
+fn writes_of_others_are_named_unless_they_are_allowed() {
+    let facts = Facts { foreign: Some(Foreign { offset: 90, producer_id: -1 }), ..facts() };
+    let cause = halted(decide(Some(&copied()), &facts, GapPolicy::Resume));
+    assert_eq!(cause.reason, Reason::TARGET_FOREIGN_WRITES);
+    assert!(cause.message.contains("from its offset 90 on (a producer without an id"), "{}", cause.message);
+    let (before, mut question) = (copied(), question(None, &facts, GapPolicy::Halt));
+    (question.before, question.allow_foreign) = (Some(&before), true);
+    assert_eq!(run(question.decide()).position.0, 80);
 }

@@ -19,7 +19,7 @@ fn decision(mirror: &Mirror, partitions: i32, target: Option<TargetTopic>) -> De
 #[test]
 fn s7_what_is_missing_is_made_and_what_is_there_is_used() {
     let mirror = mirror(true);
-    let exists = |partitions| Some(TargetTopic::Exists { partitions });
+    let exists = |partitions| Some(TargetTopic::Exists { partitions, id: None });
     for (source, target, step, copied) in [
         (4, None, Step::Create, 4),
         (4, Some(TargetTopic::Missing), Step::Create, 4),
@@ -42,7 +42,7 @@ fn where_nothing_may_be_made_the_cause_says_what_to_do() {
     let missing = decision(&mirror, 4, Some(TargetTopic::Missing));
     assert!(matches!(&missing.step, Step::Blocked(Reason::TARGET_TOPIC_MISSING, m) if m.contains("a.t")));
     assert_eq!(missing.partitions(), 0);
-    let fewer = decision(&mirror, 4, Some(TargetTopic::Exists { partitions: 3 }));
+    let fewer = decision(&mirror, 4, Some(TargetTopic::Exists { partitions: 3, id: None }));
     let Step::Blocked(reason, message) = &fewer.step else { panic!("{fewer:?}") };
     assert_eq!(*reason, Reason::TARGET_HAS_FEWER_PARTITIONS);
     assert!(message.contains('3') && message.contains('4'), "{message}");

@@ -15,11 +15,15 @@ fn ledger() -> Ledger {
         origin_is_log_start: true,
         gaps: Vec::new(),
         chunk: Chunk::anchored(SourceOffset(0), TargetOffset(0)),
+        target_topic_id: String::new(),
+        target_known: None,
     };
     let range = RangeProgress {
         source_topic: "t".to_owned(),
         epoch: 1,
         worker: "w".to_owned(),
+        began: false,
+        source_cluster_id: String::new(),
         partitions: BTreeMap::from([(0, progress)]),
     };
     Ledger::new(range, &[0], false, Instant::now())
@@ -70,5 +74,8 @@ fn acknowledgements_that_cannot_be_right_are_refused() {
     assert_eq!(flight.acknowledged(1, 1, 0, &mut ledger), Err(BadAck::OutOfTurn { got: 1, expected: 0 }));
     assert_eq!(flight.acknowledged(0, 1, -1001, &mut ledger), Err(BadAck::NoOffset));
     flight.acknowledged(0, 1, 50, &mut ledger).unwrap();
-    assert!(matches!(flight.acknowledged(1, 1, 20, &mut ledger), Err(BadAck::Backwards(_))));
+    assert!(matches!(
+        flight.acknowledged(1, 1, 20, &mut ledger),
+        Err(BadAck::Misplaced(Misplaced::Backwards(_)))
+    ));
 }

@@ -65,7 +65,10 @@ impl Mover<'_> {
         loop {
             match self.target.commit(WAIT_STEP) {
                 Ok(()) => break,
-                Err(error) if error.retriable && self.may_wait(deadline) => self.observe(),
+                Err(error) if error.retriable && self.may_wait(deadline) => {
+                    self.observe();
+                    self.missing_topics()?;
+                }
                 Err(error) => return Err(self.failure("committing a transaction", error)),
             }
         }
@@ -103,6 +106,7 @@ impl Mover<'_> {
                 return Ok(());
             }
             self.observe();
+            self.missing_topics()?;
             if !self.may_wait(deadline) {
                 let text = "the target did not acknowledge records in time".to_owned();
                 let error =
@@ -202,7 +206,9 @@ impl Mover<'_> {
         let orderly = match exit {
             Exit::Drained | Exit::Changed | Exit::RetryStopped | Exit::TurnOver => true,
             Exit::Reconsider { .. } | Exit::OldFormat { .. } | Exit::Unreadable { .. } => true,
-            Exit::Refused { .. } | Exit::Fenced(_) | Exit::Failed { .. } | Exit::Misaligned { .. } => false,
+            Exit::Moved { .. } => true,
+            Exit::Refused { .. } | Exit::Fenced(_) | Exit::Failed { .. } => false,
+            Exit::Misaligned { .. } | Exit::Gone { .. } => false,
         };
         let deadline = Instant::now() + DRAIN_TIMEOUT;
         if orderly && !self.job.exactly_once {

@@ -1,5 +1,7 @@
 //! One partition while it moves.
 
+use std::time::Instant;
+
 use super::Assigned;
 use crate::engine::librdkafka::flight::Flight;
 
@@ -19,6 +21,8 @@ pub(crate) struct Slot {
     pub(crate) fed_high: Option<i64>,
     /// Below this the log is known to have the present format.
     pub(super) sure_below: i64,
+    /// When the end of the copy was last seen to be where it should be.
+    pub(super) seen: Instant,
 }
 
 impl Slot {
@@ -35,6 +39,7 @@ impl Slot {
             old: assigned.old,
             fed_high: None,
             sure_below: next,
+            seen: Instant::now(),
         }
     }
 }
