@@ -11,6 +11,7 @@ mod failure;
 mod fields;
 mod human;
 mod import;
+mod lag;
 mod manifest;
 mod mirror;
 mod offsets;

@@ -69,6 +69,13 @@ pub(crate) struct ReportedInventory {
     pub(crate) inventory: v1::Inventory,
 }
 
+/// How the source's topics end, as a survey saw it, and when that was heard.
+#[derive(Debug)]
+pub(crate) struct ReportedEnds {
+    pub(crate) report: v1::SourceEndsReport,
+    pub(crate) heard: Instant,
+}
+
 pub(crate) struct Fleet {
     patience: Patience,
     members: Mutex<Members>,
@@ -93,6 +100,9 @@ pub(crate) struct Members {
     pub(crate) last_change: Instant,
     pub(crate) inventories: HashMap<MirrorId, ReportedInventory>,
     pub(crate) inventory_times: HashMap<MirrorId, prost_types::Timestamp>,
+    pub(crate) source_ends: HashMap<MirrorId, ReportedEnds>,
+    /// What was last reported of tasks that nobody reports any more: of ranges and of groups.
+    pub(crate) last: HashMap<TaskName, v1::TaskReport>,
     /// Inventories that no store takes: what to say about them.
     pub(crate) too_large: BTreeMap<MirrorId, String>,
     /// Tasks of the last plan that have no worker.
@@ -116,6 +126,8 @@ impl Fleet {
             retries: behind::Retries::default(),
             inventories: HashMap::new(),
             inventory_times: HashMap::new(),
+            source_ends: HashMap::new(),
+            last: HashMap::new(),
             too_large: BTreeMap::new(),
             unplaced: BTreeMap::new(),
             load: Arc::default(),
@@ -136,7 +148,11 @@ impl Fleet {
     pub(crate) fn begin_term(&self, term: Term, state: &State, now: Instant) {
         let mut members = self.members();
         // Whoever is not connected now may be anywhere: it gets the same time as those this replica never saw.
-        members.by_id.retain(|_, member| member.link.is_some());
+        let all = std::mem::take(&mut members.by_id);
+        let (here, away): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            all.into_iter().partition(|(_, member)| member.link.is_some());
+        members.by_id = here;
+        away.into_values().for_each(|member| members.keep(member.reports));
         let mut named: BTreeSet<&WorkerId> = state.drains.iter().collect();
         for assignment in state.assignments.values() {
             named.extend(assignment.worker.iter().chain(&assignment.previous));
@@ -269,12 +285,13 @@ impl Fleet {
         member.memory_bytes = plausible::bytes(report.memory_bytes);
         report.tasks.retain(|task| member.was_given(task, state));
         report.tasks.iter_mut().for_each(|task| plausible::check(id, task));
-        member.take_reports(report.tasks);
+        let dropped = member.take_reports(report.tasks);
         if member.is_overdue(now, RESEND_AFTER)
             && let Some((set, _)) = member.sent.clone()
         {
             member.send((*set).clone(), now);
         }
+        members.keep(dropped);
         drop(members);
         if news {
             self.changed.notify_one();
@@ -301,6 +318,23 @@ impl Fleet {
         self.changed.notify_one();
     }
 
+    /// A survey reports how the source's topics end. Only the current survey's word counts.
+    pub(crate) fn source_ends(
+        &self,
+        id: &WorkerId,
+        mut report: v1::SourceEndsReport,
+        state: &State,
+        heard: Instant,
+    ) {
+        plausible::check_ends(&mut report);
+        let Ok(mirror) = MirrorId::from_name(&report.mirror) else { return };
+        let survey = TaskName::Survey { mirror: mirror.clone() };
+        let current = state.assignments.get(&survey);
+        if current.is_some_and(|a| a.epoch.0 == report.epoch && a.worker.as_ref() == Some(id)) {
+            self.members().source_ends.insert(mirror, ReportedEnds { report, heard });
+        }
+    }
+
     /// Drops workers whose time is up. Call it often; true if any was lost.
     pub(crate) fn expire(&self, now: Instant) -> bool {
         let mut guard = self.members();
@@ -320,9 +354,10 @@ impl Fleet {
             } else {
                 warn!(worker = %id, silent = ?now.duration_since(member.last_heard), "worker lost");
             }
-            if let Some(link) = member.link {
+            if let Some(link) = &member.link {
                 link.close.cancel();
             }
+            members.keep(member.reports);
         }
         let known = members.expected.len();
         members.expected.retain(|id, deadline| {
@@ -356,6 +391,18 @@ impl Member {
 }
 
 impl Members {
+    /// Remembers what nobody reports any more, where it says something.
+    fn keep(&mut self, reports: HashMap<TaskName, v1::TaskReport>) {
+        let telling = |report: &v1::TaskReport| !report.partitions.is_empty() || !report.groups.is_empty();
+        self.last.extend(reports.into_iter().filter(|(_, report)| telling(report)));
+    }
+
+    /// Forgets what belongs to mirrors that are gone.
+    pub(crate) fn forget_gone(&mut self, state: &State) {
+        self.last.retain(|task, _| state.mirrors.contains_key(task.mirror()));
+        self.source_ends.retain(|mirror, _| state.mirrors.contains_key(mirror));
+    }
+
     fn excuse(&mut self, asleep: Duration) {
         for member in self.by_id.values_mut() {
             member.last_heard += asleep;

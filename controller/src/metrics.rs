@@ -17,7 +17,10 @@
 //! | `twinlog_worker_ranges` | worker | partition ranges it runs |
 //! | `twinlog_worker_memory_bytes`, `twinlog_worker_memory_limit_bytes` | worker | record data it holds, and may hold |
 //! | `twinlog_mirrors` | state | mirrors, by state |
-//! | `twinlog_mirror_lag_records` | mirror | records on the source that are not on the target |
+//! | `twinlog_mirror_state` | mirror, state | 1 for the state that it is in |
+//! | `twinlog_mirror_lag_records` | mirror | records on the source that are not on the target, also where nothing is copied; of what isn't known no sample, and while the source doesn't answer what was missing when it last did |
+//! | `twinlog_mirror_partitions_lag_unknown` | mirror | partitions whose lag is not known |
+//! | `twinlog_mirror_source_contact_age_seconds` | mirror | since the source last answered; no sample where it never has |
 //! | `twinlog_mirror_records_per_second`, `twinlog_mirror_bytes_per_second` | mirror | copied now |
 //! | `twinlog_mirror_latency_seconds` | mirror, quantile | from fetched to acknowledged or committed; worst partition |
 //! | `twinlog_mirror_record_age_seconds` | mirror | age of the newest copied record when it was acknowledged |
@@ -61,7 +64,7 @@ impl Metrics {
 
     pub(crate) async fn render(&self, controller: &Controller) -> String {
         self.recorder.run_upkeep();
-        let mut text = self.recorder.render();
+        let mut text = twinlog_proto::telemetry::without_unknown(&self.recorder.render());
         text.push_str(&fleet::render(controller).await);
         text
     }

@@ -29,7 +29,7 @@ pub(crate) use wanted::checkpoint_shards;
 #[derive(Debug, Clone)]
 pub struct MirrorInput<'a> {
     pub id: &'a MirrorId,
-    /// A mirror that shall not run has no tasks.
+    /// A mirror that shall not run has only its survey, which then changes nothing.
     pub running: bool,
     /// Labels that a worker must carry.
     pub placement: &'a BTreeMap<String, String>,

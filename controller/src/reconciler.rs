@@ -146,6 +146,7 @@ impl Reconciler {
 
     fn decide(&self, leadership: &Leadership, state: &State, rebalance: bool) -> Vec<Write> {
         let mut members = self.fleet.members();
+        members.forget_gone(state);
         let load = members.load.clone();
         let mut input = work::planner_input(state);
         input.workers = members.for_planner(&state.drains);

@@ -167,6 +167,9 @@ impl Relation<'_> {
             Some(In::Inventory(inventory)) => {
                 fleet.inventory(&self.id, inventory, &self.replica.cache.snapshot());
             }
+            Some(In::SourceEnds(ends)) => {
+                fleet.source_ends(&self.id, ends, &self.replica.cache.snapshot(), Instant::now());
+            }
             Some(In::Answer(answer)) => fleet.answer(self.session, answer),
             // A second hello, or something that a newer worker says: nothing to do.
             Some(In::Hello(_)) | None => {}

@@ -1,5 +1,5 @@
 //! The Twinlog API as generated code, and what both sides must agree on: identities, the domain model parsed from the
-//! wire, topic selection and naming, stable error reasons, bounds of texts, secrets, TLS settings and telemetry.
+//! wire, topic selection and naming, how lag is counted, stable error reasons, bounds of texts, secrets, TLS settings and telemetry.
 
 /// The public API and the worker session, generated from `twinlog/v1/*.proto`.
 pub mod v1 {
@@ -21,6 +21,7 @@ pub mod descriptors;
 pub mod filter;
 pub mod id;
 pub mod jaas;
+pub mod lag;
 pub mod model;
 pub mod names;
 pub mod policy;

@@ -118,6 +118,8 @@ reasons! {
     THREADS_LIMIT => ResourceExhausted,
     /// A quota of a cluster slows the mirror down.
     THROTTLED => ResourceExhausted,
+    /// A transaction at the source has not ended: what stands behind it can't be read.
+    HELD_BY_OPEN_TRANSACTION => Unavailable,
     WAITING_FOR_CLUSTER => Unavailable,
     /// The target can't keep transactions, so nothing can be copied exactly once.
     TRANSACTIONS_UNAVAILABLE => Unavailable,
@@ -126,6 +128,8 @@ reasons! {
     NOT_SURVEYED => FailedPrecondition,
     /// A MirrorMaker 2 that is to be taken over still runs.
     MM2_RUNNING => FailedPrecondition,
+    /// Somebody has paused the mirror.
+    PAUSED => FailedPrecondition,
     MIRROR_NOT_PAUSED => FailedPrecondition,
     CONFIG_SYNC_FAILED => FailedPrecondition,
     ACL_SYNC_FAILED => FailedPrecondition,

@@ -282,6 +282,17 @@ impl Tools {
 
     /// Kafka's own `kafka-consumer-groups.sh ARGS`; what it printed.
     pub fn consumer_groups(&self, kafka: &Kafka, args: &[&str]) -> Result<String> {
+        let bootstrap = kafka.bootstrap();
+        let args = [&["--bootstrap-server", &bootstrap], args].concat();
+        self.command("consumer.group.ConsumerGroupCommand", &args)
+    }
+
+    /// Kafka's own `kafka-transactions.sh ARGS`; what it printed.
+    pub fn transactions(&self, args: &[&str]) -> Result<String> {
+        self.command("TransactionsCommand", args)
+    }
+
+    fn command(&self, class: &str, args: &[&str]) -> Result<String> {
         let classpath = java_classpath(&ensure_kafka(DEFAULT_KAFKA)?)?;
         let mut command = Command::new("java");
         command.args([
@@ -291,10 +302,10 @@ impl Tools {
             "-Dlog4j2.level=ERROR",
             "-cp",
         ]);
-        command.args([&classpath, "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"]);
-        let output = command.args(["--bootstrap-server", &kafka.bootstrap()]).args(args).output()?;
+        let output =
+            command.args([&classpath, &format!("org.apache.kafka.tools.{class}")]).args(args).output()?;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        anyhow::ensure!(output.status.success(), "kafka-consumer-groups {args:?}: {out}{err}");
+        anyhow::ensure!(output.status.success(), "{class} {args:?}: {out}{err}");
         Ok(format!("{out}{err}"))
     }
 

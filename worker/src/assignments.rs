@@ -172,6 +172,7 @@ fn settings(wire: &v1::Mirror) -> v1::Mirror {
         display_name: String::new(),
         create_time: None,
         update_time: None,
+        desired_state_time: None,
         etag: String::new(),
         plan: None,
         ..wire.clone()

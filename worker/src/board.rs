@@ -44,6 +44,7 @@ struct State {
     applied: Version,
     running: BTreeMap<TaskName, Running>,
     inventories: BTreeMap<MirrorId, Arc<v1::InventoryReport>>,
+    source_ends: BTreeMap<MirrorId, Arc<v1::SourceEndsReport>>,
     refused: Option<Refused>,
     /// Tasks that were assigned with an older epoch than one that was seen, and that one: in earlier assignments, and on targets.
     assigned_later: BTreeMap<TaskName, Epoch>,
@@ -129,7 +130,18 @@ impl Board {
     }
 
     pub fn forget_inventory(&self, mirror: &MirrorId) {
-        self.state().inventories.remove(mirror);
+        let mut state = self.state();
+        state.inventories.remove(mirror);
+        state.source_ends.remove(mirror);
+    }
+
+    /// How a mirror's source topics end; kept as inventories are.
+    pub fn set_source_ends(&self, mirror: MirrorId, report: v1::SourceEndsReport) {
+        self.state().source_ends.insert(mirror, Arc::new(report));
+    }
+
+    pub fn source_ends(&self) -> BTreeMap<MirrorId, Arc<v1::SourceEndsReport>> {
+        self.state().source_ends.clone()
     }
 
     pub fn inventories(&self) -> BTreeMap<MirrorId, Arc<v1::InventoryReport>> {

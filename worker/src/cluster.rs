@@ -10,6 +10,7 @@ use twinlog_proto::secret::Access;
 use crate::kafka::{ClientProperties, KafkaClient, KafkaError};
 use crate::offset_syncs::SyncQueue;
 use crate::said::Said;
+use crate::source_ends::EndsWatch;
 use crate::take_over::Shared;
 
 /// A quota that was met so lately is probably still there.
@@ -26,6 +27,8 @@ pub struct ClusterHandle {
     throttled: Mutex<Option<Instant>>,
     /// What was said of its being away.
     away: Mutex<Said>,
+    /// How partitions end here, where somebody wants to know.
+    pub(crate) ends: EndsWatch,
     /// What was read here of a MirrorMaker 2 that is taken over.
     pub(crate) shared: Shared,
 }
@@ -53,6 +56,7 @@ impl ClusterHandle {
             syncs: OnceLock::new(),
             throttled: Mutex::default(),
             away: Mutex::default(),
+            ends: EndsWatch::default(),
             shared: Shared::default(),
         })
     }
@@ -83,6 +87,7 @@ impl ClusterHandle {
             syncs: OnceLock::new(),
             throttled: Mutex::default(),
             away: Mutex::default(),
+            ends: self.ends.clone(),
             shared: Shared::default(),
         }
     }

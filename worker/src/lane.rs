@@ -5,8 +5,10 @@
 
 pub(crate) mod control;
 mod gather;
+pub(crate) mod lag;
 pub(crate) mod ledger;
 mod meter;
+mod missing;
 mod old_format;
 mod recover;
 mod run;
@@ -16,6 +18,7 @@ mod status;
 mod tail;
 mod take_over;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -122,7 +125,10 @@ pub struct LaneSpec {
 pub struct LaneStatus {
     pub state: v1::State,
     pub cause: Option<Cause>,
+    /// What a lane knows by itself: positions, rates, and the source's ends where it has met them. `lag` adds the rest.
     pub partitions: Vec<v1::PartitionStatus>,
+    /// Of the newest copied record of a partition, milliseconds since 1970.
+    pub(crate) newest: BTreeMap<i32, i64>,
 }
 
 /// A running lane. Dropping the handle drains it without waiting.
@@ -144,6 +150,7 @@ pub fn start(spec: LaneSpec, budget: &Arc<Budget>) -> Result<LaneHandle, Cause> 
         state: v1::State::Pending,
         cause: Some(starting),
         partitions: Vec::new(),
+        newest: BTreeMap::new(),
     });
     let (done_sender, done) = watch::channel(());
     let runner = Runner::new(spec, control.clone(), budget, status_sender);

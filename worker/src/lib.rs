@@ -28,6 +28,7 @@ pub mod run;
 mod said;
 mod scan;
 pub mod session;
+mod source_ends;
 pub mod supervisor;
 pub mod survey;
 mod take_over;

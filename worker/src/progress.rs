@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use prost::Message;
 use twinlog_proto::id::{MirrorId, SourceOffset, TargetOffset, stable_hash};
+use twinlog_proto::lag::Ends;
 use twinlog_proto::{model, policy, storage};
 
 use crate::kafka::{KafkaClient, KafkaError, NewTopic};
@@ -32,6 +33,8 @@ pub struct RangeProgress {
     pub began: bool,
     /// Kafka's id; empty where it isn't known.
     pub source_cluster_id: String,
+    /// How the source's partitions ended when that was last seen.
+    pub ends: BTreeMap<i32, Ends>,
 }
 
 /// Progress of one partition.
@@ -98,7 +101,16 @@ pub const MAX_GAPS: usize = 16;
 
 impl RangeProgress {
     pub fn encode(&self, now: SystemTime) -> Vec<u8> {
-        let partitions = self.partitions.iter().map(|(number, p)| p.to_stored(*number)).collect();
+        let partitions = self.partitions.iter().map(|(number, p)| {
+            let ends = self.ends.get(number);
+            storage::PartitionProgress {
+                source_high_watermark: ends.map(|ends| ends.high_watermark),
+                source_last_stable_offset: ends.and_then(|ends| ends.last_stable),
+                source_seen_ms: ends.map_or(0, |ends| millis(ends.seen)),
+                ..p.to_stored(*number)
+            }
+        });
+        let partitions = partitions.collect();
         storage::Progress {
             source_topic: self.source_topic.clone(),
             partitions,
@@ -113,6 +125,7 @@ impl RangeProgress {
 
     pub fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
         let stored = storage::Progress::decode(bytes).map_err(|e| Damaged(e.to_string()))?;
+        let ends = stored.partitions.iter().filter_map(|p| Some((p.partition, ends(p)?))).collect();
         let partitions = stored
             .partitions
             .into_iter()
@@ -125,8 +138,17 @@ impl RangeProgress {
             partitions,
             began: stored.began,
             source_cluster_id: stored.source_cluster_id,
+            ends,
         })
     }
+}
+
+fn ends(stored: &storage::PartitionProgress) -> Option<Ends> {
+    Some(Ends {
+        high_watermark: stored.source_high_watermark?,
+        last_stable: stored.source_last_stable_offset,
+        seen: time(stored.source_seen_ms),
+    })
 }
 
 impl PartitionProgress {
@@ -151,6 +173,7 @@ impl PartitionProgress {
             open_chunk: Some(self.chunk.to_stored()),
             target_topic_id: self.target_topic_id.clone(),
             target_known: self.target_known.map(|offset| offset.0),
+            ..Default::default()
         }
     }
 
@@ -191,7 +214,7 @@ pub(crate) fn millis(time: SystemTime) -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn time(millis: i64) -> SystemTime {
+pub(crate) fn time(millis: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Every `refresh.topics` it lists both sides, creates and grows topics on the target, and reports the inventory when it
 //! changed. In steady state that is two metadata requests, whatever the number of topics. It never deletes a topic, and what
-//! it can't look at stays as it was last known. Configs and ACLs of the copies are kept in step at intervals of their own.
+//! it can't look at stays as it was last known. How the source's topics end is looked at beside that (`ends`), also while the mirror
+//! is paused: then it does nothing else. Configs and ACLs of the copies are kept in step at intervals of their own.
 
 mod acl_sync;
 mod acls;
@@ -14,6 +15,7 @@ mod config_sync;
 pub mod configs;
 pub mod decide;
 pub mod drift;
+mod ends;
 pub mod internal;
 mod inventory;
 pub mod limits;
@@ -49,6 +51,16 @@ const REPEAT_INVENTORY: Duration = Duration::from_secs(30);
 
 /// Surveys until it is dropped.
 pub async fn run(epoch: Epoch, mirror: Arc<Mirror>, ends: Ends, status: &StatusCell, board: &Board) {
+    let looks = ends::run(epoch, &mirror, &ends, board);
+    if mirror.running {
+        tokio::join!(looks, rounds(epoch, mirror.clone(), ends.clone(), status, board));
+    } else {
+        status.active();
+        looks.await;
+    }
+}
+
+async fn rounds(epoch: Epoch, mirror: Arc<Mirror>, ends: Ends, status: &StatusCell, board: &Board) {
     let mut ticks = tokio::time::interval(mirror.refresh_topics);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut survey = Survey::new(mirror.clone(), ends);

@@ -10,8 +10,17 @@ use twinlog_proto::reason::{self, Reason};
 use crate::descriptors;
 
 /// A mask may name them, and changes nothing by that (AIP-203).
-const OUTPUT_ONLY: &[&str] =
-    &["name", "create_time", "update_time", "etag", "uid", "plan", "paused_by", "heartbeats_carried_by"];
+const OUTPUT_ONLY: &[&str] = &[
+    "name",
+    "create_time",
+    "update_time",
+    "desired_state_time",
+    "etag",
+    "uid",
+    "plan",
+    "paused_by",
+    "heartbeats_carried_by",
+];
 
 /// What a call changes of a message.
 pub(super) struct Mask {

@@ -42,6 +42,7 @@ impl Catalog {
         mirror.output().clear();
         mirror.paused_by.clear();
         mirror.heartbeats_carried_by.clear();
+        mirror.desired_state_time = None;
         let request_id = Request::new(&request.request_id, Fingerprint::of(&mirror))?;
         let model = self.checked(&mirror).await?;
         pin_defaults(&mut mirror);
@@ -73,6 +74,7 @@ impl Catalog {
             mirror.uid = Uuid::now_v7().to_string();
             mirror.create_time = Some(now());
             mirror.update_time = mirror.create_time;
+            mirror.desired_state_time = mirror.create_time;
             let value = encode_new(&mirror, request_id.as_ref());
             // CREATIONS changes with every creation, so that no cluster is deleted under a mirror that it didn't see, and no two
             // mirrors close a circle between them.
@@ -147,6 +149,7 @@ impl Catalog {
             }
             check_etag(&id.name(), given_etag, &stored.resource.etag)?;
             let mut next = change(&stored.resource)?;
+            next.desired_state_time = stored.resource.desired_state_time;
             let model = self.checked(&next).await?;
             let has_properties = !(next.source_properties.is_empty() && next.target_properties.is_empty());
             let clusters = match has_properties {
@@ -163,6 +166,9 @@ impl Catalog {
                 return Ok(Written { resource: next, revision: Some(stored.mod_revision) });
             }
             next.update_time = Some(now());
+            if next.desired_state != stored.resource.desired_state {
+                next.desired_state_time = next.update_time;
+            }
             let key = keys::mirror(id);
             let mut txn = Transaction {
                 guards: [vec![Guard::unchanged(&key, stored.mod_revision)], clusters].concat(),

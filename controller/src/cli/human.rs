@@ -60,6 +60,18 @@ pub(super) fn ago(time: Option<prost_types::Timestamp>, now: SystemTime) -> Stri
         .unwrap_or_default()
 }
 
+/// As in logs: `2026-11-27T11:06:15Z`; `None` where it is no time of this calendar.
+pub(super) fn time(at: prost_types::Timestamp) -> Option<String> {
+    const YEAR_10000: i64 = 253_402_300_800;
+    let at = std::time::SystemTime::try_from(at).ok().filter(|_| (0..YEAR_10000).contains(&at.seconds))?;
+    Some(humantime::format_rfc3339_seconds(at).to_string())
+}
+
+/// Behind a sentence: ` (since 2026-11-27T11:06:15Z)`; nothing where it isn't known.
+pub(super) fn since(at: Option<prost_types::Timestamp>) -> String {
+    at.and_then(time).map(|at| format!(" (since {at})")).unwrap_or_default()
+}
+
 /// Milliseconds as the API gives them.
 pub(super) fn millis(ms: f64) -> String {
     match ms {

@@ -183,7 +183,7 @@ async fn put_mirror_as_it_runs(
 
 /// Fields that a user can change and that differ.
 fn differing(before: &Value, after: &Value) -> Vec<String> {
-    let derived = ["update_time", "etag", "plan", "paused_by"];
+    let derived = ["update_time", "desired_state_time", "etag", "plan", "paused_by"];
     let fields = after.as_object().into_iter().flatten();
     let differ = fields.filter(|(key, value)| !derived.contains(&&***key) && before.get(key) != Some(value));
     differ.map(|(key, _)| key.clone()).collect()

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use twinlog_proto::v1;
 
 use super::human;
+use super::lag;
 use super::mirror::cause;
 use super::output::{self, Table};
 
@@ -67,7 +68,11 @@ impl Progress {
         let topics = status.topics.iter().map(|t| (t.source_topic.clone(), t.totals.unwrap_or_default()));
         for (topic, totals) in whole.chain(topics) {
             let lags = self.lags.entry((status.name.clone(), topic)).or_default();
-            lags.push_back((now, totals.lag_records));
+            // What isn't known exactly says nothing about where it is going.
+            match totals.lag_records.filter(|_| !totals.lag_at_least) {
+                Some(lag) => lags.push_back((now, lag)),
+                None => lags.clear(),
+            }
             while lags.front().is_some_and(|(at, _)| now - *at > WINDOW) {
                 lags.pop_front();
             }
@@ -81,7 +86,8 @@ impl Progress {
 
     /// `topic` is empty for the whole mirror.
     fn eta(&self, mirror: &str, topic: &str, totals: v1::Totals) -> Eta {
-        let lag = totals.lag_records as f64;
+        let Some(lag) = totals.lag_records.filter(|_| !totals.lag_at_least) else { return Eta::Unknown };
+        let lag = lag as f64;
         if lag <= totals.records_per_second * LIVE_WITHIN {
             return Eta::Live;
         }
@@ -115,7 +121,7 @@ impl Progress {
             human::count(copied),
             human::rate(totals.records_per_second),
             human::bytes(totals.bytes_per_second),
-            human::count(totals.lag_records),
+            lag::sentence(&totals),
         );
         if status.state() == v1::State::Active && !eta.is_empty() {
             line.push_str(&format!(
@@ -124,7 +130,7 @@ impl Progress {
             ));
         }
         if let Some(first) = status.causes.first() {
-            line.push_str(&format!(", {}", cause(first)));
+            line.push_str(&format!(", {}{}", cause(first), human::since(first.since)));
         }
         line
     }
@@ -133,7 +139,8 @@ impl Progress {
     pub(super) fn block(&self, status: &v1::MirrorStatus, height: usize) -> Vec<String> {
         let mut lines = vec![self.line(status)];
         let mut topics: Vec<&v1::TopicStatus> = status.topics.iter().collect();
-        topics.sort_by_key(|topic| (-topic.totals.unwrap_or_default().lag_records, &topic.source_topic));
+        let lag = |topic: &v1::TopicStatus| topic.totals.unwrap_or_default().lag_records.unwrap_or(i64::MAX);
+        topics.sort_by_key(|topic| (-lag(topic), &topic.source_topic));
         let shown = if topics.len() + 3 > height { height.saturating_sub(4).max(1) } else { topics.len() };
         let mut table =
             Table::new(["TOPIC", "STATE", "RECORDS/S", "BYTES/S", "LAG", "P99", "CAUGHT UP IN", "CAUSE"]);
@@ -144,7 +151,7 @@ impl Progress {
                 human::state(topic.state().as_str_name()),
                 human::rate(totals.records_per_second),
                 human::bytes(totals.bytes_per_second),
-                human::count(totals.lag_records),
+                lag::cell(&totals),
                 human::millis(totals.latency_p99_ms),
                 self.eta(&status.name, &topic.source_topic, totals).text(),
                 topic.causes.first().map(cause).unwrap_or_default(),
@@ -166,7 +173,7 @@ mod tests {
 
     fn status(lag: i64, rate: f64) -> v1::MirrorStatus {
         let totals = Some(v1::Totals {
-            lag_records: lag,
+            lag_records: Some(lag),
             records_per_second: rate,
             records: 10,
             ..v1::Totals::default()
@@ -234,6 +241,18 @@ mod tests {
             "m active: 10 records copied, 10 records/s, 0 B/s, lag 800, caught up in 8s"
         );
         assert_eq!(progress.block(&status, 40).len(), 1 + 1 + 3);
+        let mut silent = status.clone();
+        let totals = silent.totals.as_mut().unwrap();
+        totals.lag_at_least = true;
+        totals.source_seen_time = Some(prost_types::Timestamp { seconds: 0, nanos: 0 });
+        silent.set_state(v1::State::Waiting);
+        assert_eq!(
+            progress.line(&silent),
+            "m waiting: 10 records copied, 10 records/s, 0 B/s, lag at least 800 (unknown since 1970-01-01T00:00:00Z)"
+        );
+        silent.totals.as_mut().unwrap().lag_records = None;
+        assert!(progress.line(&silent).ends_with("lag unknown since 1970-01-01T00:00:00Z"));
+        assert_eq!(progress.eta("mirrors/m", "", silent.totals.unwrap()), Eta::Unknown, "not live");
         let small = progress.block(&status, 5);
         assert_eq!(small.len(), 1 + 1 + 1 + 1);
         assert!(small[3].contains("2 more topics"), "{small:?}");

@@ -101,11 +101,8 @@ async fn mirror(settings: &Settings, controller: &str) -> Result<(), Failure> {
     ))?;
     let mut display = Display::new();
     let interval = if super::output::is_terminal() { REDRAW } else { LINES };
-    let name = match settings.origin {
-        Origin::Flags => settings.mirrors[0].name.as_str(),
-        Origin::File => "",
-    };
-    watch::follow(&connection, name, interval, |message| {
+    // Every mirror of this process, also those that others have made here.
+    watch::follow(&connection, "", interval, |message| {
         display.take(message)?;
         Ok(true)
     })

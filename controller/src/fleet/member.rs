@@ -192,8 +192,8 @@ impl Member {
         self.running.tasks.keys().chain(offered)
     }
 
-    /// What the worker says of its tasks; of groups only what has changed since it last did.
-    pub(crate) fn take_reports(&mut self, reports: Vec<v1::TaskReport>) {
+    /// What the worker says of its tasks; of groups only what has changed since it last did. Returns what it doesn't say any more.
+    pub(crate) fn take_reports(&mut self, reports: Vec<v1::TaskReport>) -> HashMap<TaskName, v1::TaskReport> {
         let named = reports.into_iter().filter_map(|report| Some((report.task.parse().ok()?, report)));
         let mut reports: HashMap<TaskName, v1::TaskReport> = named.collect();
         for (task, report) in reports.iter_mut().filter(|(_, report)| report.groups_unchanged) {
@@ -201,7 +201,12 @@ impl Member {
                 report.groups = std::mem::take(&mut before.groups);
             }
         }
-        self.reports = reports;
+        let mut before = std::mem::replace(&mut self.reports, reports);
+        before.retain(|task, before| match self.reports.get(task) {
+            Some(now) => now.partitions.is_empty() && !before.partitions.is_empty(),
+            None => true,
+        });
+        before
     }
 
     /// Whether it has applied or refused a set of this term: then nothing of an earlier leader is on its way any more.

@@ -40,6 +40,13 @@ pub(super) fn check(worker: &WorkerId, report: &mut v1::TaskReport) {
     }
 }
 
+/// Leaves out of a survey's report what can't be.
+pub(super) fn check_ends(report: &mut v1::SourceEndsReport) {
+    for topic in &mut report.topics {
+        topic.partitions.retain(|partition| implausible(partition).is_none());
+    }
+}
+
 /// What can't be, of one partition.
 fn implausible(p: &v1::PartitionStatus) -> Option<String> {
     let count = |name: &str, value: i64, least: i64| {
@@ -49,10 +56,12 @@ fn implausible(p: &v1::PartitionStatus) -> Option<String> {
         (!value.is_finite() || !(0.0..=most).contains(&value)).then(|| format!("{name} = {value}"))
     };
     count("partition", i64::from(p.partition), 0)
-        .or_else(|| count("position", p.position, -1))
+        .or_else(|| count("position", p.position.unwrap_or(0), 0))
         .or_else(|| count("source_end", p.source_end, -1))
         .or_else(|| count("target_end", p.target_end, -1))
-        .or_else(|| count("lag_records", p.lag_records, -1))
+        .or_else(|| count("lag_records", p.lag_records.unwrap_or(0), 0))
+        .or_else(|| count("source_high_watermark", p.source_high_watermark.unwrap_or(0), 0))
+        .or_else(|| count("missing_from", p.missing_from.unwrap_or(0), 0))
         .or_else(|| count("records", p.records, 0))
         .or_else(|| count("bytes", p.bytes, 0))
         .or_else(|| rate("records_per_second", p.records_per_second, MAX_RATE))
@@ -85,10 +94,8 @@ fn contradiction(p: &v1::PartitionStatus) -> Option<String> {
 fn unknown(partition: i32, cause: v1::Cause) -> v1::PartitionStatus {
     v1::PartitionStatus {
         partition: partition.max(0),
-        position: -1,
         source_end: -1,
         target_end: -1,
-        lag_records: -1,
         state: State::Degraded.into(),
         cause: Some(cause),
         ..v1::PartitionStatus::default()
@@ -113,10 +120,10 @@ mod tests {
 
     fn sound() -> v1::PartitionStatus {
         v1::PartitionStatus {
-            position: 90,
+            position: Some(90),
             source_end: 100,
             target_end: 95,
-            lag_records: 10,
+            lag_records: Some(10),
             records: 90,
             bytes: 9_000,
             records_per_second: 5.0,
@@ -152,8 +159,8 @@ mod tests {
             (|p| p.records = 1 << 62, "records = 4611686018427387904"),
             (|p| p.records = -5, "records = -5"),
             (|p| p.bytes = i64::MIN, "bytes ="),
-            (|p| p.lag_records = -7, "lag_records = -7"),
-            (|p| p.position = i64::MAX, "position ="),
+            (|p| p.lag_records = Some(-7), "lag_records = -7"),
+            (|p| p.position = Some(i64::MAX), "position ="),
             (|p| p.source_end = -2, "source_end = -2"),
             (|p| p.record_age_ms = i64::MIN, "record_age_ms"),
             (|p| p.partition = -1, "partition = -1"),
@@ -175,7 +182,7 @@ mod tests {
             );
             assert!(cause.message.contains(says) && cause.message.contains("worker w"), "{}", cause.message);
             let shown = &report.partitions[0];
-            assert_eq!((shown.position, shown.lag_records, shown.records, shown.bytes), (-1, -1, 0, 0));
+            assert_eq!((shown.position, shown.lag_records, shown.records, shown.bytes), (None, None, 0, 0));
             assert_eq!((shown.state(), shown.bytes_per_second), (State::Degraded, 0.0));
         }
     }

@@ -1,13 +1,15 @@
 //! What the fleet shows to people: workers, ranges, and the state of a mirror with its causes.
 
 mod aggregate;
+mod known;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use prost_types::Timestamp;
 use tokio::time::Instant;
 use twinlog_proto::id::{MirrorId, TaskName, WorkerId};
+use twinlog_proto::lag;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State as Is};
 
@@ -15,7 +17,7 @@ use super::member::Member;
 use super::{Fleet, Members};
 use crate::reconciler::{is_copied, range};
 use crate::state::{MirrorState, State};
-use aggregate::{add_partition, add_warnings, combine, worse_cause};
+use aggregate::{add_totals, add_warnings, combine, worse_cause};
 
 /// A status with more partitions than this leaves the ranges out: they come page by page from `ListRanges`.
 const MAX_PARTITIONS_IN_STATUS: usize = 4_000;
@@ -36,14 +38,14 @@ impl Fleet {
     pub(crate) fn ranges(&self, id: &MirrorId, state: &State) -> Option<Vec<v1::RangeStatus>> {
         let mirror = state.mirrors.get(id)?;
         let members = self.members();
-        Some(View { mirror, state, members: &members }.ranges())
+        Some(View::new(mirror, state, &members).ranges())
     }
 
     /// `None`: no such mirror.
     pub(crate) fn mirror_status(&self, id: &MirrorId, state: &State) -> Option<v1::MirrorStatus> {
         let mirror = state.mirrors.get(id)?;
         let members = self.members();
-        Some(View { mirror, state, members: &members }.status())
+        Some(View::new(mirror, state, &members).status())
     }
 }
 
@@ -108,6 +110,10 @@ struct View<'a> {
     mirror: &'a MirrorState,
     state: &'a State,
     members: &'a Members,
+    /// What the survey says of the source's topics, by name.
+    source: HashMap<&'a str, &'a v1::TopicEnds>,
+    /// It said so lately.
+    source_fresh: bool,
 }
 
 impl<'a> View<'a> {
@@ -121,6 +127,7 @@ impl<'a> View<'a> {
             member.and_then(|member| member.reports.get(task)).filter(|report| report.epoch == epoch);
         let (state, cause) = match (worker, report) {
             (_, Some(report)) => (report.state(), report.cause.clone()),
+            (None, None) if !self.mirror.model.running => (Is::IsPaused, None),
             (None, None) => (Is::Pending, Some(self.unplaced(task))),
             (Some(worker), None) => self.not_reported(worker, task, epoch),
         };
@@ -199,6 +206,7 @@ impl<'a> View<'a> {
         let block = range.block.unsigned_abs();
         let task = TaskName::Replicate { mirror, target_topic: range.target_topic.clone(), block };
         let known = self.task(&task);
+        let partitions = self.partitions(&task, &range, &known);
         v1::RangeStatus {
             task: task.to_string(),
             source_topic: range.source_topic,
@@ -209,15 +217,14 @@ impl<'a> View<'a> {
             epoch: known.epoch,
             state: known.state.into(),
             cause: known.cause,
-            partitions: known.report.map(|report| report.partitions.clone()).unwrap_or_default(),
+            partitions,
         }
     }
 
     fn topic(&self, topic: &'a v1::InventoryTopic) -> v1::TopicStatus {
         let ranges: Vec<_> = if is_copied(topic) { self.ranges_of(topic).collect() } else { Vec::new() };
         let mut totals = v1::Totals::default();
-        ranges.iter().flat_map(|range| &range.partitions).for_each(|p| add_partition(&mut totals, p));
-        totals.partitions = topic.partitions;
+        self.count(topic, &ranges, &mut totals);
         let mut causes: Vec<v1::Cause> = topic.blocked.iter().cloned().collect();
         ranges
             .iter()
@@ -244,14 +251,18 @@ impl<'a> View<'a> {
         let stored = self.state.inventories.get(id).map(|stored| &stored.inventory);
         let mut topics: Vec<_> = self.topics().iter().map(|topic| self.topic(topic)).collect();
         topics.sort_by(|a, b| a.target_topic.cmp(&b.target_topic));
-        let mut totals = v1::Totals::default();
-        for topic in &topics {
-            let copied = topic.ranges.iter().flat_map(|range| &range.partitions);
-            copied.for_each(|p| add_partition(&mut totals, p));
-            totals.partitions += topic.totals.as_ref().map_or(0, |totals| totals.partitions);
-        }
         let tasks = self.tasks();
         let (state, causes) = self.state_and_causes(stored, &topics, &tasks);
+        topics.extend(self.not_surveyed(state));
+        let mut totals = v1::Totals::default();
+        topics
+            .iter()
+            .filter_map(|topic| topic.totals.as_ref())
+            .for_each(|part| add_totals(&mut totals, part));
+        let silent = topics.iter().filter(|topic| topic.totals.is_none()).flat_map(|topic| &topic.ranges);
+        silent.for_each(|range| (0..range.partition_count).for_each(|_| lag::add(&mut totals, None)));
+        lag::settle(&mut totals, self.is_surveyed() || !topics.is_empty());
+        let source_contact_time = self.source_contact_time(&topics);
         if usize::try_from(totals.partitions).unwrap_or(0) > MAX_PARTITIONS_IN_STATUS {
             topics.iter_mut().for_each(|topic| topic.ranges.clear());
         }
@@ -267,6 +278,7 @@ impl<'a> View<'a> {
             inventory_time: survey_time.or(stored.and_then(|inventory| inventory.time)),
             tasks: tasks.into_iter().map(|(task, known)| task_status(&task, &known)).collect(),
             groups: self.groups(),
+            source_contact_time,
         }
     }
 
@@ -283,10 +295,15 @@ impl<'a> View<'a> {
     fn groups(&self) -> Vec<v1::GroupStatus> {
         let tasks = self.tasks();
         let reports = tasks.values().filter_map(|known| known.report);
+        let reported: BTreeSet<&TaskName> =
+            tasks.iter().filter(|(_, known)| known.report.is_some()).map(|(task, _)| task).collect();
+        // As they were, where nobody looks at them now.
+        let of_mirror = |task: &TaskName| *task.mirror() == self.mirror.model.id && !reported.contains(task);
+        let last = self.members.last.iter().filter(|(task, _)| of_mirror(task)).map(|(_, report)| report);
         let of = |report: &'a v1::TaskReport| {
             report.groups.iter().map(|group| with_sync_time(group, report.groups_sync_time))
         };
-        let mut groups: Vec<_> = reports.flat_map(of).collect();
+        let mut groups: Vec<_> = reports.chain(last).flat_map(of).collect();
         groups.sort_by(|a, b| a.group.cmp(&b.group));
         groups
     }
@@ -294,7 +311,8 @@ impl<'a> View<'a> {
     /// Whether any worker still runs something of this mirror.
     fn is_running(&self) -> bool {
         let id = &self.mirror.model.id;
-        self.members.by_id.values().any(|m| m.running.tasks.keys().any(|task| task.mirror() == id))
+        let works = |task: &TaskName| task.mirror() == id && !matches!(task, TaskName::Survey { .. });
+        self.members.by_id.values().any(|m| m.running.tasks.keys().any(works))
     }
 
     /// A new leader doesn't know whether everything has stopped until the workers are back.
@@ -308,7 +326,7 @@ impl<'a> View<'a> {
                 return (Is::Unknown, vec![cause(Reason::WORKER_NOT_BACK, message)]);
             }
         };
-        (state, Vec::new())
+        (state, vec![self.paused_since()])
     }
 
     fn state_and_causes(

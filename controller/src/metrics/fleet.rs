@@ -63,6 +63,28 @@ fn worker_gauges(text: &mut Text, workers: &[v1::Worker]) {
 fn mirror_gauges(text: &mut Text, mirrors: &BTreeMap<String, v1::MirrorStatus>) {
     let states = by_state(mirrors.values().map(|mirror| mirror.state().as_str_name()));
     text.gauge("twinlog_mirrors", "Mirrors, by state.", states);
+    let state = |(id, status): (&String, &v1::MirrorStatus)| {
+        ([("mirror", id.clone()), ("state", status.state().as_str_name().to_owned())], 1.0)
+    };
+    text.gauge("twinlog_mirror_state", "1 for the state that a mirror is in.", mirrors.iter().map(state));
+    let now = std::time::SystemTime::now();
+    let contact = |(id, status): (&String, &v1::MirrorStatus)| {
+        let at = std::time::SystemTime::try_from(status.source_contact_time?).ok()?;
+        Some(([("mirror", id.clone())], now.duration_since(at).unwrap_or_default().as_secs_f64()))
+    };
+    text.gauge(
+        "twinlog_mirror_source_contact_age_seconds",
+        "Seconds since the source last answered.",
+        mirrors.iter().filter_map(contact),
+    );
+    let lags = mirrors.iter().filter_map(|(id, status)| {
+        Some(([("mirror", id.clone())], status.totals.as_ref()?.lag_records? as f64))
+    });
+    text.gauge(
+        "twinlog_mirror_lag_records",
+        "Records on the source that are not on the target; at least so many while the source doesn't answer.",
+        lags,
+    );
     let totals: Vec<(&String, v1::Totals)> =
         mirrors.iter().filter_map(|(id, status)| Some((id, status.totals?))).collect();
     let mut gauge = |name: &str, help: &str, value: &dyn Fn(&v1::Totals) -> f64| {
@@ -72,8 +94,8 @@ fn mirror_gauges(text: &mut Text, mirrors: &BTreeMap<String, v1::MirrorStatus>) 
             totals.iter().map(|(id, totals)| ([("mirror", (*id).clone())], value(totals))),
         );
     };
-    gauge("twinlog_mirror_lag_records", "Records on the source that are not on the target.", &|t| {
-        t.lag_records as f64
+    gauge("twinlog_mirror_partitions_lag_unknown", "Partitions whose lag is not known.", &|t| {
+        f64::from(t.partitions_lag_unknown)
     });
     gauge("twinlog_mirror_records_per_second", "Records copied now.", &|t| t.records_per_second);
     gauge("twinlog_mirror_bytes_per_second", "Bytes copied now.", &|t| t.bytes_per_second);
@@ -107,15 +129,17 @@ fn topic_gauges(text: &mut Text, mirrors: &BTreeMap<String, v1::MirrorStatus>) {
         .flat_map(|(id, status)| status.topics.iter().map(move |topic| (id, topic)))
         .filter_map(|(id, topic)| Some((id, &topic.source_topic, topic.totals?)))
         .collect();
+    let lags = topics.iter().filter_map(|(mirror, topic, totals)| {
+        let of = [("mirror", (*mirror).clone()), ("topic", (*topic).clone())];
+        Some((of, totals.lag_records? as f64))
+    });
+    text.gauge("twinlog_topic_lag_records", "Records of a source topic that are not on the target.", lags);
     let mut gauge = |name: &str, help: &str, value: &dyn Fn(&v1::Totals) -> f64| {
         let samples = topics.iter().map(|(mirror, topic, totals)| {
             ([("mirror", (*mirror).clone()), ("topic", (*topic).clone())], value(totals))
         });
         text.gauge(name, help, samples);
     };
-    gauge("twinlog_topic_lag_records", "Records of a source topic that are not on the target.", &|t| {
-        t.lag_records as f64
-    });
     gauge("twinlog_topic_records_per_second", "Records of a topic copied now.", &|t| t.records_per_second);
     gauge("twinlog_topic_bytes_per_second", "Bytes of a topic copied now.", &|t| t.bytes_per_second);
 }

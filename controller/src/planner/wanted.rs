@@ -15,9 +15,13 @@ pub(super) fn tasks(
     current: &HashMap<&TaskName, &WorkerId>,
 ) -> BTreeMap<TaskName, usize> {
     let mut tasks = BTreeMap::new();
-    for (index, mirror) in mirrors.iter().enumerate().filter(|(_, mirror)| mirror.running) {
+    for (index, mirror) in mirrors.iter().enumerate() {
         let id = mirror.id;
+        // While a mirror is paused its survey looks on how far it is behind, and does nothing else.
         tasks.insert(TaskName::Survey { mirror: id.clone() }, index);
+        if !mirror.running {
+            continue;
+        }
         if mirror.heartbeats {
             tasks.insert(TaskName::Heartbeat { mirror: id.clone() }, index);
         }

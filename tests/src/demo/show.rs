@@ -73,7 +73,7 @@ pub(super) fn watch(world: &World, mirror: &str, live: &str, long: Duration) -> 
         let flowing = topic.and_then(|t| t.totals).unwrap_or_default();
         println!(
             "   {:>8} {:>10.0} {:>10.2} {:>9.0} {:>9.0} {:>9}",
-            totals.lag_records,
+            totals.lag_records.map_or_else(|| "?".to_owned(), |lag| lag.to_string()),
             totals.records_per_second,
             totals.bytes_per_second / 1e6,
             flowing.latency_p50_ms,

@@ -25,6 +25,7 @@ mod handover_mm2;
 mod heartbeats;
 mod incarnation;
 mod internal_topics;
+mod lag;
 mod legacy;
 mod lifecycle;
 mod memory;

@@ -78,6 +78,22 @@ impl KafkaClient {
         Ok(batch::format_of(&log.records))
     }
 
+    /// Id of the producer whose batch holds `offset`; `None` where it has none, or the log ends there.
+    ///
+    /// # Errors
+    /// `code::OFFSET_OUT_OF_RANGE` where the log doesn't hold `offset`.
+    pub async fn producer_at(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> Result<Option<i64>, KafkaError> {
+        let how = FetchHow { max_bytes: 1, isolation: Isolation::Uncommitted, max_wait_ms: 0 };
+        let log = self.fetch_log(topic, partition, offset, how).await?;
+        let header = batch::BatchHeader::parse(&log.records);
+        Ok(header.map(|header| header.producer_id).filter(|id| *id >= 0))
+    }
+
     /// The newest version of fetch requests that some broker of the cluster knows.
     pub async fn fetch_version(&self) -> Result<i16, KafkaError> {
         let deadline = self.until();

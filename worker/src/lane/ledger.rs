@@ -1,9 +1,11 @@
 //! The ledger of a running range: what is copied, what is durable, and the offset map in between. The engine enters facts;
 //! commits and the status are made from here. No I/O and no clock of its own.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use twinlog_proto::id::{SourceOffset, TargetOffset};
+use twinlog_proto::lag::Ends;
 use twinlog_proto::model::DEFAULT_OFFSET_LAG_MAX;
 
 use super::meter::Meter;
@@ -18,6 +20,8 @@ const MAX_OPEN_SEGMENTS: usize = 128;
 const MAX_CLOSED_SEGMENTS: usize = 512;
 /// A pair of offsets that isn't due is told after this all the same (MM2: `offset.flush.interval.ms`, 60 s).
 const SYNC_FLUSH: Duration = Duration::from_secs(1);
+/// The source's ends are written with every commit; where there is nothing else to commit and they have moved, this often.
+const ENDS_REFRESH: Duration = Duration::from_secs(10);
 
 /// A run of records that was acknowledged: consecutive at the source, and where they have one target partition, there too.
 #[derive(Debug, Clone, Copy)]
@@ -114,6 +118,8 @@ pub(crate) struct Ledger {
     pub(crate) accounts: Vec<Account>,
     /// Partitions that are known but don't run now: kept as they are.
     resting: Vec<(i32, PartitionProgress)>,
+    /// Ends of the source's partitions as they were last written, and when.
+    sealed: (BTreeMap<i32, Ends>, Option<Instant>),
     dirty: bool,
     /// Nobody else may write to the copies: each acknowledgement carries the offset that is next.
     alone: bool,
@@ -153,7 +159,17 @@ impl Ledger {
             })
             .collect();
         let resting = std::mem::take(&mut progress.partitions).into_iter().collect();
-        Self { head: progress, accounts, resting, dirty: true, alone: false, began: None, until_commit }
+        let sealed = (progress.ends.clone(), None);
+        Self {
+            head: progress,
+            accounts,
+            resting,
+            sealed,
+            dirty: true,
+            alone: false,
+            began: None,
+            until_commit,
+        }
     }
 
     /// Refuses acknowledgements that carry another target offset than the one that is next.
@@ -225,6 +241,16 @@ impl Ledger {
         }
     }
 
+    /// How a partition of the source ends. Written with the next commit, which new ends alone cause only now and then, or at once
+    /// where the source doesn't answer any more.
+    pub(crate) fn ends(&mut self, partition: i32, ends: Ends, answers: bool, now: Instant) {
+        let offsets = |ends: &Ends| (ends.high_watermark, ends.last_stable);
+        let moved = self.sealed.0.get(&partition).map(offsets) != Some(offsets(&ends));
+        let due = self.sealed.1.is_none_or(|at| now.duration_since(at) >= ENDS_REFRESH);
+        self.dirty |= moved && (due || !answers);
+        self.head.ends.insert(partition, ends);
+    }
+
     /// Whether a commit would say anything new.
     pub(crate) fn is_dirty(&self) -> bool {
         self.dirty
@@ -257,6 +283,7 @@ impl Ledger {
         for account in self.accounts.iter_mut().filter(|account| !account.uncommitted.is_empty()) {
             account.progress.target_known = account.progress.target_known.map(|end| TargetOffset(end.0 + 1));
         }
+        self.sealed = (self.head.ends.clone(), Some(Instant::now()));
         self.progress().encode(now)
     }
 
@@ -291,8 +318,6 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::offset_map::Found;
 
@@ -315,6 +340,7 @@ mod tests {
             began: false,
             source_cluster_id: String::new(),
             partitions: BTreeMap::from([(0, partition(0)), (1, partition(5)), (2, partition(9))]),
+            ends: BTreeMap::new(),
         };
         Ledger::new(progress, &[0, 2], until_commit, Instant::now())
     }
@@ -340,6 +366,29 @@ mod tests {
         let positions: Vec<i64> = sealed.partitions.values().map(|p| p.position.0).collect();
         assert_eq!((positions, sealed.epoch), (vec![4, 5, 12], 7));
         assert!(!ledger.is_dirty());
+    }
+
+    #[test]
+    fn ends_are_written_with_commits_and_by_themselves_only_now_and_then() {
+        let (mut ledger, now) = (ledger(true), Instant::now());
+        let ends = |high_watermark| Ends {
+            high_watermark,
+            last_stable: Some(10),
+            seen: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
+        };
+        ledger.ends(0, ends(40), true, now);
+        let sealed = RangeProgress::decode(&ledger.seal(SystemTime::UNIX_EPOCH)).unwrap();
+        assert_eq!(sealed.ends, BTreeMap::from([(0, ends(40))]));
+        let now = Instant::now();
+        ledger.ends(0, ends(41), true, now);
+        assert!(!ledger.is_dirty(), "not for every record that arrives at the source");
+        ledger.ends(0, ends(41), false, now);
+        assert!(ledger.is_dirty(), "the last that was seen");
+        ledger.seal(SystemTime::UNIX_EPOCH);
+        ledger.ends(0, ends(41), true, now + ENDS_REFRESH * 2);
+        assert!(!ledger.is_dirty(), "nothing new");
+        ledger.ends(0, ends(50), true, now + ENDS_REFRESH * 2);
+        assert!(ledger.is_dirty());
     }
 
     #[test]

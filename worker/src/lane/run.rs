@@ -24,6 +24,7 @@ use twinlog_proto::v1::State;
 
 use super::control::{Control, Wanted};
 use super::ledger::{Entry, Ledger};
+use super::missing;
 use super::start::{Facts, Question, Verdict};
 use super::status::Board;
 use super::tail::Place;
@@ -195,6 +196,7 @@ impl Runner {
         let target = self.open_target(&memory, exactly_once)?;
         let opened = began.elapsed();
         let before = self.read_progress(&topics, reader)?;
+        before.iter().for_each(|before| self.board.known(before));
         let recovered = began.elapsed();
         // First, as it waits for MirrorMaker to end: facts from before that would be old.
         let taken = self.taken_over(&range, before.as_ref())?;
@@ -358,10 +360,12 @@ impl Runner {
             partitions: BTreeMap::new(),
             began: false,
             source_cluster_id: String::new(),
+            ends: BTreeMap::new(),
         });
         progress.epoch = self.spec.epoch.0;
         progress.worker = self.spec.worker.to_string();
         let halted_before = std::mem::take(&mut self.board.halted);
+        self.board.missing_from.clear();
         for (partition, facts) in range.partitions().zip(facts) {
             let mut facts = Facts { target_kept: self.kept.get(&partition).copied(), ..facts.clone() };
             if let Some(position) = taken.get(&partition) {
@@ -390,6 +394,10 @@ impl Runner {
                     let before = halted_before.get(&partition);
                     if before.is_none_or(|before| before.reason != cause.reason) {
                         tracing::error!(task = %self.spec.task, partition, reason = %cause.reason, "{}", cause.message);
+                    }
+                    let before = progress.partitions.get(&partition);
+                    if let Some(from) = before.and_then(|before| missing::missing_from(before, &facts)) {
+                        self.board.missing_from.insert(partition, from);
                     }
                     self.board.halted.insert(partition, cause);
                 }

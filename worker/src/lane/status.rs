@@ -2,7 +2,7 @@
 //!
 //! Metrics, all with labels `mirror`, `topic` (of the target) and `block`:
 //! - `twinlog_lane_records_total`, `twinlog_lane_bytes_total` (keys and values): copied to the target;
-//! - `twinlog_lane_lag_records`: between position and source end, all partitions;
+//! - `twinlog_lane_lag_records`: what is not copied yet, of all partitions together; no sample where it isn't known (`lag`);
 //! - `twinlog_lane_in_flight_bytes`: memory held by records that wait for acknowledgement;
 //! - `twinlog_lane_latency_p50_seconds`, `twinlog_lane_latency_p99_seconds`: from fetched to acknowledged (exactly once:
 //!   committed), worst partition, over ten seconds;
@@ -19,6 +19,7 @@ use metrics::{Counter, Gauge};
 use rdkafka_sys::types::RDKafkaErrorCode;
 use tokio::sync::watch;
 use twinlog_proto::id::TaskName;
+use twinlog_proto::lag::{self, Ends};
 use twinlog_proto::model::Partitioning;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State};
@@ -43,10 +44,13 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct Board {
     sender: watch::Sender<LaneStatus>,
+    source_topic: String,
     target_topic: String,
     by_key: bool,
     /// Partitions that don't run, and why.
     pub(super) halted: BTreeMap<i32, Cause>,
+    /// Of these, the first source offset that is not rightly on the target, where that isn't the position.
+    pub(super) missing_from: BTreeMap<i32, i64>,
     /// Partitions that stop before a record, and why.
     pub(super) blocked: BTreeMap<i32, Cause>,
     source: Side,
@@ -64,7 +68,6 @@ struct Metrics {
     partitions: BTreeMap<i32, PartitionMetrics>,
     records: Counter,
     bytes: Counter,
-    lag: Gauge,
     in_flight: Gauge,
     p50: Gauge,
     p99: Gauge,
@@ -74,16 +77,14 @@ struct Metrics {
 }
 
 impl Metrics {
-    fn show(&mut self, account: &mut Account, status: &v1::PartitionStatus, now: Instant) {
+    fn show(&mut self, account: &mut Account, now: Instant) {
         let labels = &self.labels;
         let series = self
             .partitions
             .entry(account.partition)
             .or_insert_with(|| PartitionMetrics::new(labels, account.partition));
         let copied = (account.meter.records, account.meter.bytes);
-        let newest = account.newest.map(|(timestamp, _)| millis(SystemTime::now()).saturating_sub(timestamp));
-        let age = newest.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
-        series.show(copied, status, age, std::mem::take(&mut account.ages), now);
+        series.show(copied, std::mem::take(&mut account.ages), now);
     }
 }
 
@@ -184,7 +185,6 @@ impl Board {
             partitions: BTreeMap::new(),
             records: metrics::counter!("twinlog_lane_records_total", &labels),
             bytes: metrics::counter!("twinlog_lane_bytes_total", &labels),
-            lag: metrics::gauge!("twinlog_lane_lag_records", &labels),
             in_flight: metrics::gauge!("twinlog_lane_in_flight_bytes", &labels),
             p50: metrics::gauge!("twinlog_lane_latency_p50_seconds", &labels),
             p99: metrics::gauge!("twinlog_lane_latency_p99_seconds", &labels),
@@ -193,9 +193,11 @@ impl Board {
         };
         Self {
             sender,
+            source_topic: spec.range.source_topic.clone(),
             target_topic: spec.range.target_topic.clone(),
             by_key: spec.mirror.partitioning == Partitioning::ByKey,
             halted: BTreeMap::new(),
+            missing_from: BTreeMap::new(),
             blocked: BTreeMap::new(),
             source: Side::new("source", &spec.source, slowed::OF_READERS),
             target: Side::new("target", &spec.target, slowed::OF_WRITERS),
@@ -213,16 +215,36 @@ impl Board {
         self.metrics.partitions.clear();
         self.copied
             .extend(self.sender.borrow().partitions.iter().map(|p| (p.partition, (p.records, p.bytes))));
-        let known = progress
-            .partitions
-            .iter()
-            .map(|(number, p)| self.settled(*number, |status| fill(status, *number, p)));
+        let known = progress.partitions.iter().map(|(number, p)| {
+            self.settled(*number, |status| {
+                fill(status, *number, p);
+                status.missing_from = self.missing_from.get(number).copied();
+                lag::enter(status, progress.ends.get(number).copied(), false);
+            })
+        });
         // Of what must not run there may be no position at all.
         let unknown = self.halted.keys().filter(|number| !progress.partitions.contains_key(number));
-        let unknown = unknown.map(|number| self.settled(*number, |status| status.position = -1));
+        let unknown = unknown.map(|number| self.settled(*number, |status| status.lag_at_least = true));
         let mut partitions: Vec<_> = known.chain(unknown).collect();
         partitions.sort_by_key(|status| status.partition);
-        self.send(partitions, None);
+        self.send(partitions, BTreeMap::new(), None);
+    }
+
+    /// What was read of earlier owners' progress, while nothing else is known of the partitions yet.
+    pub(super) fn known(&mut self, progress: &RangeProgress) {
+        self.sender.send_modify(|status| {
+            for (number, p) in &progress.partitions {
+                if status.partitions.iter().any(|known| known.partition == *number) {
+                    continue;
+                }
+                let mut known = v1::PartitionStatus { source_end: -1, target_end: -1, ..Default::default() };
+                fill(&mut known, *number, p);
+                known.set_state(status.state);
+                lag::enter(&mut known, progress.ends.get(number).copied(), false);
+                status.partitions.push(known);
+            }
+            status.partitions.sort_by_key(|known| known.partition);
+        });
     }
 
     /// The lane as a whole does not run now: partitions keep their last numbers.
@@ -260,31 +282,52 @@ impl Board {
         self.source.note_throttle(view.throttle.0, runtime);
         self.target.note_throttle(view.throttle.1, runtime);
         let mut statuses = Vec::with_capacity(view.slots.len() + self.halted.len());
-        let (mut lag, mut p50, mut p99) = (0, 0.0_f64, 0.0_f64);
+        let (mut p50, mut p99, mut newest) = (0.0_f64, 0.0_f64, BTreeMap::new());
+        let mut seen = Vec::with_capacity(view.slots.len());
         let (mut records, mut bytes) = (0, 0);
         for (account, slot) in view.ledger.accounts.iter_mut().zip(view.slots) {
             let high = slot.fed_high.or_else(|| view.source.high_watermark(slot.partition));
-            let status = self.settled(slot.partition, |status| measure(status, account, slot, high, now));
-            self.metrics.show(account, &status, now);
-            lag += status.lag_records;
+            let ends = self.ends(slot, high, now);
+            seen.extend(ends.map(|ends| (slot.partition, ends)));
+            let status = self.settled(slot.partition, |status| measure(status, account, slot, ends, now));
+            self.metrics.show(account, now);
+            newest.extend(account.newest.map(|(timestamp, _)| (slot.partition, timestamp)));
             p50 = p50.max(status.latency_p50_ms);
             p99 = p99.max(status.latency_p99_ms);
             records += account.meter.records;
             bytes += account.meter.bytes;
             statuses.push(status);
         }
+        seen.into_iter().for_each(|(p, (ends, answers))| view.ledger.ends(p, ends, answers, now));
         let resting = self.sender.borrow().partitions.clone();
         statuses.extend(resting.into_iter().filter(|p| self.halted.contains_key(&p.partition)));
         statuses.sort_by_key(|status| status.partition);
         self.metrics.records.increment(records - self.metrics.counted.0);
         self.metrics.bytes.increment(bytes - self.metrics.counted.1);
         self.metrics.counted = (records, bytes);
-        self.metrics.lag.set(lag as f64);
         self.metrics.in_flight.set(view.in_flight as f64);
         self.metrics.p50.set(p50 / 1000.0);
         self.metrics.p99.set(p99 / 1000.0);
         let waiting = self.waiting(view.oldest, now);
-        self.send(statuses, waiting);
+        self.send(statuses, newest, waiting);
+    }
+
+    /// How the source ends: as the watch saw it, and as fetch answers say; and whether it answers.
+    fn ends(&self, slot: &Slot, high: Option<i64>, now: Instant) -> Option<(Ends, bool)> {
+        let seen = self.source.cluster.ends.seen(&self.source_topic, slot.partition);
+        let answers = seen.as_ref().is_none_or(|seen| !seen.is_silent(now.into()));
+        let read = slot.end.map(|(stable, _)| stable);
+        match (seen.and_then(|seen| seen.ends), high) {
+            (Some(seen), high) => {
+                let high_watermark = high.map_or(seen.high_watermark, |high| high.max(seen.high_watermark));
+                Some((Ends { high_watermark, ..seen }, answers))
+            }
+            (None, Some(high)) => {
+                let seen = SystemTime::now();
+                Some((Ends { high_watermark: high, last_stable: read, seen }, answers))
+            }
+            (None, None) => None,
+        }
     }
 
     /// Why the copy is slow, where it is because the target lets it.
@@ -302,8 +345,8 @@ impl Board {
         }
         let waited = oldest.map(|at| now.duration_since(at)).filter(|waited| *waited > ACK_PATIENCE)?;
         let message = format!(
-            "{}: {} has not acknowledged records for {} s: a partition there has no leader or too few in-sync replicas",
-            self.target.name(),
+            "cluster {}: the target's {} has not acknowledged records for {} s: a partition there has no leader or too few in-sync replicas",
+            self.target.cluster.id,
             self.target_topic,
             waited.as_secs()
         );
@@ -332,7 +375,12 @@ impl Board {
         status
     }
 
-    fn send(&mut self, mut partitions: Vec<v1::PartitionStatus>, waiting: Option<Cause>) {
+    fn send(
+        &mut self,
+        mut partitions: Vec<v1::PartitionStatus>,
+        newest: BTreeMap<i32, i64>,
+        waiting: Option<Cause>,
+    ) {
         let stopped = partitions.iter().filter(|p| p.state() == State::Stopped).count();
         let (state, cause) = match (stopped, waiting) {
             (0, None) => (State::Active, self.target.slowed().or_else(|| self.source.slowed())),
@@ -358,7 +406,7 @@ impl Board {
         }
         self.sender.send_modify(|status| {
             let cause = cause.map(|cause| cause.continuing(status.cause.as_ref()));
-            *status = LaneStatus { state, cause, partitions };
+            *status = LaneStatus { state, cause, partitions, newest };
         });
     }
 
@@ -374,7 +422,7 @@ impl Board {
 /// What is known of a partition that doesn't move yet.
 fn fill(status: &mut v1::PartitionStatus, partition: i32, progress: &PartitionProgress) {
     status.partition = partition;
-    status.position = progress.position.0;
+    status.position = Some(progress.position.0);
     status.target_end = progress.chunk.target_end().0;
     status.gaps = progress.gaps.iter().map(gap).collect();
 }
@@ -383,18 +431,18 @@ fn measure(
     status: &mut v1::PartitionStatus,
     account: &mut Account,
     slot: &Slot,
-    high: Option<i64>,
+    ends: Option<(Ends, bool)>,
     now: Instant,
 ) {
     fill(status, slot.partition, &account.progress);
-    status.position = account.durable.0;
+    status.position = Some(account.durable.0);
+    lag::enter(status, ends.map(|(ends, _)| ends), ends.is_some_and(|(_, answers)| answers));
     // The last stable offset is known where the reader met it; until the log grows it stays that.
-    let end = match (slot.end, high) {
+    let end = match (slot.end, status.source_high_watermark) {
         (Some((end, then)), Some(high)) if high <= then => Some(end),
-        (_, high) => high,
+        (_, high) => status.source_last_stable_offset.or(high),
     };
-    status.source_end = end.map_or(-1, |end| end.max(status.position));
-    status.lag_records = (status.source_end - status.position).max(0);
+    status.source_end = end.map_or(-1, |end| end.max(account.durable.0));
     let reading = account.meter.read(now);
     status.records_per_second = reading.records_per_second;
     status.bytes_per_second = reading.bytes_per_second;

@@ -3,8 +3,8 @@
 //!
 //! Per partition there are sums, counts, minima and maxima, a fixed number of series; distributions are per topic.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime};
 
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram};
 use metrics::{gauge, histogram};
@@ -18,6 +18,7 @@ const MAX_SAMPLES: usize = 64;
 
 const RECORDS: &str = "twinlog_partition_records_total";
 const BYTES: &str = "twinlog_partition_bytes_total";
+const LANE_LAG_RECORDS: &str = "twinlog_lane_lag_records";
 const LAG_RECORDS: &str = "twinlog_partition_lag_records";
 const LAG_BYTES: &str = "twinlog_partition_lag_bytes";
 const LAG_SECONDS: &str = "twinlog_partition_lag_seconds";
@@ -29,11 +30,11 @@ pub(super) fn describe() {
     describe_counter!(BYTES, "Keys and values of these records, bytes");
     describe_gauge!(
         LAG_RECORDS,
-        "Offsets between what is durably copied and the end of the source partition"
+        "Offsets between what is durably copied and the source's high watermark when it was last seen; no sample where that isn't known"
     );
     describe_gauge!(
         LAG_BYTES,
-        "The same in bytes, by the mean size of the records copied so far; 0 before the first"
+        "The same in bytes, by the mean size of the records copied so far; no sample before the first"
     );
     describe_gauge!(
         LAG_SECONDS,
@@ -121,7 +122,6 @@ impl Labels {
 pub(crate) struct PartitionMetrics {
     records: Counter,
     bytes: Counter,
-    lag: [Gauge; 3],
     latency: Series,
     age: Series,
     /// Already counted.
@@ -134,40 +134,84 @@ impl PartitionMetrics {
         Self {
             records: counter!(RECORDS, &of),
             bytes: counter!(BYTES, &of),
-            lag: [LAG_RECORDS, LAG_BYTES, LAG_SECONDS].map(|name| gauge!(name, &of)),
             latency: Series::new("replication_latency", LATENCY, labels, &of),
             age: Series::new("record_age", AGE, labels, &of),
             counted: (0, 0),
         }
     }
 
-    /// `records`, `bytes`: since the engine's start. `newest_age`: of the newest copied record, now.
-    pub(crate) fn show(
-        &mut self,
-        (records, bytes): (u64, u64),
-        status: &v1::PartitionStatus,
-        newest_age: Option<Duration>,
-        ages: Ages,
-        now: Instant,
-    ) {
+    /// `records`, `bytes`: since the engine's start.
+    pub(crate) fn show(&mut self, (records, bytes): (u64, u64), ages: Ages, now: Instant) {
         self.records.increment(records.saturating_sub(self.counted.0));
         self.bytes.increment(bytes.saturating_sub(self.counted.1));
         self.counted = (records, bytes);
-        let lag = status.lag_records as f64;
-        let mean = if records == 0 { 0.0 } else { bytes as f64 / records as f64 };
-        let behind = if status.lag_records > 0 { newest_age.unwrap_or_default() } else { Duration::ZERO };
-        let values = [lag, lag * mean, behind.as_secs_f64()];
-        self.lag.iter().zip(values).for_each(|(gauge, value)| gauge.set(value));
         self.latency.show(ages.acknowledged, now);
         self.age.show(ages.fetched, now);
     }
 }
 
 impl Drop for PartitionMetrics {
-    /// The partition is copied elsewhere, or not at all: this worker has no lag of it.
+    /// The partition is copied elsewhere, or not at all.
     fn drop(&mut self) {
-        self.lag.iter().for_each(|gauge| gauge.set(0.0));
         [&self.latency, &self.age].iter().for_each(|series| series.extremes(None));
+    }
+}
+
+/// The lag of a range and its partitions. What isn't known is NaN here and has no sample in `/metrics`.
+pub(crate) struct LagMetrics {
+    labels: Labels,
+    range: Gauge,
+    partitions: BTreeMap<i32, [Gauge; 3]>,
+}
+
+impl LagMetrics {
+    pub(crate) fn new(labels: Labels, block: u32) -> Self {
+        let of = [
+            ("mirror", labels.mirror.clone()),
+            ("topic", labels.topic.clone()),
+            ("block", block.to_string()),
+        ];
+        Self { range: gauge!(LANE_LAG_RECORDS, &of), labels, partitions: BTreeMap::new() }
+    }
+
+    /// `newest`: timestamp of the newest copied record by partition, milliseconds since 1970.
+    pub(crate) fn show<'a>(
+        &mut self,
+        statuses: impl Iterator<Item = &'a v1::PartitionStatus>,
+        newest: &BTreeMap<i32, i64>,
+    ) {
+        let now = crate::progress::millis(SystemTime::now());
+        let mut sum = None;
+        for status in statuses {
+            let labels = &self.labels;
+            let gauges = self.partitions.entry(status.partition).or_insert_with(|| {
+                let of = labels.of_partition(status.partition);
+                [LAG_RECORDS, LAG_BYTES, LAG_SECONDS].map(|name| gauge!(name, &of))
+            });
+            let Some(lag) = status.lag_records else {
+                gauges.iter().for_each(|gauge| gauge.set(f64::NAN));
+                continue;
+            };
+            *sum.get_or_insert(0) += lag;
+            let lag = lag as f64;
+            let mean = match (status.records, status.bytes) {
+                (0, _) => None,
+                (records, bytes) => Some(bytes as f64 / records as f64),
+            };
+            let age = newest.get(&status.partition).map(|at| now.saturating_sub(*at).max(0) as f64 / 1000.0);
+            let known = |of: Option<f64>| if lag > 0.0 { of.unwrap_or(f64::NAN) } else { 0.0 };
+            let values = [lag, known(mean.map(|mean| lag * mean)), known(age)];
+            gauges.iter().zip(values).for_each(|(gauge, value)| gauge.set(value));
+        }
+        self.range.set(sum.map_or(f64::NAN, |sum| sum as f64));
+    }
+}
+
+impl Drop for LagMetrics {
+    /// The range is somewhere else.
+    fn drop(&mut self) {
+        self.range.set(f64::NAN);
+        self.partitions.values().flatten().for_each(|gauge| gauge.set(f64::NAN));
     }
 }
 
@@ -229,6 +273,7 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
+    use twinlog_proto::telemetry::without_unknown;
 
     use super::*;
 
@@ -255,9 +300,17 @@ mod tests {
             ages.acknowledged.add(0.5, 9);
             ages.acknowledged.add(2.5, 1);
             ages.fetched.add(0.25, 10);
-            let status = v1::PartitionStatus { lag_records: 4, ..Default::default() };
+            let mut lag = LagMetrics::new(labels.clone(), 0);
+            let status = v1::PartitionStatus {
+                partition: 3,
+                lag_records: Some(4),
+                records: 10,
+                bytes: 1_000,
+                ..Default::default()
+            };
             let now = Instant::now();
-            metrics.show((10, 1_000), &status, Some(Duration::from_secs(3)), ages, now);
+            metrics.show((10, 1_000), ages, now);
+            lag.show(std::iter::once(&status), &BTreeMap::from([(3, 0)]));
             let text = handle.render();
             for tag in [r#"source="a""#, r#"target="b""#, r#"topic="a.orders""#, r#"partition="3""#] {
                 let line = text.lines().find(|l| l.starts_with(RECORDS)).unwrap();
@@ -268,7 +321,6 @@ mod tests {
                 (BYTES, 1_000.0),
                 (LAG_RECORDS, 4.0),
                 (LAG_BYTES, 400.0),
-                (LAG_SECONDS, 3.0),
                 ("twinlog_partition_replication_latency_seconds_sum", 7.0),
                 ("twinlog_partition_replication_latency_seconds_count", 10.0),
                 ("twinlog_partition_replication_latency_seconds_min", 0.5),
@@ -280,13 +332,22 @@ mod tests {
             let series = text.lines().filter(|l| l.contains("partition=")).count();
             assert_eq!(series, 13, "as many as MM2 has, whatever is copied");
 
-            // Two slices later nothing is left of the extremes; the end of the lane leaves no lag behind.
+            assert!(value(&text, LAG_SECONDS) > 1e9, "since 1970");
+            // Two slices later nothing is left of the extremes; what isn't known, or is elsewhere, has no lag.
             for slices in [1, 2, 3] {
-                metrics.show((10, 1_000), &status, None, Ages::default(), now + SLICE * slices);
+                metrics.show((10, 1_000), Ages::default(), now + SLICE * slices);
             }
             assert!(value(&handle.render(), "twinlog_partition_record_age_seconds_max").is_nan());
-            drop(metrics);
-            assert_eq!(value(&handle.render(), LAG_RECORDS), 0.0);
+            let unknown = v1::PartitionStatus { lag_records: None, ..status.clone() };
+            lag.show(std::iter::once(&unknown), &BTreeMap::new());
+            let known = |text: &str| {
+                text.lines().filter(|line| line.contains("_lag_")).any(|line| !line.starts_with('#'))
+            };
+            assert!(!known(&without_unknown(&handle.render())));
+            lag.show(std::iter::once(&status), &BTreeMap::new());
+            assert!(known(&without_unknown(&handle.render())));
+            drop((metrics, lag));
+            assert!(!known(&without_unknown(&handle.render())));
         });
     }
 }

@@ -56,7 +56,8 @@ pub(crate) async fn serve(
 }
 
 async fn render(State(served): State<Arc<Served>>) -> String {
-    served.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default()
+    let text = served.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+    twinlog_proto::telemetry::without_unknown(&text)
 }
 
 async fn ready(State(served): State<Arc<Served>>) -> (StatusCode, &'static str) {

@@ -80,7 +80,7 @@ impl Stream {
         metrics::session_connected(true);
         let mut urgent = session.board.urgent();
         let (answers_in, mut answers) = mpsc::channel::<v1::Answer>(ANSWER_QUEUE);
-        let mut sent = BTreeMap::new();
+        let (mut sent, mut sent_ends) = (BTreeMap::new(), BTreeMap::new());
         let mut known_groups = Groups::new();
         let mut last_report = Instant::now();
         // At once: a new controller shall not wait for the interval.
@@ -100,7 +100,8 @@ impl Stream {
                     self.send(worker_message::Message::Answer(answer));
                 }
                 () = tokio::time::sleep_until(next_report) => {
-                    self.send_inventories(session, &mut sent);
+                    self.send_new(session.board.inventories(), &mut sent, worker_message::Message::Inventory);
+                    self.send_new(session.board.source_ends(), &mut sent_ends, worker_message::Message::SourceEnds);
                     last_report = Instant::now();
                     let sequence = self.freshness.report(last_report);
                     let groups = session.board.groups();
@@ -141,12 +142,16 @@ impl Stream {
     }
 
     /// What this controller doesn't have yet.
-    fn send_inventories(&self, session: &Session, sent: &mut BTreeMap<MirrorId, Arc<v1::InventoryReport>>) {
-        let known = session.board.inventories();
+    fn send_new<T: Clone>(
+        &self,
+        known: BTreeMap<MirrorId, Arc<T>>,
+        sent: &mut BTreeMap<MirrorId, Arc<T>>,
+        message: impl Fn(T) -> worker_message::Message,
+    ) {
         sent.retain(|mirror, _| known.contains_key(mirror));
         for (mirror, report) in known {
             let is_new = sent.get(&mirror).is_none_or(|before| !Arc::ptr_eq(before, &report));
-            if is_new && self.send(worker_message::Message::Inventory((*report).clone())) {
+            if is_new && self.send(message((*report).clone())) {
                 sent.insert(mirror, report);
             }
         }

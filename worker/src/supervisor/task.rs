@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::{Epoch, TaskName};
 use twinlog_proto::v1::State;
 
 use super::Context;
 use crate::assignments::{Assigned, Kind, Work};
-use crate::board::{StatusCell, TaskStatus};
+use crate::board::StatusCell;
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
-use crate::lane::{self, LaneHandle, LaneSpec, LaneStatus};
+use crate::lane::lag::LagView;
+use crate::lane::{self, LaneHandle, LaneSpec};
 use crate::{checkpoint, heartbeat, survey};
 
 /// Properties that can't be resolved (a secret's file may appear later) are tried again after this.
@@ -21,6 +24,9 @@ const RESOLVE_PAUSE: Duration = Duration::from_secs(5);
 
 /// A lane that could not be started is started again after this.
 const START_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a range shows besides its lane's own numbers is looked at this often.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A call of a survey, checkpoint or heartbeat that doesn't get through is given up, and its cause said, after this.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -159,22 +165,30 @@ impl Task {
             source: ends.source.clone(),
             target: ends.target.clone(),
         };
+        let mut view = LagView::new(&spec);
         let mut lane = match lane::start(spec, &self.context.budget) {
             Ok(lane) => lane,
             Err(cause) => return self.without_lane(cause).await,
         };
-        let mut status = lane.status();
+        let (mut status, mut look, mut identifying) = (lane.status(), tokio::time::interval(LOOK), None);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let next = loop {
-            self.show(&status.borrow_and_update());
+            self.status.set(view.show(&status.borrow_and_update()));
+            identifying = identifying.or_else(|| view.identify());
             if let Some(later) = lane.later_epoch() {
                 self.context.board.found_later(&self.name, later);
             }
             tokio::select! {
                 biased;
                 () = self.drain.cancelled() => break Next::End,
-                Ok(()) = updates.changed() => update(&lane, &updates.borrow_and_update()),
+                Ok(()) = updates.changed() => update(&lane, &mut view, &updates.borrow_and_update()),
                 Ok(()) = clusters.changed() => if self.is_outdated(work, ends) { break Next::Again },
                 Ok(()) = status.changed() => {}
+                found = answer(&mut identifying) => {
+                    identifying = None;
+                    view.identified(found);
+                }
+                _ = look.tick() => {}
                 () = lane.stopped() => return Next::End,
             }
         };
@@ -183,7 +197,7 @@ impl Task {
             tokio::select! {
                 biased;
                 () = lane.stopped() => return next,
-                Ok(()) = status.changed() => self.show(&status.borrow_and_update()),
+                Ok(()) = status.changed() => self.status.set(view.show(&status.borrow_and_update())),
             }
         }
     }
@@ -197,17 +211,19 @@ impl Task {
             () = tokio::time::sleep(START_PAUSE) => Next::Again,
         }
     }
+}
 
-    fn show(&self, lane: &LaneStatus) {
-        self.status.set(TaskStatus {
-            partitions: lane.partitions.clone(),
-            ..TaskStatus::new(lane.state, lane.cause.clone())
-        });
+/// Of a question that was asked; never, where none was.
+async fn answer<T>(asked: &mut Option<BoxFuture<'static, T>>) -> T {
+    match asked {
+        Some(asked) => asked.await,
+        None => std::future::pending().await,
     }
 }
 
-fn update(lane: &LaneHandle, assigned: &Assigned) {
+fn update(lane: &LaneHandle, view: &mut LagView, assigned: &Assigned) {
     if let Ok(Work { kind: Kind::Replicate(range), mirror, .. }) = &assigned.work {
         lane.update(mirror.clone(), range.clone());
+        view.set_range(range);
     }
 }

@@ -7,6 +7,7 @@ use twinlog_proto::v1;
 use twinlog_proto::v1::planned_topic::Action;
 
 use super::super::human;
+use super::super::lag;
 use super::super::output::{Table, paragraph};
 
 pub(crate) fn table(mirrors: &[(v1::Mirror, v1::MirrorStatus)]) -> String {
@@ -33,7 +34,7 @@ pub(crate) fn table(mirrors: &[(v1::Mirror, v1::MirrorStatus)]) -> String {
             human::state(status.state().as_str_name()),
             status.topics.len().to_string(),
             known(format!("{}/{}", totals.partitions_active, totals.partitions)),
-            known(human::count(totals.lag_records)),
+            lag::cell(&totals),
             known(human::rate(totals.records_per_second)),
             known(human::bytes(totals.bytes_per_second)),
             status.causes.first().map(cause).unwrap_or_default(),
@@ -122,17 +123,17 @@ pub(super) fn plan(plan: &v1::MirrorPlan) -> String {
 pub(super) fn status(status: &v1::MirrorStatus, ranges: bool) -> String {
     let totals = status.totals.unwrap_or_default();
     let mut text = format!(
-        "mirror {} is {}: lag {} records, {} records/s, {}/s, {} of {} partitions active\n",
+        "mirror {} is {}: lag {}, {} records/s, {}/s, {} of {} partitions active\n",
         human::id(&status.name),
         human::state(status.state().as_str_name()),
-        human::count(totals.lag_records),
+        lag::sentence(&totals),
         human::rate(totals.records_per_second),
         human::bytes(totals.bytes_per_second),
         totals.partitions_active,
         totals.partitions,
     );
     for each in &status.causes {
-        text.push_str(&paragraph("  ", &cause(each)));
+        text.push_str(&paragraph("  ", &format!("{}{}", cause(each), human::since(each.since))));
     }
     if totals.gap_records > 0 {
         text.push_str(&format!(
@@ -141,7 +142,7 @@ pub(super) fn status(status: &v1::MirrorStatus, ranges: bool) -> String {
         ));
     }
     for part in [
-        topics(&status.topics),
+        topics(status),
         groups(&status.groups),
         groups_to_source(&status.groups),
         if ranges { self::ranges(status) } else { String::new() },
@@ -153,7 +154,13 @@ pub(super) fn status(status: &v1::MirrorStatus, ranges: bool) -> String {
     text
 }
 
-fn topics(topics: &[v1::TopicStatus]) -> String {
+/// A cause that is said above is only named here.
+fn brief(each: &v1::Cause, said: &[v1::Cause]) -> String {
+    let is_said = said.iter().any(|known| known.reason == each.reason);
+    if is_said { each.reason.clone() } else { cause(each) }
+}
+
+fn topics(status: &v1::MirrorStatus) -> String {
     let mut table = Table::new([
         "TOPIC",
         "TARGET TOPIC",
@@ -166,19 +173,19 @@ fn topics(topics: &[v1::TopicStatus]) -> String {
         "AGE",
         "CAUSE",
     ]);
-    for topic in topics {
+    for topic in &status.topics {
         let totals = topic.totals.unwrap_or_default();
         table.row([
             topic.source_topic.clone(),
             topic.target_topic.clone(),
             human::state(topic.state().as_str_name()),
-            human::count(totals.lag_records),
+            lag::cell(&totals),
             human::rate(totals.records_per_second),
             human::bytes(totals.bytes_per_second),
             human::millis(totals.latency_p50_ms),
             human::millis(totals.latency_p99_ms),
             human::millis(totals.record_age_ms as f64),
-            topic.causes.first().map(cause).unwrap_or_else(|| topic.note.clone()),
+            topic.causes.first().map_or_else(|| topic.note.clone(), |each| brief(each, &status.causes)),
         ]);
     }
     if table.is_empty() { String::new() } else { table.render() }
@@ -225,8 +232,8 @@ fn ranges(status: &v1::MirrorStatus) -> String {
             human::id(&range.worker),
             range.epoch.to_string(),
             human::state(range.state().as_str_name()),
-            human::count(range.partitions.iter().map(|p| p.lag_records).sum()),
-            range.cause.as_ref().map(cause).unwrap_or_default(),
+            lag::cell_of(&range.partitions, range.partition_count),
+            range.cause.as_ref().map(|each| brief(each, &status.causes)).unwrap_or_default(),
         ]);
     }
     if table.is_empty() { String::new() } else { table.render() }

@@ -1,5 +1,6 @@
 //! Sums, and the one state that stands for many.
 
+use twinlog_proto::lag;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State};
 
@@ -32,7 +33,7 @@ pub(super) fn state_of(blocked: &v1::Cause) -> State {
 
 /// Adds a cause unless it is known; what is only starting comes last.
 pub(super) fn worse_cause(causes: &mut Vec<v1::Cause>, cause: &v1::Cause, limit: usize) {
-    if causes.iter().any(|known| known.reason == cause.reason && known.message == cause.message) {
+    if causes.iter().any(|known| is_same(known, cause)) {
         return;
     }
     let starting = |cause: &v1::Cause| cause.reason == Reason::STARTING.as_str();
@@ -54,9 +55,44 @@ pub(super) fn add_warnings(causes: &mut Vec<v1::Cause>, warnings: &[v1::PlanWarn
     }
 }
 
+/// Whether both say the same: of a cluster that can't be used, one word is enough, whoever met it first.
+fn is_same(a: &v1::Cause, b: &v1::Cause) -> bool {
+    const OF_CLUSTER: [Reason; 4] = [
+        Reason::CLUSTER_UNREACHABLE,
+        Reason::WAITING_FOR_CLUSTER,
+        Reason::AUTHENTICATION_FAILED,
+        Reason::TLS_FAILED,
+    ];
+    if a.reason == b.reason && a.message == b.message {
+        return true;
+    }
+    let cluster = |cause: &v1::Cause| {
+        let place = cause.message.trim_start_matches("source ").trim_start_matches("target ");
+        let id = place.strip_prefix("cluster ")?;
+        Some(id.split([':', ' ']).next().unwrap_or_default().to_owned())
+    };
+    let of_cluster = |cause: &v1::Cause| OF_CLUSTER.iter().any(|reason| reason.as_str() == cause.reason);
+    of_cluster(a) && of_cluster(b) && cluster(a).is_some() && cluster(a) == cluster(b)
+}
+
+/// Adds what is known of a part.
+pub(super) fn add_totals(totals: &mut v1::Totals, part: &v1::Totals) {
+    lag::add_totals(totals, part);
+    totals.records_per_second += part.records_per_second;
+    totals.bytes_per_second += part.bytes_per_second;
+    totals.records += part.records;
+    totals.bytes += part.bytes;
+    totals.latency_p50_ms = totals.latency_p50_ms.max(part.latency_p50_ms);
+    totals.latency_p99_ms = totals.latency_p99_ms.max(part.latency_p99_ms);
+    totals.record_age_ms = totals.record_age_ms.max(part.record_age_ms);
+    totals.partitions += part.partitions;
+    totals.partitions_active += part.partitions_active;
+    totals.gap_records += part.gap_records;
+}
+
 /// Adds everything but the number of partitions.
 pub(super) fn add_partition(totals: &mut v1::Totals, partition: &v1::PartitionStatus) {
-    totals.lag_records += partition.lag_records.max(0);
+    lag::add(totals, Some(partition));
     totals.records_per_second += partition.records_per_second;
     totals.bytes_per_second += partition.bytes_per_second;
     totals.records += partition.records;

@@ -19,6 +19,7 @@ fn ledger() -> Ledger {
         target_known: None,
     };
     let range = RangeProgress {
+        ends: Default::default(),
         source_topic: "t".to_owned(),
         epoch: 1,
         worker: "w".to_owned(),

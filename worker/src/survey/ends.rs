@@ -1,0 +1,336 @@
+//! How the source's topics end and what of them is on the target, for everything that the mirror selects: also what nothing copies,
+//! because it is blocked, waits for a worker, or because the mirror is paused. It is how far such a mirror is behind.
+//!
+//! The source is asked every few seconds. What it said last is kept on the target beside progress, so that it is known when the source
+//! is gone and every process was restarted. Nothing else is written here.
+
+mod recall;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+use twinlog_proto::id::Epoch;
+use twinlog_proto::lag;
+use twinlog_proto::model::{Mirror, Start};
+use twinlog_proto::v1;
+
+use self::recall::{Copied, Recalled};
+use super::select::{self, Selection, SourceTopic};
+use crate::board::Board;
+use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec};
+use crate::produce::Producer;
+use crate::supervisor::Ends;
+
+/// Between two looks at the source: the shortest, and for each thousand partitions.
+const LOOK: Duration = Duration::from_secs(5);
+const LOOK_PER_THOUSAND: Duration = Duration::from_secs(1);
+const LONGEST_LOOK: Duration = Duration::from_secs(60);
+/// Partitions in one request.
+const CHUNK: usize = 2_000;
+/// A source that doesn't answer for this long has not answered.
+const DEADLINE: Duration = Duration::from_secs(3);
+/// How the source ends is written to the target this often, where it has changed.
+const KEEP: Duration = Duration::from_secs(10);
+/// The target's progress is read again: while it could not be read yet, or lanes that were told to pause may still write;
+const READ_SOON: Duration = Duration::from_secs(3);
+/// while it is paused;
+const READ_PAUSED: Duration = Duration::from_secs(30);
+/// where it runs, and its lanes know better.
+const READ_SELDOM: Duration = Duration::from_secs(300);
+
+/// One partition of the source as it was last seen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Part {
+    log_start: Option<i64>,
+    ends: lag::Ends,
+    /// In the last look.
+    answers: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Topic {
+    target: String,
+    /// Empty where the broker has none.
+    id: String,
+    partitions: BTreeMap<i32, Option<Part>>,
+}
+
+#[derive(Default)]
+struct Known {
+    topics: BTreeMap<String, Topic>,
+    /// What the target holds; `None` before it could be read.
+    recalled: Option<Recalled>,
+    contact: Option<SystemTime>,
+    /// The last look has seen all of it.
+    complete: bool,
+}
+
+/// Shared by the look at the source and that at the target: a cluster that is away holds up only its own.
+struct Looks<'a> {
+    mirror: &'a Mirror,
+    ends: &'a Ends,
+    known: Mutex<Known>,
+}
+
+/// Looks until it is dropped.
+pub(super) async fn run(epoch: Epoch, mirror: &Mirror, ends: &Ends, board: &Board) {
+    let looks = Looks { mirror, ends, known: Mutex::default() };
+    let publish = || {
+        board.set_source_ends(mirror.id.clone(), looks.report(epoch));
+    };
+    let at_source = async {
+        let client = ends.source.client.with_deadline(DEADLINE);
+        loop {
+            let partitions = looks.look(&client).await;
+            publish();
+            let thousands = u32::try_from(partitions / 1000).unwrap_or(u32::MAX);
+            tokio::time::sleep((LOOK + LOOK_PER_THOUSAND.saturating_mul(thousands)).min(LONGEST_LOOK)).await;
+        }
+    };
+    let at_target = async {
+        let mut producer = Producer::new(&ends.target);
+        let mut reads = 0_u32;
+        let mut next_read = Instant::now();
+        loop {
+            let now = Instant::now();
+            if now >= next_read {
+                match looks.recall().await {
+                    Ok(()) => {
+                        reads += 1;
+                        publish();
+                    }
+                    Err(error) => {
+                        tracing::debug!(mirror = %mirror.id, %error, "what is kept of the source could not be read");
+                    }
+                }
+                next_read = now + read_pause(mirror.running, reads);
+            }
+            if let Err(error) = looks.keep(&mut producer).await {
+                tracing::debug!(mirror = %mirror.id, %error, "how the source ends could not be kept");
+            }
+            tokio::time::sleep_until(next_read.min(now + KEEP)).await;
+        }
+    };
+    tokio::join!(at_source, at_target);
+}
+
+fn read_pause(running: bool, reads: u32) -> Duration {
+    match (reads, running) {
+        (0, _) | (1, false) => READ_SOON,
+        (_, false) => READ_PAUSED,
+        (_, true) => READ_SELDOM,
+    }
+}
+
+impl Looks<'_> {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the source; how many partitions there are.
+    async fn look(&self, client: &KafkaClient) -> usize {
+        let mut complete = match client.topics(None).await {
+            Ok(listed) => {
+                let topics: Vec<SourceTopic> =
+                    listed.iter().filter(|t| t.error.is_none()).map(SourceTopic::from).collect();
+                let mut known = self.known();
+                known.select(self.mirror, &topics);
+                known.contact = Some(SystemTime::now());
+                true
+            }
+            Err(error) => {
+                tracing::debug!(mirror = %self.mirror.id, %error, "the source's topics are not listed");
+                false
+            }
+        };
+        let wanted: Vec<(String, i32)> = self.known().partitions();
+        for chunk in wanted.chunks(CHUNK) {
+            complete &= self.look_at(client, chunk).await.unwrap_or(false);
+        }
+        self.known().complete = complete;
+        wanted.len()
+    }
+
+    /// Whether all were answered.
+    async fn look_at(&self, client: &KafkaClient, chunk: &[(String, i32)]) -> Result<bool, KafkaError> {
+        let wanted = |spec| chunk.iter().map(|(t, p)| (t.clone(), *p, spec)).collect::<Vec<_>>();
+        let (first, last) = (wanted(OffsetSpec::Earliest), wanted(OffsetSpec::Latest));
+        let answers = tokio::join!(
+            client.list_offsets(&first, Isolation::Uncommitted),
+            client.list_offsets(&last, Isolation::Uncommitted),
+            client.list_offsets(&last, Isolation::Committed),
+        );
+        let seen = SystemTime::now();
+        let (first, high, stable) = match answers {
+            (Ok(first), Ok(high), stable) => (first, high, stable.unwrap_or_default()),
+            (Err(error), ..) | (_, Err(error), _) => {
+                self.known().silent(chunk);
+                return Err(error);
+            }
+        };
+        let mut known = self.known();
+        let mut complete = true;
+        for key in chunk {
+            let offset = |of: &crate::kafka::PerPartition<crate::kafka::ListedOffset>| {
+                of.get(key).and_then(|found| found.as_ref().ok()).map(|found| found.offset)
+            };
+            let Some(high_watermark) = offset(&high) else {
+                complete = false;
+                known.silent(std::slice::from_ref(key));
+                continue;
+            };
+            let last_stable = offset(&stable).map(|stable| stable.min(high_watermark));
+            let ends = lag::Ends { high_watermark, last_stable, seen };
+            let part = Part { log_start: offset(&first), ends, answers: true };
+            known.contact = Some(seen);
+            if let Some(slot) =
+                known.topics.get_mut(&key.0).and_then(|topic| topic.partitions.get_mut(&key.1))
+            {
+                *slot = Some(part);
+            }
+        }
+        Ok(complete)
+    }
+
+    async fn recall(&self) -> Result<(), KafkaError> {
+        let recalled = recall::read(&self.ends.target, &self.mirror.id).await?;
+        let mut known = self.known();
+        known.learn(self.mirror, &recalled);
+        known.recalled = Some(recalled);
+        Ok(())
+    }
+
+    /// Writes what has changed since it was written.
+    async fn keep(&self, producer: &mut Producer) -> Result<(), KafkaError> {
+        let (records, complete) = {
+            let known = self.known();
+            let Some(recalled) = &known.recalled else { return Ok(()) };
+            (recall::changed(&known.topics, recalled, known.contact), known.complete)
+        };
+        if !complete || records.is_empty() {
+            return Ok(());
+        }
+        recall::write(producer, &self.ends.target, self.mirror, &records).await?;
+        if let Some(recalled) = &mut self.known().recalled {
+            recalled.wrote(records);
+        }
+        Ok(())
+    }
+
+    fn report(&self, epoch: Epoch) -> v1::SourceEndsReport {
+        let known = self.known();
+        let topics = known.topics.iter().map(|(name, topic)| v1::TopicEnds {
+            source_topic: name.clone(),
+            target_topic: topic.target.clone(),
+            partitions: topic
+                .partitions
+                .iter()
+                .map(|(partition, part)| {
+                    let copied = known.recalled.as_ref().map(|recalled| recalled.copied(name, *partition));
+                    status(*partition, &topic.id, *part, copied, self.mirror.start)
+                })
+                .collect(),
+        });
+        v1::SourceEndsReport {
+            mirror: self.mirror.id.name(),
+            epoch: epoch.0,
+            topics: topics.collect(),
+            contact_time: known.contact.map(Into::into),
+        }
+    }
+}
+
+impl Known {
+    /// Topics that are listed now. One that isn't any more is nothing to copy.
+    fn select(&mut self, mirror: &Mirror, topics: &[SourceTopic]) {
+        let selections = select::select(mirror, topics);
+        let mut before = std::mem::take(&mut self.topics);
+        for (topic, selection) in topics.iter().zip(selections) {
+            let target = match selection {
+                Selection::Copy(target) | Selection::Blocked { target, .. } => target,
+                Selection::Skip(_) => continue,
+            };
+            let id = topic.id.map(|id| id.to_string()).unwrap_or_default();
+            let known = before.remove(&topic.name).filter(|known| known.id == id || known.id.is_empty());
+            let mut partitions = known.unwrap_or_default().partitions;
+            (0..topic.partitions).for_each(|partition| {
+                partitions.entry(partition).or_default();
+            });
+            self.topics.insert(topic.name.clone(), Topic { target, id, partitions });
+        }
+    }
+
+    /// What was kept stands in for what the source doesn't say now.
+    fn learn(&mut self, mirror: &Mirror, recalled: &Recalled) {
+        for ((name, partition), ends, log_start) in recalled.ends() {
+            let known = self.topics.contains_key(name);
+            // Before the first look at the source, or while it can't be asked: topics that the mirror still selects.
+            if !known && (self.complete || !mirror.selects(name)) {
+                continue;
+            }
+            let Some(target) = mirror.policy.remote_topic(name) else { continue };
+            let fresh = || Topic { target, ..Topic::default() };
+            let slot = self.topics.entry(name.clone()).or_insert_with(fresh).partitions.entry(*partition);
+            slot.or_default().get_or_insert(Part { log_start, ends, answers: false });
+        }
+        self.contact = self.contact.max(recalled.contact());
+    }
+
+    fn partitions(&self) -> Vec<(String, i32)> {
+        let all = self
+            .topics
+            .iter()
+            .flat_map(|(name, topic)| topic.partitions.keys().map(move |p| (name.clone(), *p)));
+        all.collect()
+    }
+
+    fn silent(&mut self, keys: &[(String, i32)]) {
+        for (topic, partition) in keys {
+            let slot = self.topics.get_mut(topic).and_then(|topic| topic.partitions.get_mut(partition));
+            if let Some(Some(part)) = slot {
+                part.answers = false;
+            }
+        }
+    }
+}
+
+/// `copied`: what the target's progress says; `None` where it could not be read.
+fn status(
+    partition: i32,
+    topic_id: &str,
+    part: Option<Part>,
+    copied: Option<Option<&Copied>>,
+    start: Start,
+) -> v1::PartitionStatus {
+    let log_start = part.and_then(|part| part.log_start);
+    let other =
+        |copied: &Copied| !topic_id.is_empty() && !copied.topic_id.is_empty() && copied.topic_id != topic_id;
+    let mut status = v1::PartitionStatus {
+        partition,
+        source_end: -1,
+        target_end: -1,
+        source_log_start: log_start,
+        ..Default::default()
+    };
+    match copied {
+        // Another topic under the same name: nothing of this one.
+        Some(Some(copied)) if other(copied) => status.missing_from = log_start,
+        Some(Some(copied)) => {
+            status.position = Some(copied.position);
+            status.target_end = copied.target_end;
+            // It has fewer records than were copied: another log, of which nobody has said yet what counts.
+            let shorter = part.is_some_and(|part| part.ends.high_watermark < copied.position);
+            status.missing_from = log_start.filter(|_| shorter);
+        }
+        Some(None) if start == Start::Earliest => status.missing_from = log_start,
+        // Where it would begin is decided when it begins.
+        Some(None) | None => {}
+    }
+    lag::enter(&mut status, part.map(|part| part.ends), part.is_some_and(|part| part.answers));
+    status
+}
+
+#[cfg(test)]
+mod tests;
