@@ -230,7 +230,7 @@ fn summary(lane: &LaneStatus, partitions: Vec<(v1::PartitionStatus, Option<Cause
         }
         shown.push(status);
     }
-    TaskStatus { state, cause, partitions: shown, groups: Arc::default() }
+    TaskStatus { partitions: shown, ..TaskStatus::new(state, cause) }
 }
 
 #[cfg(test)]
