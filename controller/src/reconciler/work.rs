@@ -147,6 +147,7 @@ fn for_workers(wire: v1::Mirror) -> v1::Mirror {
         etag: String::new(),
         create_time: None,
         update_time: None,
+        desired_state_time: None,
         ..wire
     }
 }
