@@ -43,6 +43,7 @@ fn planned(topic: &v1::InventoryTopic) -> v1::PlannedTopic {
         reason,
         configs: Default::default(),
         drift: topic.drift.clone(),
+        target_records: None,
     }
 }
 
