@@ -12,7 +12,7 @@ use twinlog_proto::v1::State;
 
 use super::Context;
 use crate::assignments::{Assigned, Kind, Work};
-use crate::board::StatusCell;
+use crate::board::{StatusCell, TaskStatus};
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::lane::lag::LagView;

@@ -6,7 +6,7 @@
 
 mod recall;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +17,7 @@ use twinlog_proto::model::{Mirror, Start};
 use twinlog_proto::v1;
 
 use self::recall::{Copied, Recalled};
+use super::beats::Beats;
 use super::select::{self, Selection, SourceTopic};
 use crate::board::Board;
 use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec};
@@ -82,8 +83,9 @@ pub(super) async fn run(epoch: Epoch, mirror: &Mirror, ends: &Ends, board: &Boar
     };
     let at_source = async {
         let client = ends.source.client.with_deadline(DEADLINE);
+        let mut beats = Beats::default();
         loop {
-            let partitions = looks.look(&client).await;
+            let partitions = looks.look(&client, &mut beats).await;
             publish();
             let thousands = u32::try_from(partitions / 1000).unwrap_or(u32::MAX);
             tokio::time::sleep((LOOK + LOOK_PER_THOUSAND.saturating_mul(thousands)).min(LONGEST_LOOK)).await;
@@ -130,13 +132,14 @@ impl Looks<'_> {
     }
 
     /// Asks the source; how many partitions there are.
-    async fn look(&self, client: &KafkaClient) -> usize {
+    async fn look(&self, client: &KafkaClient, beats: &mut Beats) -> usize {
         let mut complete = match client.topics(None).await {
             Ok(listed) => {
                 let topics: Vec<SourceTopic> =
                     listed.iter().filter(|t| t.error.is_none()).map(SourceTopic::from).collect();
+                let beats = beats.look(self.mirror, &self.ends.source, &topics).await;
                 let mut known = self.known();
-                known.select(self.mirror, &topics);
+                known.select(self.mirror, &topics, &beats);
                 known.contact = Some(SystemTime::now());
                 true
             }
@@ -244,8 +247,8 @@ impl Looks<'_> {
 
 impl Known {
     /// Topics that are listed now. One that isn't any more is nothing to copy.
-    fn select(&mut self, mirror: &Mirror, topics: &[SourceTopic]) {
-        let selections = select::select(mirror, topics);
+    fn select(&mut self, mirror: &Mirror, topics: &[SourceTopic], beats: &HashSet<String>) {
+        let selections = select::select(mirror, topics, beats);
         let mut before = std::mem::take(&mut self.topics);
         for (topic, selection) in topics.iter().zip(selections) {
             let target = match selection {
