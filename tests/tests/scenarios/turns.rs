@@ -59,7 +59,7 @@ fn replace(world: &mut World, name: &str, memory: Option<&str>, limit: Option<(u
 fn calm(world: &World) -> Result<()> {
     wait_until(COPIED, "all ranges to be active without a cause", || {
         let status = world.api.status("m")?;
-        let lag = status.totals.as_ref().map_or(-1, |totals| totals.lag_records);
+        let lag = status.totals.as_ref().and_then(|totals| totals.lag_records).unwrap_or(-1);
         Ok((status.state() == State::Active && causes(&status).is_empty() && lag == 0).then_some(()))
     })
 }
