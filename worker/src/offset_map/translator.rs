@@ -160,7 +160,9 @@ impl Translator {
             Err(error) => return wanted.iter().map(|_| not(&error)).collect(),
         };
         self.settle_below(wanted, &mut answers, source).await;
-        self.settle_ends(wanted, answers).await
+        let mut translations = self.settle_ends(wanted, answers).await;
+        self.check_copies(wanted, &mut translations).await;
+        translations
     }
 
     /// What the map says, reading back what was dropped from memory.

@@ -1,11 +1,12 @@
 //! Which life of each topic the clusters hold now. A name outlives its topic: offsets of one life say nothing about another.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::reason::Reason;
 
-use super::Translator;
-use crate::kafka::{KafkaClient, KafkaError};
+use super::{Translation, Translator, lost_answer, not};
+use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec};
 use crate::progress::PartitionProgress;
 
 /// Topic ids (UUID text) by name, of topics that are there and have one.
@@ -31,6 +32,71 @@ impl Translator {
         let ids = ids(source, topics).await?;
         self.state.lock().await.lives.source.clone_from(&ids);
         Ok(ids)
+    }
+
+    /// Takes back what was said of copies that are gone: an offset that the map gives is no place in a topic that was made anew.
+    pub(super) async fn check_copies(
+        &self,
+        wanted: &[(String, i32, SourceOffset)],
+        translations: &mut [Translation],
+    ) {
+        let copies = self.copies(wanted, translations).await;
+        if copies.is_empty() {
+            return;
+        }
+        let ends: Vec<_> = copies
+            .iter()
+            .map(|((_, partition), copy)| (copy.topic.clone(), *partition, OffsetSpec::Latest))
+            .collect();
+        let listed = self.target.client.list_offsets(&ends, Isolation::Uncommitted).await;
+        for ((topic, partition, _), translation) in wanted.iter().zip(translations) {
+            let Some(copy) = copies.get(&(topic.clone(), *partition)) else { continue };
+            if !matches!(translation, Translation::Exact(_)) {
+                continue;
+            }
+            let end = match &listed {
+                Ok(listed) => listed.get(&(copy.topic.clone(), *partition)).map(Result::as_ref),
+                Err(error) => Some(Err(error)),
+            };
+            match end {
+                Some(Ok(end)) if end.offset >= copy.end.0 => {}
+                Some(Ok(end)) => *translation = copy.lost(*partition, end.offset),
+                Some(Err(error)) => *translation = not(error),
+                None => *translation = lost_answer(),
+            }
+        }
+    }
+
+    /// The copies that exact answers are about.
+    async fn copies(
+        &self,
+        wanted: &[(String, i32, SourceOffset)],
+        translations: &[Translation],
+    ) -> BTreeMap<(String, i32), CopyEnd> {
+        let state = self.state.lock().await;
+        let copy = |((topic, partition, _), translation): (&(String, i32, SourceOffset), &Translation)| {
+            let tracked = state.partitions.get(&(topic.clone(), *partition))?;
+            let end = tracked.progress.as_ref()?.chunk.target_end();
+            let copy = CopyEnd { topic: tracked.target_topic.clone(), end };
+            matches!(translation, Translation::Exact(_)).then(|| ((topic.clone(), *partition), copy))
+        };
+        wanted.iter().zip(translations).filter_map(copy).collect()
+    }
+}
+
+/// A copy, and where it ended when progress was written last.
+struct CopyEnd {
+    topic: String,
+    end: TargetOffset,
+}
+
+impl CopyEnd {
+    fn lost(&self, partition: i32, end: i64) -> Translation {
+        let message = format!(
+            "{} partition {partition} was copied up to {}, but ends at {end} now: it lost records, or was deleted and made anew",
+            self.topic, self.end
+        );
+        Translation::Not { reason: Reason::TARGET_TRUNCATED, message }
     }
 }
 
