@@ -214,7 +214,7 @@ impl Translator {
         let Some(progress) = &tracked.progress else {
             return Answer::Done(self.not_tracked(topic, *partition));
         };
-        if let Some((reason, message)) = state.lives.contradict(topic, &tracked.target_topic, progress) {
+        if let Some((reason, message)) = state.lives.contradict(topic, progress) {
             return Answer::Done(Translation::Not { reason, message });
         }
         if *at > progress.position {

@@ -111,12 +111,7 @@ async fn ids(client: &KafkaClient, topics: BTreeSet<String>) -> Result<Ids, Kafk
 
 impl Lives {
     /// Why what was copied says nothing of the topics that are there now; `None` where nothing speaks against it.
-    pub(super) fn contradict(
-        &self,
-        source: &str,
-        _target: &str,
-        progress: &PartitionProgress,
-    ) -> Option<(Reason, String)> {
+    pub(super) fn contradict(&self, source: &str, progress: &PartitionProgress) -> Option<(Reason, String)> {
         let copied = &progress.source_topic_id;
         let now = self.source.get(source).filter(|now| !copied.is_empty() && *now != copied)?;
         let message = format!(
