@@ -346,7 +346,7 @@ fn rubbish(report: &mut v1::Report) {
         v1::PartitionStatus { bytes_per_second: f64::INFINITY, ..Default::default() },
         v1::PartitionStatus { records_per_second: f64::NAN, ..Default::default() },
         v1::PartitionStatus { records: 1 << 62, bytes: 1 << 62, ..Default::default() },
-        v1::PartitionStatus { records: -5, lag_records: i64::MIN, ..Default::default() },
+        v1::PartitionStatus { records: -5, lag_records: Some(i64::MIN), ..Default::default() },
         v1::PartitionStatus {
             latency_p99_ms: f64::NEG_INFINITY,
             record_age_ms: i64::MAX,
@@ -385,7 +385,7 @@ async fn a_worker_that_reports_rubbish_is_doubted_by_name_and_counts_for_nothing
         totals.records_per_second,
         totals.bytes_per_second,
     );
-    assert_eq!(sums, (0, 0, 0, 0.0, 0.0));
+    assert_eq!(sums, (0, 0, None, 0.0, 0.0));
     assert_eq!((totals.latency_p99_ms, totals.partitions_active), (0.0, 0));
     let workers = world.replica.controller.workers().await.unwrap();
     assert_eq!((workers[0].memory_bytes, workers[0].bytes_per_second), (0, 0.0));
