@@ -83,12 +83,11 @@ fn gap(gap: &v1::Gap) -> Option<String> {
     (!sound).then(|| format!("a gap from {} to {}", gap.first_offset, gap.end_offset))
 }
 
-/// Numbers that can't be true together: what is said to be copied must be on the target.
+/// Numbers that can't be true together: what is said to be copied must be on the target. Only a target that is empty says so for
+/// sure: one that was made anew, and is copied to again by the same lane, ends before the number of records that the lane copied.
 fn contradiction(p: &v1::PartitionStatus) -> Option<String> {
-    if p.target_end >= 0 && p.records > p.target_end {
-        return Some(format!("{} records copied, but the target ends at {}", p.records, p.target_end));
-    }
-    None
+    let copied = p.state() == State::Active && p.records > 0;
+    (copied && p.target_end == 0).then(|| format!("{} records copied, but the target ends at 0", p.records))
 }
 
 fn unknown(partition: i32, cause: v1::Cause) -> v1::PartitionStatus {
@@ -168,7 +167,7 @@ mod tests {
                 |p| p.gaps = vec![v1::Gap { first_offset: 9, end_offset: 3, ..v1::Gap::default() }],
                 "a gap from 9 to 3",
             ),
-            (|p| p.target_end = 3, "90 records copied, but the target ends at 3"),
+            (|p| p.target_end = 0, "90 records copied, but the target ends at 0"),
         ];
         for (spoil, says) in cases {
             let mut partition = sound();
