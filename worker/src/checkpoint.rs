@@ -72,7 +72,7 @@ pub async fn run(shard: Shard, mirror: Arc<Mirror>, ends: Ends, status: &StatusC
     loop {
         ticks.tick().await;
         let begin = Instant::now();
-        let result = task.round().await;
+        let result = Box::pin(task.round()).await;
         metrics::checkpoint_round(&task.mirror.id, begin.elapsed(), result.as_ref().err().map(|e| e.reason));
         match result {
             Ok(Round { groups, synced, undone }) => {

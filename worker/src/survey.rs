@@ -51,9 +51,10 @@ const REPEAT_INVENTORY: Duration = Duration::from_secs(30);
 
 /// Surveys until it is dropped.
 pub async fn run(epoch: Epoch, mirror: Arc<Mirror>, ends: Ends, status: &StatusCell, board: &Board) {
-    let looks = ends::run(epoch, &mirror, &ends, board);
+    let looks = Box::pin(ends::run(epoch, &mirror, &ends, board));
     if mirror.running {
-        tokio::join!(looks, rounds(epoch, mirror.clone(), ends.clone(), status, board));
+        let rounds = Box::pin(rounds(epoch, mirror.clone(), ends.clone(), status, board));
+        tokio::join!(looks, rounds);
     } else {
         status.active();
         looks.await;
@@ -142,7 +143,7 @@ impl Survey {
     /// One look at both sides, with what it takes to make the target fit. A failure leaves the topics as they were.
     async fn round(&mut self, status: &StatusCell) -> v1::Inventory {
         let begin = Instant::now();
-        let result = self.look_and_apply().await;
+        let result = Box::pin(self.look_and_apply()).await;
         metrics::survey_round(&self.mirror.id, begin.elapsed(), result.as_ref().err().map(|e| e.reason));
         match result {
             Ok(mut inventory) => {
@@ -173,7 +174,7 @@ impl Survey {
 
     async fn look_and_apply(&mut self) -> Result<v1::Inventory, KafkaError> {
         let (mirror, ends) = (self.mirror.clone(), self.ends.clone());
-        let mut look = Look::take(&mirror, &ends, &mut self.beats).await?;
+        let mut look = Box::pin(Look::take(&mirror, &ends, &mut self.beats)).await?;
         self.copied.clear();
         if look.same_cluster() {
             return Ok(self.blocked_inventory(&look, self.same_cluster()));

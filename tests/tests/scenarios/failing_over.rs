@@ -236,7 +236,12 @@ fn the_offsets_of_a_topic_that_was_made_anew(world: &World) -> Result<()> {
     produce(world, REBORN, 300)?;
     world.wait_exact(REBORN, "a.f.reborn", SEEN)?;
     world.tools.commit(&world.source, "g-reborn", &at(250))?;
-    wait_until(SEEN, "the group on the target", || Ok((on_target(world)? == [250]).then_some(())))?;
+    let mut last = None;
+    let waited = wait_until(SEEN, "the group on the target", || {
+        last = group(world, "g-reborn")?;
+        Ok((on_target(world)? == [250]).then_some(()))
+    });
+    waited.with_context(|| format!("{last:?}"))?;
 
     world.tools.delete_topic(&world.source, REBORN)?;
     wait_until(SEEN, "the topic to be gone", || {

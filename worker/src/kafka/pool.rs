@@ -64,7 +64,8 @@ impl Pool {
             Some(connection) => (connection, true),
             None => {
                 self.sweep();
-                (Connection::open(peer, &self.properties).await?, false)
+                // Rare, and deep: it takes no room in the frames of every call.
+                (Box::pin(Connection::open(peer, &self.properties)).await?, false)
             }
         };
         Ok(Lease { connection, reused, slot, _permit: permit })

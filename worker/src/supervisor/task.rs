@@ -128,10 +128,13 @@ impl Task {
 
     async fn run_periodic(&self, epoch: Epoch, work: &Work, ends: Ends) {
         let mirror = work.mirror.clone();
+        // Boxed: unoptimised, the frames of what they call fill a thread's stack.
         match work.kind {
-            Kind::Survey => survey::run(epoch, mirror, ends, &self.status, &self.context.board).await,
-            Kind::Checkpoint(shard) => checkpoint::run(shard, mirror, ends, &self.status).await,
-            Kind::Heartbeat => heartbeat::run(mirror, ends, &self.status).await,
+            Kind::Survey => {
+                Box::pin(survey::run(epoch, mirror, ends, &self.status, &self.context.board)).await
+            }
+            Kind::Checkpoint(shard) => Box::pin(checkpoint::run(shard, mirror, ends, &self.status)).await,
+            Kind::Heartbeat => Box::pin(heartbeat::run(mirror, ends, &self.status)).await,
             Kind::Replicate(_) => unreachable!("replicate tasks run as lanes"),
         }
     }
