@@ -3,6 +3,7 @@
 //! Keys, values and headers carry marks. Logs at their most talkative, statuses, tables, metrics pages and exported traces are
 //! searched for them.
 
+use std::io::Write;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,7 +34,9 @@ const COPIED: Duration = Duration::from_secs(90);
 /// Partitions that stopped are tried again every 30 s.
 const HEALED: Duration = Duration::from_secs(120);
 const KEYLESS: &str = "c.keyless";
-const BOMB: &str = "bomb";
+const DAMAGED: &str = "damaged";
+/// Bytes before the records of a batch.
+const BATCH_HEADER: usize = 61;
 /// The target forgets transactional ids that are idle for this long.
 const EXPIRY: Duration = Duration::from_secs(5);
 
@@ -93,51 +96,41 @@ fn produce(
     producer.flush(SAID).context("the source takes the records")
 }
 
-/// A batch that unpacks to more than the clients of cluster `small` take, and sound records in the other partition of its range.
-fn arrange_bomb(world: &World) -> Result<()> {
-    let small = [("consumer.receive.message.max.bytes", "12000000")];
-    world.api.add_cluster("small", &world.source.bootstrap(), &small)?;
-    world.tools.create_topic(&world.source, BOMB, 2, &[])?;
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", world.source.bootstrap())
-        .set("enable.idempotence", "true")
-        .set("compression.type", "zstd")
-        .set("linger.ms", "2000")
-        .set("batch.size", "100000000")
-        .set("message.max.bytes", "100000000")
-        .create()?;
-    let value = marks::VALUE.repeat(100_000);
-    for _ in 0..20 {
-        let record = BaseRecord::to(BOMB).partition(0).key(marks::KEY).payload(&value);
-        producer.send(record).map_err(|(error, _)| error)?;
-    }
-    producer.flush(SAID).context("the source takes a batch that packs well")?;
-    produce(&world.source, BOMB, 0, 3, &[])?;
-    produce(&world.source, BOMB, 1, 50, &[])?;
-    let small = v1::Mirror { source: "clusters/small".into(), ..mirror(&["bomb"]) };
-    world.api.add_mirror("small", small).map(drop)
+/// A batch whose bytes on the source's disk are not what was written, three records behind it, and sound ones in the other
+/// partition of its range.
+fn arrange_damage(world: &World) -> Result<()> {
+    world.tools.create_topic(&world.source, DAMAGED, 2, &[])?;
+    produce(&world.source, DAMAGED, 0, 20, &[])?;
+    let log = world.sandbox.folder().join("kafka-a-1/data").join(format!("{DAMAGED}-0"));
+    let log = log.join("00000000000000000000.log");
+    let mut bytes = std::fs::read(&log)?;
+    bytes[BATCH_HEADER + 10] ^= 0x55;
+    std::fs::OpenOptions::new().write(true).open(&log)?.write_all(&bytes)?;
+    produce(&world.source, DAMAGED, 0, 3, &[])?;
+    produce(&world.source, DAMAGED, 1, 50, &[])?;
+    world.api.add_mirror("d", mirror(&[DAMAGED])).map(drop)
 }
 
 /// The batch is named, with where it ends; the other partition flows; what the cause advises lets the partition go on.
-fn a_batch_that_cannot_be_unpacked(world: &World) -> Result<()> {
-    let message = world.api.wait_cause("small", "SOURCE_RECORD_UNREADABLE", SAID)?;
+fn a_batch_that_cannot_be_read(world: &World) -> Result<()> {
+    let message = world.api.wait_cause("d", "SOURCE_RECORD_UNREADABLE", SAID)?;
     for part in
-        ["bomb partition 0 of cluster small", "offset 0 ", "ends at offset 19", "kafka-delete-records.sh"]
+        ["damaged partition 0 of cluster a", "offset 0 ", "ends at offset 19", "kafka-delete-records.sh"]
     {
         assert!(message.contains(part), "{part:?} is not in {message:?}");
     }
     println!("{message}");
-    produce(&world.source, BOMB, 1, 50, &[])?;
+    produce(&world.source, DAMAGED, 1, 50, &[])?;
     wait_until(COPIED, "the sound partition of the same range", || {
-        let dump = world.tools.dump(&world.target, "small.bomb", Isolation::Committed)?;
+        let dump = world.tools.dump(&world.target, "a.damaged", Isolation::Committed)?;
         let counts = [0, 1].map(|p| dump.partitions[&p].records.len());
         ensure!(counts[0] == 0, "records behind an unreadable batch: {counts:?}");
         Ok((counts[1] == 100).then_some(()))
     })?;
     let resume = v1::Mirror { gap_policy: v1::GapPolicy::Resume.into(), ..Default::default() };
-    update(world, "small", "gap_policy", resume)?;
-    world.tools.delete_records(&world.source, BOMB, &[(0, 20)])?;
-    world.wait_exact(BOMB, "small.bomb", HEALED).map(drop)
+    update(world, "d", "gap_policy", resume)?;
+    world.tools.delete_records(&world.source, DAMAGED, &[(0, 20)])?;
+    world.wait_exact(DAMAGED, "a.damaged", HEALED).map(drop)
 }
 
 fn update(world: &World, id: &str, field: &str, mirror: v1::Mirror) -> Result<()> {
@@ -216,7 +209,7 @@ fn refusals_are_named(world: &World) -> Result<()> {
 
 fn nothing_is_shown(world: &World, when: &str) -> Result<()> {
     let mut texts = Vec::new();
-    for id in ["m", "n", "small"] {
+    for id in ["m", "n", "d"] {
         let status = world.api.status(id)?;
         for cause in causes(&status) {
             assert!(cause.message.chars().count() <= SENTENCE, "{when}: {cause:?}");
@@ -286,7 +279,7 @@ fn what_records_hold_is_shown_nowhere() -> Result<()> {
     let world =
         World::start("content", WorldOptions { etcd_members: 0, target, env, ..WorldOptions::default() })?;
     arrange(&world)?;
-    arrange_bomb(&world)?;
+    arrange_damage(&world)?;
     refusals_are_named(&world)?;
     nothing_is_shown(&world, "after refusals")?;
     world.workers.iter().try_for_each(|worker| worker.process.check_running())?;
@@ -299,7 +292,7 @@ fn what_records_hold_is_shown_nowhere() -> Result<()> {
         let mirror = v1::Mirror { topic_creation: Some(creation.clone()), ..Default::default() };
         update(&world, id, "topic_creation.config_overrides", mirror)?;
     }
-    a_batch_that_cannot_be_unpacked(&world)?;
+    a_batch_that_cannot_be_read(&world)?;
     world.wait_exact(KEYLESS, "a.c.keyless", HEALED)?;
     // At least once: what was killed meanwhile may have been copied twice.
     wait_until(HEALED, "all records without a key", || {

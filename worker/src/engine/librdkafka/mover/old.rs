@@ -185,7 +185,7 @@ impl Mover<'_> {
         let what = match self.feeder.look(partition, offset) {
             Ok(LogFormat::Batch { below }) => {
                 format!(
-                    "lies in a batch that the librdkafka engine can't unpack ({text}) and that ends at offset {}",
+                    "lies in a batch that the librdkafka engine can't read ({text}) and that ends at offset {}",
                     below - 1
                 )
             }
