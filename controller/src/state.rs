@@ -169,10 +169,16 @@ pub fn decode_cluster(entry: &Entry) -> Result<ClusterState, String> {
     Ok(ClusterState { wire, model, create_revision, mod_revision })
 }
 
-/// Parses a stored mirror, filling in the etag.
-pub fn decode_mirror(entry: &Entry) -> Result<MirrorState, String> {
+/// A stored mirror as the API shows it, with its etag.
+pub fn mirror_message(entry: &Entry) -> Result<v1::Mirror, String> {
     let mut wire = v1::Mirror::decode(entry.value.clone()).map_err(|e| e.to_string())?;
     wire.etag = etag(entry.mod_revision);
+    Ok(wire)
+}
+
+/// Parses a stored mirror, filling in the etag.
+pub fn decode_mirror(entry: &Entry) -> Result<MirrorState, String> {
+    let wire = mirror_message(entry)?;
     let model = model::Mirror::parse(&wire).map_err(|violations| format!("{violations:?}"))?;
     let (create_revision, mod_revision) = (entry.create_revision, entry.mod_revision);
     Ok(MirrorState { wire, model: Arc::new(model), create_revision, mod_revision })

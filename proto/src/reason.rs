@@ -74,6 +74,7 @@ reasons! {
     QUERY_TIMEOUT => DeadlineExceeded,
     QUERY_FAILED => FailedPrecondition,
     TOO_MANY => ResourceExhausted,
+    WATCH_TOO_SLOW => ResourceExhausted,
     INTERNAL => Internal,
     // Kafka, seen by workers
     CLUSTER_UNREACHABLE => Unavailable,

@@ -3,10 +3,13 @@
 //! Changes come from the store's own history, so a client that comes back with the last revision it saw misses nothing,
 //! whatever replica it reaches. A stream that fails ends with a status; the client resumes.
 
+mod drain;
+
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::Status;
@@ -16,11 +19,12 @@ use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::v1;
 use twinlog_proto::v1::watch_mirrors_response::{Bookmark, Deleted, Event as Sent};
 
+use self::drain::{Drained, drain};
 use super::{Api, MAX_WATCHES};
 use crate::catalog::{invalid, mirror_id, mirror_not_found, store_status};
 use crate::keys;
-use crate::state::decode_mirror;
-use crate::store::{Entry, Event, Watch};
+use crate::state::{State, mirror_message};
+use crate::store::{Entry, Event};
 
 pub(super) type MirrorStream = Pin<Box<dyn Stream<Item = Result<v1::WatchMirrorsResponse, Status>> + Send>>;
 
@@ -54,21 +58,17 @@ pub(super) async fn start(api: &Api, request: v1::WatchMirrorsRequest) -> Result
             format!("this controller serves {MAX_WATCHES} watches already: end some, or ask another replica");
         return Err(reason::status(Reason::TOO_MANY, message, &[]));
     };
-    let store = api.controller.store();
-    let (present, revision) = if request.revision == 0 {
-        let snapshot = store.list(keys::MIRRORS).await.map_err(store_status)?;
-        (Some(snapshot.entries), snapshot.revision)
-    } else {
-        (None, request.revision)
-    };
-    if let (Some(id), Some(entries)) = (&only, &present)
-        && !entries.iter().any(|entry| entry.key == keys::mirror(id))
+    // The present comes from the cache, as every read: it is shared, however many watch.
+    let present = (request.revision == 0).then(|| api.state());
+    if let (Some(id), Some(state)) = (&only, &present)
+        && !state.mirrors.contains_key(id)
     {
         return Err(mirror_not_found(id));
     }
-    let changes = store.watch(keys::MIRRORS, revision).await.map_err(store_status)?;
+    let revision = present.as_ref().map_or(request.revision, |state| state.revision);
+    let changes = api.controller.store().watch(keys::MIRRORS, revision).await.map_err(store_status)?;
     let watcher = Watcher { api: api.clone(), only, statuses, spoke: Instant::now(), _permit: permit };
-    Ok(Box::pin(watcher.run(present, revision, changes)))
+    Ok(Box::pin(watcher.run(present, revision, drain(changes))))
 }
 
 fn status_interval(given: Option<prost_types::Duration>) -> Result<Option<Interval>, Status> {
@@ -86,14 +86,15 @@ fn status_interval(given: Option<prost_types::Duration>) -> Result<Option<Interv
 impl Watcher {
     fn run(
         mut self,
-        present: Option<Vec<Entry>>,
+        present: Option<Arc<State>>,
         mut revision: i64,
-        mut changes: Watch,
+        mut changes: Drained,
     ) -> impl Stream<Item = Result<v1::WatchMirrorsResponse, Status>> {
         async_stream::try_stream! {
-            if let Some(entries) = present {
-                for event in entries.iter().filter_map(|entry| self.put(entry)) {
-                    yield message(event, revision);
+            if let Some(state) = present {
+                let wanted = state.mirrors.iter().filter(|(id, _)| self.only.as_ref().is_none_or(|only| only == *id));
+                for (_, mirror) in wanted {
+                    yield message(Sent::Mirror(mirror.wire.clone()), revision);
                 }
                 yield message(Sent::Synced(true), revision);
             }
@@ -110,7 +111,7 @@ impl Watcher {
     /// What is to be sent next; nothing is lost when it is dropped before it is ready.
     async fn wait(
         &mut self,
-        changes: &mut Watch,
+        changes: &mut Drained,
         revision: &mut i64,
     ) -> Result<Vec<v1::WatchMirrorsResponse>, Status> {
         tokio::select! {
@@ -120,8 +121,7 @@ impl Watcher {
                 Err(reason::status(Reason::SHUTTING_DOWN, message, &[]))
             }
             batch = changes.next() => {
-                let ended = || reason::status(Reason::STORE_UNAVAILABLE, "the watch ended: resume it", &[]);
-                let batch = batch.transpose().map_err(store_status)?.ok_or_else(ended)?;
+                let batch = batch?;
                 *revision = batch.revision.max(*revision);
                 let events = batch.events.iter().filter_map(|event| self.change(event));
                 Ok(events.map(|(event, at)| message(event, at)).collect())
@@ -144,8 +144,9 @@ impl Watcher {
         if !self.wants(&entry.key) {
             return None;
         }
-        match decode_mirror(entry) {
-            Ok(mirror) => Some(Sent::Mirror(mirror.wire)),
+        // Only the message: compiling its patterns for every watcher would be the whole cost.
+        match mirror_message(entry) {
+            Ok(mirror) => Some(Sent::Mirror(mirror)),
             Err(problem) => {
                 warn!(key = entry.key, problem, "unreadable mirror left out of a watch");
                 None

@@ -1,0 +1,127 @@
+//! Takes what the store says as it comes, whether the client reads or not: all watches of a replica share its connection to
+//! the store, and one that isn't read would hold back the others, and the lease of the leader. A client that is slower than
+//! what its buffer holds is told so; it resumes where it was.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tonic::Status;
+use twinlog_proto::reason::{self, Reason};
+
+use crate::catalog::store_status;
+use crate::store::{Event, StoreError, Watch, WatchBatch};
+
+/// Batches that wait for one client at most, and bytes; a single larger batch may wait alone.
+const MAX_BATCHES: usize = 256;
+const MAX_BYTES: usize = 256 * 1024;
+
+/// The client's end.
+pub(super) struct Drained {
+    batches: mpsc::Receiver<Result<WatchBatch, StoreError>>,
+    waiting: Arc<AtomicUsize>,
+    too_slow: Arc<AtomicBool>,
+}
+
+/// Reads the watch to its end, or until the client is gone or too slow.
+pub(super) fn drain(mut changes: Watch) -> Drained {
+    let (sender, batches) = mpsc::channel(MAX_BATCHES);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let too_slow = Arc::new(AtomicBool::new(false));
+    let (bytes_waiting, slow) = (waiting.clone(), too_slow.clone());
+    tokio::spawn(async move {
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = sender.closed() => return,
+                next = changes.next() => next,
+            };
+            let Some(next) = next else { return };
+            let bytes = next.as_ref().map_or(0, bytes_of);
+            let before = bytes_waiting.fetch_add(bytes, Ordering::AcqRel);
+            if (before > 0 && before + bytes > MAX_BYTES) || sender.try_send(next).is_err() {
+                slow.store(true, Ordering::Release);
+                return;
+            }
+        }
+    });
+    Drained { batches, waiting, too_slow }
+}
+
+impl Drained {
+    /// The next batch. WATCH_TOO_SLOW, STORE_UNAVAILABLE and what else the store says.
+    pub(super) async fn next(&mut self) -> Result<WatchBatch, Status> {
+        match self.batches.recv().await {
+            Some(Ok(batch)) => {
+                self.waiting.fetch_sub(bytes_of(&batch), Ordering::AcqRel);
+                Ok(batch)
+            }
+            Some(Err(error)) => Err(store_status(error)),
+            None if self.too_slow.load(Ordering::Acquire) => {
+                let message = "changes came faster than this watch was read, and what waits for one client has a bound: \
+                               resume it from the last revision that you saw";
+                Err(reason::status(Reason::WATCH_TOO_SLOW, message, &[]))
+            }
+            None => Err(reason::status(Reason::STORE_UNAVAILABLE, "the watch ended: resume it", &[])),
+        }
+    }
+}
+
+fn bytes_of(batch: &WatchBatch) -> usize {
+    let bytes = |event: &Event| match event {
+        Event::Put(entry) => entry.key.len() + entry.value.len(),
+        Event::Deleted { key, .. } => key.len(),
+    };
+    batch.events.iter().map(bytes).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+    use crate::store::Entry;
+
+    fn batch(revision: i64, bytes: usize) -> Result<WatchBatch, StoreError> {
+        let value = vec![0; bytes].into();
+        let entry = Entry { key: String::new(), value, create_revision: revision, mod_revision: revision };
+        Ok(WatchBatch { revision, events: vec![Event::Put(entry)] })
+    }
+
+    fn watch(count: i64, bytes: usize) -> (Watch, Arc<AtomicUsize>) {
+        let taken = Arc::new(AtomicUsize::new(0));
+        let count_taken = taken.clone();
+        let batches = stream::iter(1..=count).map(move |revision| {
+            count_taken.fetch_add(1, Ordering::SeqCst);
+            batch(revision, bytes)
+        });
+        (batches.chain(stream::pending()).boxed(), taken)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_holds_nothing_back_and_is_told() {
+        let (changes, taken) = watch(10_000, 60_000);
+        let mut drained = drain(changes);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(taken.load(Ordering::SeqCst) <= 6, "what waits is bounded by bytes");
+        for revision in 1..=4 {
+            assert_eq!(
+                drained.next().await.unwrap().revision,
+                revision,
+                "what waited is still there, in order"
+            );
+        }
+        let end = drained.next().await.unwrap_err();
+        assert_eq!(reason::reason_of(&end).as_deref(), Some("WATCH_TOO_SLOW"));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_gets_everything_however_large() {
+        let (changes, _) = watch(50, 300_000);
+        let mut drained = drain(changes);
+        for revision in 1..=50 {
+            assert_eq!(drained.next().await.unwrap().revision, revision);
+        }
+    }
+}
