@@ -142,13 +142,15 @@ impl Controller {
         &self.replica.cache
     }
 
+    /// Whether this replica leads, and has loaded all that earlier leaders wrote.
     pub fn is_leader(&self) -> bool {
-        self.replica.is_leader()
+        self.replica.is_leader() && self.replica.fleet.has_begun()
     }
 
     /// Whether this replica leads and does not know yet what its workers run.
     pub fn is_settling(&self) -> bool {
-        self.replica.is_leader() && self.replica.fleet.members().is_settling(tokio::time::Instant::now())
+        let settling = || self.replica.fleet.members().is_settling(tokio::time::Instant::now());
+        self.replica.is_leader() && (!self.replica.fleet.has_begun() || settling())
     }
 
     /// Waits until some replica leads, this one or another; false if the replica stops first.
@@ -291,10 +293,11 @@ impl Replica {
         self.leading.borrow().is_some()
     }
 
-    /// Whether this replica knows the fleet: it leads, or it did and nobody does so instead, as when the store is away.
+    /// Whether this replica knows the fleet: it leads, or it did and nobody does so instead, as when the store is away. In the first
+    /// moments of a term it doesn't even know whom it waits for.
     pub(crate) fn knows_the_fleet(&self) -> bool {
         let elsewhere = || self.cache.snapshot().leader.as_ref().is_some_and(|l| l.id != self.config.id);
-        self.is_leader() || (!self.fleet.is_empty() && !elsewhere())
+        (self.is_leader() && self.fleet.has_begun()) || (!self.fleet.is_empty() && !elsewhere())
     }
 
     pub(crate) fn welcome(&self) -> v1::Welcome {

@@ -188,6 +188,11 @@ impl Fleet {
         }
     }
 
+    /// Whether a term has begun: who is waited for is known from then on.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.members().term.is_some()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.members().by_id.is_empty()
     }

@@ -36,6 +36,7 @@ mod selection;
 mod side_by_side;
 mod single;
 mod start;
+mod store;
 mod takeover;
 mod timestamps;
 mod turns;
