@@ -44,7 +44,7 @@ fn latest(epochs: &BTreeMap<String, i64>) -> i64 {
 fn pause_works(world: &World) -> Result<i64> {
     let get = || world.api.get_mirror(v1::GetMirrorRequest { name: "mirrors/m".into() });
     let etag = get().map_err(twinlog_tests::api::told)?.etag;
-    let request = v1::PauseMirrorRequest { name: "mirrors/m".into(), etag };
+    let request = v1::PauseMirrorRequest { name: "mirrors/m".into(), etag, ..Default::default() };
     world.api.pause_mirror(request).map_err(twinlog_tests::api::told)?;
     wait_until(SETTLED, "the mirror to be paused", || {
         Ok((world.api.status("m")?.state() == State::IsPaused).then_some(()))
