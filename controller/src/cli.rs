@@ -152,7 +152,7 @@ async fn execute(cli: Cli, start_worker: StartWorker) -> Result<(), Failure> {
     if let Command::Import(args) = &cli.command
         && args.is_dry_run()
     {
-        return args.show(&output);
+        return args.show(&output).await;
     }
     let connection = Connection::open(&settings).await?;
     match cli.command {

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod controller;
+mod credentials;
 mod descriptors;
 pub mod fleet;
 mod handover;

@@ -58,6 +58,13 @@ impl Filter {
         &self.patterns
     }
 
+    /// Those patterns of the include list that match none of the names, whatever is excluded.
+    pub fn unmatched<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Vec<&str> {
+        let none = |pattern: &&Regex| !names.clone().any(|name| pattern.is_match(name).unwrap_or(false));
+        let each = self.patterns.iter().zip(&self.include);
+        each.filter(|(_, pattern)| none(pattern)).map(|(text, _)| text.as_str()).collect()
+    }
+
     pub fn matches(&self, name: &str) -> bool {
         // A match that gives up (backtracking limit) selects nothing: better a topic missing in the plan than a hang.
         self.include.iter().any(|p| p.is_match(name).unwrap_or(false)) && !self.excludes(name)

@@ -212,13 +212,15 @@ pub fn moves_credentials(properties: &BTreeMap<String, String>, key: &str, value
 fn is_host_port(text: &str) -> bool {
     let address = text.rsplit_once("://").map_or(text, |(_, address)| address);
     match address.rsplit_once(':') {
-        Some((host, port)) => {
-            !host.is_empty()
-                && !host.contains(char::is_whitespace)
-                && port.parse::<u16>().is_ok_and(|p| p > 0)
-        }
+        Some((host, port)) => is_host(host) && port.parse::<u16>().is_ok_and(|p| p > 0),
         None => false,
     }
+}
+
+/// A name or an address; one of IPv6 stands in brackets, or as it is.
+fn is_host(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    !bare.is_empty() && bare.chars().all(|c| c.is_alphanumeric() || ".-_:%".contains(c))
 }
 
 impl Mirror {

@@ -19,6 +19,19 @@ pub enum PropertiesError {
     Utf16,
 }
 
+/// The value of one key. In a JSON file the key is a pointer (RFC 6901) to a string: `/config/sasl.jaas.config`.
+///
+/// # Errors
+/// What Java refuses.
+pub fn find(text: &str, key: &str) -> Result<Option<String>, PropertiesError> {
+    let bare = text.strip_prefix('\u{feff}').unwrap_or(text).trim_start();
+    if key.starts_with('/') && bare.starts_with(['{', '[']) {
+        let value: Option<serde_json::Value> = serde_json::from_str(bare).ok();
+        return Ok(value.and_then(|value| Some(value.pointer(key)?.as_str()?.to_owned())));
+    }
+    Ok(parse(text)?.remove(key))
+}
+
 /// One entry of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -219,5 +232,14 @@ mod tests {
         assert_eq!(parse_latin1(b"\xef\xbb\xbfa=1").unwrap(), one);
         assert_eq!(parse("\u{feff}a=1").unwrap(), one);
         assert_eq!(parse("\\\n\n\\\n#x\n  \\\n\na=1").unwrap(), one);
+    }
+
+    #[test]
+    fn a_key_of_a_json_file_is_a_pointer() {
+        let json = r#" {"name": "m", "config": {"sasl.jaas.config": "x", "n": 1}}"#;
+        assert_eq!(find(json, "/config/sasl.jaas.config").unwrap().as_deref(), Some("x"));
+        assert_eq!(find(json, "/config/n").unwrap(), None);
+        assert_eq!(find("{", "/a").unwrap(), None);
+        assert_eq!(find("a=1\n/b=2\n", "/b").unwrap().as_deref(), Some("2"));
     }
 }

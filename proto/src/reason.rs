@@ -153,6 +153,8 @@ reasons! {
     LOOP => FailedPrecondition,
     PARTITION_MISMATCH => FailedPrecondition,
     SAME_CLUSTER => FailedPrecondition,
+    /// A pattern of the mirror's topics matches none.
+    NO_TOPIC_MATCHES => FailedPrecondition,
     /// Two clusters were formatted with the same cluster id.
     CLUSTER_ID_SHARED => FailedPrecondition,
 }

@@ -144,10 +144,8 @@ impl Reference<'_> {
                 let text = read(&path, access, servers)?;
                 Ok(text.strip_suffix('\n').map_or(&*text, |t| t.strip_suffix('\r').unwrap_or(t)).to_owned())
             }
-            Self::Key { path, key } => match properties::parse(&read(&path, access, servers)?) {
-                Ok(mut found) => {
-                    found.remove(key).ok_or_else(|| SecretError::NoKey { path, key: key.to_owned() })
-                }
+            Self::Key { path, key } => match properties::find(&read(&path, access, servers)?, key) {
+                Ok(found) => found.ok_or_else(|| SecretError::NoKey { path, key: key.to_owned() }),
                 // What is wrong with it would quote the file.
                 Err(_) => Err(SecretError::NotProperties { path, key: key.to_owned() }),
             },

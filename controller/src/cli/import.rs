@@ -8,6 +8,7 @@ use super::apply::{self, ApplyFailure};
 use super::connect::Connection;
 use super::failure::{Failure, Kind};
 use super::output::{Output, print};
+use super::run::{self, Origin, Settings};
 use crate::mm2::report::Effect;
 use crate::mm2::{Options, Plan, Source};
 
@@ -35,7 +36,7 @@ pub(crate) struct FileArgs {
     #[arg(long, value_name = "ALIAS", num_args = 1.., value_delimiter = ',', requires = "file")]
     clusters: Vec<String>,
     /// Start and create nothing; say what would be made of the file, and what every key does
-    #[arg(long, requires = "file")]
+    #[arg(long)]
     dry_run: bool,
     /// Go on although records would differ from MirrorMaker's: transforms, converters, custom classes are left out
     #[arg(long, requires = "file")]
@@ -43,6 +44,12 @@ pub(crate) struct FileArgs {
     /// Begin anew. Otherwise topics that a MirrorMaker 2 has copied with this file continue exactly where it stopped
     #[arg(long, requires = "file")]
     no_take_over: bool,
+    /// Connect's group that the connectors run in (group.id of its workers), for connectors of Connect that are taken over
+    #[arg(long, value_name = "GROUP", requires = "file")]
+    take_over_group: Option<String>,
+    /// The topic in which Connect keeps their positions (offset.storage.topic of its workers)
+    #[arg(long, value_name = "TOPIC", requires = "file")]
+    take_over_offsets_topic: Option<String>,
     /// Leave out all topics that end in .internal or -internal, as MirrorMaker before Kafka 4.0 did
     #[arg(long, requires = "file")]
     before_kafka_4: bool,
@@ -56,30 +63,37 @@ impl FileArgs {
         self.dry_run
     }
 
-    fn plan(&self, file: &Path, secrets_file: Option<PathBuf>, allow_loops: bool) -> Result<Plan, Failure> {
+    fn plan(
+        &self,
+        files: &[PathBuf],
+        secrets_files: Vec<PathBuf>,
+        allow_loops: bool,
+    ) -> Result<Plan, Failure> {
         let secrets_dir = self.secrets_dir.as_deref().unwrap_or(Path::new(SECRETS_DIR));
-        let source = Source::read(file, secrets_dir).map_err(|e| Failure::usage(e.to_string()))?;
+        let source = Source::read(files, secrets_dir).map_err(|e| Failure::usage(e.to_string()))?;
         Ok(source.plan(&Options {
             targets: self.clusters.clone(),
-            secrets_file,
+            secrets_files,
             take_over: !self.no_take_over,
+            take_over_group: self.take_over_group.clone(),
+            take_over_offsets_topic: self.take_over_offsets_topic.clone(),
             allow_loops,
             before_kip_1074: self.before_kafka_4,
         }))
     }
 
     /// The plan, where it can be carried out.
-    fn accepted(&self, file: &Path, plan: Plan) -> Result<Plan, Failure> {
+    fn accepted(&self, files: &[PathBuf], plan: Plan) -> Result<Plan, Failure> {
         let listed = |effect: Effect| {
             plan.entries(effect).map(|e| format!("\n  {}: {}", e.place(), e.says())).collect::<String>()
         };
         let (invalid, unsupported) = (listed(Effect::Invalid), listed(Effect::Unsupported));
         if !invalid.is_empty() {
-            return Err(Failure::usage(format!("{} can't be used:{invalid}", file.display())));
+            return Err(Failure::usage(format!("{} can't be used:{invalid}", names(files))));
         }
         if !unsupported.is_empty() && !self.ignore_unsupported {
             let message =
-                format!("with {} MirrorMaker would do what Twinlog can't:{unsupported}", file.display());
+                format!("with {} MirrorMaker would do what Twinlog can't:{unsupported}", names(files));
             return Err(Failure::new(Kind::Precondition, message)
                 .next("change these keys, or leave them out of account with --ignore-unsupported"));
         }
@@ -87,44 +101,79 @@ impl FileArgs {
     }
 
     /// What `run FILE` runs. The worker is in this process: it reads secrets where they are.
-    pub(super) fn plan_to_run(&self, file: &Path, allow_loops: bool) -> Result<Plan, Failure> {
-        let plan = self.accepted(file, self.plan(file, absolute(file)?, allow_loops)?)?;
-        let brief = show::brief(file, &plan);
+    pub(super) fn plan_to_run(&self, files: &[PathBuf], allow_loops: bool) -> Result<Plan, Failure> {
+        self.accepted(files, self.plan(files, absolute(files)?, allow_loops)?)
+    }
+
+    /// What someone who didn't ask should know of the plan.
+    pub(super) fn say(files: &[PathBuf], plan: &Plan) -> Result<(), Failure> {
+        let brief = show::brief(&names(files), plan);
         if !brief.is_empty() {
             print(brief.trim_end())?;
         }
-        Ok(plan)
+        Ok(())
+    }
+
+    /// Flags for a file, without one: they would do nothing.
+    pub(super) fn refuse_without_file(&self) -> Result<(), Failure> {
+        let given = [
+            ("--clusters", !self.clusters.is_empty()),
+            ("--ignore-unsupported", self.ignore_unsupported),
+            ("--no-take-over", self.no_take_over),
+            ("--before-kafka-4", self.before_kafka_4),
+            ("--secrets-dir", self.secrets_dir.is_some()),
+            ("--take-over-group", self.take_over_group.is_some()),
+            ("--take-over-offsets-topic", self.take_over_offsets_topic.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((flag, _)) => {
+                Err(Failure::usage(format!("{flag} is for a FILE of MirrorMaker's, and none is given")))
+            }
+        }
     }
 
     /// What `run FILE --dry-run` prints.
-    pub(super) fn show_run(&self, file: &Path, output: &Output) -> Result<(), Failure> {
-        self.show(file, self.plan(file, absolute(file)?, false)?, output)
+    pub(super) fn show_run(
+        &self,
+        files: &[PathBuf],
+        allow_loops: bool,
+        output: &Output,
+    ) -> Result<(), Failure> {
+        self.show(files, self.plan(files, absolute(files)?, allow_loops)?, output)
     }
 
     /// Prints the plan even where it can't be carried out, and then fails.
-    fn show(&self, file: &Path, plan: Plan, output: &Output) -> Result<(), Failure> {
+    fn show(&self, files: &[PathBuf], plan: Plan, output: &Output) -> Result<(), Failure> {
         output.show(show::json(&plan), || show::text(&plan))?;
-        self.accepted(file, plan).map(|_| ())
+        self.accepted(files, plan).map(|_| ())
     }
 }
 
-/// A reference must hold wherever the process is started next time.
-fn absolute(file: &Path) -> Result<Option<PathBuf>, Failure> {
-    let found = std::fs::canonicalize(file);
-    found.map(Some).map_err(|e| Failure::usage(format!("cannot read {}: {e}", file.display())))
+/// References must hold wherever the process is started next time.
+fn absolute(files: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let found = files.iter().map(|file| {
+        std::fs::canonicalize(file)
+            .map_err(|e| Failure::usage(format!("cannot read {}: {e}", file.display())))
+    });
+    found.collect()
+}
+
+fn names(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// mm2.properties, or a Strimzi KafkaMirrorMaker2 resource in YAML
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// mm2.properties, resources of Strimzi, or connectors as Kafka Connect takes them (one file or several)
+    #[arg(value_name = "FILE", required = true)]
+    file: Vec<PathBuf>,
     #[command(flatten)]
     of_file: FileArgs,
-    /// Where workers find a copy of FILE, for the secrets in it. Without it they must be references
+    /// Where workers find a copy of FILE, for the secrets in it; once for each FILE. Without it they must be references
     #[arg(long, value_name = "PATH")]
-    secrets_file: Option<PathBuf>,
+    secrets_file: Vec<PathBuf>,
     /// Accept mirrors although records would go round for ever
     #[arg(long)]
     allow_loops: bool,
@@ -139,9 +188,22 @@ impl Args {
         self.of_file.plan(&self.file, self.secrets_file.clone(), self.allow_loops)
     }
 
-    pub(super) fn show(&self, output: &Output) -> Result<(), Failure> {
-        self.of_file.show(&self.file, self.plan()?, output)
+    pub(super) async fn show(&self, output: &Output) -> Result<(), Failure> {
+        let plan = self.plan()?;
+        self.of_file.show(&self.file, plan.clone(), output)?;
+        // In a controller of its own, without anything in it.
+        let (clusters, mirrors) = (plan.clusters, plan.mirrors);
+        let settings =
+            Settings { clusters, mirrors, origin: Origin::File, data: PathBuf::new(), listen: None };
+        run::try_out(&settings, false).await
     }
+}
+
+/// What `run --dry-run` prints without a file.
+pub(super) fn show_settings(settings: &Settings, output: &Output) -> Result<(), Failure> {
+    let plan =
+        Plan { clusters: settings.clusters.clone(), mirrors: settings.mirrors.clone(), ..Plan::default() };
+    output.show(show::json(&plan), || show::tables(&plan))
 }
 
 pub(super) async fn execute(args: Args, connection: Connection, output: &Output) -> Result<(), Failure> {
@@ -161,5 +223,6 @@ pub(super) async fn execute(args: Args, connection: Connection, output: &Output)
             ApplyFailure::Other(failure) => failure,
         })?);
     }
-    output.show(show::json(&plan), || format!("{}{}", show::brief(&args.file, &plan), done.join("\n")))
+    output
+        .show(show::json(&plan), || format!("{}{}", show::brief(&names(&args.file), &plan), done.join("\n")))
 }

@@ -3,6 +3,7 @@
 //! Started again with the same data folder it goes on where it was. Flags that changed change the mirror; what can't be
 //! changed is said. Secrets stay in the properties files: the store only holds references to them.
 
+mod dry;
 mod settings;
 
 use std::future::Future;
@@ -32,6 +33,7 @@ use crate::server::ServerConfig;
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 
+pub(super) use dry::try_out;
 pub(super) use settings::{Args, Origin, Settings};
 
 /// How long the controller in this process may take to answer its first call.
@@ -63,8 +65,8 @@ pub(super) async fn run(
     format: Option<Format>,
     start_worker: StartWorker,
 ) -> Result<(), Failure> {
-    if let (Some(file), true) = (&args.file, args.of_file.is_dry_run()) {
-        return args.of_file.show_run(file, &Output::new(format.unwrap_or_default()));
+    if args.of_file.is_dry_run() {
+        return dry_run(args, &Output::new(format.unwrap_or_default())).await;
     }
     let settings = Settings::resolve(args)?;
     let store = open_store(&settings.data)?;
@@ -87,6 +89,17 @@ pub(super) async fn run(
         }
         () = parts.stop() => ended,
     }
+}
+
+/// Says what would be done, and refuses what the run would refuse.
+async fn dry_run(args: Args, output: &Output) -> Result<(), Failure> {
+    if !args.file.is_empty() {
+        args.of_file.show_run(&args.file, args.allows_loops(), output)?;
+        return dry::try_out(&Settings::quietly(args)?, true).await;
+    }
+    let settings = Settings::resolve(args)?;
+    super::import::show_settings(&settings, output)?;
+    dry::try_out(&settings, true).await
 }
 
 /// Sets up the mirrors and shows their progress, for ever.
@@ -176,28 +189,45 @@ impl Parts {
         settings: WorkerSettings,
         start_worker: StartWorker,
     ) -> Self {
-        let url = settings.controller.clone();
+        let (url, metrics) = (settings.controller.clone(), Metrics::install().ok());
+        let mut parts = Self::controller(store, listener, &url, server, metrics);
+        let stop = parts.stop_worker.clone();
+        parts.worker = tokio::spawn(async move {
+            // Before the controller answers, a worker could only complain. What is wrong with it is said by others.
+            let _ = connected(&url).await;
+            start_worker(settings, stop).await
+        });
+        parts
+    }
+
+    /// Nothing is copied, and no cluster is asked.
+    fn without_worker(store: Arc<dyn Store>, listener: TcpListener, server: ServerConfig, url: &str) -> Self {
+        Self::controller(store, listener, url, server, None)
+    }
+
+    fn controller(
+        store: Arc<dyn Store>,
+        listener: TcpListener,
+        url: &str,
+        server: ServerConfig,
+        metrics: Option<Metrics>,
+    ) -> Self {
         let replica = Replica {
             store,
             // The worker of the process before is gone with it: nobody has to be waited for.
             controller: ControllerConfig {
                 startup_grace: Duration::ZERO,
-                ..ControllerConfig::new(process_id(), &url)
+                ..ControllerConfig::new(process_id(), url)
             },
             literal_secrets: LiteralSecrets::Refused,
             server,
-            metrics: Metrics::install().ok(),
+            metrics,
         };
         let (stop_controller, stop_worker) = (CancellationToken::new(), CancellationToken::new());
         let stop = stop_controller.clone();
         let controller =
             tokio::spawn(async move { replica.run(listener, stop).await.map_err(|e| e.to_string()) });
-        let stop = stop_worker.clone();
-        let worker = tokio::spawn(async move {
-            // Before the controller answers, a worker could only complain. What is wrong with it is said by others.
-            let _ = connected(&url).await;
-            start_worker(settings, stop).await
-        });
+        let worker = tokio::spawn(async { Ok(()) });
         Self { stop_worker, worker, stop_controller, controller }
     }
 

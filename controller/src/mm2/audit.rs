@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use super::dedicated::Dedicated;
 use super::report::{Effect, Entry, Remedy};
 
-pub(super) use doubtful::comment;
+pub(super) use doubtful::{comment, pattern};
 pub(super) use excluded::of_connector as excluded_of_connector;
 pub(super) use judge::judge;
 

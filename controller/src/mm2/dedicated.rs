@@ -2,6 +2,7 @@
 //! cluster, each flow's Connect worker and each flow's connectors are configured with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::connector::Connector;
 use super::flow::{ClusterView, FlowView, Role};
@@ -27,7 +28,7 @@ pub const CONNECTORS: [&str; 3] =
 
 impl Dedicated {
     /// From the entries of the file, by line. Of a repeated key the last one counts, as in Java.
-    pub fn new(entries: Vec<Line>) -> Self {
+    pub fn new(entries: Vec<Line>, secrets_dir: &Path) -> Self {
         let mut file = Self {
             raw: Props::new(),
             providers: Providers::default(),
@@ -41,7 +42,7 @@ impl Dedicated {
                 file.repeated.insert(key);
             }
         }
-        (file.providers, _) = Providers::read(&file.raw);
+        file.providers = Providers::read(&file.raw).0.in_dir(secrets_dir);
         file
     }
 

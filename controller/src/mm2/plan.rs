@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use twinlog_proto::id::{ClusterId, MirrorId, stable_hash};
 use twinlog_proto::{model, names, secret, v1};
 
+use crate::credentials;
+
+use super::connect::{self, Held};
 use super::connector::Side;
 use super::dedicated::Dedicated;
 use super::flow::{ClusterView, FlowView, Role};
-use super::report::{Effect, Entry};
-use super::strimzi::Resource;
+use super::report::{Effect, Entry, Remedy};
+use super::views::Views;
 use super::{Props, audit, keys, mirror};
 
 /// Label of mirrors that come from a file; its value is `LABEL_VALUE`.
@@ -22,10 +25,13 @@ pub const LABEL_VALUE: &str = "mirrormaker2";
 pub struct Options {
     /// Only flows into these clusters; empty means all.
     pub targets: Vec<String>,
-    /// Where workers find the properties file: what its literal secrets become references to. `None`: they are refused.
-    pub secrets_file: Option<PathBuf>,
+    /// Where workers find the files, in their order: what their literal secrets become references to. Empty: they are refused.
+    pub secrets_files: Vec<PathBuf>,
     /// Continue where a MirrorMaker 2 stopped.
     pub take_over: bool,
+    /// The group of the Connect workers that are taken over from, and the topic of their positions, where the files don't say.
+    pub take_over_group: Option<String>,
+    pub take_over_offsets_topic: Option<String>,
     pub allow_loops: bool,
     /// The internal-topic rule of MirrorMaker before Kafka 4.0.
     pub before_kip_1074: bool,
@@ -73,19 +79,29 @@ pub(super) fn of_dedicated(file: &Dedicated, options: &Options) -> Plan {
     making.done()
 }
 
-pub(super) fn of_strimzi(resource: &Resource, options: &Options) -> Plan {
+pub(super) fn of_views(views: &Views, options: &Options) -> Plan {
     let mut making = Making::new(options, None);
-    making.plan.report = resource.report().to_vec();
-    making.plan.notes = resource.notes().to_vec();
-    making.make(resource.clusters(), resource.flows().to_vec());
+    making.held = &views.held;
+    making.plan.report = views.report.clone();
+    making.plan.notes = views.notes.clone();
+    let mut flows = views.flows.clone();
+    if views.connect {
+        making.positions(&mut flows, views.standalone.as_deref());
+    }
+    making.make(&views.clusters, flows);
     making.done()
 }
+
+/// What has to stand still before a take-over.
+const WHAT_TO_STOP: &str = "Stop or delete the connectors there first (PUT /connectors/NAME/stop). Nothing is copied while the group has members: where the Connect cluster goes on with other connectors, give --take-over-group a name that no group has";
 
 /// A plan while it is made.
 struct Making<'a> {
     options: &'a Options,
     /// A properties file, in which keys have lines.
     file: Option<&'a Dedicated>,
+    /// What other files hold, see `Views`.
+    held: &'a [(String, String, String, Option<Held>)],
     plan: Plan,
     /// Alias to cluster id.
     ids: BTreeMap<String, ClusterId>,
@@ -93,7 +109,7 @@ struct Making<'a> {
 
 impl<'a> Making<'a> {
     fn new(options: &'a Options, file: Option<&'a Dedicated>) -> Self {
-        Self { options, file, plan: Plan::default(), ids: BTreeMap::new() }
+        Self { options, file, held: &[], plan: Plan::default(), ids: BTreeMap::new() }
     }
 
     fn invalid(&mut self, key: &str, what: String) {
@@ -122,6 +138,45 @@ impl<'a> Making<'a> {
             None => what,
         };
         self.invalid(&spelled, what);
+    }
+
+    /// Where a Connect cluster keeps positions no connector says. Those that the file or the caller names are taken over.
+    fn positions(&mut self, flows: &mut [FlowView], standalone: Option<&str>) {
+        let (group, topic) = (&self.options.take_over_group, &self.options.take_over_offsets_topic);
+        let mut missing = BTreeSet::new();
+        for flow in flows.iter_mut() {
+            missing.extend(connect::place_of_positions(&mut flow.worker, group.as_deref(), topic.as_deref()));
+        }
+        if !self.options.take_over {
+            return;
+        }
+        const ANEW: &str = "--no-take-over";
+        if let (Some(file), true) = (standalone, topic.is_none()) {
+            let why = format!(
+                "connect-standalone keeps positions in its own file {file}, which can't be taken over: topics are copied from their start, also where they have been copied before"
+            );
+            self.plan.report.push(
+                Entry::new(Effect::Invalid, "offset.storage.file.filename", why)
+                    .or(Remedy::Flag(ANEW.to_owned())),
+            );
+            return;
+        }
+        if missing.is_empty() {
+            self.plan.notes.push(WHAT_TO_STOP.to_owned());
+            return;
+        }
+        let flags = missing.iter().map(|key| match *key {
+            "group.id" => "--take-over-group GROUP",
+            _ => "--take-over-offsets-topic TOPIC",
+        });
+        let flags: Vec<&str> = flags.collect();
+        let missing: Vec<&str> = missing.into_iter().collect();
+        let why = format!(
+            "to continue where these connectors stopped, the {} of their Connect cluster must be known, as connect-distributed.properties has it. {WHAT_TO_STOP}",
+            missing.join(" and ")
+        );
+        let entry = Entry::new(Effect::Invalid, missing.join(", "), why);
+        self.plan.report.push(entry.or(Remedy::Flag(flags.join(" "))).or(Remedy::Flag(ANEW.to_owned())));
     }
 
     fn make(&mut self, clusters: &[ClusterView], flows: Vec<FlowView>) {
@@ -186,7 +241,11 @@ impl<'a> Making<'a> {
         for what in wrong {
             self.invalid(&format!("{}.bootstrap.servers", view.alias), what);
         }
-        let properties = self.without_secrets(&view.alias, cluster_properties(view));
+        let properties = cluster_properties(view);
+        for (key, what) in credentials::wrong(&properties) {
+            self.invalid_in(&view.alias, &key, what);
+        }
+        let properties = self.without_secrets(&view.alias, properties);
         self.ids.insert(view.alias.clone(), id.clone());
         self.plan.clusters.push(v1::Cluster {
             name: id.name(),
@@ -209,7 +268,8 @@ impl<'a> Making<'a> {
         });
         if named {
             let what = format!(
-                "the alias {alias:?} can't stand in topic names, and these flows need it there: use 1-64 characters of a-z, A-Z, 0-9, '.', '_' and '-'"
+                "the alias {alias:?} can't stand in topic names, and these flows need it there: use 1-64 characters of a-z, A-Z, 0-9, '.', '_' and '-'{}",
+                if alias.contains(['"', '\'']) { " (quotes are part of the value)" } else { "" }
             );
             self.invalid("clusters", what);
             return None;
@@ -237,6 +297,14 @@ impl<'a> Making<'a> {
         };
         let Some(id) = self.mirror_id(&from, &to) else { return };
         let (of_source, of_target) = overlays(flow, source, target);
+        for (cluster, overlay) in [(source, &of_source), (target, &of_target)] {
+            let mut all = cluster_properties(cluster);
+            let known = credentials::wrong(&all);
+            all.extend(overlay.clone());
+            for (key, what) in credentials::wrong(&all).into_iter().filter(|found| !known.contains(found)) {
+                self.invalid_in(&name, &key, what);
+            }
+        }
         let mut mirror = v1::Mirror {
             name: id.name(),
             source: from.name(),
@@ -300,7 +368,8 @@ impl<'a> Making<'a> {
                     false => secret::resolve(&value),
                 };
                 let value = read.unwrap_or_else(|what| {
-                    self.invalid_in(place, &key, what.to_string());
+                    let own = self.file.and_then(|file| file.providers().translate(&value).err());
+                    self.invalid_in(place, &key, own.unwrap_or_else(|| what.to_string()));
                     value
                 });
                 // Kafka's clients take all but passwords without blanks around them.
@@ -336,16 +405,28 @@ impl<'a> Making<'a> {
         names.into_iter().chain(of_place).find(|name| raw.get(name).is_some_and(|held| held == value))
     }
 
+    /// The file that holds the value, and its name there.
+    fn kept(&self, place: &str, key: &str, value: &str) -> Option<(usize, String)> {
+        if self.file.is_some() {
+            return Some((0, self.spelled(place, key, value)?));
+        }
+        let bare = ["consumer.", "producer."].iter().find_map(|role| key.strip_prefix(role)).unwrap_or(key);
+        let mut same = self.held.iter().filter(|(_, name, held, _)| held == value && name.ends_with(bare));
+        let (_, name, _, held) = same.find(|(of, ..)| of == place)?;
+        let held = held.as_ref()?;
+        Some((held.file, format!("{}{name}", held.pointer)))
+    }
+
     fn reference(&self, place: &str, key: &str, value: &str) -> Result<String, String> {
         if value.contains("${") {
             return Err("it mixes a secret in clear with references: write all of it into one file or variable, and refer to that".to_owned());
         }
-        let Some(spelled) = self.spelled(place, key, value) else {
+        let Some((file, spelled)) = self.kept(place, key, value) else {
             return Err(
                 "it holds a secret in clear: give a reference, ${env:NAME} or ${file:/path}".to_owned()
             );
         };
-        let Some(path) = &self.options.secrets_file else {
+        let Some(path) = self.options.secrets_files.get(file) else {
             return Err("it holds a secret in clear, and workers can't read this file: copy it to every worker and say where it is there with --secrets-file PATH, or write ${env:NAME} with an EnvVarConfigProvider".to_owned());
         };
         let path = path.display().to_string();

@@ -4,6 +4,7 @@
 //! for is read by whoever needs it, on its own machine.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::Props;
 
@@ -13,18 +14,56 @@ const STRIMZI_ENV: &str = "io.strimzi.kafka.EnvVarConfigProvider";
 const FILE: &str = "org.apache.kafka.common.config.provider.FileConfigProvider";
 const DIRECTORY: &str = "org.apache.kafka.common.config.provider.DirectoryConfigProvider";
 
+/// Strimzi's own, from Kubernetes: `${secrets:namespace/name:key}`.
+const KUBERNETES: [&str; 2] =
+    ["io.strimzi.kafka.KubernetesSecretConfigProvider", "io.strimzi.kafka.KubernetesConfigMapConfigProvider"];
+/// What Strimzi's operator configures by itself.
+const OF_STRIMZI: [(&str, Kind); 4] = [
+    ("strimzienv", Kind::Env),
+    ("strimzifile", Kind::File),
+    ("strimzidir", Kind::Directory),
+    ("strimzisecrets", Kind::Kubernetes),
+];
+const DEFAULT_SECRETS_DIR: &str = "/etc/twinlog/secrets";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Env,
     File,
     Directory,
+    /// A secret or a config map, as a folder of its name.
+    Kubernetes,
 }
 
 /// The providers of a file, by the names it gives them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Providers(BTreeMap<String, Kind>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Providers {
+    kinds: BTreeMap<String, Kind>,
+    secrets_dir: PathBuf,
+}
+
+impl Default for Providers {
+    fn default() -> Self {
+        Self { kinds: BTreeMap::new(), secrets_dir: DEFAULT_SECRETS_DIR.into() }
+    }
+}
 
 impl Providers {
+    /// Those of a Strimzi resource's target, and Strimzi's own. Secrets are folders in this one.
+    pub fn of_strimzi(props: &Props, secrets_dir: &Path) -> Self {
+        let mut providers = Self::read(props).0.in_dir(secrets_dir);
+        for (name, kind) in OF_STRIMZI {
+            providers.kinds.entry(name.to_owned()).or_insert(kind);
+        }
+        providers
+    }
+
+    /// With the folder in which Kubernetes secrets are.
+    #[must_use]
+    pub fn in_dir(self, secrets_dir: &Path) -> Self {
+        Self { secrets_dir: secrets_dir.to_owned(), ..self }
+    }
+
     /// Reads `config.providers` and the classes they name; also every class that can't be used, as (provider, what is wrong).
     pub fn read(props: &Props) -> (Self, Vec<(String, String)>) {
         let (mut providers, mut unusable) = (Self::default(), Vec::new());
@@ -34,9 +73,10 @@ impl Providers {
                 Some(ENV | STRIMZI_ENV) => Kind::Env,
                 Some(FILE) => Kind::File,
                 Some(DIRECTORY) => Kind::Directory,
+                Some(class) if KUBERNETES.contains(&class) => Kind::Kubernetes,
                 Some(other) => {
                     let what = format!(
-                        "{other} can't be used: Twinlog knows EnvVarConfigProvider, FileConfigProvider and DirectoryConfigProvider"
+                        "{other} can't be used: Twinlog knows Kafka's EnvVarConfigProvider, FileConfigProvider and DirectoryConfigProvider, and Strimzi's for Kubernetes"
                     );
                     unusable.push((name, what));
                     continue;
@@ -46,7 +86,7 @@ impl Providers {
                     continue;
                 }
             };
-            providers.0.insert(name, kind);
+            providers.kinds.insert(name, kind);
         }
         (providers, unusable)
     }
@@ -71,9 +111,11 @@ impl Providers {
     fn reference(&self, text: &str) -> Result<String, String> {
         let wrong = |why: &str| Err(format!("${{{text}}}: {why}"));
         let Some((name, rest)) = text.split_once(':') else {
-            return wrong("a reference looks like ${provider:path:key}");
+            return wrong(
+                "a reference looks like ${provider:path:key}; where another tool fills this in, let it do so first",
+            );
         };
-        match self.0.get(name) {
+        match self.kinds.get(name) {
             Some(Kind::Env) if rest.contains(':') => {
                 wrong("an environment variable has no path: ${provider:NAME}")
             }
@@ -86,9 +128,18 @@ impl Providers {
                 Some((folder, file)) => Ok(format!("${{file:{}/{file}}}", folder.trim_end_matches('/'))),
                 None => wrong("a directory and a file in it is needed: ${provider:/directory:file}"),
             },
+            Some(Kind::Kubernetes) => match rest.split_once(':') {
+                Some((name, key)) if !name.is_empty() && !key.is_empty() => {
+                    let name = name.rsplit('/').next().unwrap_or(name);
+                    Ok(format!("${{file:{}/{name}/{key}}}", self.secrets_dir.display()))
+                }
+                _ => wrong("a secret and one of its keys is needed: ${provider:namespace/secret:key}"),
+            },
             // Twinlog's own references, which a file may hold too.
             None if name == "env" || name == "file" => Ok(format!("${{{text}}}")),
-            None => wrong("config.providers names no such provider"),
+            None => wrong(&format!(
+                "config.providers names no provider {name}: name it there with its class, or write ${{env:NAME}} or ${{file:/path}}"
+            )),
         }
     }
 }

@@ -10,70 +10,51 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use self::schema::{Authentication, Certificate, Cluster, ConnectorSpec, Document, Mirror, Spec, Tls, text};
+use self::schema::{Authentication, Certificate, Cluster, ConnectorSpec, Document, Mirror, Spec, Tls};
 use super::audit::{self, Place, Scope, judge};
 use super::connector::Connector;
 use super::flow::{ClusterView, FlowView};
 use super::providers::Providers;
 use super::report::{Effect, Entry};
+use super::views::Views;
 use super::{Props, keys};
 
+pub(super) use self::schema::text;
+
 const KIND: &str = "KafkaMirrorMaker2";
-const VERSIONS: [&str; 2] = ["kafka.strimzi.io/v1", "kafka.strimzi.io/v1beta2"];
+/// Strimzi's, and IBM Event Streams', which is made of it.
+const GROUPS: [&str; 2] = ["kafka.strimzi.io", "eventstreams.ibm.com"];
+/// All but `v1` have the same fields.
+const VERSIONS: [&str; 4] = ["v1", "v1beta2", "v1beta1", "v1alpha1"];
 /// Strimzi's defaults where `v1beta2` says nothing.
 const GROUP: &str = "mirrormaker2-cluster";
 const CONNECT_TOPICS: [&str; 2] = ["configStorageTopic", "statusStorageTopic"];
 const OFFSETS_TOPIC: &str = "mirrormaker2-cluster-offsets";
 
-/// A resource, as views of its clusters and flows.
-#[derive(Debug)]
-pub struct Resource {
-    clusters: Vec<ClusterView>,
-    flows: Vec<FlowView>,
-    report: Vec<Entry>,
-    notes: Vec<String>,
-}
-
-impl Resource {
-    pub(super) fn clusters(&self) -> &[ClusterView] {
-        &self.clusters
+/// One resource of this kind.
+pub(super) fn read(value: &Value, secrets_dir: &Path) -> Result<Views, String> {
+    let name = value["metadata"]["name"].as_str().unwrap_or_default();
+    let document =
+        Document::deserialize(value).map_err(|e| format!("the {KIND} {name} can't be read: {e}"))?;
+    let (group, version) = document.api_version.split_once('/').unwrap_or_default();
+    if !GROUPS.contains(&group) || !VERSIONS.contains(&version) {
+        return Err(format!(
+            "the {KIND} {name} has the apiVersion {:?}: it is to be {} of {}",
+            document.api_version,
+            VERSIONS.join(", "),
+            GROUPS.join(" or ")
+        ));
     }
-
-    pub(super) fn flows(&self) -> &[FlowView] {
-        &self.flows
-    }
-
-    pub(super) fn report(&self) -> &[Entry] {
-        &self.report
-    }
-
-    pub(super) fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
-    /// The one resource of this kind in the text, which may hold others.
-    pub(super) fn parse(yaml: &str, secrets_dir: &Path) -> Result<Self, String> {
-        let mut found = None;
-        for document in serde_norway::Deserializer::from_str(yaml) {
-            let value =
-                serde_json::Value::deserialize(document).map_err(|e| format!("it is not YAML: {e}"))?;
-            if value["kind"] == KIND && found.replace(value).is_some() {
-                return Err(format!("it holds several {KIND} resources: import them one by one"));
-            }
-        }
-        let value = found.ok_or_else(|| format!("it holds no resource of kind {KIND}"))?;
-        let document: Document =
-            serde_json::from_value(value).map_err(|e| format!("this {KIND} can't be read: {e}"))?;
-        if !VERSIONS.contains(&document.api_version.as_str()) {
-            return Err(format!("apiVersion {:?} is none of {}", document.api_version, VERSIONS.join(", ")));
-        }
-        Reading { secrets_dir, report: Vec::new(), secrets: false }.resource(document.spec)
-    }
+    let of_target = document.spec.target_config();
+    let providers = Providers::of_strimzi(&of_target, secrets_dir);
+    Reading { secrets_dir, providers, report: Vec::new(), secrets: false }.resource(document.spec)
 }
 
 struct Reading<'a> {
     secrets_dir: &'a Path,
+    providers: Providers,
     report: Vec<Entry>,
     secrets: bool,
 }
@@ -85,7 +66,8 @@ struct Known {
 }
 
 impl Reading<'_> {
-    fn resource(mut self, spec: Spec) -> Result<Resource, String> {
+    fn resource(mut self, spec: Spec) -> Result<Views, String> {
+        self.providers(&spec.target_config());
         for field in spec.rest.keys() {
             self.entry(
                 Effect::Ignored,
@@ -117,8 +99,30 @@ impl Reading<'_> {
                 self.secrets_dir.display()
             ));
         }
-        let (clusters, report) = (clusters.collect(), self.report);
-        Ok(Resource { clusters, flows, report, notes })
+        let clusters = clusters.collect();
+        Ok(Views { clusters, flows, report: self.report, notes, ..Views::default() })
+    }
+
+    /// A config provider of the target that can't be used matters where something refers to it.
+    fn providers(&mut self, config: &Props) {
+        let (_, unusable) = Providers::read(config);
+        for (name, what) in unusable {
+            self.entry(Effect::Ignored, format!("config.providers.{name}"), what);
+        }
+    }
+
+    /// A value with its references as Twinlog's.
+    fn ours(&mut self, place: &str, value: &str) -> String {
+        match self.providers.translate(value) {
+            Ok(ours) => {
+                self.secrets |= ours.contains(&format!("${{file:{}/", self.secrets_dir.display()));
+                ours
+            }
+            Err(what) => {
+                self.entry(Effect::Invalid, place, what);
+                value.to_owned()
+            }
+        }
     }
 
     fn entry(&mut self, effect: Effect, key: impl Into<String>, why: impl Into<String>) {
@@ -210,7 +214,8 @@ impl Reading<'_> {
                 for (key, value) in config.iter().map(|(k, v)| (k, text(v))) {
                     let verdict = judge(&of_cluster(place), key, &value);
                     self.report.push(verdict.entry(format!("{place}.authentication.config.{key}")));
-                    props.insert(key.clone(), value);
+                    let ours = self.ours(&format!("{place}.authentication.config.{key}"), &value);
+                    props.insert(key.clone(), ours);
                 }
             }
             Some(Authentication::Other(kind)) => {
@@ -228,7 +233,10 @@ impl Reading<'_> {
         };
         props.insert("security.protocol".into(), protocol.into());
         // Strimzi lets these few through.
-        props.extend(cluster.config().into_iter().filter(|(key, _)| keys::is_client_key(key)));
+        for (key, value) in cluster.config().into_iter().filter(|(key, _)| keys::is_client_key(key)) {
+            let ours = self.ours(&format!("{place}.config.{key}"), &value);
+            props.insert(key, ours);
+        }
         props
     }
 
@@ -275,27 +283,25 @@ impl Reading<'_> {
         let patterns = mirror.patterns();
         let mut connector = |field: &str, class: &str, spec: Option<ConnectorSpec>| {
             let spec = spec?;
-            let place = format!("{place}.{field}");
-            let mut props = base.clone();
-            for (key, value) in spec.config() {
-                let at = Place::connector(format!("{place}.config."));
-                self.report.push(judge(&at, &key, &value).entry(format!("{place}.config.{key}")));
-                props.insert(key, value);
+            let props = self.connector(&format!("{place}.{field}"), &spec, &base, &patterns);
+            if spec.is_paused() && field != SOURCE {
+                let why = "what it would write is not written: it doesn't run";
+                self.entry(Effect::Different, format!("{place}.{field}.state"), why);
+                return None;
             }
-            for field in spec.rest.keys() {
-                let why = "partition ranges spread over all workers and start again by themselves";
-                self.entry(Effect::Ignored, format!("{place}.{field}"), why);
-            }
-            props.extend(patterns.clone());
-            self.report.extend(audit::excluded_of_connector(&format!("{place}.config."), &props));
-            props.insert("name".into(), format!("{from}->{to}.{class}"));
-            Some(Connector::new(props, &Providers::default()))
+            let name = ("name".to_owned(), format!("{from}->{to}.{class}"));
+            Some(Connector::new(props.into_iter().chain([name]).collect(), &self.providers))
         };
-        let source_connector = connector("sourceConnector", "MirrorSourceConnector", mirror.source_connector);
+        let source_connector = connector(SOURCE, "MirrorSourceConnector", mirror.source_connector);
         let checkpoint_connector =
             connector("checkpointConnector", "MirrorCheckpointConnector", mirror.checkpoint_connector);
         let heartbeat_connector =
             connector("heartbeatConnector", "MirrorHeartbeatConnector", mirror.heartbeat_connector);
+        let others = checkpoint_connector.is_some() || heartbeat_connector.is_some();
+        if paused && others {
+            let why = "the whole mirror is paused: checkpoints and heartbeats stand still, too";
+            self.entry(Effect::Different, format!("{place}.{SOURCE}.state"), why);
+        }
         let mut worker = target.cluster.config();
         let group = target.cluster.group_id.clone().unwrap_or_else(|| GROUP.to_owned());
         let offsets = target.cluster.offset_storage_topic.clone().unwrap_or_else(|| OFFSETS_TOPIC.to_owned());
@@ -317,6 +323,30 @@ impl Reading<'_> {
 fn of_cluster(place: &str) -> Place {
     let here = format!("{place}.config.");
     Place { scope: Scope::Cluster, here, flows: Vec::new(), sources: Vec::new(), targets: Vec::new() }
+}
+
+const SOURCE: &str = "sourceConnector";
+
+impl Reading<'_> {
+    /// What a connector is configured with: its own configuration over the clusters', and the mirror's patterns over both.
+    fn connector(&mut self, place: &str, spec: &ConnectorSpec, base: &Props, patterns: &Props) -> Props {
+        let here = format!("{place}.config.");
+        let mut props = base.clone();
+        for (key, value) in spec.config() {
+            let at = Place::connector(&here);
+            self.report.push(judge(&at, &key, &value).entry(format!("{here}{key}")));
+            props.insert(key, value);
+        }
+        for field in spec.rest.keys() {
+            let why = "partition ranges spread over all workers and start again by themselves";
+            self.entry(Effect::Ignored, format!("{place}.{field}"), why);
+        }
+        props.extend(patterns.clone());
+        let excluded = audit::excluded_of_connector(&here, &props);
+        self.report.retain(|entry| !excluded.iter().any(|other| other.key == entry.key));
+        self.report.extend(excluded);
+        props
+    }
 }
 
 #[cfg(test)]

@@ -213,6 +213,25 @@ fn a_file_is_imported_into_a_fleet() -> Result<()> {
     let fresh = base.replace('A', "C").replace('B', "D");
     let (ok, said) = import(&format!("{fresh}{identity}"), &[])?;
     assert!(!ok && said.contains("LOOP"), "records would go round: {said}");
+    let (ok, said) = import(&format!("{fresh}{identity}"), &["--dry-run"])?;
+    assert!(!ok && said.contains("LOOP"), "a dry run refuses what the run refuses: {said}");
+    let (ok, said) = import(&format!("{fresh}{identity}"), &["--dry-run", "--allow-loops"])?;
+    assert!(ok, "{said}");
+    let data = sandbox.folder().join("never");
+    let flags = [
+        "run",
+        "--source",
+        "a:9092",
+        "--target",
+        "b:9092",
+        "--topics",
+        "x",
+        "--data",
+        path(&data)?,
+        "--dry-run",
+    ];
+    let said = controller.cli(&flags)?;
+    assert!(said.contains("source-target") && !data.exists(), "a dry run copies nothing: {said}");
     let (ok, said) = import(&format!("{fresh}{identity}"), &["--allow-loops"])?;
     assert!(ok, "{said}");
 

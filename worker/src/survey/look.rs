@@ -26,6 +26,7 @@ pub struct Look {
     /// The id of both, though they are two.
     shared_id: Option<String>,
     loops: Option<String>,
+    unmatched: Option<String>,
     unreadable: Vec<String>,
     unwritable: Vec<String>,
     /// Known only where the broker tells.
@@ -58,6 +59,7 @@ impl Look {
         let targets: HashMap<String, TargetTopic> =
             on_target.iter().map(|t| (t.name.clone(), TargetTopic::from(t))).collect();
         let loops = select::loop_warning(mirror, &topics, &selections, &beats);
+        let unmatched = select::unmatched_warning(mirror, &topics);
         let decisions = decide::decide(mirror, &topics, selections, &targets);
         let copied: HashSet<&str> = decisions
             .iter()
@@ -70,6 +72,7 @@ impl Look {
             target_cluster_id,
             shared_id,
             loops,
+            unmatched,
             unreadable,
             unwritable: lacking(&on_target, AclOperation::Write, |_| true),
             may_create: target_info.authorized_operations.map(|granted| {
@@ -94,6 +97,7 @@ impl Look {
         let warning =
             |reason: Reason, message: String| v1::PlanWarning { reason: reason.as_str().to_owned(), message };
         let mut warnings: Vec<_> = self.loops.iter().map(|m| warning(Reason::LOOP, m.clone())).collect();
+        warnings.extend(self.unmatched.iter().map(|m| warning(Reason::NO_TOPIC_MATCHES, m.clone())));
         if let Some(id) = &self.shared_id {
             let (source, target) = (mirror.source.name(), mirror.target.name());
             let message = format!(

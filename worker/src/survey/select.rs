@@ -178,5 +178,25 @@ pub fn loop_warning(
     })
 }
 
+/// Patterns that match no topic of the source: perhaps not yet, perhaps not as they were meant.
+pub fn unmatched_warning(mirror: &Mirror, topics: &[SourceTopic]) -> Option<String> {
+    /// Patterns that are named at most.
+    const NAMED: usize = 5;
+    let unmatched = mirror.topics.unmatched(topics.iter().map(|topic| topic.name.as_str()));
+    if topics.is_empty() || unmatched.is_empty() {
+        return None;
+    }
+    let named: Vec<String> = unmatched.iter().take(NAMED).map(|pattern| format!("{pattern:?}")).collect();
+    let more = match unmatched.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!(
+        "no topic of {} is named by {}{more}: such topics are copied once they exist. A pattern is for the whole name, in Java's syntax",
+        mirror.source,
+        named.join(", ")
+    ))
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,6 @@
 //! An import as text and as JSON.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use serde_json::{Value, json};
 use twinlog_proto::v1;
@@ -21,9 +20,8 @@ pub(super) fn json(plan: &Plan) -> Value {
     })
 }
 
-/// Everything, for people.
-pub(super) fn text(plan: &Plan) -> String {
-    let mut text = String::new();
+/// Clusters and mirrors, for people.
+pub(super) fn tables(plan: &Plan) -> String {
     let mut clusters = Table::new(["CLUSTER", "BOOTSTRAP SERVERS", "PROPERTIES"]);
     for cluster in &plan.clusters {
         let mut properties: Vec<String> =
@@ -44,7 +42,12 @@ pub(super) fn text(plan: &Plan) -> String {
             heartbeats(mirror).to_owned(),
         ]);
     }
-    let _ = writeln!(text, "{}\n{}", clusters.render(), mirrors.render());
+    format!("{}\n{}\n", clusters.render(), mirrors.render())
+}
+
+/// Everything, for people.
+pub(super) fn text(plan: &Plan) -> String {
+    let mut text = tables(plan);
     for effect in SAID {
         let entries: Vec<_> = plan.entries(effect).collect();
         if entries.is_empty() {
@@ -103,7 +106,7 @@ fn title(effect: Effect) -> &'static str {
 }
 
 /// What someone who didn't ask should know: what is not as the file says, and where to read the rest.
-pub(super) fn brief(file: &Path, plan: &Plan) -> String {
+pub(super) fn brief(file: &str, plan: &Plan) -> String {
     let mut text = String::new();
     for entry in
         [Effect::Unsupported, Effect::Doubtful, Effect::Unknown].into_iter().flat_map(|e| plan.entries(e))
@@ -117,7 +120,6 @@ pub(super) fn brief(file: &Path, plan: &Plan) -> String {
     let quiet = plan.entries(Effect::Ignored).chain(plan.entries(Effect::Different)).count();
     if quiet > 0 {
         let keys = if quiet == 1 { "1 key".to_owned() } else { format!("{quiet} keys") };
-        let file = file.display();
         let _ = writeln!(
             text,
             "{keys} of {file} without effect, or honoured in another way: --dry-run says which and why"

@@ -13,6 +13,7 @@ use super::super::failure::Failure;
 use super::super::fields::{Guarantee, Naming, OntoExisting, Partitioning, Start, config_exclude, patterns};
 use super::super::import::FileArgs;
 use crate::config::host_name;
+use crate::credentials;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,12 +46,13 @@ Other commands work against it: twinlog status, twinlog mirror status, ...";
 #[serde(deny_unknown_fields, default)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// MirrorMaker 2's configuration (mm2.properties), or a Strimzi KafkaMirrorMaker2 resource in YAML: all of its flows
+    /// MirrorMaker 2's configuration with all of its flows: mm2.properties, resources of Strimzi, or connectors as Kafka Connect takes
+    /// them, in one file or in several
     #[arg(value_name = "FILE", conflicts_with_all = ["config", "source", "target", "source_id", "target_id", "source_config",
         "target_config", "topics", "exclude", "groups", "sync_group_offsets", "sync_group_offsets_to_source", "naming", "start", "guarantee",
         "replication_factor", "config_exclude", "partitioning", "config_sync", "acl_sync"])]
     #[serde(skip)]
-    pub(super) file: Option<PathBuf>,
+    pub(super) file: Vec<PathBuf>,
     /// TOML file with these settings; a flag beats it
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -202,13 +204,30 @@ impl Settings {
         let args = args.over(file);
         let (data, listen) =
             (args.data.clone().unwrap_or_else(|| PathBuf::from("twinlog-data")), args.listen);
+        Self::of(args, FileArgs::say, (data, listen))
+    }
+
+    /// The same of a file that has been shown, without a word.
+    pub(super) fn quietly(args: Args) -> Result<Self, Failure> {
+        let (data, listen) =
+            (args.data.clone().unwrap_or_else(|| PathBuf::from("twinlog-data")), args.listen);
+        Self::of(args, |_, _| Ok(()), (data, listen))
+    }
+
+    fn of(
+        args: Args,
+        say: fn(&[PathBuf], &crate::mm2::Plan) -> Result<(), Failure>,
+        (data, listen): (PathBuf, Option<SocketAddr>),
+    ) -> Result<Self, Failure> {
         let mut hosts = args.allowed_host.clone();
         hosts.push(host_name());
-        if let Some(file) = &args.file {
-            let plan = args.of_file.plan_to_run(file, args.allow_loops.unwrap_or_default())?;
+        if !args.file.is_empty() {
+            let plan = args.of_file.plan_to_run(&args.file, args.allows_loops())?;
+            say(&args.file, &plan)?;
             let (clusters, mirrors) = (plan.clusters, plan.mirrors);
             return Ok(Self { clusters, mirrors, origin: Origin::File, data, listen, hosts });
         }
+        args.of_file.refuse_without_file()?;
         let (clusters, mirror) = args.one_mirror()?;
         let (clusters, mirrors) = (clusters.into(), vec![mirror]);
         Ok(Self { clusters, mirrors, origin: Origin::Flags, data, listen, hosts })
@@ -241,6 +260,10 @@ impl Settings {
 }
 
 impl Args {
+    pub(super) fn allows_loops(&self) -> bool {
+        self.allow_loops.unwrap_or_default()
+    }
+
     fn one_mirror(self) -> Result<([v1::Cluster; 2], v1::Mirror), Failure> {
         let topics = patterns(&self.topics);
         if topics.is_empty() {
@@ -336,6 +359,9 @@ fn client_properties(role: &str, path: &Path) -> Result<std::collections::BTreeM
     file.left_out.iter().for_each(|note| eprintln!("note: {note}"));
     let mut properties = file.properties;
     let shown = absolute.display().to_string();
+    if let Some((key, what)) = credentials::wrong(&properties).into_iter().next() {
+        return Err(Failure::usage(format!("--{role}-config {shown}: {key}: {what}")));
+    }
     for (key, value) in properties.iter_mut().filter(|(key, value)| secret::is_literal(key, value)) {
         if shown.contains('}') {
             let message = format!("--{role}-config {shown}: the path of a file with secrets can't hold '}}'");

@@ -66,6 +66,13 @@ fn top(place: &Place, key: &str, value: &str) -> Verdict {
 }
 
 fn cluster(place: &Place, key: &str, value: &str) -> Verdict {
+    // In a resource the target's configuration is Connect's own.
+    if place.flows.is_empty() && (key == "config.providers" || key.starts_with("config.providers.")) {
+        return match key.contains(".param.") {
+            true => ignored("workers resolve references by rules of their own"),
+            false => honoured(),
+        };
+    }
     if let Some((role, setting)) = role_key(key) {
         if let Some(setting) = setting.strip_prefix("override.") {
             return hints::of_role(place, role, setting, value, "MM2 takes overrides from a flow only");

@@ -1,7 +1,10 @@
 use super::*;
 
 fn report(text: &str) -> Vec<Entry> {
-    dedicated(&Dedicated::new(twinlog_proto::properties::lines(text).unwrap()))
+    dedicated(&Dedicated::new(
+        twinlog_proto::properties::lines(text).unwrap(),
+        std::path::Path::new("/etc/twinlog/secrets"),
+    ))
 }
 
 fn verdict(entries: &[Entry], key: &str) -> (Effect, String) {

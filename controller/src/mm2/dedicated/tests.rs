@@ -4,7 +4,10 @@ use super::*;
 use crate::mm2::connector::Side;
 
 fn file(text: &str) -> Dedicated {
-    Dedicated::new(twinlog_proto::properties::lines(text).unwrap())
+    Dedicated::new(
+        twinlog_proto::properties::lines(text).unwrap(),
+        std::path::Path::new("/etc/twinlog/secrets"),
+    )
 }
 
 fn unresolved(value: &str) -> String {

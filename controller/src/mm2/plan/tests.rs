@@ -7,16 +7,22 @@ use twinlog_proto::v1::{config_sync, naming, offset_syncs, start_position};
 use super::*;
 
 fn plan_with(text: &str, options: &Options) -> Plan {
-    of_dedicated(&Dedicated::new(twinlog_proto::properties::lines(text).unwrap()), options)
+    of_dedicated(
+        &Dedicated::new(
+            twinlog_proto::properties::lines(text).unwrap(),
+            std::path::Path::new("/etc/twinlog/secrets"),
+        ),
+        options,
+    )
 }
 
 fn plan(text: &str) -> Plan {
-    plan_with(text, &Options { secrets_file: Some("/etc/mm2.properties".into()), ..Options::default() })
+    plan_with(text, &Options { secrets_files: vec!["/etc/mm2.properties".into()], ..Options::default() })
 }
 
 fn of(raw: &Props) -> Dedicated {
     let lines = raw.iter().map(|(key, value)| Line { number: 1, key: key.clone(), value: value.clone() });
-    Dedicated::new(lines.collect())
+    Dedicated::new(lines.collect(), std::path::Path::new("/s"))
 }
 
 fn invalid(plan: &Plan) -> Vec<String> {

@@ -48,6 +48,18 @@ pub(super) struct Cluster {
     pub(super) rest: Map,
 }
 
+impl Spec {
+    /// The target's own configuration, which is Connect's.
+    pub(super) fn target_config(&self) -> Props {
+        let named = |cluster: &&Cluster| Some(&cluster.alias) == self.connect_cluster.as_ref();
+        self.target
+            .as_ref()
+            .or_else(|| self.clusters.iter().find(named))
+            .map(Cluster::config)
+            .unwrap_or_default()
+    }
+}
+
 impl Cluster {
     pub(super) fn config(&self) -> Props {
         texts(&self.config)
@@ -207,11 +219,12 @@ fn texts(map: &Map) -> Props {
     map.iter().map(|(key, value)| (key.clone(), text(value))).collect()
 }
 
-/// A scalar as Strimzi writes it into Kafka's configuration.
-pub(super) fn text(value: &Value) -> String {
+/// A scalar as Strimzi and Connect write it into Kafka's configuration; a list as Kafka has lists.
+pub(in crate::mm2) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(","),
         other => other.to_string(),
     }
 }

@@ -3,7 +3,7 @@
 use twinlog_proto::v1;
 
 use super::*;
-use crate::mm2::{Options, Plan, plan};
+use crate::mm2::{Options, Plan, kubernetes, plan};
 
 const V1BETA2: &str = r#"
 apiVersion: v1
@@ -63,8 +63,8 @@ spec:
 "#;
 
 fn made(yaml: &str) -> Plan {
-    plan::of_strimzi(
-        &Resource::parse(yaml, Path::new("/etc/twinlog/secrets")).unwrap(),
+    plan::of_views(
+        &kubernetes::parse(yaml, Path::new("/etc/twinlog/secrets")).unwrap(),
         &Options { take_over: true, ..Options::default() },
     )
 }
@@ -168,12 +168,12 @@ spec:
 
 #[test]
 fn what_is_no_such_resource_is_said() {
-    let error = |yaml: &str| Resource::parse(yaml, Path::new("/s")).unwrap_err();
+    let error = |yaml: &str| kubernetes::parse(yaml, Path::new("/s")).unwrap_err();
     assert!(error("kind: Kafka\n").contains("no resource of kind KafkaMirrorMaker2"));
     assert!(error("a: [").contains("not YAML"));
     assert!(
-        error("apiVersion: kafka.strimzi.io/v1alpha1\nkind: KafkaMirrorMaker2\nspec: {}\n")
-            .contains("v1alpha1")
+        error("apiVersion: kafka.strimzi.io/v2\nkind: KafkaMirrorMaker2\nspec: {}\n")
+            .contains("kafka.strimzi.io/v2")
     );
     let no_target = "apiVersion: kafka.strimzi.io/v1\nkind: KafkaMirrorMaker2\nspec: {mirrors: [{source: {alias: a, bootstrapServers: 'a:1'}}]}\n";
     assert!(error(no_target).contains("spec.target"));
@@ -186,7 +186,7 @@ fn what_is_no_such_resource_is_said() {
 #[test]
 fn a_misspelt_field_of_a_cluster_is_no_secret() {
     let resource =
-        Resource::parse(&V1BETA2.replacen("    tls:\n", "    tsl:\n", 1), Path::new("/secrets")).unwrap();
-    let found = resource.report().iter().find(|entry| entry.key == "spec.clusters[0].tsl");
+        kubernetes::parse(&V1BETA2.replacen("    tls:\n", "    tsl:\n", 1), Path::new("/secrets")).unwrap();
+    let found = resource.report.iter().find(|entry| entry.key == "spec.clusters[0].tsl");
     assert_eq!(found.map(|entry| entry.effect), Some(Effect::Unknown));
 }

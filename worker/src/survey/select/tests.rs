@@ -153,3 +153,15 @@ fn heartbeats_topics_that_do_not_beat_are_not_copied_unless_they_are_named() {
     }
     assert_eq!(all[2], copy("a.iot.heartbeats"), "an ordinary topic");
 }
+
+#[test]
+fn a_pattern_that_matches_no_topic_is_named() {
+    let warning = |patterns: &[&str], names: &[&str]| {
+        let mirror = mirror(|m| m.topics = patterns.iter().map(|pattern| (*pattern).to_owned()).collect());
+        unmatched_warning(&mirror, &topics(names))
+    };
+    let said = warning(&["orders.*", "orders.*  # mine"], &["orders-1", "__consumer_offsets"]).unwrap();
+    assert!(said.contains("\"orders.*  # mine\"") && !said.contains("\"orders.*\""), "{said}");
+    assert_eq!(warning(&["orders.*", ".*"], &["orders-1"]), None);
+    assert_eq!(warning(&["orders.*"], &[]), None, "nothing is known of an empty cluster");
+}
