@@ -193,8 +193,9 @@ impl Args {
         self.of_file.show(&self.file, plan.clone(), output)?;
         // In a controller of its own, without anything in it.
         let (clusters, mirrors) = (plan.clusters, plan.mirrors);
+        let origin = Origin::File;
         let settings =
-            Settings { clusters, mirrors, origin: Origin::File, data: PathBuf::new(), listen: None };
+            Settings { clusters, mirrors, origin, data: PathBuf::new(), listen: None, hosts: Vec::new() };
         run::try_out(&settings, false).await
     }
 }
