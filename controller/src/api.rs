@@ -40,6 +40,8 @@ pub struct Api {
     controller: Arc<Controller>,
     catalog: Catalog,
     watches: Arc<Semaphore>,
+    /// What waits for clients that read slowly, bytes.
+    watch_bytes: Arc<Semaphore>,
     /// Ends streams, so that the server can.
     stop: CancellationToken,
 }
@@ -51,7 +53,13 @@ impl Api {
         stop: CancellationToken,
     ) -> Self {
         let catalog = Catalog::new(controller.store().clone(), literal_secrets);
-        Self { controller, catalog, watches: Arc::new(Semaphore::new(MAX_WATCHES)), stop }
+        Self {
+            controller,
+            catalog,
+            watches: Arc::new(Semaphore::new(MAX_WATCHES)),
+            watch_bytes: Arc::new(Semaphore::new(watch::drain::MAX_BYTES_IN_ALL)),
+            stop,
+        }
     }
 
     fn state(&self) -> Arc<State> {

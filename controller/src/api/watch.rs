@@ -3,7 +3,7 @@
 //! Changes come from the store's own history, so a client that comes back with the last revision it saw misses nothing,
 //! whatever replica it reaches. A stream that fails ends with a status; the client resumes.
 
-mod drain;
+pub(super) mod drain;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub(super) async fn start(api: &Api, request: v1::WatchMirrorsRequest) -> Result
     let revision = present.as_ref().map_or(request.revision, |state| state.revision);
     let changes = api.controller.store().watch(keys::MIRRORS, revision).await.map_err(store_status)?;
     let watcher = Watcher { api: api.clone(), only, statuses, spoke: Instant::now(), _permit: permit };
-    Ok(Box::pin(watcher.run(present, revision, drain(changes))))
+    Ok(Box::pin(watcher.run(present, revision, drain(changes, api.watch_bytes.clone()))))
 }
 
 fn status_interval(given: Option<prost_types::Duration>) -> Result<Option<Interval>, Status> {

@@ -6,26 +6,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::StreamExt;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::Status;
 use twinlog_proto::reason::{self, Reason};
 
 use crate::catalog::store_status;
 use crate::store::{Event, StoreError, Watch, WatchBatch};
 
-/// Batches that wait for one client at most, and bytes; a single larger batch may wait alone.
-const MAX_BATCHES: usize = 256;
-const MAX_BYTES: usize = 256 * 1024;
+/// Batches that wait for one client at most, and bytes.
+const MAX_BATCHES: usize = 1_024;
+const MAX_BYTES: usize = 4 << 20;
+/// Bytes that wait for all clients of a replica together.
+pub(in crate::api) const MAX_BYTES_IN_ALL: usize = 64 << 20;
 
 /// The client's end.
 pub(super) struct Drained {
-    batches: mpsc::Receiver<Result<WatchBatch, StoreError>>,
+    batches: mpsc::Receiver<(Result<WatchBatch, StoreError>, OwnedSemaphorePermit)>,
     waiting: Arc<AtomicUsize>,
     too_slow: Arc<AtomicBool>,
 }
 
 /// Reads the watch to its end, or until the client is gone or too slow.
-pub(super) fn drain(mut changes: Watch) -> Drained {
+/// `room`: bytes that all clients' batches may take.
+pub(super) fn drain(mut changes: Watch, room: Arc<Semaphore>) -> Drained {
     let (sender, batches) = mpsc::channel(MAX_BATCHES);
     let waiting = Arc::new(AtomicUsize::new(0));
     let too_slow = Arc::new(AtomicBool::new(false));
@@ -39,10 +42,12 @@ pub(super) fn drain(mut changes: Watch) -> Drained {
             };
             let Some(next) = next else { return };
             let bytes = next.as_ref().map_or(0, bytes_of);
-            let before = bytes_waiting.fetch_add(bytes, Ordering::AcqRel);
-            if (before > 0 && before + bytes > MAX_BYTES) || sender.try_send(next).is_err() {
-                slow.store(true, Ordering::Release);
-                return;
+            let fits = bytes_waiting.fetch_add(bytes, Ordering::AcqRel) + bytes <= MAX_BYTES;
+            let units = u32::try_from(bytes).unwrap_or(u32::MAX);
+            let permit = room.clone().try_acquire_many_owned(units).ok().filter(|_| fits);
+            let Some(permit) = permit else { return slow.store(true, Ordering::Release) };
+            if sender.try_send((next, permit)).is_err() {
+                return slow.store(true, Ordering::Release);
             }
         }
     });
@@ -53,11 +58,11 @@ impl Drained {
     /// The next batch. WATCH_TOO_SLOW, STORE_UNAVAILABLE and what else the store says.
     pub(super) async fn next(&mut self) -> Result<WatchBatch, Status> {
         match self.batches.recv().await {
-            Some(Ok(batch)) => {
+            Some((Ok(batch), _)) => {
                 self.waiting.fetch_sub(bytes_of(&batch), Ordering::AcqRel);
                 Ok(batch)
             }
-            Some(Err(error)) => Err(store_status(error)),
+            Some((Err(error), _)) => Err(store_status(error)),
             None if self.too_slow.load(Ordering::Acquire) => {
                 let message = "changes came faster than this watch was read, and what waits for one client has a bound: \
                                resume it from the last revision that you saw";
@@ -102,10 +107,12 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_does_not_read_holds_nothing_back_and_is_told() {
         let (changes, taken) = watch(10_000, 60_000);
-        let mut drained = drain(changes);
+        let room = Arc::new(Semaphore::new(MAX_BYTES_IN_ALL));
+        let mut drained = drain(changes, room.clone());
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        assert!(taken.load(Ordering::SeqCst) <= 6, "what waits is bounded by bytes");
-        for revision in 1..=4 {
+        assert!(taken.load(Ordering::SeqCst) <= 71, "what waits is bounded by bytes");
+        assert_eq!(room.available_permits(), MAX_BYTES_IN_ALL - 69 * 60_000);
+        for revision in 1..=69 {
             assert_eq!(
                 drained.next().await.unwrap().revision,
                 revision,
@@ -118,10 +125,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_reads_gets_everything_however_large() {
-        let (changes, _) = watch(50, 300_000);
-        let mut drained = drain(changes);
-        for revision in 1..=50 {
-            assert_eq!(drained.next().await.unwrap().revision, revision);
+        let room = Arc::new(Semaphore::new(3_000_000));
+        for _ in 0..10 {
+            let (changes, _) = watch(10, 300_000);
+            let mut drained = drain(changes, room.clone());
+            for revision in 1..=10 {
+                assert_eq!(drained.next().await.unwrap().revision, revision);
+            }
         }
     }
 }

@@ -439,7 +439,7 @@ mod tests {
     #[test]
     fn secrets_stay_in_the_properties_file() {
         let config = file(
-            "bootstrap.servers=ignored:1\nsecurity.protocol=SASL_SSL\nsasl.jaas.config=x required username=\"u\" \\\n  password=\"hush\";\nssl.key.password=hush\nsasl.username=ann\nsasl.password=${env:P}\n",
+            "bootstrap.servers=ignored:1\nsecurity.protocol=SASL_SSL\nsasl.mechanism=PLAIN\nsasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" \\\n  password=\"hush\";\nssl.key.password=hush\nsasl.username=ann\nsasl.password=${env:P}\n",
         );
         let path = config.path().to_str().unwrap();
         let settings =
