@@ -40,6 +40,12 @@ impl KafkaClient {
         Self { router: self.router.clone(), deadline }
     }
 
+    /// The same client, whose calls end within `deadline`, or sooner where they did already.
+    #[must_use]
+    pub fn within(&self, deadline: Duration) -> Self {
+        self.with_deadline(self.deadline.min(deadline))
+    }
+
     pub fn properties(&self) -> &ClientProperties {
         &self.router.properties
     }

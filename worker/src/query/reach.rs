@@ -15,6 +15,6 @@ pub(super) const ALIVE: Duration = Duration::from_secs(3);
 /// # Errors
 /// CLUSTER_UNREACHABLE, or why the cluster refuses; it names the cluster.
 pub(super) async fn alive(cluster: &ClusterHandle, within: Duration) -> Result<(), Cause> {
-    cluster.client.with_deadline(within).topics(Some(&[])).await?;
+    cluster.client.within(within).topics(Some(&[])).await?;
     Ok(())
 }
