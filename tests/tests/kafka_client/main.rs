@@ -1,12 +1,14 @@
 //! The worker's Kafka client against real brokers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use twinlog_proto::id::ClusterId;
 use twinlog_proto::model::Cluster;
+use twinlog_proto::secret::{Access, Rule};
 use twinlog_worker::kafka::{ClientProperties, CommittedOffset, KafkaClient, NewTopic, Role};
 
 mod admin;
@@ -23,7 +25,10 @@ fn properties(bootstrap: &str, properties: &[(&str, &str)]) -> Result<ClientProp
         bootstrap_servers: bootstrap.split(',').map(str::to_owned).collect(),
         properties: properties.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
     };
-    Ok(ClientProperties::resolve(&cluster)?)
+    // Tests keep their tokens and certificates in the sandbox's folder.
+    let folder = std::env::temp_dir().join("twinlog-sandbox");
+    let access = Access::with(vec![Rule::dir(&folder.display().to_string()).map_err(anyhow::Error::msg)?]);
+    Ok(ClientProperties::resolve_for(&cluster, &Arc::new(access))?)
 }
 
 fn client(bootstrap: &str) -> Result<KafkaClient> {
