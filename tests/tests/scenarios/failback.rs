@@ -287,6 +287,8 @@ fn a_mirror_brings_groups_back_by_itself() -> Result<()> {
     let both = Mirror {
         naming: naming(Kind::Identity),
         sync_group_offsets_to_source: true,
+        // The target takes over while the source is away.
+        allow_foreign_writes: true,
         ..billing(mirror(&[r"d\..*"]))
     };
     world.api.add_mirror("same", both)?;

@@ -132,8 +132,8 @@ fn lag_is_shown_in_every_state_and_unknown_is_never_0() -> Result<()> {
     world.api.add_cluster("nowhere", "127.0.0.1:1", &[])?;
     let creation = v1::TopicCreation {
         enabled: Some(true),
-        replication_factor: -1,
-        config_overrides: [("retention.ms".to_owned(), "a while".to_owned())].into(),
+        // There is one broker.
+        replication_factor: 3,
         ..Default::default()
     };
     world.api.add_mirror("blocked", Mirror { topic_creation: Some(creation), ..only("blocked") })?;
