@@ -89,6 +89,11 @@ fn groups_keep_their_place() -> Result<()> {
     world.tools.create_topic(&world.source, "g.empty", 1, &[])?;
     let load = LoadOptions { rate: 20_000.0, records: Some(1_000), ..LoadOptions::new(2) };
     world.tools.load(&world.source, TOPIC, &load)?;
+    // All of it in one transaction: a marker between two records would take an offset on the target.
+    wait_until(SEEN, "the load to be there", || {
+        let records = world.tools.dump(&world.source, TOPIC, Isolation::Committed)?.records();
+        Ok((records == 1_000).then_some(()))
+    })?;
     let refresh = Some(v1::RefreshIntervals { groups: Some(Wire { seconds: 1, nanos: 0 }), topics: None });
     world.api.add_mirror("m", v1::Mirror { refresh, ..mirror(&[r"g\..*"]) })?;
     let placed = [at(TOPIC, 0, 123), at(TOPIC, 1, 456), at(TOPIC, 2, 0), at("g.empty", 0, 0)];
