@@ -37,7 +37,9 @@ impl Place {
         let (a, b) = sandbox.kafka_pair(("a", a), ("b", KafkaOptions::default()))?;
         let tools = Tools::start(&sandbox)?;
         let controller = sandbox.controller("1", ControllerOptions::default())?;
-        let worker = sandbox.worker("1", WorkerOptions::of(&[&controller]))?;
+        let mut options = WorkerOptions::of(&[&controller]);
+        options.args = vec!["--secret-dir".to_owned(), text_of(sandbox.folder())?];
+        let worker = sandbox.worker("1", options)?;
         Api::new(&controller.url())?.wait_workers(1, SETTLED)?;
         Ok(Self { worker, controller, tools, a, b, sandbox })
     }
