@@ -146,7 +146,7 @@ fn lag_is_shown_in_every_state_and_unknown_is_never_0() -> Result<()> {
 
     let causes = |status: &Value| status["causes"].to_string();
     let blocked = wait_lag(&world, "blocked", 900, false)?;
-    assert!(causes(&blocked).contains("TOPIC_CREATION_FAILED"), "{blocked:#}");
+    assert!(causes(&blocked).contains("INVALID_REPLICATION_FACTOR"), "{blocked:#}");
     let far = wait_lag(&world, "far", 900, false)?;
     assert!(causes(&far).contains("CLUSTER_UNREACHABLE") && far["state"] == "WAITING", "{far:#}");
     paused(&world)?;
