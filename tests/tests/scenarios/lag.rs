@@ -145,8 +145,10 @@ fn lag_is_shown_in_every_state_and_unknown_is_never_0() -> Result<()> {
     wait_lag(&world, "live", 0, false)?;
 
     let causes = |status: &Value| status["causes"].to_string();
+    world.api.wait_cause("blocked", "KAFKA_ERROR", SAID)?;
     let blocked = wait_lag(&world, "blocked", 900, false)?;
     assert!(causes(&blocked).contains("INVALID_REPLICATION_FACTOR"), "{blocked:#}");
+    world.api.wait_cause("far", "CLUSTER_UNREACHABLE", SAID)?;
     let far = wait_lag(&world, "far", 900, false)?;
     assert!(causes(&far).contains("CLUSTER_UNREACHABLE") && far["state"] == "WAITING", "{far:#}");
     paused(&world)?;
