@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use twinlog_proto::client_properties::{JAAS_ENDPOINT, KERBEROS, MSK_MECHANISM};
 use twinlog_proto::jaas;
 
 const JAAS: &str = "sasl.jaas.config";
@@ -43,9 +44,15 @@ fn one<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<(&'static str, Strin
     }
     let mechanism = get(MECHANISM).or_else(|| get("sasl.mechanisms")).filter(|given| !given.is_empty());
     let Some(mechanism) = mechanism else {
-        let what = "security.protocol asks for SASL, and no mechanism is given: write PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER (MirrorMaker would try Kerberos)";
+        let what = "security.protocol asks for SASL, and no mechanism is given: write PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM (MirrorMaker would try Kerberos)";
         return Some((MECHANISM, what.to_owned()));
     };
+    match mechanism {
+        "OAUTHBEARER" => return oauth(get),
+        "GSSAPI" => return Some((MECHANISM, KERBEROS.to_owned())),
+        MSK_MECHANISM => return msk(protocol, get),
+        _ => {}
+    }
     let (_, module) = MODULES.iter().find(|(known, _)| *known == mechanism)?;
     let Some(text) = get(JAAS) else {
         let (user, password) = (get("sasl.username"), get("sasl.password"));
@@ -70,6 +77,64 @@ fn one<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<(&'static str, Strin
         }
     };
     Some((JAAS, what))
+}
+
+/// What is signed with AWS's credentials of the workers' environment.
+fn msk<'a>(protocol: &str, get: impl Fn(&str) -> Option<&'a str>) -> Option<(&'static str, String)> {
+    if !protocol.eq_ignore_ascii_case("SASL_SSL") {
+        return Some((MECHANISM, format!("{MSK_MECHANISM} needs security.protocol=SASL_SSL")));
+    }
+    let jaas = jaas::parse(get(JAAS).filter(|text| !text.is_empty() && !text.starts_with("${"))?);
+    let option = match jaas {
+        Err(why) => return Some((JAAS, why.to_owned())),
+        Ok(jaas) => jaas.options.into_keys().next()?,
+    };
+    let what = format!(
+        "the option {option} is not taken: roles and profiles are not looked up, the workers sign with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of their environment"
+    );
+    Some((JAAS, what))
+}
+
+/// A token, or where to get one.
+fn oauth<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<(&'static str, String)> {
+    const TOKEN: &str = "sasl.oauthbearer.token";
+    const ENDPOINT: &str = "sasl.oauthbearer.token.endpoint.url";
+    let of = |key: &str| get(key).filter(|value| !value.is_empty());
+    if of(TOKEN).is_some() {
+        return None;
+    }
+    let options = match of(JAAS) {
+        // A reference may stand for all of it.
+        Some(text) if text.starts_with("${") => return None,
+        Some(text) => match jaas::parse(text) {
+            Err(why) => return Some((JAAS, why.to_owned())),
+            Ok(jaas) => jaas.options,
+        },
+        None => BTreeMap::new(),
+    };
+    let has = |names: &[&str]| names.iter().any(|name| of(name).is_some() || options.contains_key(*name));
+    if options.contains_key("unsecuredLoginStringClaim_sub") && of(ENDPOINT).is_none() {
+        return None;
+    }
+    if !has(&[ENDPOINT, JAAS_ENDPOINT]) {
+        let what = format!(
+            "OAUTHBEARER needs a token: {TOKEN}=${{file:/path}}, or {ENDPOINT} with the client's id and secret"
+        );
+        return Some((ENDPOINT, what));
+    }
+    let (id, secret) = (
+        "sasl.oauthbearer.client.credentials.client.id",
+        "sasl.oauthbearer.client.credentials.client.secret",
+    );
+    for (key, others, option) in [
+        (id, ["sasl.oauthbearer.client.id", "oauth.client.id"], "clientId"),
+        (secret, ["sasl.oauthbearer.client.secret", "oauth.client.secret"], "clientSecret"),
+    ] {
+        if !has(&[key, others[0], others[1], option]) {
+            return Some((key, format!("a token can't be fetched without it, or {option} in {JAAS}")));
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -125,6 +190,28 @@ mod tests {
                 "",
             ),
             (vec![("sasl.mechanism", "PLAIN")], ""),
+            (
+                vec![("security.protocol", "SASL_SSL"), ("sasl.mechanism", "OAUTHBEARER")],
+                "sasl.oauthbearer.token.endpoint.url: OAUTHBEARER needs a token",
+            ),
+            (
+                vec![
+                    ("security.protocol", "SASL_SSL"),
+                    ("sasl.mechanism", "OAUTHBEARER"),
+                    ("sasl.oauthbearer.token.endpoint.url", "https://login.example/token"),
+                    (JAAS, "x.OAuthBearerLoginModule required clientId=\"me\";"),
+                ],
+                "client.secret: a token can't be fetched without it",
+            ),
+            (
+                vec![
+                    ("security.protocol", "SASL_SSL"),
+                    ("sasl.mechanism", "OAUTHBEARER"),
+                    ("sasl.oauthbearer.token.endpoint.url", "https://login.example/token"),
+                    (JAAS, "x.OAuthBearerLoginModule required clientId=\"me\" clientSecret=\"hush\";"),
+                ],
+                "",
+            ),
         ] {
             let properties = properties.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
             let found: Vec<String> =

@@ -4,6 +4,8 @@
 //! them: a worker doesn't trust its controller. A property of librdkafka can load a library into the process
 //! (`plugin.library.paths`), so nothing unknown is ever handed on.
 
+use crate::jaas;
+
 /// What becomes of a client property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
@@ -59,14 +61,44 @@ pub fn fate(key: &str) -> Fate {
         Fate::Java("it means something to Java's clients only")
     } else if begins(&["log.", "log_", "debug", "statistics.", "enabled_events"]) {
         Fate::Refused("logs and statistics are the worker's own: TWINLOG_LOG, --metrics-listen")
-    } else if begins(&["sasl.kerberos.", "sasl.oauthbearer."]) {
+    } else if begins(&["sasl.kerberos."]) {
+        Fate::Refused(KERBEROS)
+    } else if begins(&["sasl.oauthbearer."]) {
         Fate::Refused(
-            "Twinlog doesn't log in that way: a token comes from sasl.oauthbearer.token=${file:/path}",
+            "Twinlog doesn't log in that way: a token comes from sasl.oauthbearer.token=${file:/path}, or from sasl.oauthbearer.token.endpoint.url with a client's id and secret",
         )
     } else {
         Fate::Refused("no such property, in Java's or in librdkafka's spelling, that Twinlog takes")
     }
 }
+
+/// `fate`, where the value is known, too: a Java class that logs in as Twinlog does by itself may be named.
+pub fn fate_of(key: &str, value: &str) -> Fate {
+    match LOGIN_CLASSES.iter().any(|(of, class)| *of == bare(key) && *class == value.trim()) {
+        true => Fate::Java("Twinlog does by itself what that class does"),
+        false => fate(key),
+    }
+}
+
+/// The mechanism of Amazon MSK's own.
+pub const MSK_MECHANISM: &str = "AWS_MSK_IAM";
+
+/// The variables of a worker's environment that it signs with; the last one is there with credentials that expire.
+pub const MSK_CREDENTIALS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+
+/// References that properties stand for without naming them: what a worker reads from its environment for this mechanism.
+pub fn implied_references<'a>(properties: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
+    let is_msk = |(key, value): (&String, &String)| {
+        bare(key).starts_with("sasl.mechanism") && value.trim() == MSK_MECHANISM
+    };
+    match properties.into_iter().any(is_msk) {
+        true => MSK_CREDENTIALS.map(|name| format!("${{env:{name}}}")).concat(),
+        false => String::new(),
+    }
+}
+
+/// Why there is no Kerberos, and what to do.
+pub const KERBEROS: &str = "Kerberos (GSSAPI) is not supported: give the brokers a listener with SCRAM, PLAIN, OAUTHBEARER or client certificates, and name that one here";
 
 /// Whether a property says where a cluster's credentials are sent, or who may read them on the way.
 pub fn is_destination(key: &str) -> bool {
@@ -86,11 +118,20 @@ pub fn servers<'a>(
         match bare(key) {
             "bootstrap.servers" => all.extend(value.split(',').map(|server| server.trim().to_owned())),
             key if key.contains("token.endpoint.ur") => all.push(host_of(value)),
+            "sasl.jaas.config" => all.extend(endpoint_of(value).map(|url| host_of(&url))),
             _ => {}
         }
     }
     all
 }
+
+/// The token endpoint that a login module names: in Strimzi's spelling, Kafka has none.
+fn endpoint_of(jaas: &str) -> Option<String> {
+    jaas::parse(jaas).ok()?.options.remove(JAAS_ENDPOINT)
+}
+
+/// The option of a login module that names the token endpoint.
+pub const JAAS_ENDPOINT: &str = "oauth.token.endpoint.uri";
 
 /// Host, and port where it has one, of a URL.
 fn host_of(url: &str) -> String {
@@ -107,7 +148,7 @@ const DESTINATION: &[&str] = &[
     "ssl.endpoint.identification.algorithm",
     "enable.ssl.certificate.verification",
 ];
-const DESTINATION_PREFIXES: &[&str] = &["ssl.ca.", "ssl.truststore."];
+const DESTINATION_PREFIXES: &[&str] = &["https.ca.", "ssl.ca.", "ssl.truststore."];
 
 const GUARANTEES: &str = "Twinlog sets it itself: its guarantees depend on it";
 
@@ -146,6 +187,9 @@ const CONNECTION: &[&str] = &[
 const TLS: &[&str] = &[
     "security.protocol",
     "enable.ssl.certificate.verification",
+    // Of the server that tokens are fetched from.
+    "https.ca.location",
+    "https.ca.pem",
     "ssl.ca.location",
     "ssl.ca.pem",
     "ssl.certificate.location",
@@ -168,7 +212,17 @@ const SASL: &[&str] = &[
     "sasl.jaas.config",
     "sasl.mechanism",
     "sasl.mechanisms",
+    "sasl.oauthbearer.client.credentials.client.id",
+    "sasl.oauthbearer.client.credentials.client.secret",
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.extensions",
+    "sasl.oauthbearer.grant.type",
+    "sasl.oauthbearer.header.urlencode",
+    "sasl.oauthbearer.method",
+    "sasl.oauthbearer.scope",
     "sasl.oauthbearer.token",
+    "sasl.oauthbearer.token.endpoint.url",
     "sasl.password",
     "sasl.username",
 ];
@@ -251,6 +305,35 @@ const SIZED: &[&str] = &[
 const LOADS_CODE: &[&str] = &["interceptors", "opaque", "security.providers", "default_topic_conf"];
 /// Classes that a client's file may name: it works without them.
 const JAVA_CLASSES: &[&str] = &["interceptor.classes", "partitioner.class"];
+/// Java's classes for what Twinlog does by itself: fetch a token as a client, sign one for MSK. By the keys that name them.
+const LOGIN_CLASSES: &[(&str, &str)] = &[
+    (
+        "sasl.login.callback.handler.class",
+        "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginCallbackHandler",
+    ),
+    (
+        "sasl.login.callback.handler.class",
+        "org.apache.kafka.common.security.oauthbearer.secured.OAuthBearerLoginCallbackHandler",
+    ),
+    (
+        "sasl.login.callback.handler.class",
+        "io.strimzi.kafka.oauth.client.JaasClientOauthLoginCallbackHandler",
+    ),
+    ("sasl.client.callback.handler.class", "software.amazon.msk.auth.iam.IAMClientCallbackHandler"),
+    (
+        "sasl.oauthbearer.jwt.retriever.class",
+        "org.apache.kafka.common.security.oauthbearer.ClientCredentialsJwtRetriever",
+    ),
+    (
+        "sasl.oauthbearer.jwt.retriever.class",
+        "org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever",
+    ),
+    ("sasl.oauthbearer.jwt.validator.class", "org.apache.kafka.common.security.oauthbearer.ClientJwtValidator"),
+    (
+        "sasl.oauthbearer.jwt.validator.class",
+        "org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator",
+    ),
+];
 const JAVA: &[&str] = &[
     "auto.include.jmx.reporter",
     "buffer.memory",
@@ -280,6 +363,8 @@ const JAVA_PREFIXES: &[&str] = &[
     "sasl.oauthbearer.clock.",
     "sasl.oauthbearer.expected.",
     "sasl.oauthbearer.jwks.",
+    "sasl.oauthbearer.scope.claim.",
+    "sasl.oauthbearer.sub.claim.",
 ];
 /// Worth a word of their own.
 const NAMED: &[(&str, &str)] = &[
@@ -323,7 +408,8 @@ mod tests {
             "test.mock.num.brokers",
             "internal.termination.signal",
             "sasl.kerberos.kinit.cmd",
-            "https.ca.location",
+            "https.proxy",
+            "sasl.oauthbearer.assertion.private.key.file",
             "",
             " linger.ms",
             "LINGER.MS",
@@ -372,9 +458,19 @@ mod tests {
             ("producer.bootstrap.servers", "b:1, c:2"),
             ("sasl.oauthbearer.token.endpoint.url", "https://x@login.example:8443/token?y"),
             ("client.id", "d:3"),
+            ("sasl.jaas.config", "x.Y required oauth.token.endpoint.uri=\"https://other.example/t\";"),
         ];
         let properties: Vec<_> = properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         let found = servers(&["a:1".to_owned()], properties.iter().map(|(k, v)| (k, v)));
-        assert_eq!(found, ["a:1", "b:1", "c:2", "login.example:8443"]);
+        assert_eq!(found, ["a:1", "b:1", "c:2", "login.example:8443", "other.example"]);
+    }
+
+    #[test]
+    fn java_classes_that_log_in_as_we_do_may_be_named() {
+        let key = "sasl.login.callback.handler.class";
+        let handler = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginCallbackHandler";
+        assert!(matches!(fate_of(key, handler), Fate::Java(_)));
+        assert!(matches!(fate_of(key, "com.example.Handler"), Fate::Refused(_)));
+        assert!(matches!(fate_of("sasl.login.class", handler), Fate::Refused(_)));
     }
 }

@@ -168,6 +168,9 @@ pub const ONLY_CREDENTIALS: &str = "references stand in credentials only (sasl.u
 /// value is shown.
 pub fn may_refer(key: &str) -> bool {
     const PUBLIC_PARTS: &[&str] = &[
+        "https.ca.pem",
+        "sasl.oauthbearer.client.credentials.client.id",
+        "sasl.oauthbearer.client.id",
         "sasl.username",
         "ssl.ca.pem",
         "ssl.certificate.pem",
@@ -216,6 +219,7 @@ const SHOWN: &[&str] = &[
     "clientid",
     "scope",
     "oauth.client.id",
+    "oauth.audience",
     "oauth.scope",
     "oauth.token.endpoint.uri",
     "unsecuredloginstringclaim_sub",

@@ -10,6 +10,7 @@ pub mod controller;
 pub mod demo;
 pub mod marks;
 pub mod sandbox;
+pub mod token_server;
 pub mod tools;
 pub mod verify;
 pub mod world;

@@ -8,6 +8,8 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 use crate::kafka::{ClientProperties, librdkafka_log};
 
 /// Answers with the token that the cluster's properties name; asked only where the mechanism is OAUTHBEARER.
@@ -26,7 +28,11 @@ impl ClientContext for TokenContext {
     }
 
     fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
-        self.0.oauth_token()
+        // It may be fetched, and the one who polls may be a thread of the runtime: its other tasks go on elsewhere.
+        match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(|| self.0.oauth_token()),
+            _ => self.0.oauth_token(),
+        }
     }
 }
 

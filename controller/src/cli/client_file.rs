@@ -24,7 +24,7 @@ impl ClientFile {
         let text = std::fs::read_to_string(path).map_err(|e| unreadable(&e))?;
         let mut file = Self::default();
         for (key, value) in properties::parse(&text).map_err(|e| unreadable(&e))? {
-            match client_properties::fate(&key) {
+            match client_properties::fate_of(&key, &value) {
                 Fate::Fixed(why) | Fate::Java(why) => {
                     file.left_out.push(format!("{}: {key} has no effect: {why}", path.display()));
                     continue;

@@ -18,7 +18,11 @@ use super::output::{Output, Table, json, json_list};
 pub(super) enum Command {
     /// Register a cluster
     #[command(after_help = "Examples:\n  twinlog cluster add eu --bootstrap-servers eu-1:9092,eu-2:9092\n  \
-                            twinlog cluster add us --properties-file us.properties --property 'sasl.password=${env:TWINLOG_SECRET_US}'")]
+                            twinlog cluster add us --properties-file us.properties --property 'sasl.password=${env:TWINLOG_SECRET_US}'\n\n  \
+                            # Tokens of an OAuth server; security.protocol=SASL_SSL and sasl.mechanism=OAUTHBEARER stand in the file:\n  \
+                            twinlog cluster add ap --properties-file ap.properties \\\n    \
+                            --property sasl.oauthbearer.token.endpoint.url=https://login.example/token \\\n    \
+                            --property sasl.oauthbearer.client.id=twinlog --property 'sasl.oauthbearer.client.secret=${file:/etc/twinlog/secrets/ap}'")]
     Add {
         /// Its id, also its alias in topic names: letters, digits, '_' and '-'
         id: String,

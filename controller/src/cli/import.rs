@@ -38,7 +38,7 @@ pub(crate) struct FileArgs {
     /// Start and create nothing; say what would be made of the file, and what every key does
     #[arg(long)]
     dry_run: bool,
-    /// Go on although records would differ from MirrorMaker's: transforms, converters, custom classes are left out
+    /// Go on although records would differ from MirrorMaker's: transforms, converters, custom classes are left out. A login never is
     #[arg(long, requires = "file")]
     ignore_unsupported: bool,
     /// Begin anew. Otherwise topics that a MirrorMaker 2 has copied with this file continue exactly where it stopped

@@ -263,9 +263,21 @@ pub(super) const SECURITY: &[&str] = &[
     "sasl.login.class",
     "sasl.mechanism",
     "sasl.mechanisms",
+    "sasl.oauthbearer.client.credentials.client.id",
+    "sasl.oauthbearer.client.credentials.client.secret",
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.extensions",
+    "sasl.oauthbearer.grant.type",
+    "sasl.oauthbearer.header.urlencode",
+    "sasl.oauthbearer.method",
+    "sasl.oauthbearer.scope",
     "sasl.oauthbearer.token",
+    "sasl.oauthbearer.token.endpoint.url",
     "sasl.password",
     "sasl.username",
+    "https.ca.location",
+    "https.ca.pem",
     "ssl.ca.location",
     "ssl.ca.pem",
     "ssl.certificate.location",
@@ -292,6 +304,8 @@ const SECURITY_JAVA: &[&str] = &[
     "sasl.oauthbearer.clock.skew.seconds",
     "sasl.oauthbearer.expected.audience",
     "sasl.oauthbearer.expected.issuer",
+    "sasl.oauthbearer.scope.claim.name",
+    "sasl.oauthbearer.sub.claim.name",
     "ssl.cipher.suites",
     "ssl.enabled.protocols",
     "ssl.keymanager.algorithm",
@@ -302,16 +316,9 @@ const SECURITY_JAVA: &[&str] = &[
 ];
 const SECURITY_JAVA_PREFIXES: &[&str] =
     &["sasl.login.refresh.", "sasl.login.retry.", "sasl.oauthbearer.jwks."];
-/// How Java's clients fetch tokens.
-pub(super) const TOKEN_PREFIXES: &[&str] = &[
-    "sasl.oauthbearer.assertion.",
-    "sasl.oauthbearer.client.",
-    "sasl.oauthbearer.header.",
-    "sasl.oauthbearer.jwt.",
-    "sasl.oauthbearer.scope",
-    "sasl.oauthbearer.sub.",
-    "sasl.oauthbearer.token.endpoint.",
-];
+/// How Java's clients fetch tokens in other ways than as a client with a secret.
+pub(super) const TOKEN_PREFIXES: &[&str] =
+    &["sasl.oauthbearer.assertion.", "sasl.oauthbearer.client.", "sasl.oauthbearer.jwt."];
 
 /// What becomes of a client's setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! Kubernetes secrets become references to files, `<secrets dir>/<secret name>/<key>`: what a worker finds where each secret is
 //! mounted as a folder of its own.
 
+mod oauth;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -218,11 +219,15 @@ impl Reading<'_> {
                     props.insert(key.clone(), ours);
                 }
             }
+            Some(Authentication::Oauth(oauth)) => {
+                sasl = true;
+                self.oauth(&format!("{place}.authentication"), oauth, &mut props);
+            }
             Some(Authentication::Other(kind)) => {
                 let why = format!(
-                    "authentication of type {kind} can't be imported: give the cluster a type of tls, plain, scram-sha-256, scram-sha-512 or custom"
+                    "authentication of type {kind} can't be imported: give the cluster a type of tls, plain, scram-sha-256, scram-sha-512, oauth or custom"
                 );
-                self.entry(Effect::Unsupported, format!("{place}.authentication.type"), why);
+                self.entry(Effect::Invalid, format!("{place}.authentication.type"), why);
             }
         }
         let protocol = match (sasl, tls) {
@@ -241,24 +246,31 @@ impl Reading<'_> {
     }
 
     fn trust(&mut self, place: &str, tls: &Tls, props: &mut Props) {
+        let certificates =
+            self.certificates(&format!("{place}.tls.trustedCertificates"), &tls.trusted_certificates);
+        if !certificates.is_empty() {
+            props.insert("ssl.truststore.certificates".into(), certificates);
+            props.insert("ssl.truststore.type".into(), "PEM".into());
+        }
+    }
+
+    /// References to certificates in secrets, one below the other.
+    fn certificates(&mut self, field: &str, trusted: &[Certificate]) -> String {
         let mut certificates = Vec::new();
-        for Certificate { secret_name, certificate, pattern } in &tls.trusted_certificates {
+        for Certificate { secret_name, certificate, pattern } in trusted {
             let file = match (certificate, pattern) {
                 (Some(file), _) => file.clone(),
                 (None, pattern) => {
                     let pattern = pattern.as_deref().unwrap_or("*");
                     let why =
                         format!("of the files {pattern} in the secret {secret_name} only ca.crt is read");
-                    self.entry(Effect::Different, format!("{place}.tls.trustedCertificates"), why);
+                    self.entry(Effect::Different, field, why);
                     "ca.crt".to_owned()
                 }
             };
             certificates.push(self.secret(secret_name, &file));
         }
-        if !certificates.is_empty() {
-            props.insert("ssl.truststore.certificates".into(), certificates.join("\n"));
-            props.insert("ssl.truststore.type".into(), "PEM".into());
-        }
+        certificates.join("\n")
     }
 
     fn secret(&mut self, name: &str, key: &str) -> String {

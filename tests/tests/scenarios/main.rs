@@ -30,6 +30,7 @@ mod legacy;
 mod lifecycle;
 mod memory;
 mod mm2_file;
+mod oauth;
 mod offsets;
 mod security;
 mod selection;

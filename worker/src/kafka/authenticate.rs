@@ -98,9 +98,13 @@ async fn oauth_bearer(
     properties: &ClientProperties,
     source: &TokenSource,
 ) -> Result<SaslAuthenticateResponse, KafkaError> {
-    let token = source.token()?;
+    let token = source.token().await?;
     let message = format!("n,,\x01auth=Bearer {}\x01\x01", token.text);
-    let answer = send(connection, properties, message.into_bytes()).await?;
+    let answer = send(connection, properties, message.into_bytes()).await;
+    if answer.as_ref().map_or_else(|e| e.reason == Reason::AUTHENTICATION_FAILED, |a| !a.auth_bytes.is_empty()) {
+        source.refused(&token);
+    }
+    let answer = answer?;
     if answer.auth_bytes.is_empty() {
         return Ok(answer);
     }

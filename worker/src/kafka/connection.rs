@@ -85,7 +85,7 @@ pub(super) struct Connection {
 }
 
 /// Connects to a host, which may have several addresses. Some of them may lead nowhere.
-async fn dial(peer: &str) -> io::Result<TcpStream> {
+pub(super) async fn dial(peer: &str) -> io::Result<TcpStream> {
     let addresses: Vec<_> = tokio::net::lookup_host(peer).await?.collect();
     let failed = |errors: Vec<io::Error>| {
         let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");

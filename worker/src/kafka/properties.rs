@@ -4,6 +4,7 @@
 
 mod bag;
 mod librdkafka;
+mod oauth;
 mod sasl;
 mod secrets;
 mod store;
@@ -21,7 +22,8 @@ use twinlog_proto::model;
 use twinlog_proto::secret::Access as SecretAccess;
 
 use self::bag::Bag;
-pub(super) use self::sasl::{Sasl, TokenSource};
+pub(super) use self::oauth::TokenSource;
+pub(super) use self::sasl::Sasl;
 use self::secrets::Secrets;
 use self::tls::Tls;
 use super::KafkaError;
@@ -132,7 +134,7 @@ impl ClientProperties {
     pub fn resolve_for(cluster: &model::Cluster, access: &Arc<SecretAccess>) -> Result<Self, KafkaError> {
         let id = cluster.id.as_str();
         let secrets = Secrets::new(access, &cluster.bootstrap_servers, &cluster.properties);
-        let mut bag = Bag::new(id, &cluster.properties, &[sasl::TOKEN_KEY], secrets)?;
+        let mut bag = Bag::new(id, &cluster.properties, &[oauth::TOKEN_KEY], secrets)?;
         let shown_user = sasl::shown_user(&bag);
         let consumer_access = Access::take(&mut bag, "consumer.", &cluster.bootstrap_servers)?;
         let producer_access = Access::take(&mut bag, "producer.", &cluster.bootstrap_servers)?;
@@ -192,12 +194,12 @@ impl ClientProperties {
         }
     }
 
-    /// A token for rdkafka's callback, where the mechanism is OAUTHBEARER.
+    /// A token for rdkafka's callback, where the mechanism is OAUTHBEARER. It may be fetched: for as long as that takes the call blocks.
     pub fn oauth_token(&self) -> Result<OAuthToken, Box<dyn Error>> {
         let Some(Sasl::OAuthBearer(source)) = &self.0.security.sasl else {
             return Err("the cluster's sasl.mechanism is not OAUTHBEARER".into());
         };
-        let token = source.token()?;
+        let token = source.token_blocking()?;
         let lifetime_ms = token.expires.duration_since(UNIX_EPOCH)?.as_millis().try_into()?;
         Ok(OAuthToken { token: token.text, principal_name: token.subject.unwrap_or_default(), lifetime_ms })
     }
@@ -283,7 +285,7 @@ impl Security {
         let tls =
             matches!(protocol, Protocol::Ssl | Protocol::SaslSsl).then(|| Tls::take(bag)).transpose()?;
         let sasl = matches!(protocol, Protocol::SaslPlaintext | Protocol::SaslSsl)
-            .then(|| Sasl::take(bag))
+            .then(|| Sasl::take(bag, tls.as_ref()))
             .transpose()?;
         Ok(Self { protocol, tls, sasl })
     }

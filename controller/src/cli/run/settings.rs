@@ -240,6 +240,7 @@ impl Settings {
         let mut named = |cluster: &v1::Cluster, properties: &HashMap<String, String>| {
             let servers = client_properties::servers(&cluster.bootstrap_servers, properties);
             rules.extend(properties.values().flat_map(|value| Rule::exactly(value, &servers)));
+            rules.extend(Rule::exactly(&client_properties::implied_references(properties), &servers));
         };
         for cluster in &self.clusters {
             named(cluster, &cluster.properties);

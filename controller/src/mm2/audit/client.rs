@@ -1,11 +1,14 @@
 //! A client's setting.
 
+use twinlog_proto::client_properties::{self, Fate, MSK_CREDENTIALS, MSK_MECHANISM};
+
 use super::judge::{honoured, ignored, unsupported};
 use super::{Place, Verdict, hints};
 use crate::mm2::keys::{self, ClientFate};
 use crate::mm2::report::{Effect, Remedy};
 
-const MECHANISMS: [&str; 4] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"];
+const MECHANISMS: [&str; 5] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", MSK_MECHANISM];
+const MSK_OAUTH: &str = "software.amazon.msk.auth.iam.IAMOAuthBearerLoginCallbackHandler";
 const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
 
 /// `role` is empty for all of a cluster's clients.
@@ -13,26 +16,12 @@ pub(super) fn client(place: &Place, role: &str, key: &str, value: &str) -> Verdi
     if value.is_empty() && keys::is_client_key(key) {
         return honoured();
     }
-    if keys::TOKEN_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {
-        return unsupported(
-            "tokens are not fetched here: write sasl.oauthbearer.token=${file:/path} for one that something else keeps fresh",
-        );
-    }
-    let java_class = key.ends_with(".class") && (key.starts_with("sasl.") || key.starts_with("ssl."));
-    if java_class {
-        return unsupported(format!("the Java class {value} can't run here"));
-    }
-    if key.starts_with("sasl.kerberos.") || (key == "sasl.mechanism" && value.eq_ignore_ascii_case("GSSAPI"))
-    {
-        return unsupported("Kerberos is not supported: use SCRAM, PLAIN, OAUTHBEARER or certificates");
-    }
-    if !value.contains("${") && !is_known(key, value) {
-        let known = if key == "sasl.mechanism" { MECHANISMS } else { PROTOCOLS };
-        return unsupported(format!("{value} is not supported: {} are", known.join(", ")));
+    if let Some(verdict) = login(key, value) {
+        return verdict;
     }
     let known = ["PEM", "JKS", "PKCS12"].iter().any(|kind| value.eq_ignore_ascii_case(kind));
     if (key == "ssl.truststore.type" || key == "ssl.keystore.type") && !known {
-        return unsupported(format!(
+        return invalid(format!(
             "{value} stores can't be read: convert it to PKCS12 with keytool -importkeystore"
         ));
     }
@@ -71,10 +60,54 @@ pub(super) fn client(place: &Place, role: &str, key: &str, value: &str) -> Verdi
     }
 }
 
-fn is_known(key: &str, value: &str) -> bool {
-    match key {
-        "sasl.mechanism" => MECHANISMS.contains(&value),
-        "security.protocol" => PROTOCOLS.iter().any(|known| known.eq_ignore_ascii_case(value)),
-        _ => true,
+/// What can't be done of logging in. Without it no mirror would run: it can't be left out of account.
+fn login(key: &str, value: &str) -> Option<Verdict> {
+    if let Fate::Java(why) = client_properties::fate_of(key, value)
+        && key.ends_with(".class")
+    {
+        return Some(ignored(why));
     }
+    if value == MSK_OAUTH {
+        return Some(invalid(format!(
+            "for MSK write sasl.mechanism={MSK_MECHANISM} without it, and leave out sasl.jaas.config"
+        )));
+    }
+    if key.ends_with(".class") && (key.starts_with("sasl.") || key.starts_with("ssl.")) {
+        return Some(invalid(format!("the Java class {value} can't run here, and there is no login without it")));
+    }
+    let is_known = keys::SECURITY.contains(&key);
+    if !is_known && keys::TOKEN_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {
+        return Some(invalid(
+            "tokens are not fetched in this way: set sasl.oauthbearer.client.credentials.client.secret, or sasl.oauthbearer.token=${file:/path} for one that something else keeps fresh",
+        ));
+    }
+    if key.starts_with("sasl.kerberos.") {
+        return Some(ignored("there is no Kerberos here: sasl.mechanism must be another one"));
+    }
+    if is_mechanism(key) && value.eq_ignore_ascii_case("GSSAPI") {
+        return Some(invalid(client_properties::KERBEROS));
+    }
+    if is_mechanism(key) && value == MSK_MECHANISM {
+        let why = format!("signed with {} of the workers' environment", MSK_CREDENTIALS.join(", "));
+        return Some(Verdict::new(Effect::Different, why));
+    }
+    if value.contains("${") {
+        return None;
+    }
+    let (known, list) = match key {
+        _ if is_mechanism(key) => (MECHANISMS.contains(&value), &MECHANISMS[..]),
+        "security.protocol" => {
+            (PROTOCOLS.iter().any(|known| known.eq_ignore_ascii_case(value)), &PROTOCOLS[..])
+        }
+        _ => return None,
+    };
+    (!known).then(|| invalid(format!("{value} is not supported: {} are", list.join(", "))))
+}
+
+fn is_mechanism(key: &str) -> bool {
+    ["sasl.mechanism", "sasl.mechanisms"].contains(&key)
+}
+
+fn invalid(why: impl Into<String>) -> Verdict {
+    Verdict::new(Effect::Invalid, why)
 }

@@ -71,7 +71,7 @@ fn every_key_is_judged_where_it_stands() {
         ("A->B.exactly.once.support", Different, "always possible"),
         ("listeners", Ignored, "REST"),
         ("A.ssl.truststore.location", Honoured, ""),
-        ("A.sasl.kerberos.service.name", Unsupported, "Kerberos"),
+        ("A.sasl.kerberos.service.name", Ignored, "no Kerberos here"),
         ("A.admin.request.timeout.ms", Honoured, ""),
         ("A->B.target.consumer.fetch.min.bytes", Ignored, "internal topics"),
         ("A->B.source.cluster.security.protocol", Honoured, ""),
@@ -127,18 +127,14 @@ fn what_is_nearly_a_key_is_explained() {
         ("A.ssl.trustore.location", Effect::Unknown, "write A.ssl.truststore.location instead"),
         ("A.request.timeout.ms", Effect::Ignored, "write A.admin.request.timeout.ms instead"),
         ("B.listeners", Effect::Ignored, "REST"),
-        (
-            "A.sasl.oauthbearer.token.endpoint.url",
-            Effect::Unsupported,
-            "sasl.oauthbearer.token=${file:/path}",
-        ),
+        ("A.sasl.oauthbearer.token.endpoint.url", Effect::Honoured, ""),
         ("A.ssl.cipher.suites", Effect::Ignored, "TLS 1.2 and 1.3"),
         ("A.consumer.fetch.min.bytes", Effect::Invalid, "\"many\" is not a whole number"),
-        ("A.sasl.mechanism", Effect::Unsupported, "AWS_MSK_IAM"),
-        ("B.security.protocol", Effect::Unsupported, "tls is not supported: PLAINTEXT"),
+        ("A.sasl.mechanism", Effect::Different, "AWS_ACCESS_KEY_ID"),
+        ("B.security.protocol", Effect::Invalid, "tls is not supported: PLAINTEXT"),
         ("B.consumer.security.protocol", Effect::Honoured, ""),
         ("A.ssl.truststore.type", Effect::Honoured, ""),
-        ("A.ssl.keystore.type", Effect::Unsupported, "BCFKS"),
+        ("A.ssl.keystore.type", Effect::Invalid, "BCFKS"),
     ] {
         let (found, why) = verdict(&entries, key);
         assert_eq!(found, effect, "{key}: {why}");

@@ -102,7 +102,33 @@ pub(super) enum Authentication {
     Tls { certificate_and_key: CertificateAndKey },
     Password { mechanism: String, username: String, secret: PasswordSecret },
     Custom { sasl: bool, config: Map },
+    Oauth(Oauth),
     Other(String),
+}
+
+/// How Strimzi's pods get a token: as a client with a secret, or from a file or a secret that something else keeps fresh.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Oauth {
+    pub(super) client_id: Option<String>,
+    pub(super) client_secret: Option<SecretKey>,
+    pub(super) token_endpoint_uri: Option<String>,
+    pub(super) scope: Option<String>,
+    pub(super) audience: Option<String>,
+    pub(super) access_token: Option<SecretKey>,
+    pub(super) access_token_location: Option<String>,
+    pub(super) tls_trusted_certificates: Vec<Certificate>,
+    pub(super) disable_tls_hostname_verification: bool,
+    #[serde(flatten)]
+    pub(super) rest: Map,
+}
+
+/// One key of a Kubernetes secret.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SecretKey {
+    pub(super) secret_name: String,
+    pub(super) key: String,
 }
 
 #[derive(Deserialize)]
@@ -117,6 +143,8 @@ struct RawAuthentication {
     sasl: bool,
     #[serde(default)]
     config: Map,
+    #[serde(flatten)]
+    rest: Map,
 }
 
 impl TryFrom<RawAuthentication> for Authentication {
@@ -131,6 +159,13 @@ impl TryFrom<RawAuthentication> for Authentication {
                 return Ok(Self::Tls { certificate_and_key: pair });
             }
             "custom" => return Ok(Self::Custom { sasl: raw.sasl, config: raw.config }),
+            "oauth" => {
+                // Of a password login, which the client's secret is not.
+                let mut given = raw.rest;
+                given.extend(raw.username.map(|user| ("username".to_owned(), Value::String(user))));
+                let oauth = Oauth::deserialize(Value::Object(given.into_iter().collect()));
+                return oauth.map(Self::Oauth).map_err(|e| format!("authentication of type oauth: {e}"));
+            }
             "plain" => "PLAIN",
             "scram-sha-256" => "SCRAM-SHA-256",
             "scram-sha-512" => "SCRAM-SHA-512",

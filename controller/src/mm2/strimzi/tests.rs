@@ -133,7 +133,7 @@ spec:
   mirrors:
   - source: {alias: one.two, bootstrapServers: "o:9092"}
     sourceConnector: {state: paused, config: {replication.policy.class: org.apache.kafka.connect.mirror.IdentityReplicationPolicy}}
-  - source: {alias: other, bootstrapServers: "p:9092", authentication: {type: oauth}}
+  - source: {alias: other, bootstrapServers: "p:9092", authentication: {type: kerberos}}
     sourceConnector: {config: {offset.lag.mx: 1}}
     checkpointConnector: {}
 "#,
@@ -155,8 +155,8 @@ spec:
     assert_eq!((take_over.group.as_str(), take_over.offsets_topic.as_str()), ("my-group", "my-offsets"));
     assert_eq!(plan.mirrors[1].groups, [".*"]);
     assert!(
-        plan.entries(Effect::Unsupported)
-            .any(|e| e.key == "spec.mirrors[1].source.authentication.type" && e.why.contains("oauth"))
+        plan.entries(Effect::Invalid)
+            .any(|e| e.key == "spec.mirrors[1].source.authentication.type" && e.why.contains("kerberos"))
     );
     assert!(
         plan.entries(Effect::Unknown)

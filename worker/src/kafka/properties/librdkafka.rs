@@ -63,6 +63,8 @@ fn fitted(key: &str, value: String) -> String {
 /// Whether a setting has done its work: of a store that was read, or of a protocol that is not in use.
 fn is_done(key: &str, security: &Security) -> bool {
     OF_STORES.contains(&key)
+        // Tokens are fetched here: librdkafka would do it with libcurl, which it is built without.
+        || ["https.", "sasl.oauthbearer."].iter().any(|prefix| key.starts_with(prefix))
         || (key.starts_with("sasl.") && security.sasl.is_none())
         || ((key.starts_with("ssl.") || key.starts_with("enable.ssl.")) && security.tls.is_none())
 }

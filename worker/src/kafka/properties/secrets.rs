@@ -27,6 +27,11 @@ impl Secrets {
         Self { access: access.clone(), servers }
     }
 
+    /// Every server that is named: host, and port where it has one.
+    pub(super) fn servers(&self) -> &[String] {
+        &self.servers
+    }
+
     /// The value with its references resolved; `key` is the property, for the error.
     pub(super) fn resolve(&self, cluster: &str, key: &str, value: &str) -> Result<String, KafkaError> {
         secret::resolve_for(value, &self.access, &self.servers).map_err(|why| {

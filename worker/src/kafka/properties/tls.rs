@@ -14,6 +14,7 @@ use super::bag::Bag;
 use super::store::{self, Passwords};
 use crate::kafka::KafkaError;
 use crate::kafka::tls::AnyName;
+use crate::kafka::token_endpoint::Trust;
 
 /// A PEM text: in a file, in the property itself, or made of a store.
 #[derive(Clone, PartialEq, Eq)]
@@ -202,6 +203,32 @@ fn any_name(
         .build()
         .map(AnyName)
         .map_err(|e| bag.wrong(&format!("no authority to verify brokers with: {e}")))
+}
+
+/// The authorities of the server that tokens are fetched from, as properties give them.
+pub(super) struct Https(Option<Pem>);
+
+impl Https {
+    pub(super) fn take(bag: &mut Bag<'_>) -> Result<Self, KafkaError> {
+        let keys = &["https.ca.location", "https.ca.pem"];
+        Pem::take(bag, keys, Passwords { store: None, key: None }, store::trusted).map(Self)
+    }
+
+    /// These, or else the system's and those of the cluster.
+    pub(super) fn trusting(self, bag: &Bag<'_>, cluster: Option<&Tls>) -> Result<Trust, KafkaError> {
+        let mut trusted = roots(bag, self.0.as_ref())?;
+        let of_cluster = cluster.and_then(|tls| tls.ca.as_ref()).filter(|_| self.0.is_none());
+        if let Some(pem) = of_cluster {
+            trusted.add_parsable_certificates(pem.certificates(bag)?);
+        }
+        let builder =
+            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("ring has ciphers for TLS 1.2 and 1.3");
+        let authorities = self.0.as_ref().or(of_cluster).map(|pem| pem.text.clone()).unwrap_or_default();
+        let config = Arc::new(builder.with_root_certificates(trusted).with_no_client_auth());
+        Ok(Trust { authorities, config })
+    }
 }
 
 fn roots(bag: &Bag<'_>, ca: Option<&Pem>) -> Result<RootCertStore, KafkaError> {
