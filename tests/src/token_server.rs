@@ -63,7 +63,10 @@ fn serve(mut stream: TcpStream, options: &TokenServerOptions) -> Result<bool> {
     let login = STANDARD.encode(format!("{}:{}", options.client_id, options.client_secret));
     let form = format!("grant_type=client_credentials&scope={}", options.scope);
     let (status, body) = if !request.contains(&format!("Basic {login}\r\n")) {
-        ("401 Unauthorized", json!({ "error": "invalid_client", "error_description": "no such client or secret" }))
+        (
+            "401 Unauthorized",
+            json!({ "error": "invalid_client", "error_description": "no such client or secret" }),
+        )
     } else if !request.ends_with(&form) {
         ("400 Bad Request", json!({ "error": "invalid_scope" }))
     } else {

@@ -79,9 +79,8 @@ impl Case {
             self.said("says").filter(|text| !said.contains(*text)).map(|text| format!("nothing says {text}")),
         );
         // What can't be left out of account, either: --ignore-unsupported is no way out.
-        let is_invalid = |key: &str| {
-            plan.report.iter().any(|entry| entry.key == key && entry.effect == Effect::Invalid)
-        };
+        let is_invalid =
+            |key: &str| plan.report.iter().any(|entry| entry.key == key && entry.effect == Effect::Invalid);
         let escapes = self.said("invalid").filter(|key| !is_invalid(key));
         wrong.extend(escapes.map(|key| format!("not invalid: {key}")));
         if said.contains("hush") || format!("{plan:?}").contains("hush") {
@@ -128,9 +127,9 @@ impl Case {
         let holds = |line: &&str| -> bool {
             let words: Vec<&str> = line.splitn(4, ' ').collect();
             match words[..] {
-                ["accepted"] | ["refused"] | ["says" | "invalid" | "take-over-group" | "take-over-offsets-topic", ..] => {
-                    true
-                }
+                ["accepted"]
+                | ["refused"]
+                | ["says" | "invalid" | "take-over-group" | "take-over-offsets-topic", ..] => true,
                 ["name", id, topic, name] => {
                     policy(id).selects(topic)
                         && policy(id).policy.remote_topic(topic).as_deref() == Some(name)

@@ -101,7 +101,10 @@ async fn oauth_bearer(
     let token = source.token().await?;
     let message = format!("n,,\x01auth=Bearer {}\x01\x01", token.text);
     let answer = send(connection, properties, message.into_bytes()).await;
-    if answer.as_ref().map_or_else(|e| e.reason == Reason::AUTHENTICATION_FAILED, |a| !a.auth_bytes.is_empty()) {
+    if answer
+        .as_ref()
+        .map_or_else(|e| e.reason == Reason::AUTHENTICATION_FAILED, |a| !a.auth_bytes.is_empty())
+    {
         source.refused(&token);
     }
     let answer = answer?;

@@ -88,8 +88,7 @@ impl Presigned<'_> {
             self.query.iter().map(|(key, value)| format!("{}={}", encoded(key), encoded(value))).collect();
         parts.sort();
         let query = parts.join("&");
-        let canonical =
-            format!("GET\n{}\n{query}\nhost:{}\n\nhost\n{}", self.path, self.host, self.payload);
+        let canonical = format!("GET\n{}\n{query}\nhost:{}\n\nhost\n{}", self.path, self.host, self.payload);
         let to_sign = format!("{ALGORITHM}\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
         let key = signing_key(&credentials.secret_access_key, &date, region, self.service);
         format!("{query}&X-Amz-Signature={}", hex(&keyed(&key, &to_sign)))

@@ -89,8 +89,9 @@ impl TokenEndpoint {
     pub(super) async fn fetch(&self) -> Result<Token, KafkaError> {
         let asked = SystemTime::now();
         let answer = tokio::time::timeout(TIMEOUT, self.ask()).await;
-        let (status, body) = answer
-            .unwrap_or_else(|_| Err(self.away(&format!("it did not answer within {} s", TIMEOUT.as_secs()))))?;
+        let (status, body) = answer.unwrap_or_else(|_| {
+            Err(self.away(&format!("it did not answer within {} s", TIMEOUT.as_secs())))
+        })?;
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         if !status.is_success() {
             return Err(self.refused(status, &body));

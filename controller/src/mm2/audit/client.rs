@@ -73,7 +73,9 @@ fn login(key: &str, value: &str) -> Option<Verdict> {
         )));
     }
     if key.ends_with(".class") && (key.starts_with("sasl.") || key.starts_with("ssl.")) {
-        return Some(invalid(format!("the Java class {value} can't run here, and there is no login without it")));
+        return Some(invalid(format!(
+            "the Java class {value} can't run here, and there is no login without it"
+        )));
     }
     let is_known = keys::SECURITY.contains(&key);
     if !is_known && keys::TOKEN_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {

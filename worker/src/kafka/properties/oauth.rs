@@ -91,7 +91,9 @@ impl TokenSource {
         if let Some(text) = bag.take("sasl.jaas.config") {
             let jaas = login_module(bag, &text, "IAMLoginModule")?;
             if let Some(option) = jaas.options.keys().next() {
-                return Err(bag.wrong(&format!("property sasl.jaas.config: the option {option} is not taken: {AWS_CREDENTIALS}")));
+                return Err(bag.wrong(&format!(
+                    "property sasl.jaas.config: the option {option} is not taken: {AWS_CREDENTIALS}"
+                )));
             }
         }
         if !tls.is_some_and(|tls| tls.check_host) {
@@ -222,7 +224,9 @@ impl Given {
         };
         let uri = token_endpoint::parse(&url).map_err(|why| bag.invalid(ENDPOINT, &url, why))?;
         let missing = |what: &str, key: &str, option: &str| {
-            bag.wrong(&format!("{ENDPOINT} needs the client's {what}: set {key}, or {option} in sasl.jaas.config"))
+            bag.wrong(&format!(
+                "{ENDPOINT} needs the client's {what}: set {key}, or {option} in sasl.jaas.config"
+            ))
         };
         Ok(TokenEndpoint {
             cluster: bag.cluster.to_owned(),

@@ -98,7 +98,8 @@ pub(super) fn shown_user(bag: &Bag<'_>) -> Option<String> {
         }
         return (!secret::is_literal("sasl.jaas.config", text)).then(|| text.to_owned());
     }
-    let keys = ["sasl.username", "sasl.oauthbearer.client.credentials.client.id", "sasl.oauthbearer.client.id"];
+    let keys =
+        ["sasl.username", "sasl.oauthbearer.client.credentials.client.id", "sasl.oauthbearer.client.id"];
     keys.iter().find_map(|key| bag.reference(key)).map(str::to_owned)
 }
 

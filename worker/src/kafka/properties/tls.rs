@@ -221,10 +221,9 @@ impl Https {
         if let Some(pem) = of_cluster {
             trusted.add_parsable_certificates(pem.certificates(bag)?);
         }
-        let builder =
-            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .expect("ring has ciphers for TLS 1.2 and 1.3");
+        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring has ciphers for TLS 1.2 and 1.3");
         let authorities = self.0.as_ref().or(of_cluster).map(|pem| pem.text.clone()).unwrap_or_default();
         let config = Arc::new(builder.with_root_certificates(trusted).with_no_client_auth());
         Ok(Trust { authorities, config })

@@ -88,7 +88,11 @@ async fn every_refusal_names_the_endpoint_and_what_it_said() {
             false,
         ),
         (http("401 Unauthorized", r#"{"error":"hush is wrong"}"#), "401 Unauthorized: check", false),
-        (http("404 Not Found", "<private>"), "404 Not Found: check sasl.oauthbearer.token.endpoint.url", false),
+        (
+            http("404 Not Found", "<private>"),
+            "404 Not Found: check sasl.oauthbearer.token.endpoint.url",
+            false,
+        ),
         (http("302 Found", ""), "302 Found", false),
         (http("503 Service Unavailable", ""), "503", true),
         (http("200 OK", r#"{"token":"x"}"#), "no access_token", false),

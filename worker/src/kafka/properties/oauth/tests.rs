@@ -99,16 +99,21 @@ fn what_is_missing_or_cant_be_done_is_named() {
     let id = ("sasl.oauthbearer.client.id", "me");
     let secret = ("sasl.oauthbearer.client.secret", "hush");
     let url = ("sasl.oauthbearer.token.endpoint.url", URL);
-    let elsewhere = format!("{MODULE} oauth.client.id=\"me\" oauth.token.endpoint.uri=\"https://evil.example\";");
+    let elsewhere =
+        format!("{MODULE} oauth.client.id=\"me\" oauth.token.endpoint.uri=\"https://evil.example\";");
     let refresh = format!("{MODULE} clientId=\"me\" oauth.refresh.token=\"hush\";");
-    let extension = format!("{MODULE} clientId=\"me\" clientSecret=\"hush\" extension_logicalCluster=\"lkc\";");
+    let extension =
+        format!("{MODULE} clientId=\"me\" clientSecret=\"hush\" extension_logicalCluster=\"lkc\";");
     let trust = format!("{MODULE} clientId=\"me\" clientSecret=\"hush\" ssl.truststore.location=\"/x\";");
     for (given, words) in [
         (vec![], "sasl.oauthbearer.token.endpoint.url"),
         (vec![url, id], "client's secret: set sasl.oauthbearer.client.credentials.client.secret"),
         (vec![url, secret], "client's id"),
         (vec![id, secret, ("sasl.oauthbearer.token.endpoint.url", "login.example")], "https://host/path"),
-        (vec![id, secret, ("sasl.oauthbearer.token.endpoint.url", "https://u:p@login.example/t")], "user name"),
+        (
+            vec![id, secret, ("sasl.oauthbearer.token.endpoint.url", "https://u:p@login.example/t")],
+            "user name",
+        ),
         (vec![id, secret, ("sasl.oauthbearer.token.endpoint.url", "file:///token")], "${file:/path}"),
         (vec![url, id, secret, ("sasl.oauthbearer.grant.type", "x:jwt-bearer")], "client_credentials"),
         (vec![url, id, secret, ("sasl.oauthbearer.extensions", "a=b")], "not supported"),
@@ -179,7 +184,10 @@ fn msks_mechanism_is_for_msks_brokers_over_tls_and_with_credentials_that_the_wor
     let allowed = twinlog_proto::secret::Rule::env_prefix("AWS_=*.amazonaws.com").unwrap();
     if std::env::var_os("AWS_ACCESS_KEY_ID").is_none() {
         let error = msk(MSK, &[], Access::with(vec![allowed])).expect_err("there is no such variable");
-        assert!(error.message.contains("${env:AWS_ACCESS_KEY_ID}: the worker's environment has no such"), "{error}");
+        assert!(
+            error.message.contains("${env:AWS_ACCESS_KEY_ID}: the worker's environment has no such"),
+            "{error}"
+        );
     }
 }
 
