@@ -6,7 +6,7 @@ mod fleet;
 mod last_plan;
 mod mirror;
 mod offset;
-mod page;
+mod status;
 mod watch;
 
 use std::sync::Arc;

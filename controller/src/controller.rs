@@ -24,6 +24,7 @@ use crate::reconciler::{Reconciler, TermEnd};
 use crate::relay::{self, CALL_TIMEOUT, MAX_MESSAGE_BYTES, Relay};
 use crate::session::WorkerSessions;
 use crate::state::Cache;
+use crate::statuses::Listing;
 use crate::store::{
     self, Candidate, CommitOutcome, LeaderInfo, Leadership, Store, StoreError, Transaction, Write,
 };
@@ -245,8 +246,21 @@ impl Controller {
             return self.replica.mirror_status(id);
         }
         let mut peer = self.replica.relay.peer()?;
-        let request = v1::GetMirrorStatusRequest { name: id.name() };
+        let request = v1::GetMirrorStatusRequest { name: id.name(), ..Default::default() };
         within(CALL_TIMEOUT, peer.peer_mirror_status(self.replica.relay.request(request))).await
+    }
+
+    /// A page of statuses without their topics. INVALID_FIELD, INVALID_PAGE_TOKEN, NO_LEADER.
+    pub async fn mirror_statuses(
+        &self,
+        request: v1::ListMirrorStatusesRequest,
+    ) -> Result<v1::ListMirrorStatusesResponse, Status> {
+        let listing = Listing::parse(&request)?;
+        if self.replica.knows_the_fleet() {
+            return self.replica.clone().mirror_statuses(listing).await;
+        }
+        let mut peer = self.replica.relay.peer()?;
+        within(CALL_TIMEOUT, peer.peer_mirror_statuses(self.replica.relay.request(request))).await
     }
 
     /// Every range of a mirror, by target topic and block. MIRROR_NOT_FOUND, NO_LEADER.

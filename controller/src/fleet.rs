@@ -29,6 +29,7 @@ use crate::planner::{Load, WorkerInput, WorkerState};
 use crate::state::State;
 use member::{Link, Member, Profile, Running};
 use queries::Queries;
+pub(crate) use view::{Summaries, bare};
 
 /// A gap between two looks at the clocks that is longer than this was our own sleep: the workers don't pay for it.
 const OWN_SLEEP: Duration = Duration::from_secs(1);
@@ -102,7 +103,7 @@ pub(crate) struct Members {
     pub(crate) inventory_times: HashMap<MirrorId, prost_types::Timestamp>,
     pub(crate) source_ends: HashMap<MirrorId, ReportedEnds>,
     /// What was last reported of tasks that nobody reports any more: of ranges and of groups.
-    pub(crate) last: HashMap<TaskName, v1::TaskReport>,
+    pub(crate) last: BTreeMap<TaskName, v1::TaskReport>,
     /// Inventories that no store takes: what to say about them.
     pub(crate) too_large: BTreeMap<MirrorId, String>,
     /// Tasks of the last plan that have no worker.
@@ -127,7 +128,7 @@ impl Fleet {
             inventories: HashMap::new(),
             inventory_times: HashMap::new(),
             source_ends: HashMap::new(),
-            last: HashMap::new(),
+            last: BTreeMap::new(),
             too_large: BTreeMap::new(),
             unplaced: BTreeMap::new(),
             load: Arc::default(),

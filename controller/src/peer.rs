@@ -13,6 +13,7 @@ use twinlog_proto::{telemetry, v1};
 
 use crate::controller::{Replica, question_of};
 use crate::relay;
+use crate::statuses::Listing;
 
 #[derive(Clone)]
 pub struct Peer {
@@ -21,7 +22,7 @@ pub struct Peer {
 
 impl Peer {
     /// For a call that a replica makes.
-    fn leader(&self, metadata: &MetadataMap) -> Result<&Replica, Status> {
+    fn leader(&self, metadata: &MetadataMap) -> Result<&Arc<Replica>, Status> {
         credential::check(metadata, &self.replica.cache.snapshot())?;
         if self.replica.knows_the_fleet() {
             Ok(&self.replica)
@@ -80,6 +81,15 @@ impl v1::peer_service_server::PeerService for Peer {
         let leader = self.leader(request.metadata())?;
         let id = mirror_id(&request.into_inner().name)?;
         leader.mirror_status(&id).map(Response::new)
+    }
+
+    async fn peer_mirror_statuses(
+        &self,
+        request: Request<v1::ListMirrorStatusesRequest>,
+    ) -> Result<Response<v1::ListMirrorStatusesResponse>, Status> {
+        let leader = self.leader(request.metadata())?.clone();
+        let listing = Listing::parse(request.get_ref())?;
+        leader.mirror_statuses(listing).await.map(Response::new)
     }
 
     async fn peer_ranges(

@@ -105,7 +105,7 @@ impl Api {
 
     pub fn status(&self, mirror: &str) -> Result<v1::MirrorStatus> {
         let name = format!("mirrors/{mirror}");
-        self.get_mirror_status(v1::GetMirrorStatusRequest { name }).map_err(told)
+        self.get_mirror_status(v1::GetMirrorStatusRequest { name, ..Default::default() }).map_err(told)
     }
 
     /// Every range of a mirror with its worker and epoch.

@@ -9,10 +9,10 @@ use twinlog_proto::v1::answer::Answer;
 use twinlog_proto::v1::cluster_service_server::ClusterService;
 use twinlog_proto::v1::query::Question as Ask;
 
-use super::page::Page;
 use super::{Api, QUERY_DEADLINE, wrong_answer};
 use crate::catalog::{cluster_id, cluster_not_found, hide_secrets, invalid};
 use crate::fleet::{Answered, Question};
+use crate::page::Page;
 
 /// Name of a cluster that is tested before it is registered without one.
 const UNREGISTERED: &str = "clusters/unregistered";

@@ -6,8 +6,8 @@ use twinlog_proto::v1;
 use twinlog_proto::v1::fleet_service_server::FleetService;
 
 use super::Api;
-use super::page::Page;
 use crate::catalog::invalid;
+use crate::page::Page;
 
 #[tonic::async_trait]
 impl FleetService for Api {

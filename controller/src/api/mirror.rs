@@ -12,12 +12,12 @@ use twinlog_proto::v1::answer::Answer;
 use twinlog_proto::v1::mirror_service_server::MirrorService;
 use twinlog_proto::v1::query::Question as Ask;
 
-use super::page::Page;
 use super::watch::{self, MirrorStream};
 use super::{Api, LONG_QUERY_DEADLINE, last_plan, wrong_answer};
 use crate::catalog::{Written, invalid, loops, mirror_id, mirror_not_found, overlap};
 use crate::fleet::{Answered, Question};
 use crate::heartbeats::Heartbeats;
+use crate::page::Page;
 use crate::state::InventoryState;
 
 /// Of a connector, characters.
@@ -105,8 +105,14 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::GetMirrorStatusRequest>,
     ) -> Result<Response<v1::MirrorStatus>, Status> {
-        let id = mirror_id("name", &request.get_ref().name)?;
-        Ok(Response::new(self.controller.mirror_status(&id).await?))
+        Ok(Response::new(self.status(request.into_inner()).await?))
+    }
+
+    async fn list_mirror_statuses(
+        &self,
+        request: Request<v1::ListMirrorStatusesRequest>,
+    ) -> Result<Response<v1::ListMirrorStatusesResponse>, Status> {
+        Ok(Response::new(self.controller.mirror_statuses(request.into_inner()).await?))
     }
 
     async fn list_ranges(

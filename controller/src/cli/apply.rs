@@ -104,7 +104,7 @@ fn immutable(failure: ApplyFailure, next: String) -> Failure {
 /// A data folder of flags is one mirror's: another one in it would keep running unseen.
 async fn refuse_foreign(connection: &Connection, settings: &Settings) -> Result<(), Failure> {
     let name = &settings.mirrors[0].name;
-    match mirror::list(connection).await?.into_iter().find(|mirror| mirror.name != *name) {
+    match mirror::mirrors(connection).await?.into_iter().find(|mirror| mirror.name != *name) {
         None => Ok(()),
         Some(other) => {
             let message = format!(
@@ -131,7 +131,7 @@ async fn refuse_foreign(connection: &Connection, settings: &Settings) -> Result<
 /// Flows that have gone from the file stop, and keep their place.
 async fn pause_absent(connection: &Connection, settings: &Settings) -> Result<Vec<String>, Failure> {
     let mut paused = Vec::new();
-    for mirror in mirror::list(connection).await? {
+    for mirror in mirror::mirrors(connection).await? {
         let imported = mirror.labels.get(LABEL).is_some_and(|value| value == LABEL_VALUE);
         let present = settings.mirrors.iter().any(|other| other.name == mirror.name);
         if present || !imported || mirror.desired_state() == v1::DesiredState::Paused {

@@ -2,6 +2,7 @@
 
 mod create;
 mod give_back;
+mod list;
 mod show;
 mod update;
 
@@ -10,9 +11,10 @@ use twinlog_proto::v1;
 
 use super::connect::Connection;
 use super::failure::Failure;
-use super::output::{Output, json, json_list};
+use super::output::{Output, json};
 use super::watch;
 
+pub(super) use list::{mirrors, statuses};
 pub(super) use show::{cause, table};
 
 #[derive(Debug, Subcommand)]
@@ -21,7 +23,8 @@ pub(super) enum Command {
     #[command(after_help = create::EXAMPLES)]
     Create(Box<create::Args>),
     /// List the mirrors with their state
-    List,
+    #[command(after_help = list::EXAMPLES)]
+    List(list::Args),
     /// Show one mirror as it is configured
     Get { id: String },
     /// What a mirror copies, creates and changes, as a worker finds it now
@@ -71,16 +74,7 @@ pub(super) async fn execute(
     let mut client = connection.mirrors();
     match command {
         Command::Create(args) => create::execute(*args, connection, output).await,
-        Command::List => {
-            let mirrors = list(&connection).await?;
-            let mut rows = Vec::new();
-            if output.is_table() {
-                for mirror in &mirrors {
-                    rows.push((mirror.clone(), status(&connection, &mirror.name).await?));
-                }
-            }
-            output.show(json_list("Mirror", &mirrors), || table(&rows))
-        }
+        Command::List(args) => list::execute(args, connection, output).await,
         Command::Get { id } => {
             let mirror = client.get_mirror(v1::GetMirrorRequest { name: name(&id) }).await?.into_inner();
             output.show(json("Mirror", &mirror), || show::describe(&mirror))
@@ -90,7 +84,7 @@ pub(super) async fn execute(
             output.show(json("MirrorPlan", &plan), || show::plan(&plan))
         }
         Command::Status { id, ranges } => {
-            let status = status(&connection, &name(&id)).await?;
+            let status = list::status(&connection, &name(&id)).await?;
             output.show(json("MirrorStatus", &status), || show::status(&status, ranges))
         }
         Command::Update(args) => update::execute(*args, connection, output).await,
@@ -115,23 +109,4 @@ pub(super) async fn execute(
         }
         Command::Watch { id, interval } => watch::execute(connection, id, interval, output).await,
     }
-}
-
-/// All pages.
-pub(super) async fn list(connection: &Connection) -> Result<Vec<v1::Mirror>, Failure> {
-    let (mut mirrors, mut page_token) = (Vec::new(), String::new());
-    loop {
-        let request = v1::ListMirrorsRequest { page_size: 1000, page_token };
-        let page = connection.mirrors().list_mirrors(request).await?.into_inner();
-        mirrors.extend(page.mirrors);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(mirrors);
-        }
-    }
-}
-
-async fn status(connection: &Connection, name: &str) -> Result<v1::MirrorStatus, Failure> {
-    let request = v1::GetMirrorStatusRequest { name: name.to_owned() };
-    Ok(connection.mirrors().get_mirror_status(request).await?.into_inner())
 }

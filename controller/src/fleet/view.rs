@@ -2,8 +2,11 @@
 
 mod aggregate;
 mod known;
+mod summary;
+mod tasks;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use prost_types::Timestamp;
@@ -18,6 +21,8 @@ use super::{Fleet, Members};
 use crate::reconciler::{is_copied, range};
 use crate::state::{MirrorState, State};
 use aggregate::{add_totals, add_warnings, combine, worse_cause};
+pub(crate) use summary::{Summaries, bare};
+use tasks::task_status;
 
 /// A status with more partitions than this leaves the ranges out: they come page by page from `ListRanges`.
 const MAX_PARTITIONS_IN_STATUS: usize = 4_000;
@@ -114,6 +119,18 @@ struct View<'a> {
     source: HashMap<&'a str, &'a v1::TopicEnds>,
     /// It said so lately.
     source_fresh: bool,
+    /// A worker that refuses its assignments, and why; looked for once.
+    refusing: OnceCell<Option<(&'a WorkerId, &'a v1::Cause)>>,
+    /// Mirrors of which a worker runs something, where somebody has looked.
+    working: Option<&'a HashSet<MirrorId>>,
+}
+
+/// A mirror's status in its parts.
+struct Looked<'a> {
+    /// Without topics, tasks and groups.
+    summary: v1::MirrorStatus,
+    topics: Vec<v1::TopicStatus>,
+    tasks: BTreeMap<TaskName, Known<'a>>,
 }
 
 impl<'a> View<'a> {
@@ -157,10 +174,9 @@ impl<'a> View<'a> {
     fn unplaced(&self, task: &TaskName) -> v1::Cause {
         let labels: Vec<_> = self.mirror.model.placement.iter().map(|(k, v)| format!("{k}={v}")).collect();
         let labels = labels.join(", ");
-        let refusing = self.members.by_id.values().find_map(|member| Some((&member.id, member.refuses()?)));
         match self.members.unplaced.get(task) {
             Some(Reason::NO_WORKER | Reason::NO_ELIGIBLE_WORKER)
-                if let Some((worker, refused)) = refusing =>
+                if let Some((worker, refused)) = self.refusing() =>
             {
                 refusal(worker, refused)
             }
@@ -183,6 +199,11 @@ impl<'a> View<'a> {
             ),
             _ => cause(Reason::STARTING, "not assigned to a worker yet"),
         }
+    }
+
+    fn refusing(&self) -> Option<(&'a WorkerId, &'a v1::Cause)> {
+        let find = || self.members.by_id.values().find_map(|member| Some((&member.id, member.refuses()?)));
+        *self.refusing.get_or_init(find)
     }
 
     fn topics(&self) -> &'a [v1::InventoryTopic] {
@@ -247,13 +268,41 @@ impl<'a> View<'a> {
     }
 
     fn status(&self) -> v1::MirrorStatus {
+        let Looked { summary, topics, tasks } = self.look();
+        let groups = self.groups(&tasks);
+        let tasks = tasks.iter().map(|(task, known)| task_status(task, known)).collect();
+        v1::MirrorStatus { topics, tasks, groups, ..summary }
+    }
+
+    fn look(&self) -> Looked<'a> {
         let id = &self.mirror.model.id;
         let stored = self.state.inventories.get(id).map(|stored| &stored.inventory);
         let mut topics: Vec<_> = self.topics().iter().map(|topic| self.topic(topic)).collect();
-        topics.sort_by(|a, b| a.target_topic.cmp(&b.target_topic));
         let tasks = self.tasks();
         let (state, causes) = self.state_and_causes(stored, &topics, &tasks);
         topics.extend(self.not_surveyed(state));
+        topics.sort_by(|a, b| a.target_topic.cmp(&b.target_topic));
+        let totals = self.sum(&topics);
+        let source_contact_time = self.source_contact_time(&topics);
+        if usize::try_from(totals.partitions).unwrap_or(0) > MAX_PARTITIONS_IN_STATUS {
+            topics.iter_mut().for_each(|topic| topic.ranges.clear());
+        }
+        // Where no worker has been heard of yet, zeros would be wrong.
+        let heard = topics.is_empty() || topics.iter().any(|topic| topic.totals.is_some());
+        let survey_time = self.members.inventory_times.get(id).copied();
+        let summary = v1::MirrorStatus {
+            state: state.into(),
+            causes,
+            totals: heard.then_some(totals),
+            inventory_time: survey_time.or(stored.and_then(|inventory| inventory.time)),
+            source_contact_time,
+            topic_count: i32::try_from(topics.len()).unwrap_or(i32::MAX),
+            ..bare(self.mirror)
+        };
+        Looked { summary, topics, tasks }
+    }
+
+    fn sum(&self, topics: &[v1::TopicStatus]) -> v1::Totals {
         let mut totals = v1::Totals::default();
         topics
             .iter()
@@ -262,71 +311,7 @@ impl<'a> View<'a> {
         let silent = topics.iter().filter(|topic| topic.totals.is_none()).flat_map(|topic| &topic.ranges);
         silent.for_each(|range| (0..range.partition_count).for_each(|_| lag::add(&mut totals, None)));
         lag::settle(&mut totals, self.is_surveyed() || !topics.is_empty());
-        let source_contact_time = self.source_contact_time(&topics);
-        if usize::try_from(totals.partitions).unwrap_or(0) > MAX_PARTITIONS_IN_STATUS {
-            topics.iter_mut().for_each(|topic| topic.ranges.clear());
-        }
-        // Where no worker has been heard of yet, zeros would be wrong.
-        let heard = topics.is_empty() || topics.iter().any(|topic| topic.totals.is_some());
-        let survey_time = self.members.inventory_times.get(id).copied();
-        v1::MirrorStatus {
-            name: id.name(),
-            state: state.into(),
-            causes,
-            topics,
-            totals: heard.then_some(totals),
-            inventory_time: survey_time.or(stored.and_then(|inventory| inventory.time)),
-            tasks: tasks.into_iter().map(|(task, known)| task_status(&task, &known)).collect(),
-            groups: self.groups(),
-            source_contact_time,
-        }
-    }
-
-    /// Survey, checkpoints and heartbeat: those that there are and those that wait for a worker.
-    fn tasks(&self) -> BTreeMap<TaskName, Known<'a>> {
-        let id = &self.mirror.model.id;
-        let stored = self.state.assignments.keys().map(AsRef::as_ref);
-        let all = stored.chain(self.members.unplaced.keys());
-        all.filter(|task| task.mirror() == id && !task.is_replicate())
-            .map(|task| (task.clone(), self.task(task)))
-            .collect()
-    }
-
-    fn groups(&self) -> Vec<v1::GroupStatus> {
-        let tasks = self.tasks();
-        let reports = tasks.values().filter_map(|known| known.report);
-        let reported: BTreeSet<&TaskName> =
-            tasks.iter().filter(|(_, known)| known.report.is_some()).map(|(task, _)| task).collect();
-        // As they were, where nobody looks at them now.
-        let of_mirror = |task: &TaskName| *task.mirror() == self.mirror.model.id && !reported.contains(task);
-        let last = self.members.last.iter().filter(|(task, _)| of_mirror(task)).map(|(_, report)| report);
-        let of = |report: &'a v1::TaskReport| {
-            report.groups.iter().map(|group| with_sync_time(group, report.groups_sync_time))
-        };
-        let mut groups: Vec<_> = reports.chain(last).flat_map(of).collect();
-        groups.sort_by(|a, b| a.group.cmp(&b.group));
-        groups
-    }
-
-    /// Whether any worker still runs something of this mirror.
-    fn is_running(&self) -> bool {
-        let id = &self.mirror.model.id;
-        let works = |task: &TaskName| task.mirror() == id && !matches!(task, TaskName::Survey { .. });
-        self.members.by_id.values().any(|m| m.running.tasks.keys().any(works))
-    }
-
-    /// A new leader doesn't know whether everything has stopped until the workers are back.
-    fn paused(&self) -> (Is, Vec<v1::Cause>) {
-        let state = match (self.is_running(), self.members.is_settling(Instant::now())) {
-            (true, _) => Is::Pausing,
-            (false, false) => Is::IsPaused,
-            (false, true) => {
-                let message =
-                    "workers have not come back to the new leader yet: whether all is stopped is not known";
-                return (Is::Unknown, vec![cause(Reason::WORKER_NOT_BACK, message)]);
-            }
-        };
-        (state, vec![self.paused_since()])
+        totals
     }
 
     fn state_and_causes(
@@ -371,13 +356,6 @@ impl<'a> View<'a> {
     }
 }
 
-/// A group that is in step was brought there with all others of its task.
-fn with_sync_time(group: &v1::GroupStatus, round: Option<Timestamp>) -> v1::GroupStatus {
-    let in_step = matches!(group.state.as_str(), "SYNCED" | "AT_COPY_END" | "AHEAD_ON_TARGET");
-    let sync_time = group.sync_time.or(round.filter(|_| in_step));
-    v1::GroupStatus { sync_time, ..group.clone() }
-}
-
 fn lost(worker: &WorkerId) -> v1::Cause {
     cause(Reason::STARTING, format!("worker {worker} is lost: another one is about to get it"))
 }
@@ -386,16 +364,6 @@ fn lost(worker: &WorkerId) -> v1::Cause {
 fn refusal(worker: &WorkerId, refused: &v1::Cause) -> v1::Cause {
     let message = format!("worker {worker} refuses its assignments: {}", refused.message);
     v1::Cause { message, ..refused.clone() }
-}
-
-fn task_status(task: &TaskName, known: &Known<'_>) -> v1::TaskStatus {
-    v1::TaskStatus {
-        task: task.to_string(),
-        worker: known.worker.map(|worker| worker.name()).unwrap_or_default(),
-        epoch: known.epoch,
-        state: known.state.into(),
-        cause: known.cause.clone(),
-    }
 }
 
 fn cause(reason: Reason, message: impl Into<String>) -> v1::Cause {

@@ -13,6 +13,7 @@ mod mirrors;
 mod names;
 mod peer;
 mod service;
+mod statuses;
 mod tls;
 mod trace;
 mod watch;

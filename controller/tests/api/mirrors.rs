@@ -22,7 +22,7 @@ async fn a_mirror_lives_from_create_to_delete() {
     let resume = v1::ResumeMirrorRequest { name: made.name.clone(), etag: made.etag };
     expect(client.resume_mirror(resume).await, Reason::ETAG_MISMATCH, "read it again");
 
-    let status = v1::GetMirrorStatusRequest { name: made.name.clone() };
+    let status = v1::GetMirrorStatusRequest { name: made.name.clone(), ..Default::default() };
     assert_eq!(client.get_mirror_status(status).await.unwrap().into_inner().name, made.name);
     let delete = v1::DeleteMirrorRequest { name: made.name.clone(), etag: String::new() };
     client.delete_mirror(delete).await.unwrap();

@@ -41,8 +41,10 @@ async fn nobody_but_a_replica_may_call_the_leader_as_one() {
     expect(peer.peer_workers(v1::PeerWorkersRequest {}).await, Reason::NOT_A_REPLICA, says);
     let drain = v1::DrainWorkerRequest { name: "workers/w1".to_owned(), cancel: false };
     expect(peer.peer_drain(drain).await, Reason::NOT_A_REPLICA, says);
-    let status = v1::GetMirrorStatusRequest { name: "mirrors/m".to_owned() };
+    let status = v1::GetMirrorStatusRequest { name: "mirrors/m".to_owned(), ..Default::default() };
     expect(peer.peer_mirror_status(status).await, Reason::NOT_A_REPLICA, says);
+    let statuses = v1::ListMirrorStatusesRequest { parent: "mirrors/-".to_owned(), ..Default::default() };
+    expect(peer.peer_mirror_statuses(statuses).await, Reason::NOT_A_REPLICA, says);
     let ranges = v1::PeerRangesRequest { parent: "mirrors/m".to_owned() };
     expect(peer.peer_ranges(ranges).await, Reason::NOT_A_REPLICA, says);
 }

@@ -26,6 +26,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Service {
     pub(crate) url: String,
     pub(crate) channel: Channel,
+    pub(crate) store: Arc<EmbeddedStore>,
     stop: CancellationToken,
     ended: JoinHandle<()>,
     _folder: tempfile::TempDir,
@@ -45,7 +46,7 @@ impl Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let replica = Replica {
-            store,
+            store: store.clone(),
             controller: ControllerConfig {
                 startup_grace: Duration::ZERO,
                 report_interval: Duration::from_millis(50),
@@ -59,7 +60,7 @@ impl Service {
         let token = stop.clone();
         let ended = tokio::spawn(async move { replica.run(listener, token).await.unwrap() });
         let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
-        let service = Self { url, channel, stop, ended, _folder: folder };
+        let service = Self { url, channel, store, stop, ended, _folder: folder };
         if with_tls {
             return service;
         }

@@ -81,6 +81,33 @@ async fn a_replica_that_does_not_lead_answers_for_the_leader() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_statuses_go_on_at_any_replica() {
+    let pair = Pair::new().await;
+    for id in ["k", "n"] {
+        let paused = v1::Mirror { desired_state: v1::DesiredState::Paused.into(), ..mirror(id) };
+        put_mirror(pair.store.as_ref(), &paused).await;
+    }
+    eventually("the leader sees them", || pair.leader.controller.cache().snapshot().mirrors.len() == 3).await;
+    // m waits for a worker, which sorts before a paused one.
+    for (order_by, order) in [("", ["k", "m", "n"]), ("state desc, mirror desc", ["n", "k", "m"])] {
+        let (mut ids, mut page_token) = (Vec::new(), String::new());
+        for replica in [&pair.follower, &pair.leader, &pair.follower] {
+            let request = v1::ListMirrorStatusesRequest {
+                parent: "mirrors/-".to_owned(),
+                page_size: 1,
+                page_token,
+                order_by: order_by.to_owned(),
+                ..Default::default()
+            };
+            let page = replica.controller.mirror_statuses(request).await.unwrap();
+            ids.extend(page.mirror_statuses.into_iter().map(|status| status.mirror));
+            page_token = page.next_page_token;
+        }
+        assert_eq!((ids, page_token.as_str()), (order.map(|id| format!("mirrors/{id}")).to_vec(), ""));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_leader_goes_and_nothing_moves() {
     let pair = Pair::new().await;
     let (one, mut two) = pair.two_workers().await;

@@ -75,7 +75,7 @@ fn configs_follow_the_source_by_difference() -> Result<()> {
         Ok((topic.drift.is_empty() && topic.drift_mended == 2).then_some(()))
     })?;
     // The source has no authorizer, so there are no ACLs to copy: nothing to be warned of.
-    let request = v1::GetMirrorStatusRequest { name: "mirrors/m".into() };
+    let request = v1::GetMirrorStatusRequest { name: "mirrors/m".into(), ..Default::default() };
     let causes = world.api.get_mirror_status(request).map_err(told)?.causes;
     assert!(causes.iter().all(|cause| cause.reason != "ACL_SYNC_FAILED"), "{causes:?}");
 

@@ -10,9 +10,12 @@ use super::super::human;
 use super::super::lag;
 use super::super::output::{Table, paragraph};
 
-pub(crate) fn table(mirrors: &[(v1::Mirror, v1::MirrorStatus)]) -> String {
-    if mirrors.is_empty() {
-        return "no mirrors yet; see: twinlog mirror create --help".to_owned();
+/// `chosen`: by a filter, which may have left all of them out.
+pub(crate) fn table(statuses: &[v1::MirrorStatus], chosen: bool) -> String {
+    match (statuses.is_empty(), chosen) {
+        (true, true) => return "no mirror fits the filter".to_owned(),
+        (true, false) => return "no mirrors yet; see: twinlog mirror create --help".to_owned(),
+        (false, _) => {}
     }
     let mut table = Table::new([
         "MIRROR",
@@ -25,14 +28,14 @@ pub(crate) fn table(mirrors: &[(v1::Mirror, v1::MirrorStatus)]) -> String {
         "BYTES/S",
         "CAUSE",
     ]);
-    for (mirror, status) in mirrors {
+    for status in statuses {
         let totals = status.totals.unwrap_or_default();
         let known = |text: String| if status.totals.is_some() { text } else { "unknown".to_owned() };
         table.row([
-            human::id(&mirror.name),
-            format!("{} -> {}", human::id(&mirror.source), human::id(&mirror.target)),
+            human::id(&status.mirror),
+            format!("{} -> {}", human::id(&status.source), human::id(&status.target)),
             human::state(status.state().as_str_name()),
-            status.topics.len().to_string(),
+            status.topic_count.to_string(),
             known(format!("{}/{}", totals.partitions_active, totals.partitions)),
             lag::cell(&totals),
             known(human::rate(totals.records_per_second)),

@@ -1,6 +1,7 @@
 //! What is known of partitions, from whoever knows it: the lane that runs them, the survey that looks at all topics, and what was
 //! reported before by workers that are gone.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use prost_types::Timestamp;
@@ -28,6 +29,8 @@ impl<'a> View<'a> {
             state,
             members,
             source: topics.map(|topic| (topic.source_topic.as_str(), topic)).collect(),
+            refusing: OnceCell::new(),
+            working: None,
             source_fresh: reported.is_some_and(|r| Instant::now().duration_since(r.heard) < SURVEY_FRESH),
         }
     }
