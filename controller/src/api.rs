@@ -31,15 +31,13 @@ const QUERY_DEADLINE: Duration = Duration::from_secs(20);
 const LONG_QUERY_DEADLINE: Duration = Duration::from_secs(45);
 /// How long an answer to a write waits for this replica's own view to have it, so that a read right after sees it.
 const READ_YOUR_WRITE: Duration = Duration::from_secs(1);
-/// `WatchMirrors` streams at the same time, per replica.
-const MAX_WATCHES: usize = 1_000;
 
 /// Every service of the public API. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
     controller: Arc<Controller>,
     catalog: Catalog,
-    watches: Arc<Semaphore>,
+    watches: Arc<watch::places::Places>,
     /// What waits for clients that read slowly, bytes.
     watch_bytes: Arc<Semaphore>,
     /// Ends streams, so that the server can.
@@ -56,7 +54,7 @@ impl Api {
         Self {
             controller,
             catalog,
-            watches: Arc::new(Semaphore::new(MAX_WATCHES)),
+            watches: Arc::default(),
             watch_bytes: Arc::new(Semaphore::new(watch::drain::MAX_BYTES_IN_ALL)),
             stop,
         }

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod assignment;
+mod caller;
 pub mod catalog;
 pub mod cli;
 pub mod config;

@@ -14,6 +14,7 @@ use twinlog_proto::v1::query::Question as Ask;
 
 use super::watch::{self, MirrorStream};
 use super::{Api, LONG_QUERY_DEADLINE, last_plan, wrong_answer};
+use crate::caller::Caller;
 use crate::catalog::{Written, invalid, loops, mirror_id, mirror_not_found, overlap};
 use crate::fleet::{Answered, Question};
 use crate::heartbeats::Heartbeats;
@@ -135,7 +136,8 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::WatchMirrorsRequest>,
     ) -> Result<Response<Self::WatchMirrorsStream>, Status> {
-        Ok(Response::new(watch::start(self, request.into_inner()).await?))
+        let address = request.extensions().get().and_then(Caller::origin);
+        Ok(Response::new(watch::start(self, request.into_inner(), address).await?))
     }
 }
 

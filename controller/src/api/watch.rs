@@ -4,13 +4,14 @@
 //! whatever replica it reaches. A stream that fails ends with a status; the client resumes.
 
 pub(super) mod drain;
+pub(super) mod places;
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::Status;
 use tracing::warn;
@@ -20,7 +21,8 @@ use twinlog_proto::v1;
 use twinlog_proto::v1::watch_mirrors_response::{Bookmark, Deleted, Event as Sent};
 
 use self::drain::{Drained, drain};
-use super::{Api, MAX_WATCHES};
+use self::places::Place;
+use super::Api;
 use crate::catalog::{invalid, mirror_id, mirror_not_found, store_status};
 use crate::keys;
 use crate::state::{State, mirror_message};
@@ -43,21 +45,22 @@ struct Watcher {
     /// When something was sent last.
     spoke: Instant,
     /// Counts against the limit of streams.
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// MIRROR_NOT_FOUND where one mirror is named that doesn't exist; REVISION_COMPACTED; REVISION_UNKNOWN; TOO_MANY streams.
-pub(super) async fn start(api: &Api, request: v1::WatchMirrorsRequest) -> Result<MirrorStream, Status> {
+/// `address`: where it is called from.
+pub(super) async fn start(
+    api: &Api,
+    request: v1::WatchMirrorsRequest,
+    address: Option<IpAddr>,
+) -> Result<MirrorStream, Status> {
     let only = if request.name.is_empty() { None } else { Some(mirror_id("name", &request.name)?) };
     let statuses = status_interval(request.status_interval)?;
     if request.revision < 0 {
         return Err(invalid("revision", "is negative"));
     }
-    let Ok(permit) = api.watches.clone().try_acquire_owned() else {
-        let message =
-            format!("this controller serves {MAX_WATCHES} watches already: end some, or ask another replica");
-        return Err(reason::status(Reason::TOO_MANY, message, &[]));
-    };
+    let place = api.watches.take(address)?;
     // The present comes from the cache, as every read: it is shared, however many watch.
     let present = (request.revision == 0).then(|| api.state());
     if let (Some(id), Some(state)) = (&only, &present)
@@ -67,7 +70,7 @@ pub(super) async fn start(api: &Api, request: v1::WatchMirrorsRequest) -> Result
     }
     let revision = present.as_ref().map_or(request.revision, |state| state.revision);
     let changes = api.controller.store().watch(keys::MIRRORS, revision).await.map_err(store_status)?;
-    let watcher = Watcher { api: api.clone(), only, statuses, spoke: Instant::now(), _permit: permit };
+    let watcher = Watcher { api: api.clone(), only, statuses, spoke: Instant::now(), _place: place };
     Ok(Box::pin(watcher.run(present, revision, drain(changes, api.watch_bytes.clone()))))
 }
 

@@ -18,6 +18,8 @@ use tonic::transport::server::Connected;
 use tracing::{debug, info, warn};
 use twinlog_proto::tls::ServerIdentity;
 
+use crate::caller::{Caller, Speaks};
+
 /// Handshakes at the same time.
 const HANDSHAKES: usize = 1_024;
 /// A client that hasn't shaken hands by then is dropped.
@@ -27,17 +29,9 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// The first byte of a TLS connection.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// How a client speaks; requests carry it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speaks {
-    AsItShould,
-    /// Plainly, to a port with TLS.
-    Plainly,
-}
-
 pub(super) struct Connection {
     stream: Transport,
-    speaks: Speaks,
+    caller: Caller,
 }
 
 enum Transport {
@@ -68,11 +62,13 @@ async fn open(
     if let Err(error) = stream.set_nodelay(true) {
         warn!(%error, "a connection stays without TCP_NODELAY");
     }
+    let address = stream.peer_addr().ok().map(|address| address.ip());
+    let caller = Caller { speaks: Speaks::AsItShould, address };
     let Some(tls) = tls else {
-        return Some(Ok(Connection { stream: Transport::Plain(stream), speaks: Speaks::AsItShould }));
+        return Some(Ok(Connection { stream: Transport::Plain(stream), caller }));
     };
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, shake_hands(stream, tls)).await {
-        Ok(Ok(connection)) => Some(Ok(connection)),
+        Ok(Ok((stream, speaks))) => Some(Ok(Connection { stream, caller: Caller { speaks, ..caller } })),
         Ok(Err(error)) => {
             debug!(%error, "no TLS connection came of it");
             None
@@ -81,16 +77,16 @@ async fn open(
     }
 }
 
-async fn shake_hands(stream: TcpStream, tls: ServerIdentity) -> io::Result<Connection> {
+async fn shake_hands(stream: TcpStream, tls: ServerIdentity) -> io::Result<(Transport, Speaks)> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     if first[0] != TLS_HANDSHAKE {
-        return Ok(Connection { stream: Transport::Plain(stream), speaks: Speaks::Plainly });
+        return Ok((Transport::Plain(stream), Speaks::Plainly));
     }
     let stream = TlsAcceptor::from(tls.config()).accept(stream).await?;
-    Ok(Connection { stream: Transport::Tls(Box::new(stream)), speaks: Speaks::AsItShould })
+    Ok((Transport::Tls(Box::new(stream)), Speaks::AsItShould))
 }
 
 /// Loads the files again when they change, and when told by SIGHUP, which ends nobody. What can't be used is said, and what was
@@ -129,10 +125,10 @@ pub(super) async fn follow_files(tls: Option<ServerIdentity>, stop: Cancellation
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Speaks;
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) -> Speaks {
-        self.speaks
+    fn connect_info(&self) -> Caller {
+        self.caller
     }
 }
 

@@ -14,7 +14,7 @@ use tonic::Status;
 use twinlog_proto::names;
 use twinlog_proto::reason::{self, Reason};
 
-use super::connection::Speaks;
+use crate::caller::{Caller, Speaks};
 
 /// What the port accepts.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Guard {
 }
 
 pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    if request.extensions().get() == Some(&Speaks::Plainly) {
+    if request.extensions().get().is_some_and(|caller: &Caller| caller.speaks == Speaks::Plainly) {
         let why = "this port speaks TLS: write https:// instead of http:// in the controller's address (--controller)";
         return refused(request.headers(), Reason::TLS_REQUIRED, why);
     }

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use tonic::transport::Endpoint;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
+use twinlog_proto::v1::mirror_service_client::MirrorServiceClient;
 use twinlog_proto::v1::watch_mirrors_response::Event;
 
 use crate::service::{PATIENCE, Service, create_mirror, expect};
@@ -137,6 +139,27 @@ async fn what_can_not_be_watched_is_refused() {
     let status_interval = Some(prost_types::Duration { seconds: 0, nanos: 1 });
     let request = v1::WatchMirrorsRequest { status_interval, ..Default::default() };
     expect(service.mirrors().watch_mirrors(request).await, Reason::INVALID_FIELD, "100ms");
+}
+
+/// Control plane 7: one caller could take all places.
+#[tokio::test]
+async fn one_address_leaves_watches_for_others() {
+    let service = Service::start().await;
+    let mut streams = Vec::new();
+    for _ in 0..100 {
+        streams.push(watch(&service, since(0)).await);
+    }
+    let refused = service.mirrors().watch_mirrors(since(0)).await;
+    expect(refused, Reason::TOO_MANY, "127.0.0.1 has 100 watches at this controller already");
+    let elsewhere =
+        Endpoint::from_shared(service.url.clone()).unwrap().local_address(Some([127, 0, 0, 2].into()));
+    let mut other = MirrorServiceClient::new(elsewhere.connect().await.unwrap());
+    let mut stream = other.watch_mirrors(since(0)).await.unwrap().into_inner();
+    assert_eq!(short(&next(&mut stream).await), "synced");
+    streams.pop();
+    service
+        .until("its place is free again", async || service.mirrors().watch_mirrors(since(0)).await.is_ok())
+        .await;
 }
 
 #[tokio::test]
