@@ -1,6 +1,7 @@
 //! The public gRPC API: checks requests, writes through the catalog, reads from the cache, and asks workers and the leader
 //! through the controller. Generated types stop here.
 
+mod aliases;
 mod cluster;
 mod fleet;
 mod last_plan;

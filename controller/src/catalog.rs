@@ -5,10 +5,12 @@
 
 mod check;
 mod cluster;
+pub(crate) mod conflict;
 pub mod loops;
 mod mask;
 mod mirror;
 pub mod overlap;
+pub mod places;
 mod request;
 mod sample;
 mod stored;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use prost_types::Timestamp;
 
-use crate::v1::{PartitionStatus, Totals};
+use crate::v1::{PartitionStatus, State, Totals};
 
 /// How a source partition ended when it was last seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,11 @@ pub struct Ends {
 pub fn lag(missing_from: Option<i64>, ends: Option<Ends>, answers: bool) -> Option<i64> {
     let missing = ends?.high_watermark.saturating_sub(missing_from?).max(0);
     (answers || missing > 0).then_some(missing)
+}
+
+/// Of a partition that nothing is known of yet.
+pub fn blank(partition: i32, state: State) -> PartitionStatus {
+    PartitionStatus { partition, source_end: -1, target_end: -1, state: state.into(), ..Default::default() }
 }
 
 /// The ends that a status holds.

@@ -15,6 +15,7 @@ use twinlog_proto::v1::query::Question as Ask;
 use super::watch::{self, MirrorStream};
 use super::{Api, LONG_QUERY_DEADLINE, last_plan, wrong_answer};
 use crate::caller::Caller;
+use crate::catalog::places::{self, Aliases, Places};
 use crate::catalog::{Written, invalid, loops, mirror_id, mirror_not_found, overlap};
 use crate::fleet::{Answered, Question};
 use crate::heartbeats::Heartbeats;
@@ -30,7 +31,12 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::CreateMirrorRequest>,
     ) -> Result<Response<v1::Mirror>, Status> {
-        let written = self.catalog.create_mirror(request.into_inner(), &self.state()).await?;
+        let request = request.into_inner();
+        let aliases = match &request.mirror {
+            Some(mirror) => self.aliases(mirror).await,
+            None => Aliases::new(),
+        };
+        let written = self.catalog.create_mirror(request, &self.state(), &aliases).await?;
         self.answer_write(written).await
     }
 
@@ -178,13 +184,14 @@ impl Api {
             }
             (Err(error), _) => return Err(error),
         };
-        let overlaps = overlap::find(&parsed, &self.state());
+        let (state, aliases) = (self.state(), Aliases::new());
+        let overlaps = overlap::find(&parsed, &state, &Places::proven(&places::stored(&state), &aliases));
         plan.warnings.extend(overlaps.iter().map(overlap::Overlap::warning));
-        let state = self.state();
+        let places = Places::likely(&state, &aliases);
         let others: Vec<&model::Mirror> =
             state.mirrors.values().map(|mirror| mirror.model.as_ref()).collect();
-        let circle = loops::find(&parsed, &others, &state).map(|circle| circle.warning());
-        plan.warnings.extend(circle.or_else(|| loops::ring_warning(&parsed, &others, &state)));
+        let circle = loops::find(&parsed, &others, &state, &places).map(|circle| circle.warning());
+        plan.warnings.extend(circle.or_else(|| loops::ring_warning(&parsed, &others, &places)));
         Ok(plan)
     }
 

@@ -13,6 +13,7 @@ use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
+use super::places::Places;
 use super::sample;
 use crate::state::State;
 
@@ -70,11 +71,10 @@ impl fmt::Display for Circle {
 }
 
 /// The first circle found that the candidate is part of. `others`: every other mirror, paused ones too.
-pub fn find(candidate: &Mirror, others: &[&Mirror], state: &State) -> Option<Circle> {
-    let places = Places::new(state);
+pub fn find(candidate: &Mirror, others: &[&Mirror], state: &State, places: &Places<'_>) -> Option<Circle> {
     let mut mirrors: Vec<&Mirror> = others.iter().copied().filter(|m| m.id != candidate.id).collect();
     mirrors.push(candidate);
-    let upstream = upstream(&places.of(&candidate.source), &mirrors, &places);
+    let upstream = upstream(&places.of(&candidate.source), &mirrors, places);
     // Most often nothing leads from the target back to the source: then no name has to be looked at.
     if !upstream.contains(&places.of(&candidate.target)) {
         return None;
@@ -85,13 +85,13 @@ pub fn find(candidate: &Mirror, others: &[&Mirror], state: &State) -> Option<Cir
             from.entry(places.of(&mirror.source)).or_default().push(*mirror);
             from
         }),
-        places: &places,
+        places,
         candidate: &candidate.id,
         hops: Vec::new(),
         budget: 0,
     };
     let mut left = MAX_STEPS;
-    origins(&mirrors, &places, state).into_iter().find_map(|(cluster, topic)| {
+    origins(&mirrors, places, state).into_iter().find_map(|(cluster, topic)| {
         let budget = left.min(MAX_STEPS_PER_NAME);
         search.budget = budget;
         let circle = search.follow(cluster, &topic);
@@ -119,8 +119,7 @@ fn upstream(cluster: &ClusterId, mirrors: &[&Mirror], places: &Places<'_>) -> BT
 }
 
 /// A ring of three clusters or more that names keep open: worth knowing before somebody changes a naming.
-pub fn ring_warning(candidate: &Mirror, others: &[&Mirror], state: &State) -> Option<v1::PlanWarning> {
-    let places = Places::new(state);
+pub fn ring_warning(candidate: &Mirror, others: &[&Mirror], places: &Places<'_>) -> Option<v1::PlanWarning> {
     let home = places.of(&candidate.source);
     let mut ways = vec![vec![home.clone(), places.of(&candidate.target)]];
     let mut reached = BTreeSet::from([places.of(&candidate.target)]);
@@ -204,35 +203,6 @@ impl Search<'_> {
             }
         }
         None
-    }
-}
-
-/// Which registered clusters are one Kafka cluster, as far as surveys have seen their ids.
-struct Places<'a> {
-    same: BTreeMap<&'a ClusterId, &'a ClusterId>,
-}
-
-impl<'a> Places<'a> {
-    fn new(state: &'a State) -> Self {
-        let mut first: BTreeMap<&str, &ClusterId> = BTreeMap::new();
-        let mut same = BTreeMap::new();
-        for (id, stored) in state.inventories.iter() {
-            let Some(mirror) = state.mirrors.get(id) else { continue };
-            let (model, inventory) = (&mirror.model, &stored.inventory);
-            for (cluster, kafka_id) in [
-                (&model.source, &inventory.source_kafka_cluster_id),
-                (&model.target, &inventory.target_kafka_cluster_id),
-            ] {
-                if !kafka_id.is_empty() {
-                    same.insert(cluster, *first.entry(kafka_id).or_insert(cluster));
-                }
-            }
-        }
-        Self { same }
-    }
-
-    fn of(&self, cluster: &ClusterId) -> ClusterId {
-        self.same.get(cluster).copied().unwrap_or(cluster).clone()
     }
 }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::cluster::cluster_not_found;
 use super::mask::Mask;
+use super::places::{self, Aliases, Places};
 use super::request::{Fingerprint, Request};
 use super::stored::{Resource, Stored, encode_new};
 use super::{
@@ -23,11 +24,13 @@ use crate::store::{Guard, Transaction, Write};
 
 impl Catalog {
     /// Creates a mirror. INVALID_FIELD, INVALID_PATTERN, SOURCE_IS_TARGET, CLUSTER_NOT_FOUND, ALREADY_EXISTS,
-    /// REQUEST_ID_REUSED, TARGET_OVERLAP, LOOP. `state` is what surveys have found for the other mirrors.
+    /// REQUEST_ID_REUSED, TARGET_OVERLAP, LOOP. `state` is what surveys have found for the other mirrors, `aliases` what a worker
+    /// has found of this mirror's clusters.
     pub async fn create_mirror(
         &self,
         request: v1::CreateMirrorRequest,
         state: &State,
+        aliases: &Aliases,
     ) -> Result<Written<v1::Mirror>, Status> {
         let id = MirrorId::new(&request.mirror_id).map_err(|e| invalid("mirror_id", e.to_string()))?;
         let mut mirror = request.mirror.ok_or_else(|| invalid("mirror", "is missing"))?;
@@ -62,11 +65,11 @@ impl Catalog {
             let mut guards = vec![Guard::absent(&key)];
             guards.extend(self.cluster_guards(&model, &mirror).await?);
             // Patterns that overlap are only warned of, in plans: there may never be such a topic.
-            let overlaps = overlap::find(&model, state);
+            let overlaps = overlap::find(&model, state, &Places::proven(&places::stored(state), aliases));
             if let Some(double) = overlaps.iter().find(|overlap| overlap.same_source && overlap.found) {
                 return Err(reason::precondition(Reason::TARGET_OVERLAP, &mirror.name, double.message()));
             }
-            guards.push(self.refuse_circles(&model, state).await?);
+            guards.push(self.refuse_circles(&model, state, aliases).await?);
             // What is refused is refused to plans, too.
             if request.validate_only {
                 return Ok(Written { resource: mirror, revision: None });
@@ -158,7 +161,7 @@ impl Catalog {
             };
             if validate_only {
                 if let Some(state) = state {
-                    self.refuse_circles(&model, state).await?;
+                    self.refuse_circles(&model, state, &Aliases::new()).await?;
                 }
                 return Ok(Written { resource: next, revision: None });
             }
@@ -175,7 +178,7 @@ impl Catalog {
                 writes: vec![Write::put(key, stored.replaced_by(&next, request_id.as_ref()))],
             };
             if let Some(state) = state.filter(|_| may_close_circles(&stored.resource, &next)) {
-                txn.guards.push(self.refuse_circles(&model, state).await?);
+                txn.guards.push(self.refuse_circles(&model, state, &Aliases::new()).await?);
                 txn.writes.push(Write::put(keys::CREATIONS, Uuid::now_v7().to_string()));
             }
             if let Some(revision) = self.commit(txn).await? {
@@ -225,12 +228,18 @@ impl Catalog {
 
     /// LOOP where the mirror would close a circle with what the store holds now. The guard holds until another mirror is made or
     /// selects something else.
-    async fn refuse_circles(&self, model: &model::Mirror, state: &State) -> Result<Guard, Status> {
+    async fn refuse_circles(
+        &self,
+        model: &model::Mirror,
+        state: &State,
+        aliases: &Aliases,
+    ) -> Result<Guard, Status> {
+        let places = Places::likely(state, aliases);
         let last = self.read(keys::CREATIONS).await?.map(|entry| entry.mod_revision);
-        if !model.allow_loops && self.circle(model, state, last.unwrap_or(0)).await?.is_some() {
+        if !model.allow_loops && self.circle(model, state, &places, last.unwrap_or(0)).await?.is_some() {
             // A mirror that was deleted a moment ago may still be in the cache.
             let stored = self.stored_mirrors().await?;
-            if let Some(circle) = loops::find(model, &stored.iter().collect::<Vec<_>>(), state) {
+            if let Some(circle) = loops::find(model, &stored.iter().collect::<Vec<_>>(), state, &places) {
                 return Err(reason::precondition(Reason::LOOP, &model.id.name(), circle.message()));
             }
         }
@@ -245,14 +254,15 @@ impl Catalog {
         &self,
         model: &model::Mirror,
         state: &State,
+        places: &Places<'_>,
         last_created: i64,
     ) -> Result<Option<loops::Circle>, Status> {
         if state.revision >= last_created {
             let others: Vec<&model::Mirror> = state.mirrors.values().map(|m| m.model.as_ref()).collect();
-            return Ok(loops::find(model, &others, state));
+            return Ok(loops::find(model, &others, state, places));
         }
         let others = self.stored_mirrors().await?;
-        Ok(loops::find(model, &others.iter().collect::<Vec<_>>(), state))
+        Ok(loops::find(model, &others.iter().collect::<Vec<_>>(), state, places))
     }
 
     async fn stored_mirrors(&self) -> Result<Vec<model::Mirror>, Status> {

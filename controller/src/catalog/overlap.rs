@@ -4,6 +4,7 @@ use twinlog_proto::id::MirrorId;
 use twinlog_proto::model;
 use twinlog_proto::v1;
 
+use super::places::Places;
 use super::sample;
 use crate::state::State;
 
@@ -41,23 +42,34 @@ impl Overlap {
 }
 
 /// Overlaps with what the other mirrors were found to copy, or would copy by their patterns; at most one for each of them.
-pub fn find(candidate: &model::Mirror, state: &State) -> Vec<Overlap> {
-    let others = state
-        .mirrors
-        .iter()
-        .filter(|(id, other)| **id != candidate.id && other.model.target == candidate.target);
+pub fn find(candidate: &model::Mirror, state: &State, places: &Places<'_>) -> Vec<Overlap> {
+    let others: Vec<&model::Mirror> = state.mirrors.values().map(|mirror| mirror.model.as_ref()).collect();
+    among(candidate, &others, state, places)
+}
+
+/// The same with some of the other mirrors.
+pub(super) fn among(
+    candidate: &model::Mirror,
+    others: &[&model::Mirror],
+    state: &State,
+    places: &Places<'_>,
+) -> Vec<Overlap> {
+    let meets =
+        |other: &&model::Mirror| other.id != candidate.id && places.are_one(&other.target, &candidate.target);
     let named = sample::names(candidate);
+    let others = others.iter().copied().filter(meets);
     others
-        .filter_map(|(id, other)| {
-            let same_source = other.model.source == candidate.source;
-            let found = state.inventories.get(id).into_iter().flat_map(|stored| &stored.inventory.topics);
+        .filter_map(|other| {
+            let same_source = places.are_one(&other.source, &candidate.source);
+            let found =
+                state.inventories.get(&other.id).into_iter().flat_map(|stored| &stored.inventory.topics);
             let copied =
                 found.filter(|topic| topic.blocked.is_none()).map(|topic| (topic.target_topic.clone(), true));
             // Of two sources only topics that are there can be told to meet.
-            let expected = same_source.then(|| expected(&named, &other.model)).into_iter().flatten();
+            let expected = same_source.then(|| expected(&named, other)).into_iter().flatten();
             let expected = expected.map(|topic| (topic, false));
             let (target_topic, found) = copied.chain(expected).find(|(topic, _)| writes(candidate, topic))?;
-            Some(Overlap { mirror: id.clone(), target_topic, same_source, found })
+            Some(Overlap { mirror: other.id.clone(), target_topic, same_source, found })
         })
         .collect()
 }

@@ -2,6 +2,7 @@ use tonic::Code;
 use twinlog_proto::v1;
 use uuid::Uuid;
 
+use super::places::Aliases;
 use super::*;
 use crate::state::State;
 use crate::store::embedded::EmbeddedStore;
@@ -41,7 +42,8 @@ async fn with_clusters() -> (Catalog, tempfile::TempDir) {
 
 async fn with_mirror() -> (Catalog, tempfile::TempDir, v1::Mirror) {
     let (catalog, folder) = with_clusters().await;
-    let mirror = catalog.create_mirror(create_mirror("m"), &State::default()).await.unwrap().resource;
+    let mirror =
+        catalog.create_mirror(create_mirror("m"), &State::default(), &Aliases::new()).await.unwrap().resource;
     (catalog, folder, mirror)
 }
 
@@ -226,7 +228,7 @@ async fn bad_mirrors_are_refused_with_every_field_that_is_wrong() {
     let refused = async |change: fn(&mut v1::Mirror)| {
         let mut request = create_mirror("m");
         change(request.mirror.as_mut().unwrap());
-        catalog.create_mirror(request, &State::default()).await.unwrap_err()
+        catalog.create_mirror(request, &State::default(), &Aliases::new()).await.unwrap_err()
     };
     expect(
         &refused(|m| m.topics = vec!["a".into(), "b[".into()]).await,
@@ -246,11 +248,14 @@ async fn bad_mirrors_are_refused_with_every_field_that_is_wrong() {
     let mut named = create_mirror("m");
     named.mirror.as_mut().unwrap().name = "mirrors/other".to_owned();
     expect(
-        &catalog.create_mirror(named, &State::default()).await.unwrap_err(),
+        &catalog.create_mirror(named, &State::default(), &Aliases::new()).await.unwrap_err(),
         Reason::INVALID_FIELD,
         "mirror_id",
     );
-    let bad_id = catalog.create_mirror(create_mirror("Not An Id"), &State::default()).await.unwrap_err();
+    let bad_id = catalog
+        .create_mirror(create_mirror("Not An Id"), &State::default(), &Aliases::new())
+        .await
+        .unwrap_err();
     expect(&bad_id, Reason::INVALID_FIELD, "Not An Id");
 }
 
@@ -298,7 +303,7 @@ async fn secrets_in_clear_are_refused_unless_the_store_encrypts_and_never_shown(
 async fn validation_alone_writes_nothing() {
     let (catalog, _folder) = with_clusters().await;
     let request = v1::CreateMirrorRequest { validate_only: true, ..create_mirror("m") };
-    let validated = catalog.create_mirror(request, &State::default()).await.unwrap();
+    let validated = catalog.create_mirror(request, &State::default(), &Aliases::new()).await.unwrap();
     assert_eq!((validated.revision, validated.resource.uid.as_str()), (None, ""));
     let get = catalog.set_desired_state("mirrors/m", "", v1::DesiredState::Paused, "").await.unwrap_err();
     expect(&get, Reason::MIRROR_NOT_FOUND, "m");
@@ -313,7 +318,7 @@ async fn a_second_mirror_must_not_write_the_same_topics_from_the_same_source() {
     let mut early = create_mirror("early").mirror.unwrap();
     early.name = "mirrors/early".to_owned();
     let early = twinlog_proto::model::Mirror::parse(&early).unwrap();
-    let warning = overlap::find(&early, &cache.snapshot()).remove(0).message();
+    let warning = overlap::find(&early, &cache.snapshot(), &places::Places::default()).remove(0).message();
     assert!(warning.contains("m would also write topics such as a.orders"), "{warning}");
 
     let found = |topic: &str, target: &str| v1::InventoryTopic {
@@ -329,11 +334,12 @@ async fn a_second_mirror_must_not_write_the_same_topics_from_the_same_source() {
     let write = crate::store::Write::put(crate::keys::inventory(&id), crate::inventory::encode(&inventory));
     store.commit(Transaction { guards: vec![], writes: vec![write] }).await.unwrap();
     let cache = crate::state::Cache::start(store, stop.clone()).await.unwrap();
-    let status = catalog.create_mirror(create_mirror("again"), &cache.snapshot()).await.unwrap_err();
+    let status =
+        catalog.create_mirror(create_mirror("again"), &cache.snapshot(), &Aliases::new()).await.unwrap_err();
     expect(&status, Reason::TARGET_OVERLAP, "a.orders");
     let mut other = create_mirror("payments");
     other.mirror.as_mut().unwrap().topics = vec!["payments.*".to_owned()];
-    catalog.create_mirror(other, &cache.snapshot()).await.unwrap();
+    catalog.create_mirror(other, &cache.snapshot(), &Aliases::new()).await.unwrap();
     stop.cancel();
 }
 
@@ -370,13 +376,17 @@ async fn a_mirror_that_closes_a_circle_is_refused_unless_it_says_so() {
         request
     };
     let nothing = State::default();
-    catalog.create_mirror(identity("there", "a", "b", "orders.*"), &nothing).await.unwrap();
+    catalog.create_mirror(identity("there", "a", "b", "orders.*"), &nothing, &Aliases::new()).await.unwrap();
     let back = identity("back", "b", "a", "orders.*");
-    let refused = catalog.create_mirror(back.clone(), &nothing).await.unwrap_err();
+    let refused = catalog.create_mirror(back.clone(), &nothing, &Aliases::new()).await.unwrap_err();
     expect(&refused, Reason::LOOP, "orders on a -> (there) -> orders on b -> (back) -> orders on a");
 
     // It is found on update too.
-    let other = catalog.create_mirror(identity("back", "b", "a", "eu-.*"), &nothing).await.unwrap().resource;
+    let other = catalog
+        .create_mirror(identity("back", "b", "a", "eu-.*"), &nothing, &Aliases::new())
+        .await
+        .unwrap()
+        .resource;
     let wider = v1::Mirror { topics: vec![".*".to_owned()], ..other.clone() };
     let refused = catalog.update_mirror(update(wider.clone(), &["topics"]), &nothing).await.unwrap_err();
     expect(&refused, Reason::LOOP, "--allow-loops");
@@ -391,7 +401,7 @@ async fn what_is_too_much_is_refused_before_it_is_compiled() {
         let mut request = create_mirror("m");
         request.mirror.as_mut().unwrap().topics = topics;
         let catalog = catalog.clone();
-        async move { catalog.create_mirror(request, &State::default()).await.map(|_| ()) }
+        async move { catalog.create_mirror(request, &State::default(), &Aliases::new()).await.map(|_| ()) }
     };
     let begin = std::time::Instant::now();
     let many = (0..100_000).map(|n| format!("topic-{n}")).collect();
@@ -415,7 +425,7 @@ async fn creation_among(
         let mut request = create_mirror(&format!("m-{number}"));
         request.mirror.as_mut().unwrap().topics = vec![format!("team-{number}[.].*")];
         let begin = std::time::Instant::now();
-        let written = catalog.create_mirror(request, state).await.unwrap();
+        let written = catalog.create_mirror(request, state, &Aliases::new()).await.unwrap();
         times.push(begin.elapsed());
         let (id, revision) = (format!("m-{number}"), written.revision.unwrap());
         let model = Arc::new(twinlog_proto::model::Mirror::parse(&written.resource).unwrap());

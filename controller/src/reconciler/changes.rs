@@ -6,6 +6,7 @@ use tracing::error;
 use twinlog_proto::id::{MirrorId, TaskName, WorkerId};
 
 use crate::assignment::Assignment;
+use crate::catalog::conflict::{self, Conflicts};
 use crate::fleet::Members;
 use crate::handover::Holders;
 use crate::planner::{Placement, Plan};
@@ -62,14 +63,14 @@ fn owned<'a>(workers: impl Iterator<Item = &'a WorkerId>) -> Vec<WorkerId> {
 /// be stored, with a sentence about it.
 pub(super) fn inventories(members: &Members, state: &State) -> (Vec<Write>, BTreeMap<MirrorId, String>) {
     let (mut writes, mut too_large) = (Vec::new(), BTreeMap::new());
+    let conflicts =
+        Conflicts::new(state, members.inventories.iter().map(|(id, reported)| (id, &reported.inventory)));
     for (mirror, reported) in &members.inventories {
         let survey = TaskName::Survey { mirror: mirror.clone() };
         let survey = state.assignments.get(&survey);
         let is_current =
             survey.is_some_and(|a| a.epoch == reported.epoch && a.worker.as_ref() == Some(&reported.worker));
-        if !is_current || !state.mirrors.contains_key(mirror) {
-            continue;
-        }
+        let Some(known) = state.mirrors.get(mirror).filter(|_| is_current) else { continue };
         let stored = state.inventories.get(mirror).map(|stored| &stored.inventory);
         let mut next = reported.inventory.clone();
         if next.blocked.is_some() && next.topics.is_empty() {
@@ -77,6 +78,9 @@ pub(super) fn inventories(members: &Members, state: &State) -> (Vec<Write>, BTre
             next.topics = stored.map(|inventory| inventory.topics.clone()).unwrap_or_default();
         }
         inventory::note_beginnings(&mut next, stored);
+        if let Some(cause) = conflicts.of(known) {
+            conflict::stop(&mut next, &cause);
+        }
         if stored.is_some_and(|stored| inventory::same(stored, &next)) {
             continue;
         }

@@ -14,6 +14,16 @@ pub fn explain(error: &(dyn Error + 'static), address: &str) -> Option<String> {
     of_text(&texts, address)
 }
 
+/// How a connection ends that was there and of which nobody says why.
+const BROKEN: [&str; 6] = [
+    "operation was canceled",
+    "onnection reset",
+    "roken pipe",
+    "connection closed",
+    "without sending TLS close_notify",
+    "stream closed because of a broken pipe",
+];
+
 fn of_text(texts: &str, address: &str) -> Option<String> {
     let says = |words: &[&str]| words.iter().any(|word| texts.contains(word));
     let (with_tls, plainly) = (address.starts_with("https://"), address.starts_with("http://"));
@@ -35,8 +45,9 @@ fn of_text(texts: &str, address: &str) -> Option<String> {
         "a certificate has expired: renew the controller's (--tls-cert of twinlog-controller), or this machine's clock is wrong"
     } else if says(&["fatal alert: HandshakeFailure"]) {
         "the controller refused the TLS handshake: it may ask for a client certificate (--tls-cert, --tls-key)"
-    } else if says(&["operation was canceled"]) {
-        // With TLS 1.3 a refused client learns why only after it believes to be connected, and the reason is lost on the way here.
+    } else if says(&BROKEN) {
+        // With TLS 1.3 a refused client learns why only after it believes to be connected, and the reason is lost on the way here:
+        // dropped by the HTTP/2 client, or overtaken by the reset of a server that closed with requests unread.
         "it was closed before an answer came: where the controller asks for a client certificate, give --tls-cert and --tls-key, signed by an authority of its --tls-client-ca; otherwise try again"
     } else if with_tls && says(&["InvalidContentType", "corrupt message", "InvalidMessage"]) {
         return Some(format!("{address} speaks no TLS: write http:// instead of https://"));
@@ -76,6 +87,12 @@ mod tests {
             ),
         ] {
             assert!(of_text(text, address).unwrap().contains(says), "{text}");
+        }
+        for broken in [
+            "connection error: Connection reset by peer (os error 104)",
+            "transport error\nBroken pipe (os error 32)",
+        ] {
+            assert!(of_text(broken, "").unwrap().contains("--tls-cert and --tls-key"), "{broken}");
         }
         assert_eq!(of_text("connection refused", "https://c:1"), None);
     }

@@ -178,7 +178,8 @@ fn a_quota_of_the_target_is_used_and_named() -> Result<()> {
         ensure!(cause.contains(part), "no {part:?} in {cause}");
     }
     let (mut counts, mut states) = (Vec::new(), Vec::new());
-    while begin.elapsed() < Duration::from_secs(25) {
+    while begin.elapsed() < Duration::from_secs(60) && counts.last().is_none_or(|done| *done < RECORDS as i64)
+    {
         std::thread::sleep(Duration::from_secs(1));
         counts.push(copied(&world, "m", "slow")?);
         states.push(world.api.status("m")?.state());
@@ -187,10 +188,7 @@ fn a_quota_of_the_target_is_used_and_named() -> Result<()> {
     let expected = f64::from(QUOTA) * begin.elapsed().as_secs_f64() / f64::from(BYTES);
     let done = *counts.last().unwrap_or(&0);
     ensure!(done as f64 > expected * 0.5 || done >= RECORDS as i64, "{done} of about {expected}");
-    ensure!(
-        counts.windows(13).all(|w| w[12] > w[0] || w[12] >= RECORDS as i64),
-        "no progress for 12 s: {counts:?}"
-    );
+    ensure!(counts.windows(21).all(|w| w[20] > w[0]), "no progress for 20 s: {counts:?}");
     ensure!(!states.contains(&State::Waiting), "{states:?}");
     // The remedy: a higher quota.
     world.tools.quota(&world.target, "producer_byte_rate", Some(100_000_000))?;

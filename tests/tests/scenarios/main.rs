@@ -32,6 +32,7 @@ mod memory;
 mod mm2_file;
 mod oauth;
 mod offsets;
+mod second_name;
 mod security;
 mod selection;
 mod side_by_side;

@@ -85,7 +85,7 @@ impl LagView {
             lane.partitions.iter().map(|status| (status.partition, status.clone())).collect();
         let mut partitions = Vec::with_capacity(known.len());
         for partition in self.range.partitions() {
-            let mut status = known.remove(&partition).unwrap_or_else(|| blank(partition, lane.state));
+            let mut status = known.remove(&partition).unwrap_or_else(|| lag::blank(partition, lane.state));
             let cause = self.partition(&mut status, now);
             partitions.push((status, cause));
         }
@@ -173,17 +173,6 @@ impl LagView {
     }
 }
 
-/// Of a partition that the lane knows nothing of yet.
-fn blank(partition: i32, state: State) -> v1::PartitionStatus {
-    v1::PartitionStatus {
-        partition,
-        source_end: -1,
-        target_end: -1,
-        state: state.into(),
-        ..Default::default()
-    }
-}
-
 /// The later look; of two at the running log the higher watermark.
 fn newest(own: Option<Ends>, seen: Option<Ends>) -> Option<Ends> {
     match (own, seen) {
@@ -242,7 +231,7 @@ mod tests {
     }
 
     fn part(partition: i32, state: State, why: Option<Reason>) -> (v1::PartitionStatus, Option<Cause>) {
-        (blank(partition, state), why.map(|reason| Cause::new(reason, "why")))
+        (lag::blank(partition, state), why.map(|reason| Cause::new(reason, "why")))
     }
 
     #[test]

@@ -156,6 +156,11 @@ async fn test_cluster(asked: &Asked<'_>) -> Result<v1::TestClusterResponse, Caus
         kafka_cluster_id: info.cluster_id.unwrap_or_default(),
         broker_version: info.broker_version,
         brokers: i32::try_from(info.brokers.len()).unwrap_or(i32::MAX),
+        broker_addresses: info
+            .brokers
+            .iter()
+            .map(|broker| format!("{}:{}", broker.host, broker.port))
+            .collect(),
         controller_id: info.controller_id.unwrap_or(-1),
         ..response
     })

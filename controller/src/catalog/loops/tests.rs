@@ -22,7 +22,8 @@ fn mirror(flow: &str, kind: v1::naming::Kind, topics: &[&str]) -> Mirror {
 /// The way of the circle that the last mirror closes.
 fn circle(mirrors: &[Mirror]) -> Option<String> {
     let (candidate, others) = mirrors.split_last().unwrap();
-    find(candidate, &others.iter().collect::<Vec<_>>(), &State::default()).map(|found| found.to_string())
+    find(candidate, &others.iter().collect::<Vec<_>>(), &State::default(), &Places::default())
+        .map(|found| found.to_string())
 }
 
 #[test]
@@ -30,7 +31,7 @@ fn identity_both_ways_goes_round_for_ever() {
     let both = [mirror("a>b", IDENTITY, &[".*"]), mirror("b>a", IDENTITY, &["orders"])];
     let found = circle(&both).unwrap();
     assert_eq!(found, "orders on a -> (a-b) -> orders on b -> (b-a) -> orders on a");
-    let message = find(&both[1], &[&both[0]], &State::default()).unwrap().message();
+    let message = find(&both[1], &[&both[0]], &State::default(), &Places::default()).unwrap().message();
     assert!(message.contains("for ever") && message.contains("--allow-loops"), "{message}");
 
     let apart = [mirror("a>b", IDENTITY, &["eu-.*"]), mirror("b>a", IDENTITY, &["us-.*"])];
@@ -41,7 +42,7 @@ fn identity_both_ways_goes_round_for_ever() {
 fn prefix_naming_stops_every_ring_by_itself() {
     let ring = |last| [mirror("a>b", PREFIX, &[".*"]), mirror("b>c", PREFIX, &[".*"]), last];
     let [first, second, third] = ring(mirror("c>a", PREFIX, &[".*"]));
-    let warning = ring_warning(&third, &[&first, &second], &State::default()).unwrap();
+    let warning = ring_warning(&third, &[&first, &second], &Places::default()).unwrap();
     assert!(warning.message.contains("c -> a -> b -> c"), "{}", warning.message);
     assert_eq!(circle(&[first, second, third]), None);
     assert_eq!(circle(&[mirror("a>b", PREFIX, &[".*"]), mirror("b>a", PREFIX, &[".*"])]), None);
@@ -74,7 +75,7 @@ fn a_separator_that_the_next_hop_cannot_read_hides_where_records_come_from() {
 fn a_circle_that_was_there_before_is_not_the_candidates_fault() {
     let both = [mirror("a>b", IDENTITY, &[".*"]), mirror("b>a", IDENTITY, &[".*"])];
     let other = mirror("b>c", IDENTITY, &[".*"]);
-    assert_eq!(find(&other, &both.iter().collect::<Vec<_>>(), &State::default()), None);
+    assert_eq!(find(&other, &both.iter().collect::<Vec<_>>(), &State::default(), &Places::default()), None);
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl<'a> View<'a> {
                 let mut status = match (own, &last, &survey) {
                     (Some(own), ..) => own,
                     (None, Some(last), _) => last.clone(),
-                    (None, None, Some(_)) => blank(number, known.state),
+                    (None, None, Some(_)) => lag::blank(number, known.state),
                     (None, None, None) => return None,
                 };
                 last.iter().chain(&survey).for_each(|known| lag::complete(&mut status, known));
@@ -159,16 +159,6 @@ fn find(partitions: &[v1::PartitionStatus], number: i32) -> Option<&v1::Partitio
     let there =
         usize::try_from(number).ok().and_then(|at| partitions.get(at)).filter(|p| p.partition == number);
     there.or_else(|| partitions.iter().find(|partition| partition.partition == number))
-}
-
-fn blank(partition: i32, state: Is) -> v1::PartitionStatus {
-    v1::PartitionStatus {
-        partition,
-        source_end: -1,
-        target_end: -1,
-        state: state.into(),
-        ..Default::default()
-    }
 }
 
 /// What nobody reports any more: where it stood, with the source's ends of then.

@@ -51,18 +51,12 @@ fn top(place: &Place, key: &str, value: &str) -> Verdict {
     if let Some((role, setting)) = role_key(key) {
         return hints::of_role(place, role, setting, value, "MM2 drops it here without a word");
     }
-    if let Some(there) = worker(place, key, value) {
-        return match there.effect {
-            Effect::Ignored => there,
-            _ => hints::instead(
-                place,
-                value,
-                "MM2 takes it from a flow's target cluster only, and drops it here without a word",
-                &[(At::Target, key)],
-            ),
-        };
-    }
-    hints::unknown(place, key, value)
+    of_target(
+        place,
+        key,
+        value,
+        "MM2 takes it from a flow's target cluster only, and drops it here without a word",
+    )
 }
 
 fn cluster(place: &Place, key: &str, value: &str) -> Verdict {
@@ -149,18 +143,16 @@ fn flow(place: &Place, key: &str, value: &str) -> Verdict {
         let meant = [(At::Here, sides[0].as_str()), (At::Here, sides[1].as_str())];
         return hints::either(place, value, "MM2 only checks it here", &meant);
     }
-    if let Some(there) = worker(place, key, value) {
-        return match there.effect {
-            Effect::Ignored => there,
-            _ => hints::instead(
-                place,
-                value,
-                "MM2 takes it from the target cluster only, never from a flow",
-                &[(At::Target, key)],
-            ),
-        };
+    of_target(place, key, value, "MM2 takes it from the target cluster only, never from a flow")
+}
+
+/// What only a target's Connect workers take, given where it has no effect.
+fn of_target(place: &Place, key: &str, value: &str, why: &str) -> Verdict {
+    match worker(place, key, value) {
+        Some(there) if there.effect == Effect::Ignored => there,
+        Some(_) => hints::instead(place, value, why, &[(At::Target, key)]),
+        None => hints::unknown(place, key, value),
     }
-    hints::unknown(place, key, value)
 }
 
 /// `source.cluster.<key>`: only what says where to connect, and as whom, is read there; Connect JSON often has clients' settings.
