@@ -81,3 +81,79 @@ pub(crate) fn stop(inventory: &mut v1::Inventory, cause: &v1::Cause) {
     }
     inventory.blocked = Some(cause.clone());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::InventoryState;
+
+    fn add(state: &mut State, id: &str, created: i64, flow: (&str, &str), topic_ids: (&str, &str)) {
+        let wire = v1::Mirror {
+            name: format!("mirrors/{id}"),
+            source: format!("clusters/{}", flow.0),
+            target: format!("clusters/{}", flow.1),
+            topics: vec!["t".to_owned()],
+            naming: Some(v1::Naming { kind: v1::naming::Kind::Identity.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let model = Arc::new(Mirror::parse(&wire).unwrap());
+        let mirror = MirrorState { wire, model, create_revision: created, mod_revision: created };
+        let topic = v1::InventoryTopic {
+            source_topic: "t".to_owned(),
+            target_topic: "t".to_owned(),
+            source_topic_id: topic_ids.0.to_owned(),
+            target_topic_id: topic_ids.1.to_owned(),
+            partitions: 1,
+            ..Default::default()
+        };
+        let inventory = v1::Inventory {
+            topics: vec![topic],
+            source_kafka_cluster_id: "source".to_owned(),
+            target_kafka_cluster_id: "target".to_owned(),
+            ..Default::default()
+        };
+        let id = mirror.model.id.clone();
+        Arc::make_mut(&mut state.mirrors).insert(id.clone(), Arc::new(mirror));
+        Arc::make_mut(&mut state.inventories)
+            .insert(id, Arc::new(InventoryState { inventory, mod_revision: created }));
+    }
+
+    fn reasons(state: &State) -> Vec<(String, Option<String>)> {
+        let conflicts = Conflicts::new(state, std::iter::empty());
+        let one = |mirror: &Arc<MirrorState>| {
+            (mirror.model.id.to_string(), conflicts.of(mirror).map(|cause| cause.reason))
+        };
+        state.mirrors.values().map(one).collect()
+    }
+
+    fn expected(of: &[(&str, Option<&str>)]) -> Vec<(String, Option<String>)> {
+        of.iter().map(|(id, reason)| ((*id).to_owned(), reason.map(str::to_owned))).collect()
+    }
+
+    #[test]
+    fn the_younger_of_two_mirrors_that_meet_on_one_cluster_stops() {
+        let mut state = State::default();
+        add(&mut state, "old", 1, ("a", "b"), ("at-a", "at-b"));
+        add(&mut state, "young", 2, ("a", "b2"), ("at-a", "at-b"));
+        assert_eq!(reasons(&state), expected(&[("old", None), ("young", Some("TARGET_OVERLAP"))]));
+    }
+
+    #[test]
+    fn clusters_that_only_share_a_made_up_id_are_two() {
+        let mut state = State::default();
+        add(&mut state, "old", 1, ("a", "b"), ("at-a", "at-b"));
+        add(&mut state, "young", 2, ("a", "c"), ("at-a", "at-c"));
+        assert_eq!(reasons(&state), expected(&[("old", None), ("young", None)]));
+    }
+
+    #[test]
+    fn what_is_stopped_copies_nothing() {
+        let mut inventory = v1::Inventory {
+            topics: vec![v1::InventoryTopic { partitions: 3, ..Default::default() }],
+            ..Default::default()
+        };
+        let cause = v1::Cause { reason: Reason::LOOP.as_str().to_owned(), ..Default::default() };
+        stop(&mut inventory, &cause);
+        assert_eq!((inventory.topics[0].partitions, inventory.blocked), (0, Some(cause)));
+    }
+}

@@ -1,7 +1,7 @@
 //! MirrorMaker 2's own integration tests (acceptance list 10.0, I1-I20), told of Twinlog: two clusters, mirrored both ways.
 
 use std::collections::BTreeMap;
-use std::sync::MutexGuard;
+use std::sync::RwLockReadGuard;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -14,7 +14,7 @@ use twinlog_tests::verify::expected_offset;
 use twinlog_tests::world::{World, WorldOptions, naming};
 use twinlog_worker::mm2::{Checkpoint, CheckpointKey};
 
-use crate::alone;
+use crate::beside;
 
 const SOON: Duration = Duration::from_secs(60);
 const PARTITIONS: u32 = 10;
@@ -34,12 +34,12 @@ struct Fixture {
     world: World,
     variant: Variant,
     _files: Sandbox,
-    _alone: MutexGuard<'static, ()>,
+    _beside: RwLockReadGuard<'static, ()>,
 }
 
 impl Fixture {
     fn start(name: &str, variant: Variant) -> Result<Self> {
-        let alone = alone();
+        let beside = beside();
         let files = Sandbox::new(&format!("{name}-files"))?;
         let certificates = Certificates::create(files.folder())?;
         let target = match variant {
@@ -65,7 +65,7 @@ impl Fixture {
             &[("cleanup.policy", "compact")],
         )?;
         world.tools.create_topic(&world.source, "test-topic-no-checkpoints", 1, &[])?;
-        Ok(Self { world, variant, _files: files, _alone: alone })
+        Ok(Self { world, variant, _files: files, _beside: beside })
     }
 
     /// What `topic` of the cluster `alias` is called on the other one.

@@ -12,7 +12,7 @@ use twinlog_proto::v1;
 use twinlog_tests::api::Api;
 use twinlog_tests::sandbox::{ControllerOptions, Sandbox, Single, WorkerOptions, wait_until};
 
-use crate::alone;
+use crate::beside;
 
 const READY: Duration = Duration::from_secs(30);
 const HUSH: &str = "hunter2-of-the-worker";
@@ -58,7 +58,7 @@ const SASL: [(&str, &str); 3] =
 
 #[test]
 fn a_caller_gets_neither_code_into_a_worker_nor_secrets_out_of_it() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let sandbox = Sandbox::new("access")?;
     let marker = sandbox.folder().join("loaded");
     let library = library(sandbox.folder(), &marker)?;
@@ -137,7 +137,7 @@ fn a_caller_gets_neither_code_into_a_worker_nor_secrets_out_of_it() -> Result<()
 /// A page under a name of its own that leads to 127.0.0.1, and one of another origin.
 #[test]
 fn a_web_page_does_not_drive_twinlog_run() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let sandbox = Sandbox::new("access-run")?;
     let args = ["--source", "127.0.0.1:1", "--target", "127.0.0.1:2", "--topics", "x"];
     let single = Single::start(&sandbox, "1", &args)?;

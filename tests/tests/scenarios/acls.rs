@@ -10,7 +10,7 @@ use twinlog_tests::api::told;
 use twinlog_tests::sandbox::{KafkaOptions, wait_until};
 use twinlog_tests::world::{World, WorldOptions, mirror};
 
-use crate::alone;
+use crate::beside;
 
 const SYNCED: Duration = Duration::from_secs(30);
 
@@ -32,7 +32,7 @@ fn wait_acls(world: &World, wanted: &[&str]) -> Result<()> {
 /// S4, I27, W13 on real clusters.
 #[test]
 fn acls_follow_the_source_and_never_grant_writing() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = World::start(
         "acls",
         WorldOptions {

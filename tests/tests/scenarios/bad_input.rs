@@ -11,7 +11,7 @@ use twinlog_tests::sandbox::wait_until;
 use twinlog_tests::tools::LoadOptions;
 use twinlog_tests::world::{World, WorldOptions, mirror, naming};
 
-use crate::alone;
+use crate::beside;
 
 const SAID: Duration = Duration::from_secs(30);
 const COPIED: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ fn create(world: &World, id: &str, mirror: v1::Mirror) -> (Code, String, String)
 
 #[test]
 fn every_mistake_is_named_and_stops_nothing_else() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = World::start("mistakes", WorldOptions::default())?;
     world.tools.create_topic(&world.source, "good", 2, &[])?;
     let load = LoadOptions { rate: 200.0, ..LoadOptions::new(2) };

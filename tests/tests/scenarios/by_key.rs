@@ -15,7 +15,7 @@ use twinlog_tests::tools::{Isolation, LoadOptions};
 use twinlog_tests::verify::{Dump, Record};
 use twinlog_tests::world::{World, WorldOptions, mirror, naming};
 
-use crate::alone;
+use crate::beside;
 
 const TOPIC: &str = "orders";
 const LEAST: &str = "a-orders";
@@ -122,7 +122,7 @@ fn wait_complete(world: &World, topic: &str) -> Result<()> {
 
 #[test]
 fn keys_land_where_kafkas_producer_puts_them_also_through_a_kill() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = World::start("by-key", WorldOptions::default())?;
     world.tools.create_topic(&world.source, TOPIC, SOURCE, &[])?;
     world.tools.create_topic(&world.target, TOPIC, TARGET, &[])?;

@@ -9,14 +9,14 @@ use twinlog_tests::tools::{Committed, Isolation, LoadOptions};
 use twinlog_tests::verify::expected_offset;
 use twinlog_tests::world::{World, WorldOptions, mirror};
 
-use crate::alone;
+use crate::beside;
 
 const SEEN: Duration = Duration::from_secs(60);
 const RECORDS: u64 = 4_000;
 
 #[test]
 fn mirror_maker_clients_understand_our_target() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = World::start("compat", WorldOptions::default())?;
     world.tools.create_topic(&world.source, "orders", 4, &[])?;
     let load = LoadOptions { rate: 20_000.0, records: Some(RECORDS), ..LoadOptions::new(4) };

@@ -11,7 +11,7 @@ use twinlog_tests::sandbox::{Kafka, KafkaOptions, wait_until};
 use twinlog_tests::tools::LoadOptions;
 use twinlog_tests::world::{World, WorldOptions, mirror, naming};
 
-use crate::alone;
+use crate::beside;
 
 const SYNCED: Duration = Duration::from_secs(30);
 /// Sync intervals in which nothing may be written.
@@ -45,7 +45,7 @@ fn topic(world: &World, mirror: &str, target: &str) -> Result<v1::TopicStatus> {
 /// S5, I2, I7, I16, I17, I18, W12 on real clusters.
 #[test]
 fn configs_follow_the_source_by_difference() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = start()?;
     let (source, target) = (&world.source, &world.target);
     world.tools.alter_cluster(source, &[("compression.type", "gzip")])?;

@@ -27,7 +27,7 @@ use twinlog_tests::sandbox::{Kafka, KafkaOptions, binary, wait_until};
 use twinlog_tests::tools::{Isolation, LoadOptions};
 use twinlog_tests::world::{World, WorldOptions, mirror, naming};
 
-use crate::alone;
+use crate::beside;
 
 const SAID: Duration = Duration::from_secs(60);
 const COPIED: Duration = Duration::from_secs(90);
@@ -266,7 +266,7 @@ fn trouble(world: &World) -> Result<()> {
 
 #[test]
 fn what_records_hold_is_shown_nowhere() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let runtime = tokio::runtime::Runtime::new()?;
     let traces = Traces::default();
     let expiry = EXPIRY.as_millis().to_string();

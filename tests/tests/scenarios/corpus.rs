@@ -10,7 +10,7 @@ use twinlog_tests::tools::Isolation;
 use twinlog_tests::verify::compare;
 use twinlog_tests::world::{World, WorldOptions, mirror, naming};
 
-use crate::alone;
+use crate::beside;
 
 const COPIED: Duration = Duration::from_secs(120);
 
@@ -49,19 +49,19 @@ fn both_namings(world: &World, prefix: &str, guarantee: Guarantee) -> Result<()>
 
 #[test]
 fn exactly_once_the_target_is_the_source() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     both_namings(&world("corpus-eo", None)?, "once", Guarantee::ExactlyOnce)
 }
 
 #[test]
 fn at_least_once_the_target_is_the_source() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     both_namings(&world("corpus-alo", None)?, "least", Guarantee::AtLeastOnce)
 }
 
 #[test]
 fn on_kafka_3_9_the_target_is_the_source() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = world("corpus-39", Some("3.9.2"))?;
     both_namings(&world, "once", Guarantee::ExactlyOnce)?;
     both_namings(&world, "least", Guarantee::AtLeastOnce)

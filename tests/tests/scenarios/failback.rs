@@ -18,7 +18,7 @@ use twinlog_tests::tools::{Committed, Isolation};
 use twinlog_tests::verify::{Dump, compare, expected_offset, expected_source};
 use twinlog_tests::world::{World, WorldOptions, mirror, naming};
 
-use crate::alone;
+use crate::beside;
 
 const GROUP: &str = "billing";
 /// Transactions, aborted ones, holes of compaction, a log start that moved, nothing at all.
@@ -138,7 +138,7 @@ fn assert_whole(topic: &str, whole: &Dump, parts: &[Option<&Dump>]) -> Result<()
 
 #[test]
 fn a_group_goes_on_at_the_source_where_it_was_on_the_copies() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = start("failback")?;
     let topics: Vec<String> = KINDS.iter().map(|kind| format!("c.{kind}")).collect();
     let copies: Vec<String> = topics.iter().map(|topic| format!("a.{topic}")).collect();
@@ -277,7 +277,7 @@ fn produce(world: &World, kafka: &Kafka, topic: &str, first: u64, count: u64) ->
 /// themselves: what they write has no place on the source.
 #[test]
 fn a_mirror_brings_groups_back_by_itself() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = start("failback-auto")?;
     let orders = "d.orders".to_owned();
     let topics: Vec<String> = KINDS.iter().map(|kind| format!("d.{kind}")).chain([orders.clone()]).collect();

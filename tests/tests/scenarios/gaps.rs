@@ -8,7 +8,7 @@ use twinlog_tests::sandbox::wait_until;
 use twinlog_tests::tools::{Isolation, LoadOptions};
 use twinlog_tests::world::{World, WorldOptions, mirror};
 
-use crate::alone;
+use crate::beside;
 
 const SAID: Duration = Duration::from_secs(30);
 const COPIED: Duration = Duration::from_secs(60);
@@ -60,7 +60,7 @@ fn copied(world: &World, topic: &str, partition: i32) -> Result<Vec<String>> {
 
 #[test]
 fn retention_that_outran_the_mirror_halts_or_is_recorded() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = World::start("retention", WorldOptions::default())?;
 
     outrun(&world, "halting", GapPolicy::Halt)?;
@@ -90,7 +90,7 @@ fn retention_that_outran_the_mirror_halts_or_is_recorded() -> Result<()> {
 
 #[test]
 fn a_topic_deleted_and_made_again_is_named() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = World::start("recreated", WorldOptions::default())?;
     world.tools.create_topic(&world.source, "phoenix", 2, &[])?;
     produce(&world, "phoenix")?;

@@ -14,7 +14,7 @@ use twinlog_tests::tools::{Committed, Isolation, LoadOptions};
 use twinlog_tests::verify::expected_offset;
 use twinlog_tests::world::{World, WorldOptions, mirror};
 
-use crate::alone;
+use crate::beside;
 
 const SEEN: Duration = Duration::from_secs(30);
 const TOPIC: &str = "g.orders";
@@ -82,7 +82,7 @@ fn modern_member(kafka: &Kafka) -> Result<BaseConsumer> {
 /// I4, I8, I13, I15, K4, K10, K11, W5, W19 on real clusters.
 #[test]
 fn groups_keep_their_place() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world =
         World::start("groups", WorldOptions { workers: 1, etcd_members: 0, ..WorldOptions::default() })?;
     // The last partition, and one topic, stay empty.

@@ -14,7 +14,7 @@ use twinlog_tests::sandbox::{
 use twinlog_tests::tools::{Isolation, LoadOptions, Tools};
 use twinlog_tests::verify::compare;
 
-use crate::alone;
+use crate::beside;
 
 /// MM2 copies some 15 s after its start; more on a busy machine.
 const MM2_READY: Duration = Duration::from_secs(120);
@@ -110,7 +110,7 @@ impl Flow<'_> {
 /// One MM2 copies both ways. One flow of its file is taken over by `twinlog run`, the other by `twinlog import`; both wait for its end.
 #[test]
 fn run_and_import_go_on_where_the_mirror_maker_of_their_file_stopped() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let place = Place::start("handover-file", KafkaOptions::default())?;
     let (a, b) = (&place.a, &place.b);
     let both = "b->a.enabled=true\na->b.topics=orders\nb->a.topics=returns\n";
@@ -153,7 +153,7 @@ fn run_and_import_go_on_where_the_mirror_maker_of_their_file_stopped() -> Result
 /// Both versions of Strimzi's resource: TLS and SCRAM from mounted secrets, imported into a fleet; and plain, by `twinlog run`.
 #[test]
 fn strimzis_resources_copy_records() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let files = Sandbox::new("strimzi-files")?;
     let certificates = Certificates::create(files.folder())?;
     let place = Place::start("strimzi", KafkaOptions::default().scram_over_tls("SECURE", &certificates))?;

@@ -12,7 +12,7 @@ use twinlog_tests::sandbox::{Kafka, wait_until};
 use twinlog_tests::tools::Isolation;
 use twinlog_tests::world::{World, WorldOptions, mirror};
 
-use crate::alone;
+use crate::beside;
 
 const SEEN: Duration = Duration::from_secs(60);
 /// How long beats are counted.
@@ -47,7 +47,7 @@ fn beat(kafka: &Kafka, topic: &str, flow: (&str, &str), age: Duration) -> Result
 /// Data-path 16, failover 10.
 #[test]
 fn one_heartbeat_for_a_pair_of_clusters_and_none_of_clusters_that_are_no_more() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world =
         World::start("heartbeats", WorldOptions { workers: 1, etcd_members: 0, ..WorldOptions::default() })?;
     let topics = [

@@ -12,7 +12,7 @@ use twinlog_tests::sandbox::{Kafka, KafkaOptions, wait_until};
 use twinlog_tests::tools::{Isolation, LoadOptions};
 use twinlog_tests::world::{World, WorldOptions, mirror, naming};
 
-use crate::alone;
+use crate::beside;
 
 const SAID: Duration = Duration::from_secs(60);
 const COPIED: Duration = Duration::from_secs(60);
@@ -79,7 +79,7 @@ fn delete(world: &World, kafka: &Kafka, topic: &str) -> Result<()> {
 /// once or, where the source has lost some meanwhile, with the gap recorded. Also while the mirror rests, and for at least once.
 #[test]
 fn a_copy_deleted_while_the_mirror_runs_is_named_and_filled_again() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = start("deleted-copy")?;
     mirrored(&world, "gone", mirror(&["gone"]))?;
     mirrored(&world, "least", Mirror { guarantee: Guarantee::AtLeastOnce.into(), ..mirror(&["least"]) })?;
@@ -123,7 +123,7 @@ fn a_copy_deleted_while_the_mirror_runs_is_named_and_filled_again() -> Result<()
 /// also where it is deleted while the mirror runs; the remedies continue exactly where the copy ends, or copy behind it.
 #[test]
 fn without_a_position_a_copy_is_never_filled_from_the_start_unasked() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = start("no-position")?;
     mirrored(&world, "running", mirror(&["running"]))?;
     mirrored(&world, "paused", mirror(&["paused"]))?;
@@ -182,7 +182,7 @@ fn not_empty(world: &World) -> Result<()> {
 /// meanwhile; what it leaves uncommitted itself is no reason for alarm.
 #[test]
 fn a_copy_that_others_write_to_is_named_before_the_next_record() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = start("foreign-writes")?;
     mirrored(&world, "shared", Mirror { naming: naming(Kind::Identity), ..mirror(&["shared"]) })?;
     mirrored(&world, "killed", Mirror { naming: naming(Kind::Identity), ..mirror(&["killed"]) })?;
@@ -257,7 +257,7 @@ fn no_false_alarm(world: &World) -> Result<()> {
 /// to give the right address. Plans refuse what creating refuses, with the same words and exit code.
 #[test]
 fn another_cluster_at_the_sources_address_is_named_and_not_copied_from() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = start("another-source")?;
     mirrored(&world, "moved", mirror(&["moved"]))?;
     world.wait_exact("moved", "a.moved", COPIED)?;
@@ -315,7 +315,7 @@ fn refused_as_planned(world: &World) -> Result<()> {
 /// Failover 6: what was mirrored back into a source that was made anew is not copied again: the mirror goes on where the sides meet.
 #[test]
 fn after_mirroring_back_a_mirror_goes_on_where_the_sides_meet() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = start("sides-meet")?;
     let same = |mirror| Mirror { naming: naming(Kind::Identity), ..mirror };
     mirrored(&world, "orders", same(mirror(&["orders"])))?;
@@ -348,7 +348,7 @@ fn after_mirroring_back_a_mirror_goes_on_where_the_sides_meet() -> Result<()> {
 /// Failover 12: a range that moves as planned fences nobody but its earlier owner: not even a reader of uncommitted records sees one twice.
 #[test]
 fn a_planned_move_leaves_nothing_behind_that_was_taken_back() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let options = WorldOptions { etcd_members: 0, workers: 2, ..WorldOptions::default() };
     let world = World::start("planned-move", options)?;
     world.tools.create_topic(&world.source, "steady", 8, &[])?;

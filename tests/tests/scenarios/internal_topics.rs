@@ -9,7 +9,7 @@ use twinlog_tests::sandbox::wait_until;
 use twinlog_tests::tools::{Isolation, LoadOptions};
 use twinlog_tests::world::{World, WorldOptions, mirror};
 
-use crate::alone;
+use crate::beside;
 
 const SEEN: Duration = Duration::from_secs(30);
 
@@ -26,7 +26,7 @@ fn copied(world: &World, topic: &str, copy: &str) -> Result<()> {
 /// S15, I3, I11, I12, H1 on real clusters.
 #[test]
 fn trouble_with_internal_topics_is_said_and_stops_nothing() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world =
         World::start("internal", WorldOptions { workers: 1, etcd_members: 0, ..WorldOptions::default() })?;
     for topic in ["i.one", "i.two", "i.slow"] {

@@ -16,7 +16,7 @@ use twinlog_tests::tools::{Committed, Isolation};
 use twinlog_tests::verify::expected_offset;
 use twinlog_tests::world::{World, WorldOptions, mirror, naming};
 
-use crate::alone;
+use crate::beside;
 
 const COPIED: Duration = Duration::from_secs(60);
 const PARTITIONS: u32 = 2;
@@ -67,7 +67,7 @@ fn fill(world: &World, topic: &str, compression: &str) -> Result<()> {
 /// Issue 4, 10.
 #[test]
 fn every_message_format_and_codec_is_copied_exactly() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = world("legacy", 1)?;
     let mut topics = vec!["old.v2.lz4".to_owned()];
     create(&world, &topics[0], V2)?;
@@ -167,7 +167,7 @@ fn translated(world: &World, topic: &str, offset: i64) -> Result<()> {
 /// Topics change their format while they are written and mirrored: upwards, as clusters are upgraded, and back.
 #[test]
 fn a_log_that_changes_its_format_is_copied_exactly_also_through_a_kill() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = world("legacy-turns", 2)?;
     let topics = [("up", "lz4", V0), ("back.none", "none", V2), ("back.gzip", "gzip", V2)];
     for (topic, compression, format) in topics {
@@ -252,7 +252,7 @@ fn wait_some(world: &World, topic: &str) -> Result<()> {
 /// A byte that has changed on the source's disk is never copied: its partition says so, the others go on.
 #[test]
 fn a_damaged_old_message_stops_its_partition_by_name() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = world("legacy-damage", 1)?;
     create(&world, "worn", V1)?;
     fill(&world, "worn", "gzip")?;

@@ -9,7 +9,7 @@ use twinlog_tests::sandbox::wait_until;
 use twinlog_tests::tools::{Isolation, LoadOptions};
 use twinlog_tests::world::{World, WorldOptions, mirror};
 
-use crate::alone;
+use crate::beside;
 
 const SETTLED: Duration = Duration::from_secs(30);
 const TOPIC: &str = "orders";
@@ -26,7 +26,7 @@ fn wait_caught_up(world: &World) -> Result<()> {
 
 #[test]
 fn a_mirror_is_planned_paused_resumed_drained_and_deleted() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = World::start("lifecycle", WorldOptions::default())?;
     world.tools.create_topic(&world.source, TOPIC, PARTITIONS, &[])?;
     world.tools.load(&world.source, TOPIC, &LoadOptions { rate: 1_000.0, ..LoadOptions::new(PARTITIONS) })?;

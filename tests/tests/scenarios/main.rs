@@ -1,5 +1,5 @@
-//! What Twinlog promises, seen on real Kafka, real etcd and the real binaries. One story per test, each in a world of its own;
-//! one at a time, because several measure how long something takes.
+//! What Twinlog promises, seen on real Kafka, real etcd and the real binaries. One story per test, each in a world of its own.
+//! Those that measure something run alone.
 
 mod acceptance;
 mod access;
@@ -43,10 +43,16 @@ mod takeover;
 mod timestamps;
 mod turns;
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Held by a test as long as it runs.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(|failed_before| failed_before.into_inner())
+static TURN: RwLock<()> = RwLock::new(());
+
+/// Held by a test that measures time or memory, as long as it runs.
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    TURN.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Held by a test that doesn't mind how quick the machine is: others of its kind run beside it.
+fn beside() -> RwLockReadGuard<'static, ()> {
+    TURN.read().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,7 +13,7 @@ use twinlog_tests::sandbox::{
 use twinlog_tests::tools::{Isolation, LoadOptions, Tools};
 use twinlog_tests::verify::compare;
 
-use crate::alone;
+use crate::beside;
 
 const COPIED: Duration = Duration::from_secs(90);
 const ENDS: Duration = Duration::from_secs(30);
@@ -95,7 +95,7 @@ fn has(topics: &[String], topic: &str) -> bool {
 /// D2: without offset syncs the data is copied, and there is no mm2-offset-syncs.B.internal.
 #[test]
 fn d1_d2_one_flow_with_and_without_offset_syncs() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let pair = Pair::start("mm2-file-one-flow")?;
     let one_flow = "A->B.enabled = true\nA->B.topics = ^test-topic-.*\nB->A.enabled = false\nB->A.emit.heartbeats.enabled = false\n";
 
@@ -133,7 +133,7 @@ fn d1_d2_one_flow_with_and_without_offset_syncs() -> Result<()> {
 /// Both flows of one file in one process; MM2's own topics are where MM2 has them; a flow that leaves the file is paused.
 #[test]
 fn two_flows_of_one_file_are_active_active() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let pair = Pair::start("mm2-file-two-flows")?;
     let both = "A->B.enabled = true\nB->A.enabled = true\ntopics = orders.*\noffset-syncs.topic.replication.factor = 1\ntasks.max = 4\n";
     pair.write(both)?;
@@ -178,7 +178,7 @@ fn two_flows_of_one_file_are_active_active() -> Result<()> {
 /// `twinlog import` makes the same in a fleet, again and again; what would go wrong there is refused with what to do.
 #[test]
 fn a_file_is_imported_into_a_fleet() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let sandbox = Sandbox::new("mm2-import")?;
     let controller = sandbox.controller("1", ControllerOptions::default())?;
     let file = sandbox.folder().join("mm2.properties");
@@ -263,7 +263,7 @@ fn escaped(key: &str) -> String {
 /// D4: a changed refresh interval reaches every worker while they are restarted one by one.
 #[test]
 fn d3_d4_three_workers_and_an_alias_of_any_characters() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let pair = Pair::start("mm2-file-fleet")?;
     let controller = pair.sandbox.controller("1", ControllerOptions::default())?;
     let workers: Vec<Worker> = (1..=3)

@@ -12,7 +12,7 @@ use twinlog_tests::tools::{Committed, Isolation};
 use twinlog_tests::verify::{Dump, expected_offset};
 use twinlog_tests::world::{World, WorldOptions, mirror};
 
-use crate::alone;
+use crate::beside;
 
 const TOPICS: [&str; 6] = ["c.mixed", "c.transactions", "c.compacted", "c.trimmed", "c.logappend", "c.empty"];
 const OFFSETS: usize = 10_000;
@@ -42,7 +42,7 @@ fn any_offset(random: &mut StdRng, end: i64) -> i64 {
 
 #[test]
 fn ten_thousand_offsets_become_exactly_the_record_that_follows() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let world = World::start("offsets", WorldOptions::default())?;
     world.tools.corpus(&world.source, "c", 23, 1)?;
     let groups = vec!["g-.*".into()];

@@ -8,7 +8,7 @@ use twinlog_tests::sandbox::{Certificates, KafkaOptions, Sandbox};
 use twinlog_tests::tools::LoadOptions;
 use twinlog_tests::world::{World, WorldOptions, mirror};
 
-use crate::alone;
+use crate::beside;
 
 const SAID: Duration = Duration::from_secs(30);
 const COPIED: Duration = Duration::from_secs(60);
@@ -22,7 +22,7 @@ fn guarded(certificates: &Certificates) -> KafkaOptions {
 
 #[test]
 fn credentials_and_permissions_are_asked_for_by_name() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let files = Sandbox::new("security-files")?;
     let certificates = Certificates::create(files.folder())?;
     let worker_args = vec!["--secret-dir".to_owned(), files.folder().display().to_string()];
@@ -77,7 +77,7 @@ fn wait_permission(world: &World) -> Result<String> {
 
 #[test]
 fn an_untrusted_certificate_is_named() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let files = Sandbox::new("tls-files")?;
     let certificates = Certificates::create(files.folder())?;
     let world = World::start(

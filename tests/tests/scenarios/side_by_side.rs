@@ -10,7 +10,7 @@ use twinlog_tests::verify::{Dump, compare, expected_offset};
 use twinlog_tests::world::{World, WorldOptions};
 use twinlog_worker::mm2::CheckpointKey;
 
-use crate::alone;
+use crate::beside;
 
 const READY: Duration = Duration::from_secs(120);
 const SETTLED: Duration = Duration::from_secs(60);
@@ -67,7 +67,7 @@ fn guarded() -> KafkaOptions {
 /// Issue 4, "must be seen" 2 and 3.
 #[test]
 fn every_difference_to_mirror_maker_is_intended() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let story = Story::begin()?;
     story.wait_copied()?;
     story.commit_groups()?;

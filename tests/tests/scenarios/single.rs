@@ -9,7 +9,7 @@ use twinlog_tests::sandbox::{KafkaOptions, Sandbox, Single, binary, wait_until};
 use twinlog_tests::tools::{Isolation, LoadOptions, Tools};
 use twinlog_tests::verify::compare;
 
-use crate::alone;
+use crate::beside;
 
 const TOPIC: &str = "orders.numbers";
 const COPY: &str = "source.orders.numbers";
@@ -19,7 +19,7 @@ const ENDS: Duration = Duration::from_secs(30);
 
 #[test]
 fn one_process_mirrors_and_goes_on_after_a_restart() -> Result<()> {
-    let _alone = alone();
+    let _beside = beside();
     let sandbox = Sandbox::new("single")?;
     let (source, target) =
         sandbox.kafka_pair(("a", KafkaOptions::default()), ("b", KafkaOptions::default()))?;
