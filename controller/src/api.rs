@@ -26,6 +26,8 @@ use crate::controller::Controller;
 use crate::fleet::{Answered, Question};
 use crate::state::State;
 
+pub(crate) use watch::serve::MirrorServer;
+
 /// How long a worker may take for an answer about one cluster.
 const QUERY_DEADLINE: Duration = Duration::from_secs(20);
 /// How long a worker may take for a plan or a translation: it reads from both clusters.
@@ -39,6 +41,7 @@ pub struct Api {
     controller: Arc<Controller>,
     catalog: Catalog,
     watches: Arc<watch::places::Places>,
+    changes: Arc<watch::encoded::Changes>,
     /// What waits for clients that read slowly, bytes.
     watch_bytes: Arc<Semaphore>,
     /// Ends streams, so that the server can.
@@ -56,6 +59,7 @@ impl Api {
             controller,
             catalog,
             watches: Arc::default(),
+            changes: Arc::default(),
             watch_bytes: Arc::new(Semaphore::new(watch::drain::MAX_BYTES_IN_ALL)),
             stop,
         }

@@ -23,10 +23,9 @@ use tracing::info;
 use twinlog_proto::tls::ServerIdentity;
 use twinlog_proto::v1::cluster_service_server::ClusterServiceServer;
 use twinlog_proto::v1::fleet_service_server::FleetServiceServer;
-use twinlog_proto::v1::mirror_service_server::MirrorServiceServer;
 use twinlog_proto::v1::offset_service_server::OffsetServiceServer;
 
-use crate::api::Api;
+use crate::api::{Api, MirrorServer};
 use crate::controller::Controller;
 use crate::descriptors;
 use crate::metrics::Metrics;
@@ -102,7 +101,8 @@ pub async fn serve(
             );)*
         };
     }
-    add!(ClusterServiceServer, MirrorServiceServer, OffsetServiceServer, FleetServiceServer);
+    add!(ClusterServiceServer, OffsetServiceServer, FleetServiceServer);
+    routes.add_service(MirrorServer::new(api.clone(), limit, MAX_ANSWER_BYTES));
     routes.add_service(controller.worker_service());
     routes.add_service(controller.peer_service());
     routes.add_service(health);

@@ -12,7 +12,7 @@ use twinlog_proto::v1::answer::Answer;
 use twinlog_proto::v1::mirror_service_server::MirrorService;
 use twinlog_proto::v1::query::Question as Ask;
 
-use super::watch::{self, MirrorStream};
+use super::watch::{self, MessageStream};
 use super::{Api, LONG_QUERY_DEADLINE, last_plan, wrong_answer};
 use crate::caller::Caller;
 use crate::catalog::places::{self, Aliases, Places};
@@ -136,14 +136,15 @@ impl MirrorService for Api {
         Ok(Response::new(v1::ListRangesResponse { ranges, next_page_token }))
     }
 
-    type WatchMirrorsStream = MirrorStream;
+    type WatchMirrorsStream = MessageStream;
 
     async fn watch_mirrors(
         &self,
         request: Request<v1::WatchMirrorsRequest>,
     ) -> Result<Response<Self::WatchMirrorsStream>, Status> {
         let address = request.extensions().get().and_then(Caller::origin);
-        Ok(Response::new(watch::start(self, request.into_inner(), address).await?))
+        let stream = watch::start(self, request.into_inner(), address).await?;
+        Ok(Response::new(watch::messages(stream)))
     }
 }
 

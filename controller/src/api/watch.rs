@@ -4,31 +4,34 @@
 //! whatever replica it reaches. A stream that fails ends with a status; the client resumes.
 
 pub(super) mod drain;
+pub(super) mod encoded;
 pub(super) mod places;
+pub(crate) mod serve;
 
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::Status;
-use tracing::warn;
 use twinlog_proto::id::MirrorId;
 use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::v1;
 use twinlog_proto::v1::watch_mirrors_response::{Bookmark, Deleted, Event as Sent};
 
 use self::drain::{Drained, drain};
+use self::encoded::Encoded;
 use self::places::Place;
 use super::Api;
 use crate::catalog::{invalid, mirror_id, mirror_not_found, store_status};
 use crate::keys;
-use crate::state::{State, mirror_message};
-use crate::store::{Entry, Event};
+use crate::state::State;
+use crate::store::Event;
 
-pub(super) type MirrorStream = Pin<Box<dyn Stream<Item = Result<v1::WatchMirrorsResponse, Status>> + Send>>;
+pub(super) type MirrorStream = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
+pub(super) type MessageStream = Pin<Box<dyn Stream<Item = Result<v1::WatchMirrorsResponse, Status>> + Send>>;
 
 /// A status costs work in the leader: no more often than this.
 const MIN_STATUS_INTERVAL: Duration = Duration::from_millis(100);
@@ -92,14 +95,14 @@ impl Watcher {
         present: Option<Arc<State>>,
         mut revision: i64,
         mut changes: Drained,
-    ) -> impl Stream<Item = Result<v1::WatchMirrorsResponse, Status>> {
+    ) -> impl Stream<Item = Result<Encoded, Status>> {
         async_stream::try_stream! {
             if let Some(state) = present {
                 let wanted = state.mirrors.iter().filter(|(id, _)| self.only.as_ref().is_none_or(|only| only == *id));
                 for (_, mirror) in wanted {
-                    yield message(Sent::Mirror(mirror.wire.clone()), revision);
+                    yield Encoded::new(Sent::Mirror(mirror.wire.clone()), revision);
                 }
-                yield message(Sent::Synced(true), revision);
+                yield Encoded::new(Sent::Synced(true), revision);
             }
             loop {
                 let messages = self.wait(&mut changes, &mut revision).await?;
@@ -112,11 +115,7 @@ impl Watcher {
     }
 
     /// What is to be sent next; nothing is lost when it is dropped before it is ready.
-    async fn wait(
-        &mut self,
-        changes: &mut Drained,
-        revision: &mut i64,
-    ) -> Result<Vec<v1::WatchMirrorsResponse>, Status> {
+    async fn wait(&mut self, changes: &mut Drained, revision: &mut i64) -> Result<Vec<Encoded>, Status> {
         tokio::select! {
             biased;
             () = self.api.stop.cancelled() => {
@@ -126,15 +125,14 @@ impl Watcher {
             batch = changes.next() => {
                 let batch = batch?;
                 *revision = batch.revision.max(*revision);
-                let events = batch.events.iter().filter_map(|event| self.change(event));
-                Ok(events.map(|(event, at)| message(event, at)).collect())
+                Ok(batch.events.iter().filter_map(|event| self.change(event)).collect())
             }
             () = tick(&mut self.statuses) => {
                 let statuses = self.current_statuses().await;
-                Ok(statuses.into_iter().map(|status| message(Sent::Status(status), *revision)).collect())
+                Ok(statuses.into_iter().map(|status| Encoded::new(Sent::Status(status), *revision)).collect())
             }
             () = tokio::time::sleep_until(self.spoke + BOOKMARK_AFTER) => {
-                Ok(vec![message(Sent::Bookmark(Bookmark {}), *revision)])
+                Ok(vec![Encoded::new(Sent::Bookmark(Bookmark {}), *revision)])
             }
         }
     }
@@ -143,28 +141,15 @@ impl Watcher {
         self.only.as_ref().is_none_or(|id| key == keys::mirror(id))
     }
 
-    fn put(&self, entry: &Entry) -> Option<Sent> {
-        if !self.wants(&entry.key) {
-            return None;
-        }
-        // Only the message: compiling its patterns for every watcher would be the whole cost.
-        match mirror_message(entry) {
-            Ok(mirror) => Some(Sent::Mirror(mirror)),
-            Err(problem) => {
-                warn!(key = entry.key, problem, "unreadable mirror left out of a watch");
-                None
-            }
-        }
-    }
-
-    fn change(&self, event: &Event) -> Option<(Sent, i64)> {
+    fn change(&self, event: &Event) -> Option<Encoded> {
         match event {
-            Event::Put(entry) => Some((self.put(entry)?, entry.mod_revision)),
+            Event::Put(entry) if self.wants(&entry.key) => self.api.changes.put(entry),
             Event::Deleted { key, mod_revision } if self.wants(key) => {
                 let id = key.strip_prefix(keys::MIRRORS)?;
-                Some((Sent::Deleted(Deleted { name: format!("mirrors/{id}") }), *mod_revision))
+                let deleted = Deleted { name: format!("mirrors/{id}") };
+                Some(Encoded::new(Sent::Deleted(deleted), *mod_revision))
             }
-            Event::Deleted { .. } => None,
+            Event::Put(_) | Event::Deleted { .. } => None,
         }
     }
 
@@ -190,6 +175,7 @@ async fn tick(interval: &mut Option<Interval>) {
     }
 }
 
-fn message(event: Sent, revision: i64) -> v1::WatchMirrorsResponse {
-    v1::WatchMirrorsResponse { event: Some(event), revision }
+/// As messages, for callers that are no clients of the port.
+pub(super) fn messages(stream: MirrorStream) -> MessageStream {
+    Box::pin(stream.map(|encoded| encoded.and_then(|encoded| encoded.message())))
 }
