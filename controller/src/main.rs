@@ -100,7 +100,7 @@ fn etcd_config(config: &config::EtcdConfig) -> anyhow::Result<EtcdConfig> {
     let is_tls = config.endpoints.iter().any(|endpoint| endpoint.starts_with("https://"));
     Ok(EtcdConfig {
         user: config.user.clone().map(|user| (user, password.trim_end_matches(['\r', '\n']).to_owned())),
-        tls: if is_tls { Some(config.tls.load()?) } else { None },
+        tls: is_tls.then(|| config.tls.clone()),
         ..EtcdConfig::new(config.endpoints.clone())
     })
 }

@@ -6,6 +6,7 @@
 //! Revisions are etcd's own and a base (see `base`), so that they grow even when etcd is wiped, restored or replaced under us.
 
 mod base;
+mod clients;
 mod history;
 mod lead;
 
@@ -14,10 +15,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_client::{
-    Client, ConnectOptions, Error, EventType, GetOptions, GetResponse, KeyValue, TlsOptions, TxnOp,
-    TxnOpResponse, WatchOptions, WatchResponse,
+    Client, Error, EventType, GetOptions, GetResponse, KeyValue, TxnOp, TxnOpResponse, WatchOptions,
+    WatchResponse,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
+use twinlog_proto::tls::ClientTls;
 
 use super::{
     Candidate, CommitOutcome, Entry, Event, Guard, LeaderInfo, Leadership, Snapshot, Store, StoreError,
@@ -26,6 +28,7 @@ use super::{
 use crate::keys;
 use crate::state::LeaderRecord;
 use base::Base;
+use clients::Clients;
 use history::History;
 
 /// Keys in one page of a list.
@@ -46,8 +49,8 @@ pub struct EtcdConfig {
     pub namespace: String,
     /// User and password.
     pub user: Option<(String, String)>,
-    /// For https endpoints; none means the system's authorities.
-    pub tls: Option<TlsOptions>,
+    /// For https endpoints. Read again when the files change.
+    pub tls: Option<ClientTls>,
     /// After this long a request has failed; a write then has an unknown outcome.
     pub request_timeout: Duration,
 }
@@ -67,7 +70,7 @@ impl EtcdConfig {
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct EtcdStore {
-    client: Client,
+    clients: Arc<Clients>,
     namespace: String,
     request_timeout: Duration,
     history: Arc<History>,
@@ -85,24 +88,17 @@ enum Kind {
 impl EtcdStore {
     /// Prepares the connections. With a user it signs in, so that wrong credentials show here; else nothing is sent yet.
     pub async fn connect(config: EtcdConfig) -> Result<Self, StoreError> {
-        let mut options = ConnectOptions::new()
-            .with_require_leader(true)
-            .with_auto_token_refresh(true)
-            .with_keep_alive(PING, PING_TIMEOUT)
-            .with_connect_timeout(CONNECT_TIMEOUT);
-        if let Some((user, password)) = config.user {
-            options = options.with_user(user, password);
-        }
-        if let Some(tls) = config.tls {
-            options = options.with_tls(tls);
-        }
-        let connecting = Client::connect(&config.endpoints, Some(options));
-        let client = limited(Kind::Read, config.request_timeout, connecting).await?;
         let namespace = config.namespace.trim_end_matches('/').to_owned();
+        let request_timeout = config.request_timeout;
         let stop = CancellationToken::new();
+        let clients = Clients::open(config, stop.clone()).await?;
         let history = Arc::new(History::new(stop.clone()));
         let alive = Some(Arc::new(stop.drop_guard()));
-        Ok(Self { client, namespace, request_timeout: config.request_timeout, history, _alive: alive })
+        Ok(Self { clients, namespace, request_timeout, history, _alive: alive })
+    }
+
+    fn client(&self) -> Client {
+        self.clients.get()
     }
 
     fn key(&self, key: &str) -> String {
@@ -206,7 +202,7 @@ impl Store for EtcdStore {
         let revision = revision_of(answer.header())?;
         let mut page = first_get(answer.op_responses())?;
         let mut snapshot = Snapshot { revision: base.ours(revision), entries: Vec::new() };
-        let mut kv = self.client.kv_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let mut kv = self.client().kv_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
         loop {
             snapshot.entries.extend(self.entries(&base, &page)?);
             match page.kvs().last() {
@@ -247,7 +243,7 @@ impl Store for EtcdStore {
             .with_range(range_end(&self.key(prefix)))
             .with_start_revision(base.etcds(after_revision) + 1)
             .with_progress_notify();
-        let mut client = self.client.watch_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let mut client = self.client().watch_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
         let mut stream = self.call(Kind::Read, client.watch(self.key(prefix), Some(options))).await?;
         let store = self.clone();
         let ended = self.history.another(base);

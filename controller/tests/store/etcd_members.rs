@@ -5,7 +5,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use etcd_client::{Certificate, Identity, TlsOptions};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +12,7 @@ use twinlog_controller::keys;
 use twinlog_controller::state::Cache;
 use twinlog_controller::store::etcd::{EtcdConfig, EtcdStore};
 use twinlog_controller::store::{Candidate, Store, StoreError, Transaction, Write};
+use twinlog_proto::tls::ClientTls;
 
 use crate::etcd_process::free_ports;
 
@@ -26,7 +26,7 @@ struct Members {
     clients: [u16; MEMBERS],
     peers: [u16; MEMBERS],
     processes: [Option<Child>; MEMBERS],
-    client_tls: TlsOptions,
+    client_tls: ClientTls,
 }
 
 impl Members {
@@ -66,7 +66,7 @@ impl Members {
         }
     }
 
-    async fn connect(&self, tls: Option<TlsOptions>) -> Result<EtcdStore, StoreError> {
+    async fn connect(&self, tls: Option<ClientTls>) -> Result<EtcdStore, StoreError> {
         let endpoints = self.clients.iter().map(|port| format!("https://127.0.0.1:{port}")).collect();
         let request_timeout = Duration::from_secs(2);
         EtcdStore::connect(EtcdConfig { tls, request_timeout, ..EtcdConfig::new(endpoints) }).await
@@ -80,7 +80,7 @@ impl Drop for Members {
 }
 
 /// Writes an authority and a server's certificate; returns what a client shows and trusts.
-fn certificates(dir: &Path) -> TlsOptions {
+fn certificates(dir: &Path) -> ClientTls {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
@@ -92,12 +92,13 @@ fn certificates(dir: &Path) -> TlsOptions {
         (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
     };
     let (server, client) = (sign(), sign());
-    for (name, pem) in [("ca.pem", &ca), ("server.pem", &server.0), ("server.key", &server.1)] {
+    let clients = [("client.pem", &client.0), ("client.key", &client.1)];
+    let servers = [("ca.pem", &ca), ("server.pem", &server.0), ("server.key", &server.1)];
+    for (name, pem) in servers.into_iter().chain(clients) {
         std::fs::write(dir.join(name), pem).unwrap();
     }
-    TlsOptions::new()
-        .ca_certificate(Certificate::from_pem(ca))
-        .identity(Identity::from_pem(client.0, client.1))
+    let [ca, cert, key] = ["ca.pem", "client.pem", "client.key"].map(|name| Some(dir.join(name)));
+    ClientTls { ca, cert, key, domain: None }
 }
 
 /// Writes a key until it is written, as every writer in the controller does. Returns how long that took.
@@ -152,13 +153,26 @@ async fn any_member_may_die_and_the_leader_goes_on_leading() {
     stop.cancel();
 }
 
+/// Every file is renewed, by an authority that the old files don't know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn renewed_files_are_used_when_the_members_ask_for_them() {
+    let mut etcd = Members::start();
+    let store = etcd.connect(Some(etcd.client_tls.clone())).await.unwrap();
+    write(&store, 0).await;
+    certificates(etcd.dir.path());
+    for member in 0..MEMBERS {
+        etcd.kill(member);
+        etcd.run(member);
+    }
+    write(&store, 1).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_without_a_certificate_gets_nothing() {
     let etcd = Members::start();
     let trusted = etcd.connect(Some(etcd.client_tls.clone())).await.unwrap();
     write(&trusted, 0).await;
-    let ca = std::fs::read(etcd.dir.path().join("ca.pem")).unwrap();
-    let anonymous = TlsOptions::new().ca_certificate(Certificate::from_pem(ca));
+    let anonymous = ClientTls { cert: None, key: None, ..etcd.client_tls.clone() };
     let answer = match etcd.connect(Some(anonymous)).await {
         Ok(store) => store.list("/").await.map(|_| ()),
         Err(error) => Err(error),

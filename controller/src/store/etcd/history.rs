@@ -120,7 +120,7 @@ impl EtcdStore {
         let same = Compare::value(key.clone(), CompareOp::Equal, base::encode(base.base));
         let compares: Vec<Compare> = std::iter::once(same).chain(guards.iter().map(unchanged)).collect();
         let request = Txn::new().when(compares).and_then(ops).or_else(vec![TxnOp::get(key, None)]);
-        let mut kv = self.client.kv_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let mut kv = self.client().kv_client().max_decoding_message_size(MAX_MESSAGE_BYTES);
         self.call(kind, kv.txn(request)).await
     }
 
@@ -148,7 +148,7 @@ impl EtcdStore {
     }
 
     async fn look(&self) -> Result<Found, StoreError> {
-        let mut kv = self.client.kv_client();
+        let mut kv = self.client().kv_client();
         let answer = self.call(Kind::Read, kv.get(self.key(keys::BASE), None)).await?;
         let stored = answer.kvs().first().map(|kv| {
             let base = base::decode(kv.value()).map_err(|problem| {
@@ -169,7 +169,7 @@ impl EtcdStore {
         let key = self.key(keys::BASE);
         let same = Compare::mod_revision(key.clone(), CompareOp::Equal, since);
         let put = TxnOp::put(key, base::encode(base).as_ref(), None);
-        let mut kv = self.client.kv_client();
+        let mut kv = self.client().kv_client();
         self.call(Kind::Read, kv.txn(Txn::new().when(vec![same]).and_then(vec![put]))).await?;
         Ok(())
     }
@@ -201,7 +201,7 @@ impl EtcdStore {
     async fn watch_base(&self) -> Result<(), StoreError> {
         let (base, newest) = self.settle().await?;
         let options = WatchOptions::new().with_start_revision(base.etcds(newest) + 1).with_progress_notify();
-        let mut client = self.client.watch_client();
+        let mut client = self.client().watch_client();
         let key = self.key(keys::BASE);
         let mut stream = self.call(Kind::Read, client.watch(key, Some(options))).await?;
         loop {

@@ -48,7 +48,7 @@ async fn gone(store: &EtcdStore, revision: i64) -> Result<(), StoreError> {
 
 /// Takes a lease and tries to create the leader key with it. `None`: somebody else was faster.
 async fn attempt(store: &EtcdStore, candidate: &Candidate) -> Result<Option<Leadership>, StoreError> {
-    let mut leases = store.client.lease_client();
+    let mut leases = store.client().lease_client();
     let seconds = i64::try_from(candidate.ttl.as_millis().div_ceil(1000)).unwrap_or(i64::MAX).max(1);
     let asked = Instant::now();
     let granted = store.call(Kind::Read, leases.grant(seconds, None)).await?;
@@ -89,7 +89,7 @@ struct EtcdResign {
 #[async_trait::async_trait]
 impl Resign for EtcdResign {
     async fn resign(&self) {
-        let mut leases = self.store.client.lease_client();
+        let mut leases = self.store.client().lease_client();
         if let Err(error) = self.store.call(Kind::Read, leases.revoke(self.lease)).await {
             warn!(%error, "can't resign; the leadership runs out by itself");
         }
@@ -147,7 +147,7 @@ impl Keeper {
 
     /// Returns when etcd says that the lease is gone.
     async fn renew(&self) {
-        let mut leases = self.store.client.lease_client();
+        let mut leases = self.store.client().lease_client();
         loop {
             match self.renew_until_error(&mut leases).await {
                 Ok(()) => return,
