@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use twinlog_proto::client_properties::{JAAS_ENDPOINT, KERBEROS, MSK_MECHANISM};
+use twinlog_proto::client_properties::KERBEROS;
 use twinlog_proto::jaas;
+use twinlog_proto::login::{self, JAAS_ENDPOINT, MSK_MECHANISM};
 
 const JAAS: &str = "sasl.jaas.config";
 const MECHANISM: &str = "sasl.mechanism";
@@ -108,7 +109,10 @@ fn oauth<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<(&'static str, Str
         Some(text) if text.starts_with("${") => return None,
         Some(text) => match jaas::parse(text) {
             Err(why) => return Some((JAAS, why.to_owned())),
-            Ok(jaas) => jaas.options,
+            Ok(jaas) => match login::option_not_taken(&jaas) {
+                Some(what) => return Some((JAAS, what)),
+                None => jaas.options,
+            },
         },
         None => BTreeMap::new(),
     };

@@ -4,7 +4,7 @@
 //! them: a worker doesn't trust its controller. A property of librdkafka can load a library into the process
 //! (`plugin.library.paths`), so nothing unknown is ever handed on.
 
-use crate::jaas;
+use crate::login;
 
 /// What becomes of a client property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,23 +80,6 @@ pub fn fate_of(key: &str, value: &str) -> Fate {
     }
 }
 
-/// The mechanism of Amazon MSK's own.
-pub const MSK_MECHANISM: &str = "AWS_MSK_IAM";
-
-/// The variables of a worker's environment that it signs with; the last one is there with credentials that expire.
-pub const MSK_CREDENTIALS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
-
-/// References that properties stand for without naming them: what a worker reads from its environment for this mechanism.
-pub fn implied_references<'a>(properties: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
-    let is_msk = |(key, value): (&String, &String)| {
-        bare(key).starts_with("sasl.mechanism") && value.trim() == MSK_MECHANISM
-    };
-    match properties.into_iter().any(is_msk) {
-        true => MSK_CREDENTIALS.map(|name| format!("${{env:{name}}}")).concat(),
-        false => String::new(),
-    }
-}
-
 /// Why there is no Kerberos, and what to do.
 pub const KERBEROS: &str = "Kerberos (GSSAPI) is not supported: give the brokers a listener with SCRAM, PLAIN, OAUTHBEARER or client certificates, and name that one here";
 
@@ -118,20 +101,12 @@ pub fn servers<'a>(
         match bare(key) {
             "bootstrap.servers" => all.extend(value.split(',').map(|server| server.trim().to_owned())),
             key if key.contains("token.endpoint.ur") => all.push(host_of(value)),
-            "sasl.jaas.config" => all.extend(endpoint_of(value).map(|url| host_of(&url))),
+            "sasl.jaas.config" => all.extend(login::endpoint_of(value).map(|url| host_of(&url))),
             _ => {}
         }
     }
     all
 }
-
-/// The token endpoint that a login module names: in Strimzi's spelling, Kafka has none.
-fn endpoint_of(jaas: &str) -> Option<String> {
-    jaas::parse(jaas).ok()?.options.remove(JAAS_ENDPOINT)
-}
-
-/// The option of a login module that names the token endpoint.
-pub const JAAS_ENDPOINT: &str = "oauth.token.endpoint.uri";
 
 /// Host, and port where it has one, of a URL.
 fn host_of(url: &str) -> String {

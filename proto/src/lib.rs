@@ -22,6 +22,7 @@ pub mod filter;
 pub mod id;
 pub mod jaas;
 pub mod lag;
+pub mod login;
 pub mod model;
 pub mod names;
 pub mod policy;

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -27,6 +27,7 @@ pub struct TokenServerOptions {
 pub struct TokenServer {
     url: String,
     given: Arc<AtomicUsize>,
+    down: Arc<AtomicBool>,
 }
 
 impl TokenServer {
@@ -34,20 +35,29 @@ impl TokenServer {
         let listener = TcpListener::bind("127.0.0.1:0").context("the token server needs a port")?;
         let url = format!("http://{}/oauth/token", listener.local_addr()?);
         let given = Arc::new(AtomicUsize::new(0));
-        let counted = given.clone();
+        let down = Arc::new(AtomicBool::new(false));
+        let (counted, is_down) = (given.clone(), down.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                if is_down.load(Ordering::SeqCst) {
+                    continue;
+                }
                 // A client that went away is no reason to stop.
                 if let Ok(true) = serve(stream, &options) {
                     counted.fetch_add(1, Ordering::SeqCst);
                 }
             }
         });
-        Ok(Self { url, given })
+        Ok(Self { url, given, down })
     }
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Closes every connection without a word, or answers again.
+    pub fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::SeqCst);
     }
 
     /// How many tokens it has given so far.

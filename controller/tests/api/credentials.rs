@@ -118,8 +118,15 @@ async fn no_credential_follows_a_changed_address() {
         |c| drop(c.properties.insert("producer.bootstrap.servers".into(), "evil:1".into()));
     let trusts: fn(&mut v1::Cluster) =
         |c| drop(c.properties.insert("ssl.truststore.certificates".into(), "-----BEGIN".into()));
+    let endpoint: fn(&mut v1::Cluster) = |c| {
+        drop(c.properties.insert("sasl.oauthbearer.token.endpoint.url".into(), "https://evil.example".into()));
+    };
+    let endpoints_trust: fn(&mut v1::Cluster) =
+        |c| drop(c.properties.insert("https.ca.pem".into(), "-----BEGIN".into()));
     for (change, paths) in [
         (evil, &["bootstrap_servers"][..]),
+        (endpoint, &["properties.`sasl.oauthbearer.token.endpoint.url`"]),
+        (endpoints_trust, &["properties.`https.ca.pem`"]),
         (added, &["bootstrap_servers"]),
         (evil, &["bootstrap_servers", "properties.sasl.username"]),
         (plain, &["properties.`security.protocol`"]),
@@ -181,7 +188,11 @@ async fn a_mirrors_own_properties_do_not_move_its_clusters_credentials() {
             key,
         );
     }
-    for moves in [("security.protocol", "SASL_PLAINTEXT"), ("consumer.ssl.ca.pem", "x")] {
+    for moves in [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("consumer.ssl.ca.pem", "x"),
+        ("sasl.oauthbearer.token.endpoint.url", "https://evil.example"),
+    ] {
         let fields = expect(
             service.mirrors().create_mirror(mirror(&[moves])).await,
             Reason::CREDENTIALS_REQUIRED,

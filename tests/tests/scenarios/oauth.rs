@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use twinlog_proto::v1;
-use twinlog_tests::sandbox::{KafkaOptions, Sandbox};
+use twinlog_tests::sandbox::{KafkaOptions, Sandbox, wait_until};
 use twinlog_tests::token_server::{TokenServer, TokenServerOptions};
 use twinlog_tests::tools::LoadOptions;
 use twinlog_tests::world::{World, WorldOptions, mirror};
@@ -98,5 +98,15 @@ fn a_mirror_with_fetched_tokens_outlives_them_and_names_a_wrong_secret() -> Resu
     }
     world.wait_exact("tokens.orders", "from.tokens.orders", COPIED)?;
     assert!(server.given() >= before + 4, "new tokens for both clusters: {before}, {}", server.given());
+
+    // Without a server nothing changes before the tokens are over; then it is named, and with it back all goes on by itself.
+    server.set_down(true);
+    wait_until(SAID, "the status to name the token server", || {
+        let message = world.api.wait_cause("tokens", "AUTHENTICATION_FAILED", SAID)?;
+        Ok(message.contains(server.url()).then_some(()))
+    })?;
+    world.tools.load(&world.source, "tokens.orders", &load())?;
+    server.set_down(false);
+    world.wait_exact("tokens.orders", "from.tokens.orders", COPIED)?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use twinlog_proto::secret::{Access, Rule};
-use twinlog_proto::{client_properties, secret, v1};
+use twinlog_proto::{client_properties, login, secret, v1};
 
 use super::super::client_file::ClientFile;
 use super::super::failure::Failure;
@@ -240,7 +240,7 @@ impl Settings {
         let mut named = |cluster: &v1::Cluster, properties: &HashMap<String, String>| {
             let servers = client_properties::servers(&cluster.bootstrap_servers, properties);
             rules.extend(properties.values().flat_map(|value| Rule::exactly(value, &servers)));
-            rules.extend(Rule::exactly(&client_properties::implied_references(properties), &servers));
+            rules.extend(Rule::exactly(&login::implied_references(properties), &servers));
         };
         for cluster in &self.clusters {
             named(cluster, &cluster.properties);

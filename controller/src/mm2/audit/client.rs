@@ -1,6 +1,7 @@
 //! A client's setting.
 
-use twinlog_proto::client_properties::{self, Fate, MSK_CREDENTIALS, MSK_MECHANISM};
+use twinlog_proto::client_properties::{self, Fate};
+use twinlog_proto::login::{MSK_CREDENTIALS, MSK_MECHANISM};
 
 use super::judge::{honoured, ignored, unsupported};
 use super::{Place, Verdict, hints};

@@ -127,12 +127,15 @@ struct Shared {
     zero_timestamp: AtomicBool,
     /// Where tokens come from.
     properties: ClientProperties,
+    /// Why there is no token, until there is one.
+    no_token: Mutex<Option<String>>,
 }
 
 impl Shared {
     fn new(properties: &ClientProperties) -> Self {
         Self {
             properties: properties.clone(),
+            no_token: Mutex::default(),
             owner: Mutex::new(std::thread::current()),
             trouble: Mutex::default(),
             throttle: Mutex::default(),
@@ -142,7 +145,13 @@ impl Shared {
         }
     }
 
-    fn report(&self, error: Error) {
+    /// Without a token librdkafka goes on with the one that has expired, and tells of what brokers make of that: not the cause.
+    fn report(&self, mut error: Error) {
+        if reason_when_away(&error) == Some(Reason::AUTHENTICATION_FAILED)
+            && let Some(why) = self.no_token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        {
+            error.text = why;
+        }
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
@@ -369,6 +378,7 @@ unsafe extern "C" fn on_token(raw: *mut sys::rd_kafka_t, _: *const c_char, opaqu
         }
         Err(text) => Some(text),
     };
+    *shared.no_token.lock().unwrap_or_else(PoisonError::into_inner) = refused.as_deref().map(bounded);
     if let Some(text) = refused {
         let text = CString::new(bounded(&text)).unwrap_or_default();
         // SAFETY: the client that calls lives; the text ends with 0 and is copied.

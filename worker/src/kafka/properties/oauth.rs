@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use twinlog_proto::client_properties::{JAAS_ENDPOINT, MSK_CREDENTIALS};
+use twinlog_proto::login::{self, JAAS_ENDPOINT, MSK_CREDENTIALS};
 
 use super::bag::Bag;
 use super::sasl::login_module;
@@ -34,16 +34,6 @@ const SCOPE: &str = "sasl.oauthbearer.scope";
 const ID: &[&str] = &["sasl.oauthbearer.client.credentials.client.id", "sasl.oauthbearer.client.id"];
 const SECRET: &[&str] =
     &["sasl.oauthbearer.client.credentials.client.secret", "sasl.oauthbearer.client.secret"];
-/// Options of login modules that get a token in another way, or have its server trusted.
-const OTHER_WAYS: &[(&str, &str)] = &[
-    ("oauth.access.token", "set sasl.oauthbearer.token"),
-    ("oauth.client.assertion", "set the client's secret"),
-    ("oauth.password.grant", "set the client's id and secret"),
-    ("oauth.refresh.token", "set the client's secret"),
-    ("oauth.ssl.truststore", "set https.ca.location"),
-    ("ssl.", "set https.ca.location"),
-];
-
 const AWS_CREDENTIALS: &str = "AWS_MSK_IAM signs with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN of the workers' environment, where they are started with --secret-env-prefix AWS_=*.amazonaws.com";
 
 /// Where OAUTHBEARER tokens come from.
@@ -73,6 +63,9 @@ impl TokenSource {
             };
         }
         let jaas = jaas.map(|text| login_module(bag, &text, "OAuthBearerLoginModule")).transpose()?;
+        if let Some(what) = jaas.as_ref().and_then(login::option_not_taken) {
+            return Err(bag.wrong(&format!("property sasl.jaas.config: {what}")));
+        }
         let mut options = jaas.map(|jaas| jaas.options).unwrap_or_default();
         let unsecured = options.remove("unsecuredLoginStringClaim_sub");
         if let (Some(subject), None) = (unsecured, &given.url) {
@@ -198,15 +191,6 @@ impl Given {
         bag: &Bag<'_>,
         mut options: BTreeMap<String, String>,
     ) -> Result<TokenEndpoint, KafkaError> {
-        for name in options.keys() {
-            let what = format!("property sasl.jaas.config: the option {name} is not taken");
-            if let Some((_, remedy)) = OTHER_WAYS.iter().find(|(prefix, _)| name.starts_with(prefix)) {
-                return Err(bag.wrong(&format!("{what}: {remedy}")));
-            }
-            if name.starts_with("extension_") {
-                return Err(bag.wrong(&format!("{what}: extensions of OAUTHBEARER are not supported")));
-            }
-        }
         let mut option = |names: [&str; 2]| names.into_iter().find_map(|name| options.remove(name));
         let own_id = option(["clientId", "oauth.client.id"]);
         let own_secret = option(["clientSecret", "oauth.client.secret"]);

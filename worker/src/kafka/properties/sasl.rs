@@ -1,7 +1,8 @@
 //! Which SASL mechanism, and as whom.
 
-use twinlog_proto::client_properties::{KERBEROS, MSK_MECHANISM};
+use twinlog_proto::client_properties::KERBEROS;
 use twinlog_proto::jaas::{self, Jaas};
+use twinlog_proto::login::MSK_MECHANISM;
 use twinlog_proto::secret;
 
 use super::bag::Bag;

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::kafka::ClientProperties;
 use crate::kafka::tokens::FetchedTokens;
 
 /// Answers every request with this, and counts them. The last request's text is kept.
@@ -163,4 +164,68 @@ async fn a_failing_server_is_not_asked_at_once_again_and_the_old_token_serves_wh
     let error = tokens.token().await.err().expect("it is nearly over");
     assert!(error.message.contains("500"), "{error}");
     assert_eq!(server.requests.load(Ordering::SeqCst), 2, "the failure counts for 2 s");
+}
+
+/// A server with a certificate of its own for 127.0.0.1; that certificate as PEM.
+async fn tls_server() -> (String, String) {
+    let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/token", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(tcp).await else { continue };
+            let mut part = [0; 4096];
+            let mut text = String::new();
+            while !text.contains("grant_type") {
+                let read = stream.read(&mut part).await.unwrap();
+                text.push_str(&String::from_utf8_lossy(&part[..read]));
+            }
+            let answer = http("200 OK", r#"{"access_token":"over-tls","expires_in":60}"#);
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    (url, issued.cert.pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_the_servers_certificate_is_checked() {
+    let (url, authority) = tls_server().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &authority).unwrap();
+    let location = file.path().display().to_string();
+    let cluster = |more: &[(&str, &str)]| {
+        let login = [
+            ("security.protocol", "SASL_PLAINTEXT"),
+            ("sasl.mechanism", "OAUTHBEARER"),
+            ("sasl.oauthbearer.token.endpoint.url", url.as_str()),
+            ("sasl.oauthbearer.client.id", "me"),
+            ("sasl.oauthbearer.client.secret", "hush"),
+        ];
+        let properties = login.iter().chain(more).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let cluster = twinlog_proto::model::Cluster {
+            id: twinlog_proto::id::ClusterId::new("eu").unwrap(),
+            bootstrap_servers: vec!["b1:9092".to_owned()],
+            properties: properties.collect(),
+        };
+        ClientProperties::resolve(&cluster).unwrap()
+    };
+    for trusted in [("https.ca.pem", authority.as_str()), ("https.ca.location", location.as_str())] {
+        let token = cluster(&[trusted]).oauth_token().unwrap();
+        assert_eq!(token.token, "over-tls");
+    }
+    // The cluster's own authorities count, too, beside the system's.
+    let shared = cluster(&[("security.protocol", "SASL_SSL"), ("ssl.ca.pem", &authority)]);
+    assert_eq!(shared.oauth_token().unwrap().token, "over-tls");
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap().cert.pem();
+    let error = cluster(&[("https.ca.pem", &other)]).oauth_token().err().unwrap().to_string();
+    assert!(error.contains(&url) && error.contains("https.ca.location"), "{error}");
 }

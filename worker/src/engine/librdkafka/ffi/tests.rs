@@ -242,3 +242,19 @@ fn what_a_client_cannot_be_made_with_is_said() {
     let error = mock.source().start(-7, 0).unwrap_err();
     assert!(!error.text.is_empty(), "{error:?}");
 }
+
+#[test]
+fn without_a_token_it_is_the_token_that_is_named() {
+    let mock = Mock::start();
+    let shared = Shared::new(&mock.properties);
+    let broker_says = || Error::plain(RDKafkaErrorCode::Authentication, "handshake failed");
+    let said = |error| {
+        shared.report(error);
+        shared.trouble.lock().unwrap().take().unwrap().text
+    };
+    assert_eq!(said(broker_says()), "handshake failed");
+    *shared.no_token.lock().unwrap() = Some("no token from https://login.example".to_owned());
+    assert_eq!(said(broker_says()), "no token from https://login.example");
+    let down = Error::plain(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+    assert_eq!(said(down), "1/1 brokers are down");
+}
