@@ -43,9 +43,9 @@ const NOT_TAKEN: &[(&str, &str)] = &[
 pub fn option_not_taken(jaas: &Jaas) -> Option<String> {
     jaas.options.keys().find_map(|name| {
         // Whether a token is a JWT shows by itself.
-        let (_, remedy) = NOT_TAKEN.iter().find(|(prefix, _)| {
-            name.starts_with(prefix) && name != "oauth.access.token.is.jwt"
-        })?;
+        let (_, remedy) = NOT_TAKEN
+            .iter()
+            .find(|(prefix, _)| name.starts_with(prefix) && name != "oauth.access.token.is.jwt")?;
         Some(format!("the option {name} is not taken: {remedy}"))
     })
 }
@@ -63,7 +63,9 @@ mod tests {
         for option in ["extension_logicalCluster", "oauth.refresh.token", "ssl.truststore.location"] {
             assert!(of(option).is_some_and(|what| what.contains(option)), "{option}");
         }
-        for option in ["scope", "oauth.audience", "oauth.access.token.is.jwt", "oauth.connect.timeout.seconds"] {
+        for option in
+            ["scope", "oauth.audience", "oauth.access.token.is.jwt", "oauth.connect.timeout.seconds"]
+        {
             assert_eq!(of(option), None);
         }
     }

@@ -119,7 +119,9 @@ async fn no_credential_follows_a_changed_address() {
     let trusts: fn(&mut v1::Cluster) =
         |c| drop(c.properties.insert("ssl.truststore.certificates".into(), "-----BEGIN".into()));
     let endpoint: fn(&mut v1::Cluster) = |c| {
-        drop(c.properties.insert("sasl.oauthbearer.token.endpoint.url".into(), "https://evil.example".into()));
+        drop(
+            c.properties.insert("sasl.oauthbearer.token.endpoint.url".into(), "https://evil.example".into()),
+        );
     };
     let endpoints_trust: fn(&mut v1::Cluster) =
         |c| drop(c.properties.insert("https.ca.pem".into(), "-----BEGIN".into()));
