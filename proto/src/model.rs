@@ -98,6 +98,8 @@ pub struct Mirror {
     pub topics: Filter,
     pub policy: Policy,
     pub start: Start,
+    /// The consumer group of the source whose offsets come before `start`.
+    pub start_group: Option<String>,
     pub guarantee: Guarantee,
     pub groups: Filter,
     pub sync_group_offsets: bool,
@@ -289,6 +291,7 @@ impl Mirror {
         let acl_sync = AclSync::parse(wire, &mut bad);
         let compression = bad.compression(&wire.compression);
         let start = bad.start(wire.start.as_ref());
+        let start_group = bad.start_group(wire);
         let name = |id: &Option<ClusterId>| id.as_ref().map(ToString::to_string).unwrap_or_default();
         let names = (name(&source), name(&target));
         let (from, to) = bad.aliases(wire.naming.as_ref(), &names.0, &names.1);
@@ -303,6 +306,7 @@ impl Mirror {
             target,
             topics: topics.expect("checked by done()"),
             start,
+            start_group,
             guarantee: match wire.guarantee() {
                 v1::Guarantee::AtLeastOnce => Guarantee::AtLeastOnce,
                 _ => Guarantee::ExactlyOnce,
@@ -354,6 +358,16 @@ impl Mirror {
             source_properties: wire.source_properties.clone().into_iter().collect(),
             target_properties: wire.target_properties.clone().into_iter().collect(),
         })
+    }
+
+    /// Whether a partition without progress begins at its first record.
+    pub fn begins_at_first(&self) -> bool {
+        self.start == Start::Earliest && self.start_group.is_none()
+    }
+
+    /// Whether records below the place where the mirror began may have been copied by somebody else, at the same places.
+    pub fn continues_another(&self) -> bool {
+        self.take_over.is_some() || self.start_group.is_some()
     }
 
     /// Whether a source topic is copied, ignoring what the target looks like: selected by the filter (or a heartbeats

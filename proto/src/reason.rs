@@ -129,6 +129,10 @@ reasons! {
     NOT_SURVEYED => FailedPrecondition,
     /// A MirrorMaker 2 that is to be taken over still runs.
     MM2_RUNNING => FailedPrecondition,
+    /// The consumer group that the mirror continues has members.
+    START_GROUP_ACTIVE => FailedPrecondition,
+    /// The consumer group that the mirror continues has not committed what it would begin at.
+    START_GROUP_NO_OFFSETS => FailedPrecondition,
     /// Somebody has paused the mirror.
     PAUSED => FailedPrecondition,
     MIRROR_NOT_PAUSED => FailedPrecondition,

@@ -14,6 +14,7 @@ mod recover;
 mod run;
 mod slowed;
 mod start;
+mod start_group;
 mod status;
 mod tail;
 mod take_over;

@@ -29,6 +29,7 @@ mod said;
 mod scan;
 pub mod session;
 mod source_ends;
+mod start_group;
 pub mod supervisor;
 pub mod survey;
 mod take_over;

@@ -6,6 +6,7 @@ mod answer;
 mod holds;
 mod permissions;
 mod reach;
+mod start_group;
 mod translate;
 
 use std::sync::Arc;

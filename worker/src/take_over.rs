@@ -34,8 +34,7 @@ const MIN_COPIES: i64 = 2_000;
 /// One range of a mirror that takes over.
 pub(crate) struct Question<'a> {
     pub(crate) mirror: &'a Mirror,
-    /// `None`: the copy was made by whomever, and only the records themselves say where it ends.
-    pub(crate) take_over: Option<&'a TakeOver>,
+    pub(crate) copied_by: CopiedBy<'a>,
     pub(crate) source: &'a ClusterHandle,
     pub(crate) target: &'a ClusterHandle,
     pub(crate) source_topic: &'a str,
@@ -44,35 +43,51 @@ pub(crate) struct Question<'a> {
     pub(crate) partitions: &'a BTreeMap<i32, Option<i64>>,
 }
 
+/// Who has made the copy.
+#[derive(Clone, Copy)]
+pub(crate) enum CopiedBy<'a> {
+    MirrorMaker2(&'a TakeOver),
+    /// A consumer group of the source, which has committed these offsets of the topic.
+    Group(&'a BTreeMap<i32, i64>),
+    /// Whoever: only the records themselves say where the copy ends.
+    Anyone,
+}
+
 /// Whether MM2 still runs: the words for the mirror's status.
 ///
 /// # Errors
 /// It can't be told, for example without DESCRIBE on the group.
 pub(crate) async fn running(target: &ClusterHandle, take_over: &TakeOver) -> Result<Option<Cause>, Cause> {
-    let group = &take_over.group;
-    let mut described = target.client.describe_groups(std::slice::from_ref(group)).await?;
-    let Some(described) = described.remove(group) else {
-        let message = format!("the broker did not describe group {group} of cluster {}", target.id);
-        return Err(Cause::new(Reason::KAFKA_ERROR, message));
-    };
-    let described = described?;
-    Ok((!described.members.is_empty()).then(|| still_there(target, &described)))
+    let described = describe(target, &take_over.group).await?;
+    Ok((!described.members.is_empty()).then(|| {
+        let message = format!(
+            "MirrorMaker 2 still runs: group {} on cluster {} has {}. Stop it (SIGTERM lets it commit its position); copying begins within a second of its end, and up to its session timeout later where it was killed",
+            take_over.group,
+            target.id,
+            members(&described),
+        );
+        Cause::new(Reason::MM2_RUNNING, message)
+    }))
 }
 
-fn still_there(target: &ClusterHandle, group: &GroupDescription) -> Cause {
+/// One group. It needs DESCRIBE on it.
+pub(crate) async fn describe(cluster: &ClusterHandle, group: &str) -> Result<GroupDescription, Cause> {
+    let mut described = cluster.client.describe_groups(&[group.to_owned()]).await?;
+    let Some(described) = described.remove(group) else {
+        let message = format!("the broker did not describe group {group} of cluster {}", cluster.id);
+        return Err(Cause::new(Reason::KAFKA_ERROR, message));
+    };
+    Ok(described?)
+}
+
+/// How many there are, and where the first ones run.
+pub(crate) fn members(group: &GroupDescription) -> String {
     let mut where_from: Vec<String> =
         group.members.iter().map(|m| format!("{} at {}", m.client_id, m.client_host)).take(3).collect();
     if group.members.len() > where_from.len() {
         where_from.push("...".to_owned());
     }
-    let message = format!(
-        "MirrorMaker 2 still runs: group {} on cluster {} has {} members ({}). Stop it (SIGTERM lets it commit its position); copying begins within a second of its end, and up to its session timeout later where it was killed",
-        group.group,
-        target.id,
-        group.members.len(),
-        where_from.join(", ")
-    );
-    Cause::new(Reason::MM2_RUNNING, message)
+    format!("{} members ({})", group.members.len(), where_from.join(", "))
 }
 
 /// What is known before the logs are laid side by side.
@@ -131,7 +146,8 @@ impl Question<'_> {
             let plans = left.iter().filter_map(|p| Some((*p, partitions[p].plan(most, use_sync)?)));
             let aligned = self.align(&partitions, plans.collect()).await?;
             // Where nobody said what was copied, all of the copy must be found in the source.
-            let aligned = aligned.iter().filter(|(_, a)| self.take_over.is_some() || a.is_complete());
+            let anyone = matches!(self.copied_by, CopiedBy::Anyone);
+            let aligned = aligned.iter().filter(|(_, a)| !anyone || a.is_complete());
             let aligned: BTreeMap<_, _> = aligned.collect();
             left.retain(|partition| match aligned.get(partition).map(|a| a.position()) {
                 Some(Ok(Some(position))) => {
@@ -141,7 +157,7 @@ impl Question<'_> {
                 _ => true,
             });
         }
-        // (Without MirrorMaker nothing was committed.)
+        // (By whomever, nothing was committed.)
         for partition in left {
             let Some(committed) = partitions[&partition].committed() else { continue };
             if partitions[&partition].target.0 < partitions[&partition].target.1 {
@@ -149,7 +165,7 @@ impl Question<'_> {
                     topic = self.source_topic,
                     partition,
                     committed,
-                    "what MirrorMaker 2 copied after the position it committed was not found on the target: it may be copied again"
+                    "what MirrorMaker copied after the position it committed was not found on the target: it may be copied again"
                 );
             }
             positions.insert(partition, committed + 1);
@@ -177,10 +193,16 @@ impl Question<'_> {
         Ok(known.into_iter().zip(syncs).map(one).collect())
     }
 
-    /// What MM2 says about the partitions in which it may be further than the mirror.
+    /// What was committed as copied, of partitions in which that may be more than the mirror's.
     async fn known(&self) -> Result<BTreeMap<i32, Option<Known>>, KafkaError> {
-        let Some(take_over) = self.take_over else {
-            return Ok(self.partitions.keys().map(|p| (*p, None)).collect());
+        let take_over = match self.copied_by {
+            CopiedBy::MirrorMaker2(take_over) => take_over,
+            CopiedBy::Group(committed) => {
+                // Of nothing there is no last record.
+                let last = |p: &i32| committed.get(p).filter(|next| **next > 0).map(|next| next - 1);
+                return Ok(self.partitions.keys().map(|p| (*p, last(p).map(Known::Copied))).collect());
+            }
+            CopiedBy::Anyone => return Ok(self.partitions.keys().map(|p| (*p, None)).collect()),
         };
         let connector = take_over.connector.as_deref();
         let (topic, alias) = (&take_over.offsets_topic, self.mirror.policy.source_alias());
@@ -204,6 +226,9 @@ impl Question<'_> {
             (self.target, policy.offset_syncs_topic(policy.source_alias())),
         ];
         let mut newest = vec![None; partitions.len()];
+        if matches!(self.copied_by, CopiedBy::Group(_)) {
+            return newest;
+        }
         for (cluster, topic) in sides {
             let found: Result<Vec<Option<Sync>>, KafkaError> = cluster
                 .shared

@@ -343,6 +343,9 @@ fn texts(problems: &mut Problems, wire: &v1::Mirror) {
         );
         problems.named(field, names::line(value, MAX_CONFIG_CHARS));
     }
+    if let Some(start) = &wire.start {
+        problems.given("start.group", &start.group, |text| names::line(text, MAX_LABEL_CHARS));
+    }
     if let Some(take_over) = &wire.take_over {
         problems.given("take_over.offsets_topic", &take_over.offsets_topic, names::topic);
         problems

@@ -161,7 +161,10 @@ async fn a_mask_reaches_every_part_of_a_message_and_entries_of_maps() {
     let changed = set(given, &["offset_syncs.lag_max"]).await.unwrap().offset_syncs.unwrap();
     assert_eq!((changed.lag_max, changed.replication_factor), (Some(7), 0));
     let start: fn(&mut v1::Mirror) = |m| {
-        m.start = Some(v1::StartPosition { position: Some(v1::start_position::Position::Latest(true)) });
+        m.start = Some(v1::StartPosition {
+            position: Some(v1::start_position::Position::Latest(true)),
+            ..Default::default()
+        });
     };
     assert!(set(start, &["start.latest"]).await.unwrap().start.is_some());
     // What the server sets is left alone, wherever a client names it.

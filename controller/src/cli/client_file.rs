@@ -6,12 +6,17 @@ use std::path::Path;
 use twinlog_proto::client_properties::{self, Fate};
 use twinlog_proto::{properties, secret};
 
+/// A consumer's place: MirrorMaker 1's, in its `--consumer.config`.
+pub(super) const GROUP_ID: &str = "group.id";
+pub(super) const AUTO_OFFSET_RESET: &str = "auto.offset.reset";
+
 /// A file's properties, without what means nothing here.
 #[derive(Debug, Default)]
 pub(super) struct ClientFile {
     pub(super) properties: BTreeMap<String, String>,
-    /// A line for every key that has no effect, with the reason.
-    pub(super) left_out: Vec<String>,
+    /// Every key that has no effect, with a line that says why.
+    left_out: BTreeMap<String, String>,
+    standing: BTreeMap<String, String>,
 }
 
 impl ClientFile {
@@ -24,21 +29,38 @@ impl ClientFile {
         let text = std::fs::read_to_string(path).map_err(|e| unreadable(&e))?;
         let mut file = Self::default();
         for (key, value) in properties::parse(&text).map_err(|e| unreadable(&e))? {
+            // Whoever gives the file reads it: only credentials are left to workers.
+            let resolved = |value: String| match secret::refers(&value) && !secret::may_refer(&key) {
+                true => secret::resolve(&value).map_err(|e| unreadable(&format!("{key}: {e}"))),
+                false => Ok(value),
+            };
+            if [GROUP_ID, AUTO_OFFSET_RESET].contains(&&*key) {
+                file.standing.insert(key.clone(), resolved(value.clone())?.trim().to_owned());
+            }
             match client_properties::fate_of(&key, &value) {
                 Fate::Fixed(why) | Fate::Java(why) => {
-                    file.left_out.push(format!("{}: {key} has no effect: {why}", path.display()));
-                    continue;
+                    let line = format!("{}: {key} has no effect: {why}", path.display());
+                    file.left_out.insert(key, line);
                 }
-                Fate::Taken | Fate::Refused(_) => {}
+                Fate::Taken | Fate::Refused(_) => {
+                    let value = resolved(value)?;
+                    file.properties.insert(key, value);
+                }
             }
-            // Whoever gives the file reads it: only credentials are left to workers.
-            let value = match secret::refers(&value) && !secret::may_refer(&key) {
-                true => secret::resolve(&value).map_err(|e| unreadable(&format!("{key}: {e}")))?,
-                false => value,
-            };
-            file.properties.insert(key, value);
         }
         Ok(file)
+    }
+
+    /// `GROUP_ID` or `AUTO_OFFSET_RESET`, where it says something.
+    pub(super) fn standing(&self, key: &str) -> Option<&str> {
+        self.standing.get(key).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Says what has no effect, but for what does have one.
+    pub(super) fn say(&self, but: &[&str]) {
+        for (_, line) in self.left_out.iter().filter(|(key, _)| !but.contains(&key.as_str())) {
+            eprintln!("note: {line}");
+        }
     }
 }
 
@@ -61,8 +83,7 @@ mod tests {
         assert_eq!(keys, ["client.id", "linger.ms", "plugin.library.paths", "sasl.password"]);
         assert_eq!(read.properties["client.id"], "mine");
         assert!(read.properties["sasl.password"].starts_with("${file:"));
-        assert!(
-            read.left_out[0].contains("acks has no effect") && read.left_out[1].contains("key.serializer")
-        );
+        assert_eq!(read.left_out.keys().collect::<Vec<_>>(), ["acks", "key.serializer"]);
+        assert!(read.left_out["acks"].contains("acks has no effect"));
     }
 }

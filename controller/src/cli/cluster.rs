@@ -89,7 +89,7 @@ impl ClusterArgs {
             Some(path) => {
                 let file = ClientFile::read(path)
                     .map_err(|e| Failure::usage(format!("cannot read the properties file {e}")))?;
-                file.left_out.iter().for_each(|note| eprintln!("note: {note}"));
+                file.say(&[]);
                 file.properties
             }
             None => Default::default(),

@@ -126,14 +126,18 @@ impl TryFrom<String> for Start {
 }
 
 impl Start {
-    pub(super) fn wire(self) -> v1::StartPosition {
-        let position = match self {
+    fn position(self) -> Position {
+        match self {
             Self::Earliest => Position::Earliest(true),
             Self::Latest => Position::Latest(true),
             Self::Time(time) => Position::Timestamp(time.into()),
-        };
-        v1::StartPosition { position: Some(position) }
+        }
     }
+}
+
+/// Where to begin, if the group has no offset.
+pub(super) fn start_position(start: Start, group: Option<String>) -> v1::StartPosition {
+    v1::StartPosition { position: Some(start.position()), group: group.unwrap_or_default() }
 }
 
 /// `KEY=VALUE`

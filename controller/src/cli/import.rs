@@ -4,6 +4,8 @@ mod show;
 
 use std::path::{Path, PathBuf};
 
+use twinlog_proto::v1;
+
 use super::apply::{self, ApplyFailure};
 use super::connect::Connection;
 use super::failure::{Failure, Kind};
@@ -202,9 +204,18 @@ impl Args {
 
 /// What `run --dry-run` prints without a file.
 pub(super) fn show_settings(settings: &Settings, output: &Output) -> Result<(), Failure> {
-    let plan =
-        Plan { clusters: settings.clusters.clone(), mirrors: settings.mirrors.clone(), ..Plan::default() };
-    output.show(show::json(&plan), || show::tables(&plan))
+    let plan = Plan {
+        clusters: settings.clusters.clone(),
+        mirrors: settings.mirrors.clone(),
+        notes: begins(&settings.mirrors),
+        ..Plan::default()
+    };
+    output.show(show::json(&plan), || format!("{}{}", show::tables(&plan), show::notes(&plan)))
+}
+
+/// What should be known of mirrors that continue a consumer group's copy.
+pub(super) fn begins(mirrors: &[v1::Mirror]) -> Vec<String> {
+    mirrors.iter().filter_map(show::begins).collect()
 }
 
 pub(super) async fn execute(args: Args, connection: Connection, output: &Output) -> Result<(), Failure> {

@@ -221,7 +221,10 @@ mod tests {
         let mirror = v1::Mirror {
             name: "mirrors/m".into(),
             topics: vec!["a.*".into()],
-            start: Some(v1::StartPosition { position: Some(v1::start_position::Position::Latest(true)) }),
+            start: Some(v1::StartPosition {
+                position: Some(v1::start_position::Position::Latest(true)),
+                ..Default::default()
+            }),
             create_time: Some(std::time::SystemTime::now().into()),
             heartbeats: Some(v1::Heartbeats::default()),
             ..v1::Mirror::default()

@@ -4,6 +4,7 @@
 //! changed is said. Secrets stay in the properties files: the store only holds references to them.
 
 mod dry;
+mod end;
 mod settings;
 
 use std::future::Future;
@@ -69,6 +70,9 @@ pub(super) async fn run(
         return dry_run(args, &Output::new(format.unwrap_or_default())).await;
     }
     let settings = Settings::resolve(args)?;
+    for note in super::import::begins(&settings.mirrors) {
+        print(&note)?;
+    }
     let store = open_store(&settings.data)?;
     let (listener, address) = listen(settings.listen).await?;
     let mut signals = Signals::new()?;

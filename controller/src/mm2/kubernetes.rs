@@ -195,6 +195,12 @@ fn mirror_maker_1(value: &Value) -> String {
     let secured = ["consumer", "producer"]
         .iter()
         .any(|end| !spec[*end]["tls"].is_null() || !spec[*end]["authentication"].is_null());
+    // Strimzi's MirrorMaker 1 has Java's defaults.
+    let start = match spec["consumer"]["config"]["auto.offset.reset"].as_str() {
+        Some("earliest") => "earliest",
+        _ => "latest",
+    };
+    let group = spec["consumer"]["groupId"].as_str().unwrap_or("GROUP");
     let config = match secured {
         true => {
             ". Its TLS and credentials go into client properties, with --source-config FILE and --target-config FILE"
@@ -202,7 +208,7 @@ fn mirror_maker_1(value: &Value) -> String {
         false => "",
     };
     format!(
-        "MirrorMaker 1 is not read from a resource. The same is: twinlog run --source {} --target {} --topics '{topics}' --naming identity --partitioning by-key{config}",
+        "MirrorMaker 1 is not read from a resource. The same is: twinlog run --source {} --target {} --topics '{topics}' --naming identity --partitioning by-key --start-group {group} --start {start}{config}. It begins where MirrorMaker 1's group has got to, once that has ended",
         servers("consumer"),
         servers("producer"),
     )

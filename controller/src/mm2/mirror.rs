@@ -269,7 +269,7 @@ fn start(connector: &Connector) -> Option<v1::StartPosition> {
         Some("latest") => Position::Latest(true),
         _ => Position::Earliest(true),
     };
-    Some(v1::StartPosition { position: Some(position) })
+    Some(v1::StartPosition { position: Some(position), group: String::new() })
 }
 
 /// What the framework's producer of records says about the mirror itself.

@@ -183,6 +183,10 @@ fn without_clusters(path: &Path, raw: &Props) -> String {
     if let Some(other) = raw.keys().find(|key| key.eq_ignore_ascii_case("clusters")) {
         return format!("it has no `clusters`, but {other}: write it in lower case");
     }
+    if raw.contains_key("group.id") {
+        return "it has no `clusters`: it is a consumer's, as MirrorMaker 1 takes it: twinlog run --source-config consumer.properties --target-config producer.properties --topics 'PATTERN' --naming identity --partitioning by-key begins where its group has got to"
+            .to_owned();
+    }
     if raw.contains_key("bootstrap.servers") {
         return "it has no `clusters`: as the properties of one Kafka client it goes with --source-config or --target-config"
             .to_owned();

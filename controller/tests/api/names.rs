@@ -51,7 +51,7 @@ type Spoil = fn(&mut v1::Mirror);
 #[tokio::test]
 async fn texts_of_a_mirror_that_can_not_be_are_refused_by_name() {
     let service = Service::with_clusters().await;
-    let cases: [(Spoil, &str); 12] = [
+    let cases: [(Spoil, &str); 14] = [
         (
             |m| {
                 m.naming = Some(v1::Naming {
@@ -95,6 +95,19 @@ async fn texts_of_a_mirror_that_can_not_be_are_refused_by_name() {
         (
             |m| m.take_over = Some(v1::TakeOver { group: "x".repeat(300), ..Default::default() }),
             "take_over.group",
+        ),
+        (
+            |m| {
+                m.start = Some(v1::StartPosition { group: "x\n".to_owned(), ..Default::default() });
+            },
+            "start.group",
+        ),
+        (
+            |m| {
+                m.start = Some(v1::StartPosition { group: "mirror".to_owned(), ..Default::default() });
+                m.take_over = Some(v1::TakeOver::default());
+            },
+            "start.group",
         ),
         (
             |m| drop(m.source_properties.insert("client.id".to_owned(), "a\0b".to_owned())),

@@ -178,6 +178,17 @@ impl Violations {
         }
     }
 
+    pub(super) fn start_group(&mut self, wire: &v1::Mirror) -> Option<String> {
+        let group = wire.start.as_ref().map(|start| start.group.clone()).filter(|group| !group.is_empty())?;
+        if wire.take_over.is_some() {
+            self.add(
+                "start.group",
+                "a mirror continues one other: a consumer group's copy (start.group) or MirrorMaker 2's (take_over)",
+            );
+        }
+        Some(group)
+    }
+
     pub(super) fn done<T>(self, value: T) -> Result<T, Vec<Violation>> {
         if self.0.is_empty() { Ok(value) } else { Err(self.0) }
     }

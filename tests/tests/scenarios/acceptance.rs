@@ -415,7 +415,10 @@ fn i11_i19_without_syncs_only_new_records() -> Result<()> {
     f.produce(f.primary(), "test-topic-1", PARTITIONS, 100)?;
     f.mirror("latest", |m| {
         m.topics = vec!["test-topic-.*".into()];
-        m.start = Some(v1::StartPosition { position: Some(v1::start_position::Position::Latest(true)) });
+        m.start = Some(v1::StartPosition {
+            position: Some(v1::start_position::Position::Latest(true)),
+            ..Default::default()
+        });
         m.offset_syncs = Some(v1::OffsetSyncs {
             location: v1::offset_syncs::Location::Disabled.into(),
             ..Default::default()

@@ -21,6 +21,7 @@ mod growth;
 mod handover_exactly_once;
 mod handover_file;
 mod handover_large;
+mod handover_mm1;
 mod handover_mm2;
 mod heartbeats;
 mod incarnation;

@@ -54,7 +54,8 @@ fn what_appears_after_a_mirror_that_starts_at_the_end_is_copied_from_its_first_r
     let world = World::start("start", WorldOptions::default())?;
     world.tools.create_topic(&world.source, "late.old", 2, &[])?;
     fill(&world, "late.old", 2)?;
-    let latest = StartPosition { position: Some(start_position::Position::Latest(true)) };
+    let latest =
+        StartPosition { position: Some(start_position::Position::Latest(true)), ..Default::default() };
     let refresh = RefreshIntervals { topics: Some(Duration::from_secs(3).try_into()?), groups: None };
     let wanted = Mirror { start: Some(latest), refresh: Some(refresh), ..mirror(&[r"late\..*"]) };
     world.api.add_mirror("m", wanted)?;

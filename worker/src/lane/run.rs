@@ -25,7 +25,7 @@ use twinlog_proto::v1::State;
 use super::control::{Control, Wanted};
 use super::ledger::{Entry, Ledger};
 use super::missing;
-use super::start::{Facts, Question, Verdict};
+use super::start::{Facts, Left, Question, Verdict};
 use super::status::Board;
 use super::tail::Place;
 use super::{LaneSpec, LaneStatus, Range, gather, take_over};
@@ -78,6 +78,16 @@ pub(super) struct Runner {
     pub(super) apart: BTreeMap<i32, i64>,
     /// Partitions whose copy lost records, with where the next one was stored.
     kept: BTreeMap<i32, i64>,
+}
+
+/// What is known of a range's partitions besides its progress.
+struct Known {
+    /// There was progress once.
+    began: bool,
+    /// Where MirrorMaker 2, or whoever made the copy, has come further.
+    taken: BTreeMap<i32, i64>,
+    /// Where the start group has left those without progress.
+    left: BTreeMap<i32, Left>,
 }
 
 /// How an attempt ended.
@@ -200,12 +210,16 @@ impl Runner {
         let recovered = began.elapsed();
         // First, as it waits for MirrorMaker to end: facts from before that would be old.
         let taken = self.taken_over(&range, before.as_ref())?;
+        let committed = self.committed_by_group(&range, before.as_ref())?;
         let place =
             Place { topic: &topics.progress, partition: self.storage_partition(topics.progress_partitions) };
         let gathered = self.ask(gather::gather(&self.spec, &range, before.as_ref(), place))?;
         let taken = self.met(&range, before.as_ref(), taken, &gathered.facts)?;
-        let lost = before.is_none() && self.has_begun(&topics, &gathered.facts)?;
-        let mut progress = self.decide(&range, before, lost, &taken, &gathered.facts);
+        let lost = before.is_none() && self.has_begun(&topics, &gathered.facts, !committed.is_empty())?;
+        let committed = if lost { BTreeMap::new() } else { committed };
+        let left = self.left_by_group(&range, before.as_ref(), &committed, &gathered.facts)?;
+        let known = Known { began: lost, taken, left };
+        let mut progress = self.decide(&range, before, &known, &gathered.facts);
         if !gathered.source_cluster_id.is_empty() {
             progress.source_cluster_id.clone_from(&gathered.source_cluster_id);
         }
@@ -349,8 +363,7 @@ impl Runner {
         &mut self,
         range: &Range,
         before: Option<RangeProgress>,
-        began: bool,
-        taken: &BTreeMap<i32, i64>,
+        known: &Known,
         facts: &[Facts],
     ) -> RangeProgress {
         let mut progress = before.unwrap_or_else(|| RangeProgress {
@@ -368,7 +381,7 @@ impl Runner {
         self.board.missing_from.clear();
         for (partition, facts) in range.partitions().zip(facts) {
             let mut facts = Facts { target_kept: self.kept.get(&partition).copied(), ..facts.clone() };
-            if let Some(position) = taken.get(&partition) {
+            if let Some(position) = known.taken.get(&partition) {
                 let before = progress.partitions.get(&partition);
                 let taken = take_over::progress_at(*position, &facts, before);
                 progress.partitions.insert(partition, taken);
@@ -380,11 +393,12 @@ impl Runner {
                 target: &range.target_topic,
                 partition,
                 before: progress.partitions.get(&partition),
+                left: known.left.get(&partition).copied(),
                 facts: &facts,
                 policy: self.spec.mirror.gap_policy,
                 onto: self.spec.mirror.onto_existing,
                 allow_foreign: self.spec.mirror.allow_foreign_writes,
-                began,
+                began: known.began,
                 by_key: self.spec.mirror.partitioning == Partitioning::ByKey,
                 now: SystemTime::now(),
             };

@@ -13,6 +13,9 @@ use crate::offset_map::Chunk;
 use crate::progress::{Gap, GapKind, PartitionProgress};
 
 mod copy;
+mod left;
+
+pub(crate) use left::Left;
 
 /// What the clusters say about a partition now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub(crate) struct Question<'a> {
     pub(crate) target: &'a str,
     pub(crate) partition: i32,
     pub(crate) before: Option<&'a PartitionProgress>,
+    /// Where another copied until now, if the mirror continues that.
+    pub(crate) left: Option<Left>,
     pub(crate) facts: &'a Facts,
     pub(crate) policy: GapPolicy,
     pub(crate) onto: OntoExisting,
@@ -111,9 +116,10 @@ impl Question<'_> {
         }
     }
 
-    fn first_start(&self) -> PartitionProgress {
+    /// Progress of a mirror that is responsible for all from here on.
+    fn begin(&self, origin: i64) -> PartitionProgress {
         let facts = self.facts;
-        let origin = SourceOffset(self.start());
+        let origin = SourceOffset(origin);
         PartitionProgress {
             position: origin,
             source_topic_id: facts.topic_id.clone(),

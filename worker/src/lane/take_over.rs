@@ -13,7 +13,7 @@ use super::start::Facts;
 use crate::cause::Cause;
 use crate::offset_map::Chunk;
 use crate::progress::{PartitionProgress, RangeProgress};
-use crate::take_over;
+use crate::take_over::{self, CopiedBy};
 
 /// A MirrorMaker 2 that still runs is looked for this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -29,8 +29,23 @@ impl Runner {
         let Some(take_over) = &mirror.take_over else { return Ok(BTreeMap::new()) };
         let own = |p: &i32| before.and_then(|before| before.partitions.get(p)).map(|own| own.position.0);
         let partitions: BTreeMap<i32, Option<i64>> = range.partitions().map(|p| (p, own(&p))).collect();
+        let target = self.spec.target.clone();
+        self.wait_for_end(async || take_over::running(&target, take_over).await)?;
+        self.end_what_is_open(take_over)?;
+        let positions = self.copied(range, CopiedBy::MirrorMaker2(take_over), &partitions)?;
+        for (partition, position) in &positions {
+            tracing::info!(task = %self.spec.task, partition, position, "taken over from MirrorMaker 2");
+        }
+        Ok(positions)
+    }
+
+    /// Waits while whoever copied until now still does, as `running` says.
+    pub(super) fn wait_for_end(
+        &mut self,
+        running: impl AsyncFn() -> Result<Option<Cause>, Cause>,
+    ) -> Step<()> {
         let version = self.control.version();
-        while let Some(running) = self.ask(take_over::running(&self.spec.target, take_over))? {
+        while let Some(running) = self.ask(running())? {
             self.board.not_running(State::Waiting, running);
             self.control.pause(LOOK_AGAIN);
             if self.control.is_draining() || self.control.version() != version {
@@ -40,21 +55,26 @@ impl Runner {
                 return Err(self.give_way());
             }
         }
-        self.end_what_is_open(take_over)?;
+        Ok(())
+    }
+
+    /// Source offsets at which the copies of these partitions end, where that is found.
+    pub(super) fn copied(
+        &self,
+        range: &Range,
+        copied_by: CopiedBy<'_>,
+        partitions: &BTreeMap<i32, Option<i64>>,
+    ) -> Step<BTreeMap<i32, i64>> {
         let question = take_over::Question {
-            mirror: &mirror,
-            take_over: Some(take_over),
+            mirror: &self.spec.mirror,
+            copied_by,
             source: &self.spec.source,
             target: &self.spec.target,
             source_topic: &range.source_topic,
             target_topic: &range.target_topic,
-            partitions: &partitions,
+            partitions,
         };
-        let positions = self.ask(question.positions())?;
-        for (partition, position) in &positions {
-            tracing::info!(task = %self.spec.task, partition, position, "taken over from MirrorMaker 2");
-        }
-        Ok(positions)
+        self.ask(question.positions())
     }
 
     /// Also where partitions go on that hold copies which the mirror has no position in, or whose source was made anew, if it is to
@@ -82,16 +102,7 @@ impl Runner {
         }
         let partitions: BTreeMap<i32, Option<i64>> =
             open.keys().map(|partition| (*partition, None)).collect();
-        let question = take_over::Question {
-            mirror: &mirror,
-            take_over: None,
-            source: &self.spec.source,
-            target: &self.spec.target,
-            source_topic: &range.source_topic,
-            target_topic: &range.target_topic,
-            partitions: &partitions,
-        };
-        let positions = self.ask(question.positions())?;
+        let positions = self.copied(range, CopiedBy::Anyone, &partitions)?;
         for (partition, position) in &positions {
             tracing::info!(task = %self.spec.task, partition, position, "the copy ends here in the source: it is gone on from there");
         }

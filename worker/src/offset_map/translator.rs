@@ -294,7 +294,7 @@ impl Translator {
                 Ok(earliest) if earliest >= origin.0 => {
                     std::mem::replace(&mut **first, Answer::Done(lost_answer()))
                 }
-                Ok(_) if self.mirror.take_over.is_some() => {
+                Ok(_) if self.mirror.continues_another() => {
                     let below = (topic.clone(), *partition, *at);
                     let (known, read) = self.older(below, *origin, first, left > 0).await;
                     left -= usize::from(read);

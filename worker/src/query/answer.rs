@@ -13,7 +13,7 @@ use twinlog_proto::v1::answer::Answer;
 use twinlog_proto::v1::planned_topic::Action;
 use twinlog_proto::v1::query::Question;
 
-use super::{holds, permissions, reach, translate};
+use super::{holds, permissions, reach, start_group, translate};
 use crate::assignments::violations;
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
@@ -256,7 +256,9 @@ async fn plan(asked: &Asked<'_>, question: &v1::PlanQuestion) -> Result<v1::Mirr
         let mut by_target: HashMap<String, Vec<v1::Drift>> = HashMap::new();
         found.into_iter().for_each(|(topic, drift)| by_target.entry(topic).or_default().push(drift));
         let held = holds::on_target(&ends, &look.decisions).await?;
-        warnings.extend(holds::warning(&mirror, &ends, &look.decisions, &held).await?);
+        let (committed, group) = start_group::look(&mirror, &ends, &look.decisions).await?;
+        warnings.extend(group);
+        warnings.extend(holds::warning(&mirror, &ends, &look.decisions, &held, &committed).await?);
         for topic in &mut topics {
             topic.target_records = held.get(&topic.target_topic).copied();
             topic.drift = by_target.remove(&topic.target_topic).unwrap_or_default();

@@ -8,6 +8,7 @@ use twinlog_proto::v1;
 
 use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec};
 use crate::offset_map;
+use crate::start_group::Committed;
 use crate::supervisor::Ends;
 use crate::survey::decide::{Decision, Step};
 
@@ -59,6 +60,7 @@ pub(super) async fn warning(
     ends: &Ends,
     decisions: &[Decision],
     held: &HashMap<String, i64>,
+    committed: &Committed,
 ) -> Result<Option<v1::PlanWarning>, KafkaError> {
     let asked = mirror.onto_existing != OntoExisting::Refuse || mirror.take_over.is_some();
     if asked || mirror.start == Start::Latest || held.values().all(|held| *held == 0) {
@@ -69,6 +71,7 @@ pub(super) async fn warning(
         .iter()
         .filter(|d| held.get(&d.target).is_some_and(|held| *held > 0) && !known.contains(&d.target))
         .filter(|d| !mirror.policy.is_heartbeats_topic(&d.source.name))
+        .filter(|d| !committed.contains_key(&d.source.name))
         .collect();
     let sources = onto.iter().map(|d| (d.source.name.clone(), d.source.partitions));
     let sources = self::held(&ends.source.client, sources).await?;
@@ -85,8 +88,8 @@ fn words(mirror: &Mirror, onto: &[&Decision], held: &HashMap<String, i64>) -> v1
     }
     let message = format!(
         "on {} {}, and mirror {} has no position in them: nothing is copied behind these records unasked. Say --onto-existing=align to go on \
-         where the copy ends (if they are copies of the source), --onto-existing=append to copy behind them, or --take-over to continue a \
-         MirrorMaker 2",
+         where the copy ends (if they are copies of the source), --onto-existing=append to copy behind them, --take-over to continue a \
+         MirrorMaker 2, or --start-group to continue a MirrorMaker 1",
         mirror.target,
         names.join(", "),
         mirror.id

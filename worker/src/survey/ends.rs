@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use twinlog_proto::id::Epoch;
 use twinlog_proto::lag;
-use twinlog_proto::model::{Mirror, Start};
+use twinlog_proto::model::Mirror;
 use twinlog_proto::v1;
 
 use self::recall::{Copied, Recalled};
@@ -232,7 +232,7 @@ impl Looks<'_> {
                 .iter()
                 .map(|(partition, part)| {
                     let copied = known.recalled.as_ref().map(|recalled| recalled.copied(name, *partition));
-                    status(*partition, &topic.id, *part, copied, self.mirror.start)
+                    status(*partition, &topic.id, *part, copied, self.mirror.begins_at_first())
                 })
                 .collect(),
         });
@@ -305,7 +305,7 @@ fn status(
     topic_id: &str,
     part: Option<Part>,
     copied: Option<Option<&Copied>>,
-    start: Start,
+    begins_at_first: bool,
 ) -> v1::PartitionStatus {
     let log_start = part.and_then(|part| part.log_start);
     let other =
@@ -327,7 +327,7 @@ fn status(
             let shorter = part.is_some_and(|part| part.ends.high_watermark < copied.position);
             status.missing_from = log_start.filter(|_| shorter);
         }
-        Some(None) if start == Start::Earliest => status.missing_from = log_start,
+        Some(None) if begins_at_first => status.missing_from = log_start,
         // Where it would begin is decided when it begins.
         Some(None) | None => {}
     }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use twinlog_proto::v1;
+use twinlog_proto::v1::start_position::Position;
 
 use super::super::human;
 use super::super::output::{self, Table};
@@ -64,10 +65,37 @@ pub(super) fn text(plan: &Plan) -> String {
         text,
         "Honoured as they are: {honoured} keys (-o yaml names them, and shows every field of the mirrors)."
     );
-    for note in &plan.notes {
-        let _ = writeln!(text, "- {note}");
-    }
-    text
+    text + &notes(plan)
+}
+
+pub(super) fn notes(plan: &Plan) -> String {
+    plan.notes.iter().map(|note| format!("- {note}\n")).collect()
+}
+
+/// Where a mirror begins that continues what a consumer group has copied.
+pub(super) fn begins(mirror: &v1::Mirror) -> Option<String> {
+    let start = mirror.start.as_ref().filter(|start| !start.group.is_empty())?;
+    let (id, source, group) = (human::id(&mirror.name), human::id(&mirror.source), &start.group);
+    let position = match &start.position {
+        Some(Position::Latest(_)) => "the latest record".to_owned(),
+        Some(Position::Timestamp(time)) => {
+            format!(
+                "the first record since {}",
+                human::time(*time).unwrap_or_else(|| "the given time".to_owned())
+            )
+        }
+        Some(Position::Earliest(_)) | None => "the earliest record".to_owned(),
+    };
+    let naming = mirror.naming.as_ref().map(v1::Naming::kind).unwrap_or_default();
+    let names = match naming {
+        v1::naming::Kind::Identity | v1::naming::Kind::Map => String::new(),
+        _ => format!(
+            ". It copies to {source}.TOPIC, and older records are not there: MirrorMaker 1's own topics need --naming identity"
+        ),
+    };
+    Some(format!(
+        "mirror {id} waits until consumer group {group} on {source} has no members, and begins at the offsets that this has committed, behind what the target holds; where it has none, or the source hasn't that record, at {position}. Topics that the group has no offset in are none of its: they begin at {position}, and a copy of them that holds records is not appended to unasked{names}"
+    ))
 }
 
 /// What isn't simply done, the gravest first.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::super::connect::Connection;
 use super::super::failure::Failure;
 use super::super::fields::{
-    Guarantee, Naming, OntoExisting, Partitioning, Start, config_exclude, key_value, patterns,
+    Guarantee, Naming, OntoExisting, Partitioning, Start, config_exclude, key_value, patterns, start_position,
 };
 use super::super::human;
 use super::super::output::{Output, json};
@@ -25,7 +25,11 @@ Examples:
   twinlog mirror create move --source old --target new --topics '.*' --naming identity --start 2026-01-31T00:00:00Z
 
   # Go on exactly where MirrorMaker 2 stops. It waits until MM2 has ended.
-  twinlog mirror create orders --source eu --target us --topics 'orders.*' --take-over";
+  twinlog mirror create orders --source eu --target us --topics 'orders.*' --take-over
+
+  # The same of a MirrorMaker 1 with group.id=mirror, auto.offset.reset=latest:
+  twinlog mirror create orders --source eu --target us --topics 'orders.*' --naming identity --partitioning by-key \\
+    --start-group mirror --start latest";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -67,6 +71,10 @@ pub(crate) struct Args {
     /// Where to begin: earliest, latest, or a UTC time such as 2026-01-31T12:00:00Z. [default: earliest]
     #[arg(long, value_name = "POSITION")]
     start: Option<Start>,
+    /// Begin where this consumer group of the source has got to (MirrorMaker 1's group.id), behind what the target holds; where it has no
+    /// offset, at --start. Nothing is copied while the group has members
+    #[arg(long, value_name = "GROUP", conflicts_with = "take_over")]
+    start_group: Option<String>,
     /// [default: exactly-once]
     #[arg(long, value_name = "GUARANTEE")]
     guarantee: Option<Guarantee>,
@@ -162,7 +170,8 @@ impl Args {
             sync_group_offsets: self.sync_group_offsets,
             sync_group_offsets_to_source: self.sync_group_offsets_to_source,
             naming,
-            start: self.start.map(Start::wire),
+            start: (self.start.is_some() || self.start_group.is_some())
+                .then(|| start_position(self.start.unwrap_or(Start::Earliest), self.start_group)),
             guarantee: self.guarantee.map(|g| g.wire().into()).unwrap_or_default(),
             topic_creation: Some(v1::TopicCreation {
                 enabled: self.no_create_topics.then_some(false),

@@ -69,6 +69,9 @@ pub(crate) struct Changes {
     /// Topic configs that are not copied from the source, besides those that never are, in place of what is set; '' for only those
     #[arg(long, value_name = "PATTERN")]
     config_exclude: Option<Vec<String>>,
+    /// Begin where this consumer group of the source has got to, where the mirror has no progress yet; '' for no group
+    #[arg(long, value_name = "GROUP")]
+    start_group: Option<String>,
     /// How long a record may wait in Twinlog before it is sent and committed
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     target_latency: Option<Duration>,
@@ -141,6 +144,8 @@ impl Changes {
         let acl_sync = mirror.acl_sync.get_or_insert_default();
         paths.set("acl_sync", some(self.acl_sync), &mut acl_sync.enabled);
         paths.set("acl_sync", self.acl_remove, &mut acl_sync.remove);
+        let start = mirror.start.get_or_insert_default();
+        paths.set("start", self.start_group, &mut start.group);
         let heartbeats = mirror.heartbeats.get_or_insert_default();
         paths.set("heartbeats", some(self.heartbeats), &mut heartbeats.enabled);
         let creation = mirror.topic_creation.get_or_insert_default();

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use twinlog_proto::secret::{Access, Rule};
-use twinlog_proto::{client_properties, login, secret, v1};
+use twinlog_proto::{client_properties, login, v1};
 
-use super::super::client_file::ClientFile;
 use super::super::failure::Failure;
 use super::super::fields::{Guarantee, Naming, OntoExisting, Partitioning, Start, config_exclude, patterns};
 use super::super::import::FileArgs;
+use super::end;
 use crate::config::host_name;
-use crate::credentials;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,7 +33,8 @@ Examples:
   twinlog run mm2.properties --dry-run
   twinlog run mm2.properties
 
-  # What MirrorMaker 1 did with --consumer.config, --producer.config and --whitelist 'a,b':
+  # What MirrorMaker 1 did with --consumer.config, --producer.config and --whitelist 'a,b', from where its group has got to (group.id
+  # and auto.offset.reset of consumer.properties). It waits until MirrorMaker 1 has ended:
   twinlog run --source-config consumer.properties --target-config producer.properties --topics 'a,b' \\
     --naming identity --partitioning by-key
 
@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// MirrorMaker 2's configuration with all of its flows: mm2.properties, resources of Strimzi, or connectors as Kafka Connect takes
     /// them, in one file or in several
     #[arg(value_name = "FILE", conflicts_with_all = ["config", "source", "target", "source_id", "target_id", "source_config",
-        "target_config", "topics", "exclude", "groups", "sync_group_offsets", "sync_group_offsets_to_source", "naming", "start", "guarantee",
+        "target_config", "topics", "exclude", "groups", "sync_group_offsets", "sync_group_offsets_to_source", "naming", "start", "start_group", "guarantee",
         "replication_factor", "config_exclude", "partitioning", "config_sync", "acl_sync"])]
     #[serde(skip)]
     pub(super) file: Vec<PathBuf>,
@@ -96,6 +96,10 @@ pub(crate) struct Args {
     /// Where to begin: earliest, latest, or a UTC time such as 2026-01-31T12:00:00Z. [default: earliest]
     #[arg(long, value_name = "POSITION")]
     start: Option<Start>,
+    /// Begin where this consumer group of the source has got to (MirrorMaker 1's group.id), behind what the target holds; where it has no
+    /// offset, at --start. [default: group.id of --source-config, unless --start is given]
+    #[arg(long, value_name = "GROUP")]
+    start_group: Option<String>,
     /// [default: exactly-once]
     #[arg(long, value_name = "GUARANTEE")]
     guarantee: Option<Guarantee>,
@@ -161,6 +165,7 @@ impl Args {
                 .or(file.sync_group_offsets_to_source),
             naming: self.naming.or(file.naming),
             start: self.start.or(file.start),
+            start_group: self.start_group.or(file.start_group),
             guarantee: self.guarantee.or(file.guarantee),
             replication_factor: self.replication_factor.or(file.replication_factor),
             config_exclude: list(self.config_exclude, file.config_exclude),
@@ -272,8 +277,9 @@ impl Args {
                 Failure::usage("no topics are given").next("say which, for example --topics 'orders.*'")
             );
         }
-        let source = cluster("source", self.source, self.source_id, self.source_config.as_deref())?;
-        let target = cluster("target", self.target, self.target_id, self.target_config.as_deref())?;
+        let (source, stands) = end::source(self.source, self.source_id, self.source_config.as_deref())?;
+        let target = end::target(self.target, self.target_id, self.target_config.as_deref())?;
+        let start = end::start(self.start, self.start_group, stands)?;
         let mirror = v1::Mirror {
             name: format!("mirrors/{}", mirror_id(&source.name, &target.name)),
             source: source.name.clone(),
@@ -284,7 +290,7 @@ impl Args {
             sync_group_offsets: self.sync_group_offsets.unwrap_or_default(),
             sync_group_offsets_to_source: self.sync_group_offsets_to_source.unwrap_or_default(),
             naming: Some(self.naming.unwrap_or(Naming::Prefix).wire()),
-            start: Some(self.start.unwrap_or(Start::Earliest).wire()),
+            start: Some(start),
             guarantee: self.guarantee.unwrap_or(Guarantee::ExactlyOnce).wire().into(),
             topic_creation: Some(v1::TopicCreation {
                 replication_factor: self.replication_factor.unwrap_or_default(),
@@ -322,62 +328,12 @@ fn read_file(path: &Path) -> Result<Args, Failure> {
     })
 }
 
-fn cluster(
-    role: &str,
-    servers: Option<String>,
-    id: Option<String>,
-    config: Option<&Path>,
-) -> Result<v1::Cluster, Failure> {
-    let mut properties = config.map(|path| client_properties(role, path)).transpose()?.unwrap_or_default();
-    let servers = servers.or_else(|| properties.remove("bootstrap.servers"));
-    properties.remove("bootstrap.servers");
-    let Some(servers) = servers else {
-        return Err(
-            Failure::usage(format!("no {role} cluster is given")).next(format!("give --{role} HOST:PORT"))
-        );
-    };
-    Ok(v1::Cluster {
-        name: format!("clusters/{}", id.as_deref().unwrap_or(role)),
-        bootstrap_servers: servers
-            .split(',')
-            .map(|s| s.trim().to_owned())
-            .filter(|s| !s.is_empty())
-            .collect(),
-        properties: properties.into_iter().collect(),
-        ..v1::Cluster::default()
-    })
-}
-
-/// The properties of a file, with references to the file in place of the secrets in it.
-fn client_properties(role: &str, path: &Path) -> Result<std::collections::BTreeMap<String, String>, Failure> {
-    let unreadable = |e: &dyn std::fmt::Display| {
-        Failure::usage(format!("cannot read --{role}-config {}: {e}", path.display()))
-    };
-    // The reference must hold wherever the process is started next time.
-    let absolute = std::fs::canonicalize(path).map_err(|e| unreadable(&e))?;
-    let file = ClientFile::read(&absolute)
-        .map_err(|e| Failure::usage(format!("cannot read --{role}-config {e}")))?;
-    file.left_out.iter().for_each(|note| eprintln!("note: {note}"));
-    let mut properties = file.properties;
-    let shown = absolute.display().to_string();
-    if let Some((key, what)) = credentials::wrong(&properties).into_iter().next() {
-        return Err(Failure::usage(format!("--{role}-config {shown}: {key}: {what}")));
-    }
-    for (key, value) in properties.iter_mut().filter(|(key, value)| secret::is_literal(key, value)) {
-        if shown.contains('}') {
-            let message = format!("--{role}-config {shown}: the path of a file with secrets can't hold '}}'");
-            return Err(Failure::usage(message));
-        }
-        *value = format!("${{file:{shown}:{key}}}");
-    }
-    Ok(properties)
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
     use clap::Parser;
+    use twinlog_proto::secret;
 
     use super::*;
 

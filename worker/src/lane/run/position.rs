@@ -48,9 +48,9 @@ impl Runner {
         Ok(Some(found))
     }
 
-    /// Whether there was progress of the range once, where it matters that there is none.
-    pub(super) fn has_begun(&self, topics: &StorageTopics, facts: &[Facts]) -> Step<bool> {
-        if facts.iter().all(|facts| facts.holds == 0 && facts.start <= facts.earliest) {
+    /// Whether there was progress of the range once, where it matters that there is none: also where another's is to be gone on from.
+    pub(super) fn has_begun(&self, topics: &StorageTopics, facts: &[Facts], another: bool) -> Step<bool> {
+        if !another && facts.iter().all(|facts| facts.holds == 0 && facts.start <= facts.earliest) {
             return Ok(false);
         }
         let partition = self.storage_partition(topics.offsets_partitions);

@@ -15,11 +15,15 @@ impl Question<'_> {
     pub(super) fn first(&self) -> Verdict {
         let facts = self.facts;
         let start = self.start();
+        // Whoever had progress of his own doesn't go back to where another stopped.
+        if let Some(left) = self.left.filter(|_| !self.began) {
+            return self.after(left);
+        }
         let onto = facts.holds > 0 && start < facts.latest;
         // Without its position the start setting leads past what was not copied yet.
         let past = self.began && start > facts.earliest;
         if self.onto == OntoExisting::Append || !(onto || past) {
-            return Verdict::Run(self.first_start());
+            return Verdict::Run(self.begin(start));
         }
         Verdict::Halt(if self.began { self.progress_lost() } else { self.not_empty() })
     }

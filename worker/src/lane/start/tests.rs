@@ -47,6 +47,7 @@ fn question<'a>(before: Option<&'a PartitionProgress>, facts: &'a Facts, policy:
         target: "s.t",
         partition: 1,
         before,
+        left: None,
         facts,
         policy,
         onto: OntoExisting::Refuse,
@@ -267,4 +268,61 @@ fn writes_of_others_are_named_unless_they_are_allowed() {
     let (before, mut question) = (copied(), question(None, &facts, GapPolicy::Halt));
     (question.before, question.allow_foreign) = (Some(&before), true);
     assert_eq!(run(question.decide()).position.0, 80);
+}
+
+fn left(left: Option<Left>, began: bool, facts: &Facts) -> Verdict {
+    Question { left, began, ..question(None, facts, GapPolicy::Halt) }.decide()
+}
+
+#[test]
+fn where_a_group_has_left_a_partition_is_gone_on_behind_what_the_copy_holds() {
+    // Its first record is at 20, and the start setting leads there.
+    let facts = Facts { earliest: 20, start: 20, holds: 120, ..facts() };
+    let at = Left::of(Some(70), &facts);
+    let first = run(left(Some(at), false, &facts));
+    assert_eq!((at, first.position.0, first.origin.0, first.gaps.len()), (Left::At(70), 70, 70, 0));
+    assert_eq!(first.chunk, Chunk::anchored(SourceOffset(70), TargetOffset(120)));
+    for end in [20, 100] {
+        assert_eq!(
+            run(left(Some(Left::of(Some(end), &facts)), false, &facts)).position.0,
+            end,
+            "all or nothing is left"
+        );
+    }
+
+    // Without an offset in a topic that is the group's, as the start setting says; in another topic under the usual rule.
+    assert_eq!(run(left(Some(Left::of(None, &facts)), false, &facts)).position.0, 20);
+    let latest = Facts { start: 100, ..facts.clone() };
+    assert_eq!(run(left(Some(Left::Nowhere), false, &latest)).position.0, 100);
+    assert_eq!(halted(left(None, false, &facts)).reason, Reason::TARGET_NOT_EMPTY);
+}
+
+#[test]
+fn an_offset_of_a_group_that_is_not_in_the_log_is_a_gap() {
+    let earliest = Facts { earliest: 20, start: 20, holds: 120, ..facts() };
+    let latest = Facts { start: 100, ..earliest.clone() };
+    for (facts, committed, position, origin, gap) in [
+        (&earliest, 7, 20, 7, (7, 20, GapKind::Retention)),
+        (&latest, 7, 100, 7, (7, 100, GapKind::Retention)),
+        (&earliest, 250, 20, 20, (100, 250, GapKind::Truncation)),
+        (&latest, 250, 100, 100, (100, 250, GapKind::Truncation)),
+    ] {
+        let outside = Left::of(Some(committed), facts);
+        assert_eq!(outside, Left::Outside(committed));
+        let first = run(left(Some(outside), false, facts));
+        assert_eq!((first.position.0, first.origin.0), (position, origin), "{committed}");
+        let found = &first.gaps[0];
+        assert_eq!((found.first.0, found.end.0, found.kind), gap);
+        let next = first.chunk.find(SourceOffset(position));
+        assert_eq!(next, crate::offset_map::Found::End(TargetOffset(120)), "copies go behind what is there");
+    }
+}
+
+#[test]
+fn who_has_had_progress_does_not_go_back_to_where_a_group_stopped() {
+    let facts = Facts { holds: 120, ..facts() };
+    assert_eq!(halted(left(Some(Left::At(70)), true, &facts)).reason, Reason::PROGRESS_LOST);
+    let before = copied();
+    let after = Question { left: Some(Left::At(70)), ..question(Some(&before), &facts, GapPolicy::Halt) };
+    assert_eq!(run(after.decide()).position.0, 80);
 }

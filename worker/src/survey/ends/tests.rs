@@ -13,23 +13,18 @@ fn part(log_start: i64, high_watermark: i64, answers: bool) -> Option<Part> {
 #[test]
 fn a_topic_that_nothing_copies_has_all_of_its_records_missing() {
     let copied = recall::Copied::at(700, "id");
-    let earliest = Start::Earliest;
-    let lag = |id, part, copied, start| status(0, id, part, copied, start).lag_records;
+    let lag = |id, part, copied, from_first| status(0, id, part, copied, from_first).lag_records;
+    assert_eq!(lag("id", part(0, 1000, true), Some(None), true), Some(1000), "blocked from the beginning");
+    assert_eq!(lag("id", part(200, 1000, true), Some(None), true), Some(800));
+    assert_eq!(lag("id", part(0, 1000, true), Some(Some(&copied)), true), Some(300), "paused, or halted");
+    assert_eq!(lag("id", part(0, 1000, false), Some(Some(&copied)), true), Some(300), "at least");
+    assert_eq!(lag("other", part(0, 50, true), Some(Some(&copied)), true), Some(50), "made anew");
+    assert_eq!(lag("", part(0, 50, true), Some(Some(&copied)), true), Some(50), "truncated");
+    assert_eq!(lag("id", part(0, 1000, true), None, true), None, "the target can't be read");
+    assert_eq!(lag("id", None, Some(Some(&copied)), true), None, "the source was never seen");
+    assert_eq!(lag("id", part(0, 1000, true), Some(None), false), None, "it begins when it begins");
     assert_eq!(
-        lag("id", part(0, 1000, true), Some(None), earliest),
-        Some(1000),
-        "blocked from the beginning"
-    );
-    assert_eq!(lag("id", part(200, 1000, true), Some(None), earliest), Some(800));
-    assert_eq!(lag("id", part(0, 1000, true), Some(Some(&copied)), earliest), Some(300), "paused, or halted");
-    assert_eq!(lag("id", part(0, 1000, false), Some(Some(&copied)), earliest), Some(300), "at least");
-    assert_eq!(lag("other", part(0, 50, true), Some(Some(&copied)), earliest), Some(50), "made anew");
-    assert_eq!(lag("", part(0, 50, true), Some(Some(&copied)), earliest), Some(50), "truncated");
-    assert_eq!(lag("id", part(0, 1000, true), None, earliest), None, "the target can't be read");
-    assert_eq!(lag("id", None, Some(Some(&copied)), earliest), None, "the source was never seen");
-    assert_eq!(lag("id", part(0, 1000, true), Some(None), Start::Latest), None, "it begins when it begins");
-    assert_eq!(
-        lag("id", part(0, 700, false), Some(Some(&copied)), earliest),
+        lag("id", part(0, 700, false), Some(Some(&copied)), true),
         None,
         "all that was seen is copied"
     );
