@@ -8,6 +8,7 @@
 //! All methods are quick and synchronous; `changed` tells the reconciler that it has something to look at.
 
 mod behind;
+mod last;
 pub(crate) mod member;
 mod plausible;
 mod queries;
@@ -25,8 +26,10 @@ use twinlog_proto::id::{Epoch, Generation, MirrorId, TaskName, Term, WorkerId};
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
+use crate::last_groups::LastGroups;
 use crate::planner::{Load, WorkerInput, WorkerState};
 use crate::state::State;
+pub(crate) use last::ToStore;
 use member::{Link, Member, Profile, Running};
 use queries::Queries;
 pub(crate) use view::{Summaries, bare};
@@ -102,8 +105,10 @@ pub(crate) struct Members {
     pub(crate) inventories: HashMap<MirrorId, ReportedInventory>,
     pub(crate) inventory_times: HashMap<MirrorId, prost_types::Timestamp>,
     pub(crate) source_ends: HashMap<MirrorId, ReportedEnds>,
-    /// What was last reported of tasks that nobody reports any more: of ranges and of groups.
+    /// What was last reported of ranges that nobody reports any more.
     pub(crate) last: BTreeMap<TaskName, v1::TaskReport>,
+    /// The same of groups.
+    pub(crate) last_groups: BTreeMap<MirrorId, LastGroups>,
     /// Inventories that no store takes: what to say about them.
     pub(crate) too_large: BTreeMap<MirrorId, String>,
     /// Tasks of the last plan that have no worker.
@@ -129,6 +134,7 @@ impl Fleet {
             inventory_times: HashMap::new(),
             source_ends: HashMap::new(),
             last: BTreeMap::new(),
+            last_groups: BTreeMap::new(),
             too_large: BTreeMap::new(),
             unplaced: BTreeMap::new(),
             load: Arc::default(),
@@ -153,7 +159,9 @@ impl Fleet {
         let (here, away): (BTreeMap<_, _>, BTreeMap<_, _>) =
             all.into_iter().partition(|(_, member)| member.link.is_some());
         members.by_id = here;
-        away.into_values().for_each(|member| members.keep(member.reports));
+        for member in away.into_values() {
+            members.keep(member.reports, member.last_heard);
+        }
         let mut named: BTreeSet<&WorkerId> = state.drains.iter().collect();
         for assignment in state.assignments.values() {
             named.extend(assignment.worker.iter().chain(&assignment.previous));
@@ -297,7 +305,7 @@ impl Fleet {
         {
             member.send((*set).clone(), now);
         }
-        members.keep(dropped);
+        news |= members.keep(dropped, now);
         drop(members);
         if news {
             self.changed.notify_one();
@@ -363,7 +371,7 @@ impl Fleet {
             if let Some(link) = &member.link {
                 link.close.cancel();
             }
-            members.keep(member.reports);
+            members.keep(member.reports, member.last_heard);
         }
         let known = members.expected.len();
         members.expected.retain(|id, deadline| {
@@ -397,18 +405,6 @@ impl Member {
 }
 
 impl Members {
-    /// Remembers what nobody reports any more, where it says something.
-    fn keep(&mut self, reports: HashMap<TaskName, v1::TaskReport>) {
-        let telling = |report: &v1::TaskReport| !report.partitions.is_empty() || !report.groups.is_empty();
-        self.last.extend(reports.into_iter().filter(|(_, report)| telling(report)));
-    }
-
-    /// Forgets what belongs to mirrors that are gone.
-    pub(crate) fn forget_gone(&mut self, state: &State) {
-        self.last.retain(|task, _| state.mirrors.contains_key(task.mirror()));
-        self.source_ends.retain(|mirror, _| state.mirrors.contains_key(mirror));
-    }
-
     fn excuse(&mut self, asleep: Duration) {
         for member in self.by_id.values_mut() {
             member.last_heard += asleep;

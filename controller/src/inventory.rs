@@ -1,44 +1,22 @@
 //! The stored form of an inventory, when two of them say the same, and what a mirror found when it began.
 //!
-//! An inventory of ten thousand topics is larger than etcd takes in one request; compressed it is a fifth of that. What is
-//! small stays plain protobuf, which never begins like gzip.
+//! An inventory of ten thousand topics is larger than etcd takes in one request; compressed it is a fifth of that.
 
 use std::collections::HashMap;
-use std::io::{Read, Write};
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
-use prost::Message;
 use twinlog_proto::v1;
 
-/// Smaller values are stored as they are.
-const PLAIN_BYTES: usize = 16 << 10;
-/// A stored value that unpacks to more than this is refused.
-const MAX_UNPACKED_BYTES: u64 = 256 << 20;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+use crate::packed;
 
 /// The value to store.
 pub fn encode(inventory: &v1::Inventory) -> Bytes {
-    let plain = inventory.encode_to_vec();
-    if plain.len() <= PLAIN_BYTES {
-        return plain.into();
-    }
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    let packed = encoder.write_all(&plain).and_then(|()| encoder.finish());
-    packed.expect("writing to memory does not fail").into()
+    packed::encode(inventory)
 }
 
 /// Parses a stored value.
 pub fn decode(value: &[u8]) -> Result<v1::Inventory, String> {
-    if !value.starts_with(&GZIP_MAGIC) {
-        return v1::Inventory::decode(value).map_err(|e| e.to_string());
-    }
-    let mut plain = Vec::new();
-    let read = GzDecoder::new(value).take(MAX_UNPACKED_BYTES).read_to_end(&mut plain);
-    read.map_err(|e| e.to_string())?;
-    v1::Inventory::decode(plain.as_slice()).map_err(|e| e.to_string())
+    packed::decode(value)
 }
 
 /// Whether two inventories say the same, whenever they were made.

@@ -6,6 +6,7 @@ pub const ROOT: &str = "/twinlog/v1/";
 pub const CLUSTERS: &str = "/twinlog/v1/clusters/";
 pub const MIRRORS: &str = "/twinlog/v1/mirrors/";
 pub const INVENTORY: &str = "/twinlog/v1/inventory/";
+pub const GROUPS: &str = "/twinlog/v1/groups/";
 pub const ASSIGNMENTS: &str = "/twinlog/v1/assignments/";
 pub const DRAINS: &str = "/twinlog/v1/drains/";
 /// One key, rewritten by everything that begins to use a cluster.
@@ -30,6 +31,11 @@ pub fn mirror(id: &MirrorId) -> String {
 /// Value: `v1::Inventory`, see `inventory::encode`.
 pub fn inventory(id: &MirrorId) -> String {
     format!("{INVENTORY}{id}")
+}
+
+/// What was last said of a mirror's consumer groups. Value: `last_groups::Record`. It exists while nobody looks at them.
+pub fn groups(id: &MirrorId) -> String {
+    format!("{GROUPS}{id}")
 }
 
 /// Value: `assignment::Record`.

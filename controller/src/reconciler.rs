@@ -162,6 +162,8 @@ impl Reconciler {
         let (inventories, too_large) = changes::inventories(&members, state);
         writes.extend(inventories);
         members.too_large = too_large;
+        members.forget_shards(&plan, state);
+        writes.extend(changes::groups(&members, &plan, state));
         writes.extend(changes::drains(&members, state));
         members.unplaced = plan
             .tasks

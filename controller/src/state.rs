@@ -20,6 +20,7 @@ use twinlog_proto::{model, v1};
 use crate::assignment::Assignment;
 use crate::inventory;
 use crate::keys;
+use crate::last_groups::{self, LastGroups};
 use crate::store::{Entry, Event, LeaderInfo, Snapshot, Store, StoreError};
 
 /// Pause before the store is asked again after an error.
@@ -58,6 +59,7 @@ pub struct State {
     pub clusters: Arc<BTreeMap<ClusterId, Arc<ClusterState>>>,
     pub mirrors: Arc<BTreeMap<MirrorId, Arc<MirrorState>>>,
     pub inventories: Arc<BTreeMap<MirrorId, Arc<InventoryState>>>,
+    pub last_groups: Arc<BTreeMap<MirrorId, Arc<LastGroups>>>,
     pub assignments: Arc<BTreeMap<Arc<TaskName>, Arc<Assignment>>>,
     pub drains: Arc<BTreeSet<WorkerId>>,
     pub leader: Option<LeaderInfo>,
@@ -123,6 +125,10 @@ impl State {
             let inventory = inventory::decode(&entry.value)?;
             let state = InventoryState { inventory, mod_revision: entry.mod_revision };
             Arc::make_mut(&mut self.inventories).insert(id, Arc::new(state));
+        } else if let Some(id) = key.strip_prefix(keys::GROUPS) {
+            let id = MirrorId::new(id).map_err(|e| e.to_string())?;
+            let groups = last_groups::decode(&entry.value)?;
+            Arc::make_mut(&mut self.last_groups).insert(id, Arc::new(groups));
         } else if let Some(task) = key.strip_prefix(keys::ASSIGNMENTS) {
             let task: TaskName = task.parse().map_err(|e| format!("{e}"))?;
             let assignment = Assignment::decode(&entry.value, entry.mod_revision)?;
@@ -146,6 +152,8 @@ impl State {
             Arc::make_mut(&mut self.mirrors).remove(&id);
         } else if let Some(id) = key.strip_prefix(keys::INVENTORY).and_then(|id| MirrorId::new(id).ok()) {
             Arc::make_mut(&mut self.inventories).remove(&id);
+        } else if let Some(id) = key.strip_prefix(keys::GROUPS).and_then(|id| MirrorId::new(id).ok()) {
+            Arc::make_mut(&mut self.last_groups).remove(&id);
         } else if let Some(task) =
             key.strip_prefix(keys::ASSIGNMENTS).and_then(|t| t.parse::<TaskName>().ok())
         {

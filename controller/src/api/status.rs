@@ -36,6 +36,7 @@ fn with_page(mut status: v1::MirrorStatus, page: Page) -> v1::MirrorStatus {
     topics.sort_by_cached_key(key);
     if !page.is_first() {
         status.groups.clear();
+        (status.groups_time, status.groups_left_out) = (None, 0);
     }
     let (topics, next_topic_page_token) =
         page.cut_within(MAX_PAGE_BYTES, topics, key, v1::TopicStatus::encoded_len);

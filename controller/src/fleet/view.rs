@@ -22,7 +22,7 @@ use crate::reconciler::{is_copied, range};
 use crate::state::{MirrorState, State};
 use aggregate::{add_totals, add_warnings, combine, worse_cause};
 pub(crate) use summary::{Summaries, bare};
-use tasks::task_status;
+use tasks::{Groups, task_status};
 
 /// A status with more partitions than this leaves the ranges out: they come page by page from `ListRanges`.
 const MAX_PARTITIONS_IN_STATUS: usize = 4_000;
@@ -269,9 +269,9 @@ impl<'a> View<'a> {
 
     fn status(&self) -> v1::MirrorStatus {
         let Looked { summary, topics, tasks } = self.look();
-        let groups = self.groups(&tasks);
+        let Groups { groups, time: groups_time, left_out: groups_left_out } = self.groups(&tasks);
         let tasks = tasks.iter().map(|(task, known)| task_status(task, known)).collect();
-        v1::MirrorStatus { topics, tasks, groups, ..summary }
+        v1::MirrorStatus { topics, tasks, groups, groups_time, groups_left_out, ..summary }
     }
 
     fn look(&self) -> Looked<'a> {

@@ -7,8 +7,9 @@ use twinlog_proto::id::{MirrorId, TaskName, WorkerId};
 
 use crate::assignment::Assignment;
 use crate::catalog::conflict::{self, Conflicts};
-use crate::fleet::Members;
+use crate::fleet::{Members, ToStore};
 use crate::handover::Holders;
+use crate::last_groups::{self, LastGroups};
 use crate::planner::{Placement, Plan};
 use crate::state::State;
 use crate::store::{MAX_TXN_BYTES, Write};
@@ -103,6 +104,27 @@ pub(super) fn inventories(members: &Members, state: &State) -> (Vec<Write>, BTre
     let gone = state.inventories.keys().filter(|mirror| !state.mirrors.contains_key(*mirror));
     writes.extend(gone.map(|mirror| Write::delete(keys::inventory(mirror))));
     (writes, too_large)
+}
+
+/// Writes for what was last said of groups, where the store doesn't hold it, and deletions of what workers say by now.
+pub(super) fn groups(members: &Members, plan: &Plan, state: &State) -> Vec<Write> {
+    let changed = |(mirror, next): (&MirrorId, ToStore<'_>)| {
+        let key = keys::groups(mirror);
+        let stored = state.last_groups.get(mirror);
+        if next.is_empty() {
+            return stored.map(|_| Write::delete(key));
+        }
+        let same = |stored: &LastGroups| {
+            stored.keys().eq(next.keys()) && next.iter().all(|(shard, said)| stored[shard].at() == said.at())
+        };
+        if stored.is_some_and(|stored| same(stored)) {
+            return None;
+        }
+        let room = MAX_TXN_BYTES - key.len();
+        let value = last_groups::encode(next.values().map(AsRef::as_ref), room);
+        Some(Write::put(key, value))
+    };
+    members.groups_to_store(plan, state).into_iter().filter_map(changed).collect()
 }
 
 /// A worker that says it leaves is drained, whoever leads; a drain ends with its worker.

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use prost::Message;
+use twinlog_controller::last_groups::{LastSaid, Record};
 use twinlog_controller::store::{Store, Transaction, Write};
 use twinlog_controller::{inventory, keys};
 use twinlog_proto::id::MirrorId;
@@ -244,4 +245,43 @@ async fn mirror_list_makes_one_call_for_a_page() {
     let after = calls();
     assert_eq!(table.lines().count(), 301);
     assert_eq!(count(&after) - count(&before), 1, "{before}\n{after}");
+}
+
+#[tokio::test]
+async fn groups_that_nobody_looks_at_are_shown_with_their_time_and_what_is_left_out() {
+    let service = Service::with_clusters().await;
+    let mut request = create_mirror("m");
+    request.mirror.as_mut().unwrap().set_desired_state(v1::DesiredState::Paused);
+    service.mirrors().create_mirror(request).await.unwrap();
+    let group = |name: &str| v1::GroupStatus {
+        group: name.to_owned(),
+        state: "NOT_SYNCED".to_owned(),
+        ..Default::default()
+    };
+    let said = |shard, name, seconds, left_out| LastSaid {
+        shard,
+        groups: vec![group(name)],
+        sync_time: None,
+        time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+        left_out,
+    };
+    let record =
+        Record { tasks: vec![said(0, "billing", 1_700_000_500, 7), said(1, "audit", 1_700_000_000, 5)] };
+    let key = keys::groups(&MirrorId::new("m").unwrap());
+    let writes = vec![Write::put(key, record.encode_to_vec())];
+    service.store.commit(Transaction { guards: Vec::new(), writes }).await.unwrap();
+    let get = async || {
+        let request = v1::GetMirrorStatusRequest { name: "mirrors/m".to_owned(), ..Default::default() };
+        service.mirrors().get_mirror_status(request).await.unwrap().into_inner()
+    };
+    service.until("they are seen", async || !get().await.groups.is_empty()).await;
+    let status = get().await;
+    assert_eq!(status.groups, [group("audit"), group("billing")]);
+    assert_eq!((status.groups_time.unwrap().seconds, status.groups_left_out), (1_700_000_000, 12));
+    let table = out(&service, &["mirror", "status", "m"]).await;
+    assert!(
+        table.contains("groups as they were ") && table.contains(" ago: nobody looks at them now"),
+        "{table}"
+    );
+    assert!(table.contains("12 more groups were too many to keep"), "{table}");
 }

@@ -6,6 +6,7 @@
 mod chaos;
 #[path = "../store/etcd_process.rs"]
 mod etcd_process;
+mod groups;
 mod ledger;
 mod replica;
 mod replicas;

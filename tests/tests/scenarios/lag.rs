@@ -9,6 +9,7 @@ use serde_json::Value;
 use twinlog_proto::v1::{self, Mirror, State};
 use twinlog_tests::api::told;
 use twinlog_tests::sandbox::{Kafka, wait_until};
+use twinlog_tests::tools::Committed;
 use twinlog_tests::world::{World, WorldOptions, mirror};
 
 use crate::alone;
@@ -138,8 +139,11 @@ fn lag_is_shown_in_every_state_and_unknown_is_never_0() -> Result<()> {
     };
     world.api.add_mirror("blocked", Mirror { topic_creation: Some(creation), ..only("blocked") })?;
     world.api.add_mirror("far", Mirror { target: "clusters/nowhere".into(), ..only("far") })?;
+    let offset = Committed { topic: "paused".into(), partition: 0, offset: 60, metadata: String::new() };
+    world.tools.commit(&world.source, "readers", &[offset])?;
     for name in ["live", "paused", "halted"] {
-        world.api.add_mirror(name, only(name))?;
+        let groups = if name == "paused" { vec!["readers".to_owned()] } else { Vec::new() };
+        world.api.add_mirror(name, Mirror { groups, sync_group_offsets: true, ..only(name) })?;
         world.wait_exact(name, &format!("a.{name}"), COPIED)?;
     }
     wait_lag(&world, "live", 0, false)?;
@@ -157,8 +161,12 @@ fn lag_is_shown_in_every_state_and_unknown_is_never_0() -> Result<()> {
     source_dies(&world)
 }
 
-/// Paused: since when, how far behind, and everything as it was.
+/// Paused: since when, how far behind, and everything as it was, also for a controller that has started since.
 fn paused(world: &World) -> Result<()> {
+    wait_until(SAID, "the group to be in step", || {
+        let groups = world.api.status("paused")?.groups;
+        Ok((groups.len() == 1 && groups[0].state == "SYNCED").then_some(()))
+    })?;
     pause(world, "paused")?;
     produce(world, "paused", 50)?;
     let paused = wait_lag(world, "paused", 50, false)?;
@@ -168,6 +176,21 @@ fn paused(world: &World) -> Result<()> {
     assert!(topic["state"] == "IS_PAUSED" && topic["causes"] == serde_json::json!([]), "{paused:#}");
     let partition = &topic["ranges"][0]["partitions"][0];
     assert!(partition["position"] == 100 && partition["source_high_watermark"] == 150, "{paused:#}");
+    let group = &paused["groups"][0];
+    assert!(group["group"] == "readers" && group["sync_time"].is_string(), "{paused:#}");
+    assert!(paused["groups_time"].is_string(), "nobody looks at them now: {paused:#}");
+    world.controllers[0].process.restart()?;
+    world.controllers[0].wait_ready()?;
+    let first = status(world, "paused")?;
+    assert_ne!(first["totals"].get("lag_records"), Some(&Value::from(0)), "{first:#}");
+    let again = wait_lag(world, "paused", 50, false)?;
+    for shown in [&first, &again] {
+        for part in ["groups", "groups_time"] {
+            assert_eq!(shown[part], paused[part], "{part} before and after: {shown:#}");
+        }
+    }
+    let table = world.controllers[0].cli(&["mirror", "status", "paused"])?;
+    assert!(table.contains("groups as they were ") && table.contains("readers"), "{table}");
     Ok(())
 }
 
@@ -238,7 +261,11 @@ fn source_dies(world: &World) -> Result<()> {
         wait_lag(world, "held", 21, true)?;
         wait_lag(world, "halted", 70, true)?;
         let paused = wait_lag(world, "paused", 50, true)?;
-        assert_eq!(paused["state"], "IS_PAUSED", "{paused:#}");
+        assert_eq!(
+            (&paused["state"], &paused["groups"][0]["group"]),
+            (&"IS_PAUSED".into(), &"readers".into()),
+            "{paused:#}"
+        );
         // Its topics on the target, where ends are kept, are what can't be made: only who saw the source knows.
         if remembered {
             wait_lag(world, "blocked", 900, true)?;

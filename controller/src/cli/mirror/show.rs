@@ -146,7 +146,7 @@ pub(super) fn status(status: &v1::MirrorStatus, ranges: bool) -> String {
     }
     for part in [
         topics(status),
-        groups(&status.groups),
+        groups(status),
         groups_to_source(&status.groups),
         if ranges { self::ranges(status) } else { String::new() },
     ] {
@@ -194,10 +194,10 @@ fn topics(status: &v1::MirrorStatus) -> String {
     if table.is_empty() { String::new() } else { table.render() }
 }
 
-fn groups(groups: &[v1::GroupStatus]) -> String {
+fn groups(status: &v1::MirrorStatus) -> String {
     let now = SystemTime::now();
     let mut table = Table::new(["GROUP", "STATE", "SYNCED", "PARTITIONS", "WAITING", "NOTE"]);
-    for group in groups {
+    for group in &status.groups {
         table.row([
             group.group.clone(),
             human::state(&group.state),
@@ -207,7 +207,15 @@ fn groups(groups: &[v1::GroupStatus]) -> String {
             group.message.clone(),
         ]);
     }
-    if table.is_empty() { String::new() } else { table.render() }
+    let mut text = if table.is_empty() { String::new() } else { table.render() };
+    if status.groups_left_out > 0 {
+        text.push_str(&format!("{} more groups were too many to keep\n", status.groups_left_out));
+    }
+    if status.groups_time.is_some() && !text.is_empty() {
+        let ago = human::ago(status.groups_time, now);
+        text.insert_str(0, &format!("groups as they were {ago}: nobody looks at them now\n"));
+    }
+    text
 }
 
 fn groups_to_source(groups: &[v1::GroupStatus]) -> String {

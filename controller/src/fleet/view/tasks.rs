@@ -2,7 +2,7 @@
 //!
 //! They are looked up by their names: with a thousand mirrors there are too many tasks to walk through for each of them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 
 use prost_types::Timestamp;
@@ -13,6 +13,8 @@ use twinlog_proto::v1::{self, State as Is};
 
 use super::{Known, View, cause};
 use crate::fleet::Members;
+use crate::fleet::last::{newest, shards as shards_of};
+use crate::last_groups::{LastSaid, tells};
 
 impl Members {
     /// Mirrors of which a worker still runs something.
@@ -56,18 +58,29 @@ impl<'a> View<'a> {
         single.chain(checkpoints).map(known).collect()
     }
 
-    pub(super) fn groups(&self, tasks: &BTreeMap<TaskName, Known<'a>>) -> Vec<v1::GroupStatus> {
-        let reports = tasks.values().filter_map(|known| known.report);
+    pub(super) fn groups(&self, tasks: &BTreeMap<TaskName, Known<'a>>) -> Groups {
+        let tells = |known: &Known<'a>| known.report.filter(|report| tells(report));
+        let reports: Vec<_> = tasks.values().filter_map(tells).collect();
         // As they were, where nobody looks at them now.
-        let is_reported = |task: &TaskName| tasks.get(task).is_some_and(|known| known.report.is_some());
-        let last = self.members.last.range(shards(&self.mirror.model.id));
-        let last = last.filter(|(task, _)| !is_reported(task)).map(|(_, report)| report);
-        let of = |report: &'a v1::TaskReport| {
-            report.groups.iter().map(|group| with_sync_time(group, report.groups_sync_time))
+        let id = &self.mirror.model.id;
+        let is_reported = |shard: u32| {
+            let task = TaskName::Checkpoint { mirror: id.clone(), shard };
+            tasks.get(&task).and_then(tells).is_some()
         };
-        let mut groups: Vec<_> = reports.chain(last).flat_map(of).collect();
+        let heard = self.members.last_groups.get(id);
+        let stored = self.state.last_groups.get(id).map(AsRef::as_ref);
+        let shards: BTreeSet<u32> = shards_of(heard, stored).collect();
+        let silent = shards.into_iter().filter(|shard| !is_reported(*shard));
+        let last: Vec<&LastSaid> = silent.filter_map(|shard| newest(heard, stored, shard)).collect();
+        let now = reports.into_iter().flat_map(|report| said(&report.groups, report.groups_sync_time));
+        let then = last.iter().flat_map(|last| said(&last.groups, last.sync_time));
+        let mut groups: Vec<_> = now.chain(then).collect();
         groups.sort_by(|a, b| a.group.cmp(&b.group));
-        groups
+        Groups {
+            groups,
+            time: last.iter().min_by_key(|last| last.at()).and_then(|last| last.time),
+            left_out: last.iter().fold(0, |sum, last| sum.saturating_add(last.left_out)),
+        }
     }
 
     /// A new leader doesn't know whether everything has stopped until the workers are back.
@@ -85,6 +98,18 @@ impl<'a> View<'a> {
         };
         (state, vec![self.paused_since()])
     }
+}
+
+/// A mirror's groups, as a status shows them.
+pub(super) struct Groups {
+    pub(super) groups: Vec<v1::GroupStatus>,
+    /// When they were like that, where that is not now.
+    pub(super) time: Option<Timestamp>,
+    pub(super) left_out: i32,
+}
+
+fn said(groups: &[v1::GroupStatus], round: Option<Timestamp>) -> impl Iterator<Item = v1::GroupStatus> {
+    groups.iter().map(move |group| with_sync_time(group, round))
 }
 
 /// A group that is in step was brought there with all others of its task.
