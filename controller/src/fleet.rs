@@ -92,6 +92,8 @@ pub(crate) struct Members {
     pub(crate) by_id: BTreeMap<WorkerId, Member>,
     /// Until then a new leader waits for workers.
     settles_at: Instant,
+    /// Until then a new leader only listens, as the store may not name all workers that run something.
+    listens_until: Option<Instant>,
     /// When tasks may be given a later epoch again, see `behind`.
     pub(crate) retries: behind::Retries,
     /// Known from the store, not seen yet in this term, and counted as lost at this time.
@@ -129,6 +131,7 @@ impl Fleet {
             last_look: now,
             last_change: now,
             settles_at: now,
+            listens_until: None,
             retries: behind::Retries::default(),
             inventories: HashMap::new(),
             inventory_times: HashMap::new(),
@@ -151,8 +154,9 @@ impl Fleet {
         self.members.lock().expect("no code panics while it holds the members")
     }
 
-    /// A term of this replica begins: workers that the store names and that are not here get time to come.
-    pub(crate) fn begin_term(&self, term: Term, state: &State, now: Instant) {
+    /// A term of this replica begins: workers that the store names and that are not here get time to come. So do those that it may
+    /// have forgotten: a leader wrote assignments since the present history began (`since`), or nobody knows whom they lack.
+    pub(crate) fn begin_term(&self, term: Term, since: i64, state: &State, now: Instant) {
         let mut members = self.members();
         // Whoever is not connected now may be anywhere: it gets the same time as those this replica never saw.
         let all = std::mem::take(&mut members.by_id);
@@ -172,6 +176,12 @@ impl Fleet {
         members.expected = expected;
         members.term = Some(term);
         members.settles_at = deadline;
+        let is_complete = state.assignments.values().any(|assignment| assignment.epoch.0 > since);
+        members.listens_until = (!is_complete && now < deadline).then_some(deadline);
+        if members.listens_until.is_some() {
+            let grace = self.patience.startup;
+            info!(%term, ?grace, "the store may be new, or a copy: nothing is given to workers before all can have said what they run");
+        }
         members.retries.clear();
         members.last_change = now;
         members.last_look = now;
@@ -349,7 +359,7 @@ impl Fleet {
         }
     }
 
-    /// Drops workers whose time is up. Call it often; true if any was lost.
+    /// Drops workers whose time is up. Call it often; true if any was lost, or need not be waited for any longer.
     pub(crate) fn expire(&self, now: Instant) -> bool {
         let mut guard = self.members();
         let members = &mut *guard;
@@ -385,14 +395,16 @@ impl Fleet {
         if changed {
             members.last_change = now;
         }
-        changed
+        let all_heard = members.listens_until.take_if(|until| now >= *until).is_some();
+        changed || all_heard
     }
 
     /// When `expire` should be called next at the latest, because of a broken stream or a worker that is waited for.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let members = self.members();
         let closed = members.by_id.values().filter_map(|member| member.closed_at);
-        closed.map(|at| at + self.patience.reconnect).chain(members.expected.values().copied()).min()
+        let waits = members.expected.values().chain(&members.listens_until).copied();
+        closed.map(|at| at + self.patience.reconnect).chain(waits).min()
     }
 }
 
@@ -410,7 +422,7 @@ impl Members {
             member.last_heard += asleep;
             member.closed_at = member.closed_at.map(|at| at + asleep);
         }
-        self.expected.values_mut().for_each(|deadline| *deadline += asleep);
+        self.expected.values_mut().chain(&mut self.listens_until).for_each(|deadline| *deadline += asleep);
     }
 
     /// A number for a new set, greater than all before it in this term.
@@ -421,7 +433,13 @@ impl Members {
 
     /// Whether a new leader still waits for workers: what they run is not known yet.
     pub(crate) fn is_settling(&self, now: Instant) -> bool {
-        now < self.settles_at && (!self.expected.is_empty() || self.by_id.is_empty())
+        let waits = now < self.settles_at && (!self.expected.is_empty() || self.by_id.is_empty());
+        self.is_listening() || waits
+    }
+
+    /// Whether nothing may be given to workers yet: others may run it.
+    pub(crate) fn is_listening(&self) -> bool {
+        self.listens_until.is_some()
     }
 
     /// Whether a worker counts as there, or as coming back.

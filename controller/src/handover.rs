@@ -3,6 +3,7 @@
 //! A task is in its worker's set once no other live worker runs it or may still come to run it. What keeps this true over a
 //! change of leaders is `Assignment::previous`: the workers that might have had the task when the assignment was written.
 //! They are waited for until they have applied a set of the present leader, or are lost.
+//! A store that is new, or a copy, doesn't name them all: `Fleet::begin_term` lets the leader listen first.
 
 use std::collections::{BTreeMap, HashMap};
 

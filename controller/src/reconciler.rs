@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+use twinlog_proto::id::TaskName;
 use twinlog_proto::v1;
 
 use crate::fleet::Fleet;
@@ -74,7 +75,7 @@ impl Reconciler {
     async fn lead(&self, leadership: &Leadership) -> TermEnd {
         // Everything that an earlier leader wrote is older than our own key.
         let Some(state) = self.cache.at_least(leadership.term.0).await else { return TermEnd::Stopping };
-        self.fleet.begin_term(leadership.term, &state, Instant::now());
+        self.fleet.begin_term(leadership.term, leadership.since, &state, Instant::now());
         let mut states = self.cache.subscribe();
         let mut clock = Clock::new(self.rebalance_delay);
         loop {
@@ -153,9 +154,17 @@ impl Reconciler {
         input.load = Some(&load);
         input.rebalance = rebalance;
         let plan = planner::plan(&input);
+        let nowhere = |(task, placement): (&TaskName, &Placement)| match placement {
+            Placement::Nowhere(reason) => Some((task.clone(), *reason)),
+            Placement::On(_) => None,
+        };
+        members.unplaced = plan.tasks.iter().filter_map(nowhere).collect();
+        if members.is_listening() {
+            return Vec::new();
+        }
         let late = members.want_later(state, Instant::now());
         let holders = Holders::new(&members, leadership.term);
-        let mut writes = changes::assignments(&plan, state, &holders);
+        let mut writes = changes::assignments(&plan, state, &holders, leadership.since);
         let planned: BTreeSet<String> = writes.iter().map(|write| write.key().to_owned()).collect();
         let anew = changes::anew(&late, state, &holders);
         writes.extend(anew.into_iter().filter(|write| !planned.contains(write.key())));
@@ -165,14 +174,6 @@ impl Reconciler {
         members.forget_shards(&plan, state);
         writes.extend(changes::groups(&members, &plan, state));
         writes.extend(changes::drains(&members, state));
-        members.unplaced = plan
-            .tasks
-            .into_iter()
-            .filter_map(|(task, placement)| match placement {
-                Placement::Nowhere(reason) => Some((task, reason)),
-                Placement::On(_) => None,
-            })
-            .collect();
         writes
     }
 
@@ -195,6 +196,9 @@ impl Reconciler {
     fn publish(&self, leadership: &Leadership, state: &State) {
         let term = leadership.term;
         let mut members = self.fleet.members();
+        if members.is_listening() {
+            return;
+        }
         let sets = {
             let work = work::Work::new(state);
             let holders = Holders::new(&members, term);

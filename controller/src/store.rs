@@ -159,6 +159,9 @@ pub struct LeaderInfo {
 /// A leadership that is held. It renews itself until it is dropped (then it runs out) or resigned (then it ends at once).
 pub struct Leadership {
     pub term: Term,
+    /// Where the store's present history begins, at the latest: what is not newer may have come from a copy, and tell less than
+    /// what was known when the store was lost.
+    pub since: i64,
     /// Put this into every transaction that only the leader may make.
     pub guard: Guard,
     hold: Arc<Hold>,
@@ -198,8 +201,14 @@ impl Hold {
 }
 
 impl Leadership {
-    pub(crate) fn new(term: Term, guard: Guard, hold: Arc<Hold>, resign: Box<dyn Resign>) -> Self {
-        Self { term, guard, hold, resign }
+    pub(crate) fn new(
+        term: Term,
+        since: i64,
+        guard: Guard,
+        hold: Arc<Hold>,
+        resign: Box<dyn Resign>,
+    ) -> Self {
+        Self { term, since, guard, hold, resign }
     }
 
     /// Cancelled when the leadership is over: the store says so, or it could not be renewed in time.

@@ -15,14 +15,18 @@ use crate::state::State;
 use crate::store::{MAX_TXN_BYTES, Write};
 use crate::{inventory, keys};
 
-/// Writes that turn the stored assignments into the planned ones.
-pub(super) fn assignments(plan: &Plan, state: &State, holders: &Holders<'_>) -> Vec<Write> {
+/// Writes that turn the stored assignments into the planned ones. What is not newer than `since` may be from before others got
+/// the task: whoever runs it is added, so that the next leader waits for it, too.
+pub(super) fn assignments(plan: &Plan, state: &State, holders: &Holders<'_>, since: i64) -> Vec<Write> {
     let mut writes = Vec::new();
     for (task, placement) in &plan.tasks {
         let stored = state.assignments.get(task).map(AsRef::as_ref);
         let Placement::On(worker) = placement else { continue };
-        if stored.is_none_or(|assignment| assignment.worker.as_ref() != Some(worker)) {
-            let previous = owned(holders.of(task, stored).into_iter().filter(|holder| *holder != worker));
+        let previous = owned(holders.of(task, stored).into_iter().filter(|holder| *holder != worker));
+        let is_old = |assignment: &Assignment| {
+            assignment.epoch.0 <= since && previous.iter().any(|holder| !assignment.previous.contains(holder))
+        };
+        if stored.is_none_or(|assignment| assignment.worker.as_ref() != Some(worker) || is_old(assignment)) {
             writes.push(Write::put(keys::assignment(task), Assignment::encode(Some(worker), &previous)));
         }
     }

@@ -365,7 +365,9 @@ impl EmbeddedStore {
         let hold = Hold::new(Instant::now() + FOREVER);
         tokio::spawn(watch_term(Arc::downgrade(&self.inner), term, ttl, hold.clone()));
         let guard = Guard::unchanged(keys::LEADER, term.0);
-        Leadership::new(term, guard, hold, Box::new(EmbeddedResign { store: self.clone(), term }))
+        // The file may have been put back while no process had it open.
+        let since = self.inner.history().oldest;
+        Leadership::new(term, since, guard, hold, Box::new(EmbeddedResign { store: self.clone(), term }))
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use twinlog_controller::fleet::Question;
 use twinlog_controller::store::Store;
+use twinlog_controller::store::embedded::EmbeddedStore;
 use twinlog_controller::store::etcd::EtcdStore;
 use twinlog_proto::id::{MirrorId, WorkerId};
 use twinlog_proto::{reason, v1};
@@ -316,4 +317,46 @@ async fn replicas_that_start_on_a_restored_etcd_learn_from_the_workers() {
     })
     .await;
     second.stop().await;
+}
+
+/// The store names nobody, and the worker that runs everything is heard of last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_of_a_new_store_gives_nothing_away_before_all_workers_can_have_come() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let store = async |name: &str| {
+        let store = Arc::new(EmbeddedStore::open(&dir.path().join(name)).unwrap());
+        put_clusters(store.as_ref()).await;
+        put_mirror(store.as_ref(), &mirror("m")).await;
+        store
+    };
+    let first = Replica::start("one", store("lost").await).await;
+    eventually("it leads", || first.controller.is_leader()).await;
+    let ledger = Ledger::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let later = format!("http://{}", listener.local_addr().unwrap());
+    let old = FakeWorker::start(Spec::new("old"), vec![first.address.clone(), later], &ledger);
+    eventually("it runs everything", || old.running().len() == TASKS).await;
+    let before = old.running();
+    first.stop().await;
+
+    let anew = store("new").await;
+    let second = Replica::start("two", anew.clone()).await;
+    eventually("it leads", || second.controller.is_leader()).await;
+    let new = FakeWorker::start(Spec::new("new"), vec![second.address.clone()], &ledger);
+    eventually("it is connected", || {
+        let sees = second.controller.workers();
+        futures::executor::block_on(sees).is_ok_and(|workers| workers.len() == 1)
+    })
+    .await;
+    // Longer than it takes to plan and to tell, and well within the startup grace.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!((new.running().len(), old.running()), (0, before));
+    assert!(second.controller.is_settling());
+    let third = Replica::start_on(listener, "three", anew).await;
+    eventually("everything runs, on both", || {
+        old.ranges() == 6 && new.ranges() == 6 && old.running().len() + new.running().len() == TASKS
+    })
+    .await;
+    ledger.assert_one_owner_each();
+    drop((second, third));
 }

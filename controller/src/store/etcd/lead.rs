@@ -55,13 +55,14 @@ async fn attempt(store: &EtcdStore, candidate: &Candidate) -> Result<Option<Lead
     let lease = granted.id();
     let created = create(store, candidate, lease).await;
     match created {
-        Ok(Some(term)) => {
+        Ok(Some((term, since))) => {
             // etcd may give more than was asked for; we never count on it.
             let hold = Hold::new(asked + candidate.ttl);
             let keeper = Keeper { store: store.clone(), term, lease, ttl: candidate.ttl, hold: hold.clone() };
             tokio::spawn(keeper.keep());
             let resign = Box::new(EtcdResign { store: store.clone(), lease });
-            Ok(Some(Leadership::new(term, Guard::unchanged(keys::LEADER, term.0), hold, resign)))
+            let guard = Guard::unchanged(keys::LEADER, term.0);
+            Ok(Some(Leadership::new(term, since, guard, hold, resign)))
         }
         other => {
             // Also after an unknown outcome: without its lease the key can't stay.
@@ -71,14 +72,19 @@ async fn attempt(store: &EtcdStore, candidate: &Candidate) -> Result<Option<Lead
     }
 }
 
-async fn create(store: &EtcdStore, candidate: &Candidate, lease: i64) -> Result<Option<Term>, StoreError> {
+/// The term, and where the history begins that it is in.
+async fn create(
+    store: &EtcdStore,
+    candidate: &Candidate,
+    lease: i64,
+) -> Result<Option<(Term, i64)>, StoreError> {
     let record = LeaderRecord { id: candidate.id.clone(), address: candidate.address.clone() };
     let value = Bytes::from(record.encode_to_vec());
     let lease = PutOptions::new().with_lease(lease);
     let put = TxnOp::put(store.key(keys::LEADER), value.as_ref(), Some(lease));
     let (base, answer) = store.transact(Kind::Write, &[Guard::absent(keys::LEADER)], vec![put]).await?;
     let revision = revision_of(answer.header())?;
-    Ok(answer.succeeded().then_some(Term(base.ours(revision))))
+    Ok(answer.succeeded().then(|| (Term(base.ours(revision)), base.oldest())))
 }
 
 struct EtcdResign {
