@@ -20,6 +20,7 @@ pub mod keys;
 pub mod last_groups;
 pub mod metrics;
 pub mod mm2;
+mod named_file;
 mod packed;
 mod page;
 pub mod peer;

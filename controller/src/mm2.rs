@@ -30,9 +30,6 @@ pub use source::Source;
 /// Keys and values.
 pub type Props = BTreeMap<String, String>;
 
-/// Largest file, bytes.
-const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
-
 /// A file that can't be read at all. What is wrong with single keys stands in the report.
 #[derive(Debug, thiserror::Error)]
 pub enum Mm2Error {
@@ -42,8 +39,6 @@ pub enum Mm2Error {
         #[source]
         source: std::io::Error,
     },
-    #[error("{} is larger than {MAX_FILE_BYTES} bytes", .0.display())]
-    TooLarge(PathBuf),
     #[error("{}: {what}", path.display())]
     Invalid { path: PathBuf, what: String },
     #[error("{0}")]

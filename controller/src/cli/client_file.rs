@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::named_file;
 use twinlog_proto::client_properties::{self, Fate};
 use twinlog_proto::{properties, secret};
 
@@ -26,7 +27,7 @@ impl ClientFile {
     /// The file, and what is wrong with it.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let unreadable = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-        let text = std::fs::read_to_string(path).map_err(|e| unreadable(&e))?;
+        let text = named_file::read_text(path).map_err(|e| unreadable(&e))?;
         let mut file = Self::default();
         for (key, value) in properties::parse(&text).map_err(|e| unreadable(&e))? {
             // Whoever gives the file reads it: only credentials are left to workers.

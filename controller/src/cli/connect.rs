@@ -15,6 +15,7 @@ use twinlog_proto::v1::offset_service_client::OffsetServiceClient;
 
 use super::failure::{Failure, Kind};
 use super::output::Format;
+use crate::named_file;
 
 const DEFAULT_CONTROLLER: &str = "http://127.0.0.1:7420";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -104,7 +105,7 @@ impl File {
             Some(config.join("twinlog/config.toml")).filter(|path| path.exists())
         };
         let Some(path) = named.or_else(home) else { return Ok(Self::default()) };
-        let text = std::fs::read_to_string(&path).map_err(|e| {
+        let text = named_file::read_text(&path).map_err(|e| {
             Failure::usage(format!("cannot read the configuration file {}: {e}", path.display()))
         })?;
         toml::from_str(&text).map_err(|e| {

@@ -1,6 +1,5 @@
 //! `twinlog apply`: clusters and mirrors of YAML or JSON files, as `get -o yaml` prints them, created or changed.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
@@ -16,6 +15,7 @@ use super::failure::Failure;
 use super::human;
 use super::output::{self, Output};
 use crate::descriptors;
+use crate::named_file;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,7 +68,9 @@ impl Manifest {
 
     fn add(&mut self, text: &str) -> Result<(), String> {
         for document in serde_norway::Deserializer::from_str(text) {
-            match Yaml::deserialize(document).map_err(|e| e.to_string())? {
+            let mut yaml = Yaml::deserialize(document).map_err(|e| e.to_string())?;
+            yaml.apply_merge().map_err(|e| e.to_string())?;
+            match yaml {
                 Yaml::Null => {}
                 Yaml::Sequence(list) => list.into_iter().try_for_each(|one| self.add_one(one))?,
                 one => self.add_one(one)?,
@@ -99,10 +101,9 @@ impl Manifest {
 
 fn read(file: &Path) -> std::io::Result<String> {
     if file == Path::new("-") {
-        let mut text = String::new();
-        return std::io::stdin().read_to_string(&mut text).map(|_| text);
+        return named_file::read_stdin();
     }
-    std::fs::read_to_string(file)
+    named_file::read_text(file)
 }
 
 fn parse<M: Message + Default>(kind: &str, name: &str, resource: Yaml) -> Result<Given<M>, String> {

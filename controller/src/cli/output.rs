@@ -118,7 +118,7 @@ pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
-/// A message of the API as JSON; `name` is its name in the package.
+/// A message of the API as JSON; `name` is its name in the package. What JSON can't hold (a time that is none) is said in its place.
 pub(super) fn json<M: Message>(name: &str, message: &M) -> Value {
     let dynamic = DynamicMessage::decode(descriptors::message(name), message.encode_to_vec().as_slice())
         .expect("it was encoded with the same descriptor");
@@ -128,7 +128,7 @@ pub(super) fn json<M: Message>(name: &str, message: &M) -> Value {
         .skip_default_fields(false);
     dynamic
         .serialize_with_options(serde_json::value::Serializer, &options)
-        .expect("JSON values hold any message")
+        .unwrap_or_else(|error| serde_json::json!({ "unreadable": format!("{name}: {error}") }))
 }
 
 pub(super) fn json_list<M: Message>(name: &str, messages: &[M]) -> Value {
@@ -147,6 +147,13 @@ mod tests {
     use twinlog_proto::v1;
 
     use super::*;
+
+    #[test]
+    fn a_time_that_json_can_not_hold_is_no_panic() {
+        let far = prost_types::Timestamp { seconds: 1 << 60, nanos: 0 };
+        let mirror = v1::Mirror { create_time: Some(far), ..Default::default() };
+        assert!(json("Mirror", &mirror)["unreadable"].as_str().unwrap().contains("Mirror"));
+    }
 
     #[test]
     fn json_uses_the_names_of_the_api() {

@@ -208,9 +208,14 @@ fn broken_flow(full: &str, value: &str, clusters: &Aliases) -> Option<Verdict> {
     let unknown = |why: String| Some(Verdict::new(Effect::Unknown, why));
     let alone = full.strip_suffix("->").unwrap_or(full);
     if clusters.contains(alone) && (alone != full || value.starts_with("->")) {
-        return unknown(format!(
-            "a blank ends a key: write {alone}->B.<key> without blanks, B being the target"
-        ));
+        // What was meant stands in the value, up to the next separator.
+        let rest = value.trim_start_matches("->").trim_start();
+        let meant =
+            rest.split(['=', ':', ' ', '\t']).next().filter(|meant| cluster_key(meant, clusters).is_some());
+        return unknown(match meant {
+            Some(meant) => format!("a blank ends a key: write {alone}->{meant} without blanks"),
+            None => format!("a blank ends a key: write {alone}->TARGET.KEY without blanks"),
+        });
     }
     let (before, after) = full.split_once("->")?;
     let target = after.split('.').next().unwrap_or_default();

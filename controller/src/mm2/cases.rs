@@ -134,6 +134,7 @@ impl Case {
                     policy(id).selects(topic)
                         && policy(id).policy.remote_topic(topic).as_deref() == Some(name)
                 }
+                ["skips", id, topic] => !policy(id).selects(topic),
                 ["internal", id, topic] => policy(id).policy.is_internal_topic(topic),
                 ["property", id, key, value] => plan.clusters.iter().any(|cluster| {
                     cluster.name == format!("clusters/{id}")

@@ -29,10 +29,14 @@ pub(super) fn parse(text: &str, secrets_dir: &Path) -> Result<Views, String> {
 pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
     let mut found = Vec::new();
     for document in serde_norway::Deserializer::from_str(text) {
-        let value = Value::deserialize(document).map_err(|e| match text.contains("{{") {
+        let unreadable = |e: &dyn std::fmt::Display| match text.contains("{{") {
             true => format!("it is a template: render it first, as `helm template` does ({e})"),
             false => format!("it is not YAML: {e}"),
-        })?;
+        };
+        let mut yaml = serde_norway::Value::deserialize(document).map_err(|e| unreadable(&e))?;
+        // `<<: *anchor`, which kubectl resolves before the cluster sees it.
+        yaml.apply_merge().map_err(|e| unreadable(&e))?;
+        let value = serde_json::to_value(yaml).map_err(|e| unreadable(&e))?;
         take_apart(value, &mut found);
     }
     Ok(found)

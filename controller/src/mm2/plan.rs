@@ -12,6 +12,7 @@ use super::connect::{self, Held};
 use super::connector::Side;
 use super::dedicated::Dedicated;
 use super::flow::{ClusterView, FlowView, Role};
+use super::providers::named;
 use super::report::{Effect, Entry, Remedy};
 use super::views::Views;
 use super::{Props, audit, keys, mirror};
@@ -418,7 +419,9 @@ impl<'a> Making<'a> {
     }
 
     fn reference(&self, place: &str, key: &str, value: &str) -> Result<String, String> {
-        if value.contains("${") {
+        // Without a file of its own, whose providers are known, all that looks like a reference may be one.
+        let mixed = self.file.map_or(named(value).next().is_some(), |file| file.providers().refers(value));
+        if mixed {
             return Err("it mixes a secret in clear with references: write all of it into one file or variable, and refer to that".to_owned());
         }
         let Some((file, spelled)) = self.kept(place, key, value) else {

@@ -42,6 +42,12 @@ pub struct Providers {
     secrets_dir: PathBuf,
 }
 
+/// What may be names of providers in a value.
+pub(super) fn named(value: &str) -> impl Iterator<Item = &str> {
+    let inside = value.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
+    inside.filter_map(|(inside, _)| inside.split_once(':')).map(|(name, _)| name)
+}
+
 impl Default for Providers {
     fn default() -> Self {
         Self { kinds: BTreeMap::new(), secrets_dir: DEFAULT_SECRETS_DIR.into() }
@@ -89,6 +95,11 @@ impl Providers {
             providers.kinds.insert(name, kind);
         }
         (providers, unusable)
+    }
+
+    /// Whether Kafka would resolve something in the value: `${name:...}` of a provider that there is. All else it takes as it stands.
+    pub fn refers(&self, value: &str) -> bool {
+        named(value).any(|name| self.kinds.contains_key(name))
     }
 
     /// The value with Kafka's references written as Twinlog's.

@@ -9,7 +9,8 @@ use twinlog_proto::properties;
 use super::connect::{self, Given, Held, Kind};
 use super::dedicated::Dedicated;
 use super::views::Views;
-use super::{MAX_FILE_BYTES, Mm2Error, Options, Plan, Props, kubernetes, plan};
+use super::{Mm2Error, Options, Plan, Props, kubernetes, plan};
+use crate::named_file;
 
 /// A configuration of MirrorMaker 2.
 #[derive(Debug)]
@@ -78,10 +79,7 @@ impl Source {
 
 fn part(path: &Path, index: usize, files: usize, secrets_dir: &Path) -> Result<Part, Mm2Error> {
     let unreadable = |source| Mm2Error::Unreadable { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
-        return Err(Mm2Error::TooLarge(path.to_owned()));
-    }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let bytes = named_file::read(path).map_err(unreadable)?;
     let invalid = |what: String| Mm2Error::Invalid { path: path.to_owned(), what };
     let label = if files > 1 { format!("{}: ", path.display()) } else { String::new() };
     let bare = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes).trim_ascii_start();

@@ -15,6 +15,10 @@ const MAX_ALIAS: usize = 64;
 #[derive(Default)]
 pub(super) struct Violations(Vec<Violation>);
 
+/// The last second of `google.protobuf.Timestamp`: 9999-12-31T23:59:59Z.
+const LAST_SECOND: i64 = 253_402_300_799;
+const LAST_NANO: i32 = 999_999_999;
+
 impl Violations {
     pub(super) fn add(&mut self, field: &str, what: impl Into<String>) {
         self.0.push((field.to_owned(), what.into()));
@@ -53,7 +57,13 @@ impl Violations {
         (min, max): (Duration, Duration),
     ) -> Duration {
         let Some(given) = given else { return default };
+        let normal = given.seconds.signum() * i64::from(given.nanos.signum()) >= 0
+            && given.nanos.unsigned_abs() <= LAST_NANO.unsigned_abs();
         match Duration::try_from(*given) {
+            Ok(_) if !normal => {
+                self.add(field, "seconds and nanos must have one sign, and nanos be less than a second");
+                default
+            }
             Ok(d) if d.is_zero() => default,
             Ok(d) if d >= min && d <= max => d,
             _ => {
@@ -171,9 +181,15 @@ impl Violations {
         use v1::start_position::Position;
         match wire.and_then(|s| s.position.as_ref()) {
             Some(Position::Latest(true)) => Start::Latest,
-            Some(Position::Timestamp(t)) => Start::Timestamp(
-                t.seconds.saturating_mul(1000).saturating_add(i64::from(t.nanos) / 1_000_000),
-            ),
+            Some(Position::Timestamp(t))
+                if (0..=LAST_SECOND).contains(&t.seconds) && (0..=LAST_NANO).contains(&t.nanos) =>
+            {
+                Start::Timestamp(t.seconds * 1000 + i64::from(t.nanos) / 1_000_000)
+            }
+            Some(Position::Timestamp(_)) => {
+                self.add("start.timestamp", "must be between 1970-01-01 and 9999-12-31");
+                Start::Earliest
+            }
             _ => Start::Earliest,
         }
     }
@@ -191,5 +207,44 @@ impl Violations {
 
     pub(super) fn done<T>(self, value: T) -> Result<T, Vec<Violation>> {
         if self.0.is_empty() { Ok(value) } else { Err(self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_can_not_be_are_refused() {
+        let start = |seconds, nanos| {
+            let time = prost_types::Timestamp { seconds, nanos };
+            let wire = v1::StartPosition {
+                position: Some(v1::start_position::Position::Timestamp(time)),
+                ..Default::default()
+            };
+            let mut bad = Violations::default();
+            bad.start(Some(&wire));
+            bad.0.len()
+        };
+        assert_eq!([start(0, 0), start(LAST_SECOND, LAST_NANO)], [0, 0]);
+        for (seconds, nanos) in [(-1, 0), (LAST_SECOND + 1, 0), (1 << 60, 0), (1, -1), (1, LAST_NANO + 1)] {
+            assert_eq!(start(seconds, nanos), 1, "{seconds} s {nanos} ns");
+        }
+
+        let duration = |seconds, nanos| {
+            let given = prost_types::Duration { seconds, nanos };
+            let mut bad = Violations::default();
+            bad.duration(
+                "x",
+                Some(&given),
+                Duration::ZERO,
+                (Duration::from_millis(5), Duration::from_secs(60)),
+            );
+            bad.0.len()
+        };
+        assert_eq!([duration(1, 5), duration(0, 0)], [0, 0]);
+        for (seconds, nanos) in [(1, -5), (-1, 0), (61, 0), (0, 1_000_000_001)] {
+            assert_eq!(duration(seconds, nanos), 1, "{seconds} s {nanos} ns");
+        }
     }
 }

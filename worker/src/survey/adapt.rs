@@ -107,7 +107,7 @@ impl Search {
             return Next::GiveUp;
         }
         if let Some(name) = named(&self.configs, &refusal.message) {
-            match nearest(&refusal.message).filter(|_| self.mended.insert(name.clone())) {
+            match nearest(&name, &refusal.message).filter(|_| self.mended.insert(name.clone())) {
                 Some(value) => drop(self.configs.insert(name, value)),
                 None => drop(self.configs.remove(&name)),
             }
@@ -147,16 +147,27 @@ fn named(configs: &BTreeMap<String, String>, message: &str) -> Option<String> {
     configs.keys().find(|name| words.contains(name.as_str())).cloned()
 }
 
-/// The value that is allowed and nearest, where a refusal says so: "Value must be at least 1048576".
-pub(super) fn nearest(message: &str) -> Option<String> {
-    let number = |text: &str| {
-        let end = text.char_indices().find(|(at, c)| !(c.is_ascii_digit() || (*at == 0 && *c == '-')));
-        let digits = &text[..end.map_or(text.len(), |(at, _)| at)];
-        digits.parse::<i64>().ok().map(|_| digits.to_owned())
-    };
-    ["at least ", "no more than ", "at most "]
-        .iter()
-        .find_map(|bound| number(message.split_once(bound)?.1.trim_start()))
+/// Configs of which no other value is tried: a smaller one deletes copies.
+const DELETES: [&str; 6] = [
+    "retention.ms",
+    "retention.bytes",
+    "local.retention.ms",
+    "local.retention.bytes",
+    "delete.retention.ms",
+    "max.compaction.lag.ms",
+];
+
+/// The value that is allowed and nearest, where Kafka's own check of the value says so: "Invalid value 1 for configuration
+/// segment.bytes: Value must be at least 1048576". The prose of a policy may mean any unit, or anything else.
+pub(super) fn nearest(name: &str, message: &str) -> Option<String> {
+    if DELETES.contains(&name) {
+        return None;
+    }
+    let (_, said) = message.split_once(&format!("for configuration {name}: Value must be "))?;
+    let bound = said.strip_prefix("at least ").or_else(|| said.strip_prefix("no more than "))?;
+    // What our own texts add.
+    let bound = bound.split_once(" (").map_or(bound, |(bound, _)| bound);
+    bound.parse::<i64>().ok().map(|_| bound.to_owned())
 }
 
 #[cfg(test)]
@@ -206,9 +217,21 @@ mod tests {
         assert_eq!(named(&configs, "for configuration segment.bytes: no").as_deref(), Some("segment.bytes"));
         assert_eq!(named(&configs, "for configuration segment.bytes.more: no"), None);
         assert_eq!(named(&configs, "Unknown topic config name: segment.").as_deref(), Some("segment"));
-        assert_eq!(nearest("Value must be no more than 1").as_deref(), Some("1"));
-        assert_eq!(nearest("Value must be at least -1").as_deref(), Some("-1"));
-        assert_eq!(nearest("String must be one of: a, b"), None);
-        assert_eq!(nearest("must be at least one of a, b"), None);
+    }
+
+    #[test]
+    fn only_kafkas_own_bound_is_a_value_to_try() {
+        let of = |name: &str, bound: &str| {
+            nearest(name, &format!("Invalid value 7 for configuration {name}: {bound}"))
+        };
+        assert_eq!(of("segment.bytes", "Value must be no more than 1").as_deref(), Some("1"));
+        assert_eq!(of("segment.bytes", "Value must be at least -1 (INVALID_CONFIG)").as_deref(), Some("-1"));
+        assert_eq!(of("segment.bytes", "String must be one of: a, b"), None);
+        assert_eq!(of("segment.bytes", "Value must be at least 1 MB"), None);
+        // A policy's words, which once made 7 ms of them: the copies were gone within a second.
+        let days = "retention.ms must be at most 7 days (604800000)";
+        assert_eq!(nearest("retention.ms", days), None);
+        assert_eq!(nearest("segment.bytes", "segment.bytes must be at most 1 GB"), None);
+        assert_eq!(of("retention.ms", "Value must be no more than 7"), None, "it would delete copies");
     }
 }

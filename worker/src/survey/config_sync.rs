@@ -219,7 +219,9 @@ fn unknown(difference: &Difference) -> Option<String> {
 fn refused(difference: &Difference, error: &KafkaError) -> String {
     let name = &difference.name;
     match adapt::may_help(error) {
-        true => format!("{}; {}", error.message, remedy(name, adapt::nearest(&error.message).as_deref())),
+        true => {
+            format!("{}; {}", error.message, remedy(name, adapt::nearest(name, &error.message).as_deref()))
+        }
         false => error.message.clone(),
     }
 }

@@ -55,7 +55,36 @@ pub fn select(mirror: &Mirror, topics: &[SourceTopic], beats: &HashSet<String>) 
     let one = |topic: &SourceTopic| select_one(mirror, &topic.name, beats.contains(&topic.name));
     let mut selections: Vec<_> = topics.iter().map(one).collect();
     block_collisions(topics, &mut selections);
+    block_circles(mirror, topics, &mut selections, beats);
     selections
+}
+
+/// Where others may write to copies, nothing else would notice that they write what came from there. So a flow back that is alive is
+/// no warning then: mirrors of several stores don't know of each other.
+fn block_circles(
+    mirror: &Mirror,
+    topics: &[SourceTopic],
+    selections: &mut [Selection],
+    beats: &HashSet<String>,
+) {
+    if !mirror.allow_foreign_writes || mirror.allow_loops {
+        return;
+    }
+    let Some(circle) = loop_warning(mirror, topics, selections, beats) else { return };
+    let message = format!(
+        "{circle}; as others may write to its copies (allow_foreign_writes), set allow_loops (--allow-loops) too where you are sure"
+    );
+    for (topic, selection) in topics.iter().zip(selections) {
+        if let Selection::Copy(target) = selection
+            && *target == topic.name
+        {
+            *selection = Selection::Blocked {
+                target: std::mem::take(target),
+                reason: Reason::LOOP,
+                message: message.clone(),
+            };
+        }
+    }
 }
 
 fn select_one(mirror: &Mirror, topic: &str, beats: bool) -> Selection {

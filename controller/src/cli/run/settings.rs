@@ -13,6 +13,7 @@ use super::super::fields::{Guarantee, Naming, OntoExisting, Partitioning, Start,
 use super::super::import::FileArgs;
 use super::end;
 use crate::config::host_name;
+use crate::named_file;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -321,7 +322,7 @@ fn mirror_id(source: &str, target: &str) -> String {
 }
 
 fn read_file(path: &Path) -> Result<Args, Failure> {
-    let text = std::fs::read_to_string(path)
+    let text = named_file::read_text(path)
         .map_err(|e| Failure::usage(format!("cannot read the configuration file {}: {e}", path.display())))?;
     toml::from_str(&text).map_err(|e| {
         Failure::usage(format!("the configuration file {}: {}", path.display(), e.to_string().trim()))

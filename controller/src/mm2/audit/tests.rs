@@ -120,8 +120,8 @@ fn what_is_nearly_a_key_is_explained() {
         A.consumer.fetch.min.bytes=many\nA.sasl.mechanism=AWS_MSK_IAM\nB.security.protocol=tls\nB.consumer.security.protocol=sasl_ssl\nA.ssl.truststore.type=JKS\nA.ssl.keystore.type=BCFKS\n",
     );
     for (key, effect, says) in [
-        ("A", Effect::Unknown, "write A->B.<key> without blanks"),
-        ("B->", Effect::Unknown, "write B->B.<key> without blanks"),
+        ("A", Effect::Unknown, "write A->B.enabled without blanks"),
+        ("B->", Effect::Unknown, "without blanks"),
         ("a->B.topics", Effect::Unknown, "write A->B.topics instead"),
         ("b.bootstrap.servers", Effect::Unknown, "aliases are case-sensitive"),
         ("A.ssl.trustore.location", Effect::Unknown, "write A.ssl.truststore.location instead"),

@@ -131,6 +131,24 @@ fn a_reverse_flow_is_seen_where_names_are_kept() {
     assert!(warning(&mirror(|_| {}), &["orders", "b.heartbeats"]).is_none());
 }
 
+/// Two stores whose mirrors keep names in both directions, and whoever did as each was advised.
+#[test]
+fn a_flow_back_stops_topics_whose_copies_others_may_write() {
+    let names = ["orders", "b.heartbeats"];
+    let first = |loops: bool, foreign: bool| {
+        let mirror = mirror(|m| {
+            m.naming = naming(Kind::Identity, &[]);
+            (m.allow_loops, m.allow_foreign_writes) = (loops, foreign);
+        });
+        select(&mirror, &topics(&names), &beating(&names[1..])).remove(0)
+    };
+    let blocked = first(false, true);
+    let Selection::Blocked { reason, message, .. } = &blocked else { panic!("{blocked:?}") };
+    assert!(*reason == Reason::LOOP && message.contains("--allow-loops"), "{message}");
+    assert_eq!(first(false, false), copy("orders"));
+    assert_eq!(first(true, true), copy("orders"));
+}
+
 /// A name alone copies nothing: an upstream cluster must beat, or the topic be named in `topics`.
 #[test]
 fn heartbeats_topics_that_do_not_beat_are_not_copied_unless_they_are_named() {
