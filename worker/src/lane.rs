@@ -11,6 +11,7 @@ mod meter;
 mod missing;
 mod old_format;
 mod recover;
+mod restored;
 mod run;
 mod slowed;
 mod start;

@@ -7,12 +7,14 @@ mod chunk;
 mod ends;
 mod history;
 mod kept;
+mod mapped;
 mod reader;
 mod translator;
 
 pub use chunk::{Chunk, Damaged, Found, OutOfOrder, Segment};
 use history::History;
 pub(crate) use kept::{kept, progress_of_others};
+pub(crate) use mapped::{Mapped, mapped};
 pub use translator::{SourcePosition, Translation, Translator};
 
 #[cfg(test)]

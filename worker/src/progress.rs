@@ -13,6 +13,10 @@ use twinlog_proto::{model, policy, storage};
 use crate::kafka::{KafkaClient, KafkaError, NewTopic};
 use crate::offset_map::{Chunk, Damaged};
 
+mod last;
+
+pub use last::LastCopied;
+
 /// Partitions of a new progress or offsets topic.
 const PARTITIONS: i32 = 8;
 /// Kafka 4.3 refuses smaller segments; small ones keep what compaction can't touch, and so a takeover's reading, small.
@@ -57,6 +61,8 @@ pub struct PartitionProgress {
     /// Below this the target's log is known: copies, markers of their transactions, and what was there before. `None` where
     /// nobody has looked yet, or copies are spread by key.
     pub target_known: Option<TargetOffset>,
+    /// The last record that was copied, or one shortly before it; `None` where nobody has noted it.
+    pub last: Option<LastCopied>,
 }
 
 /// Source offsets `[first, end)` that were gone before they were copied, or that the source took back.
@@ -173,6 +179,7 @@ impl PartitionProgress {
             open_chunk: Some(self.chunk.to_stored()),
             target_topic_id: self.target_topic_id.clone(),
             target_known: self.target_known.map(|offset| offset.0),
+            last_copied: self.last.map(LastCopied::to_stored),
             ..Default::default()
         }
     }
@@ -198,6 +205,7 @@ impl PartitionProgress {
             chunk: Chunk::from_stored(&chunk)?,
             target_topic_id: stored.target_topic_id,
             target_known: stored.target_known.map(TargetOffset),
+            last: stored.last_copied.as_ref().map(LastCopied::from_stored),
         })
     }
 

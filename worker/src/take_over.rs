@@ -14,13 +14,14 @@ use std::collections::{BTreeMap, VecDeque};
 use twinlog_proto::model::{Mirror, Partitioning, TakeOver};
 use twinlog_proto::reason::Reason;
 
-use self::align::{Alignment, Anchor, CONTEXT, Print};
+use self::align::{Alignment, Anchor, CONTEXT};
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::kafka::{GroupDescription, Isolation, KafkaError, OffsetSpec};
 use crate::mm2_offsets::Known;
 use crate::scan::{self, Span};
 
+pub(crate) use self::align::Print;
 pub(crate) use self::older::Older;
 pub(crate) use self::open::end_open_transactions;
 pub(crate) use self::shared::Shared;

@@ -33,6 +33,7 @@ mod memory;
 mod mm2_file;
 mod oauth;
 mod offsets;
+mod restored;
 mod second_name;
 mod security;
 mod selection;

@@ -169,13 +169,24 @@ impl Feeder {
     /// In which format the log goes on at `offset`; waits for the answer, at most 5 s.
     pub(crate) fn look(&self, partition: i32, offset: i64) -> Result<LogFormat, KafkaError> {
         let shared = &self.shared;
+        self.wait(shared.client.format_at(&shared.topic, partition, offset))
+    }
+
+    /// Whether the log holds something at `offset`, and compaction has removed nothing there; waits as `look`. Of messages in an old
+    /// format that isn't known.
+    pub(crate) fn is_whole_at(&self, partition: i32, offset: i64) -> Result<bool, KafkaError> {
+        let shared = &self.shared;
+        self.wait(shared.client.is_whole_at(&shared.topic, partition, offset))
+    }
+
+    fn wait<T>(&self, answer: impl Future<Output = Result<T, KafkaError>>) -> Result<T, KafkaError> {
         self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {
                     Err(KafkaError::retriable(Reason::STARTING, "the range is drained from this worker"))
                 }
-                found = shared.client.format_at(&shared.topic, partition, offset) => found,
+                found = answer => found,
             }
         })
     }

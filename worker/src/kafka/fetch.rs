@@ -94,6 +94,17 @@ impl KafkaClient {
         Ok(header.map(|header| header.producer_id).filter(|id| *id >= 0))
     }
 
+    /// Whether a batch from which compaction has removed nothing, a marker for example, holds `offset`.
+    ///
+    /// # Errors
+    /// `code::OFFSET_OUT_OF_RANGE` where the log doesn't hold `offset`.
+    pub async fn is_whole_at(&self, topic: &str, partition: i32, offset: i64) -> Result<bool, KafkaError> {
+        let how = FetchHow { max_bytes: 1, isolation: Isolation::Uncommitted, max_wait_ms: 0 };
+        let log = self.fetch_log(topic, partition, offset, how).await?;
+        let header = batch::BatchHeader::parse(&log.records);
+        Ok(header.is_some_and(|batch| batch.base_offset <= offset && offset <= batch.last_offset() && !batch.has_holes()))
+    }
+
     /// The newest version of fetch requests that some broker of the cluster knows.
     pub async fn fetch_version(&self) -> Result<i16, KafkaError> {
         let deadline = self.until();

@@ -167,6 +167,7 @@ pub(super) async fn gather(
                 latest,
                 topic_id: topic_id.clone(),
                 epoch_end,
+                others_from: None,
                 start,
                 target_start,
                 target_end,

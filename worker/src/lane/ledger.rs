@@ -12,7 +12,7 @@ use super::meter::Meter;
 use crate::metrics::Ages;
 use crate::offset_map::{Chunk, OutOfOrder};
 use crate::offset_syncs::{OffsetSync, SyncRule};
-use crate::progress::{PartitionProgress, RangeProgress, chunk_key, millis};
+use crate::progress::{LastCopied, PartitionProgress, RangeProgress, chunk_key, millis};
 
 /// Segments an open chunk holds before it is closed: it is rewritten with every commit.
 const MAX_OPEN_SEGMENTS: usize = 128;
@@ -38,6 +38,8 @@ pub(crate) struct Copied {
     pub(crate) timestamp: i64,
     /// Of the last record; -1 unknown.
     pub(crate) leader_epoch: i32,
+    /// The last record, where it is known which one that is.
+    pub(crate) last: Option<LastCopied>,
 }
 
 /// Where no record of this range should be.
@@ -209,6 +211,7 @@ impl Ledger {
         }
         account.progress.position = SourceOffset(run.source.0 + count);
         account.progress.leader_epoch = run.leader_epoch;
+        account.progress.last = run.last.or(account.progress.last);
         let now = Instant::now();
         account.meter.copied(now, run.count, run.bytes);
         if self.until_commit {
@@ -332,6 +335,7 @@ mod tests {
             chunk: Chunk::anchored(SourceOffset(position), TargetOffset(0)),
             target_topic_id: String::new(),
             target_known: Some(TargetOffset(0)),
+            last: None,
         };
         let progress = RangeProgress {
             source_topic: "t".to_owned(),
@@ -354,6 +358,7 @@ mod tests {
             fetched: Instant::now(),
             timestamp: 1,
             leader_epoch: 2,
+            last: None,
         }
     }
 

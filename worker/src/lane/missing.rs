@@ -12,7 +12,7 @@ pub(super) fn missing_from(before: &PartitionProgress, facts: &Facts) -> Option<
     if ids_known && before.source_topic_id != facts.topic_id {
         return Some(facts.earliest);
     }
-    let kept = facts.epoch_end.filter(|end| *end >= 0).unwrap_or(facts.latest).min(facts.latest);
+    let kept = facts.kept();
     let ids_known = !before.target_topic_id.is_empty() && !facts.target_topic_id.is_empty();
     let copy_end = match ids_known && before.target_topic_id != facts.target_topic_id {
         true => 0,
@@ -45,6 +45,7 @@ mod tests {
             chunk,
             target_topic_id: "x".to_owned(),
             target_known: None,
+            last: None,
         }
     }
 
@@ -55,6 +56,7 @@ mod tests {
             latest: 400,
             topic_id: "id".to_owned(),
             epoch_end: None,
+            others_from: None,
             start: 0,
             target_start: 0,
             target_end: 300,

@@ -3,13 +3,14 @@
 //! Restarting is the normal path: whatever happens, the clients are closed, progress is read back, the clusters are asked, and
 //! the lane goes on from facts.
 
+mod assign;
 mod coordinator;
 mod judge;
 mod keep;
 mod position;
 mod turns;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -37,10 +38,10 @@ use crate::engine::librdkafka::config::{self, Memory, TargetSettings};
 use crate::engine::librdkafka::ffi;
 use crate::engine::librdkafka::ffi::source::Source;
 use crate::engine::librdkafka::ffi::target::Target;
-use crate::engine::librdkafka::mover::{Assigned, Clients, Exit, Job, Mover, View};
+use crate::engine::librdkafka::mover::{Clients, Exit, Job, Mover, View};
 use crate::kafka::Role;
 use crate::offset_syncs::SyncSender;
-use crate::progress::{self, PartitionProgress, RangeProgress, StorageTopics};
+use crate::progress::{self, RangeProgress, StorageTopics};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
@@ -78,6 +79,8 @@ pub(super) struct Runner {
     pub(super) apart: BTreeMap<i32, i64>,
     /// Partitions whose copy lost records, with where the next one was stored.
     kept: BTreeMap<i32, i64>,
+    /// Partitions of which the source has other records than were copied, with where these begin, once that was looked for.
+    pub(super) others: BTreeMap<i32, Option<i64>>,
 }
 
 /// What is known of a range's partitions besides its progress.
@@ -135,6 +138,7 @@ impl Runner {
             backoff: FIRST_BACKOFF,
             apart: BTreeMap::new(),
             kept: BTreeMap::new(),
+            others: BTreeMap::new(),
         }
     }
 
@@ -213,7 +217,8 @@ impl Runner {
         let committed = self.committed_by_group(&range, before.as_ref())?;
         let place =
             Place { topic: &topics.progress, partition: self.storage_partition(topics.progress_partitions) };
-        let gathered = self.ask(gather::gather(&self.spec, &range, before.as_ref(), place))?;
+        let mut gathered = self.ask(gather::gather(&self.spec, &range, before.as_ref(), place))?;
+        self.other_records(&range, before.as_ref(), &mut gathered.facts)?;
         let taken = self.met(&range, before.as_ref(), taken, &gathered.facts)?;
         let lost = before.is_none() && self.has_begun(&topics, &gathered.facts, !committed.is_empty())?;
         let committed = if lost { BTreeMap::new() } else { committed };
@@ -227,7 +232,7 @@ impl Runner {
         tracing::debug!(task = %self.spec.task, ?opened, ?recovered, ?decided, "lane prepared");
         self.board.restarted(&progress);
         let old = self.old_partitions(&range, &progress, &gathered.facts)?;
-        let assigned = self.assigned(&progress, &old);
+        let assigned = self.assigned(&progress, &old, &gathered.facts);
         if assigned.is_empty() {
             drop(target);
             self.seat.release();
@@ -418,32 +423,6 @@ impl Runner {
             }
         }
         progress
-    }
-
-    fn note_start(&mut self, partition: i32, progress: &mut RangeProgress, decided: PartitionProgress) {
-        self.kept.remove(&partition);
-        let before = progress.partitions.insert(partition, decided);
-        let decided = &progress.partitions[&partition];
-        let recorded = before.as_ref().map_or(0, |b| b.gaps.len());
-        if let Some(gap) = decided.gaps.get(recorded..).and_then(|new| new.last()) {
-            let (first, end, kind) = (gap.first.0, gap.end.0, gap.kind.as_str());
-            tracing::warn!(task = %self.spec.task, partition, first, end, kind, "a gap is recorded, the range goes on");
-        }
-    }
-
-    fn assigned(&mut self, progress: &RangeProgress, old: &BTreeSet<i32>) -> Vec<Assigned> {
-        self.board.blocked = self.refused.iter().map(|(p, (_, cause))| (*p, cause.clone())).collect();
-        let running = self.spec.range.partitions().filter(|p| !self.board.halted.contains_key(p));
-        running
-            .filter_map(|partition| {
-                Some(Assigned {
-                    partition,
-                    position: progress.partitions.get(&partition)?.position,
-                    stop_before: self.refused.get(&partition).map(|(offset, _)| *offset),
-                    old: old.contains(&partition),
-                })
-            })
-            .collect()
     }
 }
 

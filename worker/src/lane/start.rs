@@ -27,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) topic_id: String,
     /// Where the leader epoch of the last copied record ended, if it is known.
     pub(crate) epoch_end: Option<i64>,
+    /// From here on the source's records are not those that were copied, though there are as many or more.
+    pub(crate) others_from: Option<i64>,
     /// Where the mirror's start setting leads, for a partition without progress.
     pub(crate) start: i64,
     /// First offset that exists, and the high watermark, of the target; 0 where copies are spread by key.
@@ -40,6 +42,14 @@ pub(crate) struct Facts {
     pub(crate) holds: i64,
     /// The first batch on the target that is not known and that another producer wrote.
     pub(crate) foreign: Option<Foreign>,
+}
+
+impl Facts {
+    /// Below this the source still has what was copied, as far as is known.
+    pub(crate) fn kept(&self) -> i64 {
+        let epoch_end = self.epoch_end.filter(|end| *end >= 0);
+        [epoch_end, self.others_from].into_iter().flatten().fold(self.latest, i64::min)
+    }
 }
 
 /// A batch that no owner of the range wrote.
@@ -94,8 +104,7 @@ impl Question<'_> {
         if kept < before.chunk.target_end().0 {
             return self.target_truncated(before, kept);
         }
-        let epoch_end = facts.epoch_end.filter(|end| *end >= 0);
-        let kept = epoch_end.unwrap_or(facts.latest).min(facts.latest);
+        let kept = facts.kept();
         let copied_end = if self.by_key { before.position } else { before.chunk.source_end() };
         if kept < copied_end.0 {
             return self.source_truncated(before, kept);
@@ -130,6 +139,7 @@ impl Question<'_> {
             chunk: Chunk::anchored(origin, TargetOffset(facts.target_end)),
             target_topic_id: facts.target_topic_id.clone(),
             target_known: self.target_known(),
+            last: None,
         }
     }
 
@@ -159,6 +169,7 @@ impl Question<'_> {
             chunk,
             target_topic_id: self.facts.target_topic_id.clone(),
             target_known: self.target_known(),
+            last: None,
             ..before.clone()
         };
         progress.record(gap);
@@ -198,6 +209,7 @@ impl Question<'_> {
             chunk: Chunk::anchored(start, TargetOffset(facts.target_end)),
             target_topic_id: facts.target_topic_id.clone(),
             target_known: self.target_known(),
+            last: None,
         };
         progress.record(self.gap(old, old, GapKind::Recreated));
         Verdict::Run(progress)
@@ -222,6 +234,7 @@ impl Question<'_> {
             chunk,
             target_topic_id: self.facts.target_topic_id.clone(),
             target_known: self.target_known(),
+            last: None,
             ..before.clone()
         };
         if known.is_none() && again > before.origin {
@@ -234,10 +247,15 @@ impl Question<'_> {
     fn source_truncated(&self, before: &PartitionProgress, kept: i64) -> Verdict {
         let position = before.position.0;
         if self.policy == GapPolicy::Halt {
-            let what = format!(
-                "{} was truncated at the source to offset {kept} (unclean leader election?) after it was copied up to {position}",
-                self.place()
-            );
+            let place = self.place();
+            let what = match self.facts.others_from == Some(kept) {
+                true => format!(
+                    "{place}: what the source has from offset {kept} on is not what was copied up to {position} (was it restored from a backup?)"
+                ),
+                false => format!(
+                    "{place} was truncated at the source to offset {kept} (unclean leader election?) after it was copied up to {position}"
+                ),
+            };
             return self.halt(Reason::SOURCE_TRUNCATED, &what, "go on with what the source has now");
         }
         let resume = kept.max(self.facts.earliest);

@@ -141,5 +141,6 @@ pub(super) fn progress_at(
         chunk: Chunk::anchored(origin, TargetOffset(facts.target_end)),
         target_topic_id: facts.target_topic_id.clone(),
         target_known: None,
+        last: None,
     }
 }

@@ -16,14 +16,14 @@ pub(super) const CONTEXT: usize = 32;
 
 /// What two equal records have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Print {
+pub(crate) struct Print {
     content: u64,
     /// `None`: the broker's own time, or none: it says nothing.
     timestamp: Option<i64>,
 }
 
 impl Print {
-    pub(super) fn of(record: &Record<'_>) -> Self {
+    pub(crate) fn of(record: &Record<'_>) -> Self {
         let mut hasher = DefaultHasher::new();
         record.key().hash(&mut hasher);
         record.value().hash(&mut hasher);
@@ -32,7 +32,7 @@ impl Print {
         Self { content: hasher.finish(), timestamp }
     }
 
-    pub(super) fn same(self, other: Self) -> bool {
+    pub(crate) fn same(self, other: Self) -> bool {
         let times = self.timestamp.zip(other.timestamp);
         self.content == other.content && times.is_none_or(|(a, b)| a == b)
     }

@@ -1,5 +1,5 @@
 //! One librdkafka handle, owned: creation, callbacks, errors, wake-ups. Everything `unsafe` of the data path is in this file
-//! and in its two children, `source` and `target`.
+//! and in its children.
 //!
 //! What makes it sound:
 //! - a handle is destroyed once, by `Drop`, after every topic, queue and message made from it (fields are dropped in order of
@@ -24,6 +24,7 @@ use twinlog_proto::text;
 
 use crate::kafka::{ClientProperties, librdkafka_log};
 
+mod connections;
 mod fetch_version;
 pub(crate) mod source;
 pub(crate) mod target;
@@ -125,6 +126,7 @@ struct Shared {
     words: Mutex<target::Words>,
     /// The message being produced has timestamp 0 (see `target`).
     zero_timestamp: AtomicBool,
+    connections: connections::Connections,
     /// Where tokens come from.
     properties: ClientProperties,
     /// Why there is no token, until there is one.
@@ -142,6 +144,7 @@ impl Shared {
             acks: Mutex::default(),
             words: Mutex::default(),
             zero_timestamp: AtomicBool::new(false),
+            connections: connections::Connections::default(),
         }
     }
 

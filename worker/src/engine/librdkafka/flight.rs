@@ -7,6 +7,7 @@ use twinlog_proto::id::{SourceOffset, TargetOffset};
 
 use super::ffi::target::Ticket;
 use crate::lane::ledger::{Copied, Ledger, Misplaced};
+use crate::progress::LastCopied;
 
 /// Bits of a number that a ticket carries.
 const NUMBER_MASK: u64 = (1 << 48) - 1;
@@ -15,7 +16,7 @@ const NUMBER_MASK: u64 = (1 << 48) - 1;
 #[derive(Debug)]
 enum Waiting {
     /// Records consecutive at the source, fetched together.
-    Run { source: i64, count: u64, bytes: u64, cost: u64, fetched: Instant, timestamp: i64, epoch: i32 },
+    Run { source: i64, count: u64, bytes: u64, cost: u64, fetched: Instant, timestamp: i64, crc: u32, epoch: i32 },
     /// When everything before is acknowledged, the position is here.
     Passed { next: i64 },
 }
@@ -43,6 +44,8 @@ pub(crate) struct Sent {
     /// What it holds of the lane's memory, bytes.
     pub(crate) cost: u64,
     pub(crate) timestamp: i64,
+    /// As `LastCopied` has it.
+    pub(crate) crc: u32,
     pub(crate) epoch: i32,
 }
 
@@ -68,9 +71,9 @@ impl Flight {
 
     /// A record was handed to the producer under `ticket()`.
     pub(crate) fn sent(&mut self, sent: Sent, now: Instant) {
-        let Sent { offset: at, size, cost, timestamp: stamp, epoch } = sent;
+        let Sent { offset: at, size, cost, timestamp: stamp, crc: sum, epoch } = sent;
         self.next += 1;
-        if let Some(Waiting::Run { source, count, bytes, cost: held, fetched, timestamp, epoch: old }) =
+        if let Some(Waiting::Run { source, count, bytes, cost: held, fetched, timestamp, crc, epoch: old }) =
             self.waiting.back_mut()
             && *source + (*count as i64) == at
             && *fetched == now
@@ -79,11 +82,11 @@ impl Flight {
             *count += 1;
             *bytes += size;
             *held += cost;
-            *timestamp = stamp;
+            (*timestamp, *crc) = (stamp, sum);
             return;
         }
         let run =
-            Waiting::Run { source: at, count: 1, bytes: size, cost, fetched: now, timestamp: stamp, epoch };
+            Waiting::Run { source: at, count: 1, bytes: size, cost, fetched: now, timestamp: stamp, crc: sum, epoch };
         self.waiting.push_back(run);
     }
 
@@ -162,7 +165,7 @@ impl Flight {
         self.acknowledged += count;
         let (slot, mut freed) = (usize::from(self.slot), 0);
         while count > 0 {
-            let Some(Waiting::Run { source, count: left, bytes, cost, fetched, timestamp, epoch }) =
+            let Some(Waiting::Run { source, count: left, bytes, cost, fetched, timestamp, crc, epoch }) =
                 self.waiting.front_mut()
             else {
                 return Err(BadAck::OutOfTurn { got: first, expected: self.next & NUMBER_MASK });
@@ -170,6 +173,8 @@ impl Flight {
             let taken = count.min(*left);
             // Of a run that is acknowledged in parts, each part gets its share of the bytes.
             let (part, held) = (*bytes * taken / *left, *cost * taken / *left);
+            let last = SourceOffset(*source + taken as i64 - 1);
+            let last = LastCopied { offset: last, timestamp: *timestamp, crc: *crc };
             ledger.copied(
                 slot,
                 &Copied {
@@ -180,6 +185,7 @@ impl Flight {
                     fetched: *fetched,
                     timestamp: *timestamp,
                     leader_epoch: *epoch,
+                    last: (taken == *left).then_some(last),
                 },
             )?;
             *source += taken as i64;

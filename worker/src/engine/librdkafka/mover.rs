@@ -7,6 +7,7 @@
 mod commit;
 mod copy;
 mod old;
+mod recognise;
 mod settle;
 mod slot;
 
@@ -30,6 +31,7 @@ use crate::engine::feeder::Feeder;
 use crate::kafka::Damaged;
 use crate::lane::control::Control;
 use crate::lane::ledger::Ledger;
+use crate::progress::LastCopied;
 
 /// The status is refreshed this often.
 const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
@@ -45,6 +47,8 @@ const OWN: u16 = u16::MAX;
 pub(crate) struct Assigned {
     pub(crate) partition: i32,
     pub(crate) position: SourceOffset,
+    /// The last record, to be recognised before anything is copied; it lies below the position.
+    pub(crate) last: Option<LastCopied>,
     /// Copy only what lies below: the target refuses the record there, or it can't be read.
     pub(crate) stop_before: Option<SourceOffset>,
     /// It goes on with a message in an old format: the feeder reads it.
@@ -99,6 +103,11 @@ pub(crate) enum Exit {
     Reconsider {
         partition: i32,
         error: Error,
+    },
+    /// Where the last record was, another one is: the source is not the log that was copied.
+    Another {
+        partition: i32,
+        offset: SourceOffset,
     },
     /// What stands there in the log is for the feeder.
     OldFormat {
@@ -186,6 +195,8 @@ pub(crate) struct Mover<'a> {
     slots: Vec<Slot>,
     /// Slot by partition, from the first partition on.
     by_partition: Vec<Option<u16>>,
+    /// Number of the batch that is being taken from the source.
+    batch: u64,
     in_flight: u64,
     pace: Pace,
     throttle: Option<Duration>,
@@ -247,6 +258,7 @@ impl<'a> Mover<'a> {
             partitioner: job.by_key.map_or(Partitioner::Preserve, Partitioner::by_key),
             slots,
             by_partition,
+            batch: 0,
             in_flight: 0,
             pace: Pace::new(job.in_flight as u64, job.carefully, now),
             throttle: None,
@@ -356,6 +368,7 @@ impl<'a> Mover<'a> {
             return Ok(0);
         }
         let mut batch = self.source.batch(max);
+        self.batch += 1;
         let taken = batch.len();
         let now = Instant::now();
         let mut bytes = 0;
@@ -377,25 +390,30 @@ impl<'a> Mover<'a> {
 
     /// Returns the memory that the record now holds.
     fn enter(&mut self, fetched: Fetched<'_>, now: Instant) -> Step<usize> {
+        // The rest of a batch in which a partition was gone back in comes again.
+        let stale = |partition| self.slot_of(partition).is_some_and(|at| self.slots[at].rewound_in == self.batch);
         match fetched {
+            Fetched::Record(record) if stale(record.partition()) => Ok(0),
             Fetched::Record(record) => self.send(&Incoming::Fetched(&record), now),
+            Fetched::End { partition, .. } if stale(partition) => Ok(0),
             Fetched::End { partition, next, .. } => {
                 let high = self.source.high_watermark(partition);
-                self.reached_end(partition, next, high.unwrap_or(next));
-                Ok(0)
+                self.reached_end(partition, next, high.unwrap_or(next)).map(|()| 0)
             }
             Fetched::Failed { partition, error, .. } => self.fetch_failed(partition, error),
         }
     }
 
-    fn reached_end(&mut self, partition: i32, next: i64, high_watermark: i64) {
-        if let Some(slot) = self.slot_of(partition).map(|slot| &mut self.slots[slot])
-            && !slot.stopped
-        {
-            slot.next = slot.next.max(next);
-            slot.flight.passed(next, self.ledger);
-            slot.end = Some((next, high_watermark));
-        }
+    fn reached_end(&mut self, partition: i32, next: i64, high_watermark: i64) -> Step<()> {
+        let Some(index) = self.slot_of(partition).filter(|slot| !self.slots[*slot].stopped) else {
+            return Ok(());
+        };
+        self.recognise_end(index, next)?;
+        let slot = &mut self.slots[index];
+        slot.next = slot.next.max(next);
+        slot.flight.passed(next, self.ledger);
+        slot.end = Some((next, high_watermark));
+        Ok(())
     }
 
     fn fetch_failed(&mut self, partition: i32, error: Error) -> Step<usize> {
@@ -411,8 +429,11 @@ impl<'a> Mover<'a> {
 
     fn send(&mut self, record: &Incoming<'_>, now: Instant) -> Step<usize> {
         let Some(index) = self.slot_of(record.partition()) else { return Ok(0) };
-        let slot = &mut self.slots[index];
-        if slot.stopped || record.offset() < slot.next {
+        if self.slots[index].stopped || self.recognise(index, record)? {
+            return Ok(0);
+        }
+        let slot = &self.slots[index];
+        if record.offset() < slot.next {
             return Ok(0);
         }
         if slot.stop_before.is_some_and(|stop| record.offset() >= stop) {
@@ -449,14 +470,10 @@ impl<'a> Mover<'a> {
                 _ => self.failure("handing a record to the producer", error),
             });
         }
-        let sent = Sent {
-            offset: record.offset(),
-            size: record.size() as u64,
-            cost: cost as u64,
-            timestamp: record.timestamp(),
-            epoch,
-        };
-        slot.flight.sent(sent, now);
+        let (offset, timestamp, crc) = (record.offset(), record.timestamp(), record.crc());
+        let (size, held) = (record.size() as u64, cost as u64);
+        slot.flight.sent(Sent { offset, size, cost: held, timestamp, crc, epoch }, now);
+        slot.last = Some(LastCopied { offset: SourceOffset(offset), timestamp, crc });
         slot.next = record.offset() + 1;
         self.in_flight += cost as u64;
         Ok(cost)

@@ -74,6 +74,11 @@ impl Runner {
                 tracing::debug!(task = %self.spec.task, partition, %error, "fetching can't go on: asking the source again");
                 self.fetch_failure(partition, &error)
             }
+            Exit::Another { partition, offset } => {
+                tracing::warn!(task = %self.spec.task, partition, %offset, "the source has another record there than was copied");
+                self.others.insert(partition, None);
+                End::Again
+            }
             Exit::OldFormat { partition, offset } => {
                 tracing::info!(task = %self.spec.task, partition, %offset, "the log goes on in an old message format");
                 End::Again

@@ -64,6 +64,7 @@ impl Question<'_> {
             chunk: Chunk::anchored(SourceOffset(start), TargetOffset(facts.target_end)),
             target_topic_id: facts.target_topic_id.clone(),
             target_known: self.target_known(),
+            last: None,
         };
         if start > origin {
             progress.record(self.gap(origin, start, GapKind::Retention));

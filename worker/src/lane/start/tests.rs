@@ -1,6 +1,7 @@
 use std::time::SystemTime;
 
 use super::*;
+use crate::progress::LastCopied;
 
 fn facts() -> Facts {
     Facts {
@@ -8,6 +9,7 @@ fn facts() -> Facts {
         latest: 100,
         topic_id: "a".to_owned(),
         epoch_end: None,
+        others_from: None,
         start: 0,
         target_start: 0,
         target_end: 120,
@@ -32,6 +34,7 @@ fn copied() -> PartitionProgress {
         chunk,
         target_topic_id: "x".to_owned(),
         target_known: Some(TargetOffset(120)),
+        last: None,
     }
 }
 
@@ -325,4 +328,30 @@ fn who_has_had_progress_does_not_go_back_to_where_a_group_stopped() {
     let before = copied();
     let after = Question { left: Some(Left::At(70)), ..question(Some(&before), &facts, GapPolicy::Halt) };
     assert_eq!(run(after.decide()).position.0, 80);
+}
+
+#[test]
+fn a_source_that_grew_past_the_position_with_other_records_is_truncated_where_they_begin() {
+    let restored = Facts { others_from: Some(45), ..facts() };
+    assert_eq!((restored.latest, restored.epoch_end), (100, None), "nothing else speaks of it");
+    let last = LastCopied { offset: SourceOffset(79), timestamp: 7, crc: 9 };
+    let before = PartitionProgress { last: Some(last), ..copied() };
+    let cause = halted(decide(Some(&before), &restored, GapPolicy::Halt));
+    assert_eq!(cause.reason, Reason::SOURCE_TRUNCATED);
+    assert!(cause.message.contains("from offset 45 on is not what was copied up to 80"), "{}", cause.message);
+
+    let after = run(decide(Some(&before), &restored, GapPolicy::Resume));
+    assert_eq!((after.position.0, after.last), (45, None));
+    let gap = &after.gaps[0];
+    assert_eq!((gap.first.0, gap.end.0, gap.kind), (45, 80, GapKind::Truncation));
+    assert_eq!(after.chunk.find(SourceOffset(44)), crate::offset_map::Found::At(TargetOffset(54)));
+    assert_eq!(after.chunk.find(SourceOffset(45)), crate::offset_map::Found::End(TargetOffset(120)));
+
+    // By key too; and where the log lost even more, that is the end.
+    let by_key = Question { by_key: true, ..question(Some(&before), &restored, GapPolicy::Halt) };
+    assert_eq!(halted(by_key.decide()).reason, Reason::SOURCE_TRUNCATED);
+    let shorter = Facts { latest: 30, ..restored };
+    assert_eq!(run(decide(Some(&before), &shorter, GapPolicy::Resume)).position.0, 30);
+    // What goes on as it was is remembered as it was.
+    assert_eq!(run(decide(Some(&before), &facts(), GapPolicy::Halt)).last, Some(last));
 }

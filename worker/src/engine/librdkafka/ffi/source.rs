@@ -11,7 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka_sys as sys;
 use sys::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-use super::{Error, Handle, Topic, bounded};
+use super::{Error, Handle, Topic, bounded, connections};
 use crate::kafka::ClientProperties;
 
 /// Messages taken from the queue by one call at most.
@@ -62,8 +62,10 @@ impl Source {
         properties: &ClientProperties,
         topic: &str,
     ) -> Result<Self, Error> {
-        let handle =
-            Arc::new(Handle::new(config, properties, sys::rd_kafka_type_t::RD_KAFKA_CONSUMER, |_, _| ())?);
+        let kind = sys::rd_kafka_type_t::RD_KAFKA_CONSUMER;
+        // SAFETY: what `Handle::new` gives is the configuration that it makes the client of, and its own `Shared`.
+        let prepare = |conf, opaque| unsafe { connections::watch(conf, opaque) };
+        let handle = Arc::new(Handle::new(config, properties, kind, prepare)?);
         // SAFETY: the handle is a live client, and lives until after the queue (see `Source`). The call never gives null.
         let queue = unsafe { Queue(sys::rd_kafka_queue_new(handle.raw)) };
         // SAFETY: the queue was made from this handle, just now.
@@ -133,6 +135,16 @@ impl Source {
     pub(crate) fn poll(&self) {
         // SAFETY: the client lives; the callbacks that it makes here touch only what is shared.
         unsafe { sys::rd_kafka_poll(self.handle.raw, 0) };
+    }
+
+    /// How many connections to brokers have replaced an earlier one.
+    pub(crate) fn reconnects(&self) -> u64 {
+        self.handle.shared.connections.replaced()
+    }
+
+    /// Whether the broker was connected to anew after `reconnects` had this value.
+    pub(crate) fn is_new_since(&self, broker: i32, reconnects: u64) -> bool {
+        self.handle.shared.connections.is_new_since(broker, reconnects)
     }
 
     /// The last error about the client as a whole since the previous call.
@@ -227,6 +239,12 @@ impl Record<'_> {
     pub(crate) fn timestamp(&self) -> i64 {
         // SAFETY: a valid message; null says that the type is not asked for.
         unsafe { sys::rd_kafka_message_timestamp(self.0.as_ptr(), std::ptr::null_mut()) }
+    }
+
+    /// The broker that it was fetched from; -1 unknown.
+    pub(crate) fn broker(&self) -> i32 {
+        // SAFETY: a valid message of a consumer.
+        unsafe { sys::rd_kafka_message_broker_id(self.0.as_ptr()) }
     }
 
     /// -1 where the broker doesn't know.

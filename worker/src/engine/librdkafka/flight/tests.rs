@@ -4,7 +4,7 @@ use twinlog_proto::id::TargetOffset;
 
 use super::*;
 use crate::offset_map::{Chunk, Found};
-use crate::progress::{PartitionProgress, RangeProgress};
+use crate::progress::{LastCopied, PartitionProgress, RangeProgress};
 
 fn ledger() -> Ledger {
     let progress = PartitionProgress {
@@ -17,6 +17,7 @@ fn ledger() -> Ledger {
         chunk: Chunk::anchored(SourceOffset(0), TargetOffset(0)),
         target_topic_id: String::new(),
         target_known: None,
+        last: None,
     };
     let range = RangeProgress {
         ends: Default::default(),
@@ -32,7 +33,7 @@ fn ledger() -> Ledger {
 
 fn send(flight: &mut Flight, offsets: impl IntoIterator<Item = i64>, now: Instant) {
     for offset in offsets {
-        flight.sent(Sent { offset, size: 10, cost: 100, timestamp: offset, epoch: 0 }, now);
+        flight.sent(Sent { offset, size: 10, cost: 100, timestamp: offset, crc: 5, epoch: 0 }, now);
     }
 }
 
@@ -43,11 +44,14 @@ fn acknowledgements_move_the_position_in_parts() {
     send(&mut flight, 15..20, now);
     assert_eq!(flight.acknowledged(0, 4, 100, &mut ledger), Ok(400));
     assert_eq!(ledger.accounts[0].progress.position, SourceOffset(4));
+    assert_eq!(ledger.accounts[0].progress.last, None, "of a part nobody knows the last record");
     assert_eq!(flight.source_of(4), Some(SourceOffset(4)));
     assert_eq!(flight.source_of(10), Some(SourceOffset(15)));
     assert_eq!(flight.acknowledged(4, 11, 104, &mut ledger), Ok(1100), "over the hole at the source");
     let account = &ledger.accounts[0];
     assert_eq!(account.progress.position, SourceOffset(20));
+    let last = LastCopied { offset: SourceOffset(19), timestamp: 19, crc: 5 };
+    assert_eq!(account.progress.last, Some(last));
     assert_eq!((account.meter.records, account.meter.bytes), (15, 150));
     assert_eq!(account.progress.chunk.find(SourceOffset(12)), Found::At(TargetOffset(110)));
     assert!(flight.oldest().is_none());

@@ -206,7 +206,7 @@ impl Mover<'_> {
         let orderly = match exit {
             Exit::Drained | Exit::Changed | Exit::RetryStopped | Exit::TurnOver => true,
             Exit::Reconsider { .. } | Exit::OldFormat { .. } | Exit::Unreadable { .. } => true,
-            Exit::Moved { .. } => true,
+            Exit::Moved { .. } | Exit::Another { .. } => true,
             Exit::Refused { .. } | Exit::Fenced(_) | Exit::Failed { .. } => false,
             Exit::Misaligned { .. } | Exit::Gone { .. } => false,
         };

@@ -14,6 +14,7 @@ use crate::engine::librdkafka::ffi::Error;
 use crate::engine::librdkafka::ffi::source::{MAX_BATCH, Record};
 use crate::engine::librdkafka::ffi::target::{Target, Ticket};
 use crate::kafka::{Damaged, KafkaError, LogFormat, OldMessage, code};
+use crate::progress::LastCopied;
 
 /// A record to be copied, from either reader.
 pub(super) enum Incoming<'a> {
@@ -64,6 +65,14 @@ impl Incoming<'_> {
         }
     }
 
+    /// As `LastCopied` has it.
+    pub(super) fn crc(&self) -> u32 {
+        match self {
+            Self::Fetched(record) => LastCopied::crc_of(record.key(), record.value()),
+            Self::Old(_, message) => LastCopied::crc_of(message.key.as_deref(), message.value.as_deref()),
+        }
+    }
+
     pub(super) fn produce(
         &self,
         target: &Target,
@@ -96,7 +105,7 @@ impl Mover<'_> {
                 self.feeder.start(slot.partition, slot.next);
                 continue;
             }
-            let started = self.source.start(slot.partition, slot.next);
+            let started = self.source.start(slot.partition, slot.begin());
             started.map_err(|error| Exit::Failed { what: "starting to fetch", error })?;
         }
         Ok(())
@@ -137,7 +146,7 @@ impl Mover<'_> {
                 if let Some(slot) = self.slot_of(partition) {
                     self.slots[slot].fed_high = Some(high_watermark);
                 }
-                self.reached_end(partition, next, high_watermark);
+                self.reached_end(partition, next, high_watermark)?;
             }
             Fed::Turned { partition, at } => self.turned(partition, at)?,
             Fed::Failed { partition, error } => {
@@ -154,6 +163,7 @@ impl Mover<'_> {
         if slot.stopped {
             return Ok(());
         }
+        slot.unrecognised = None;
         tracing::info!(partition, offset = at, "the log has the present message format from here on");
         (slot.old, slot.fed_high) = (false, None);
         if at > slot.next {
@@ -218,7 +228,7 @@ impl Mover<'_> {
 }
 
 /// The same trouble as librdkafka would report it.
-fn as_fetch_error(error: &KafkaError) -> Error {
+pub(super) fn as_fetch_error(error: &KafkaError) -> Error {
     let code = match (error.code, error.reason) {
         (code::OFFSET_OUT_OF_RANGE, _) => Code::OffsetOutOfRange,
         (_, Reason::MISSING_PERMISSION) => Code::TopicAuthorizationFailed,

@@ -4,12 +4,21 @@ use std::time::Instant;
 
 use super::Assigned;
 use crate::engine::librdkafka::flight::Flight;
+use crate::progress::LastCopied;
 
 pub(crate) struct Slot {
     pub(crate) partition: i32,
     pub(super) flight: Flight,
     /// Next source offset to come; what is below was seen.
     pub(super) next: i64,
+    /// The last record that came.
+    pub(super) last: Option<LastCopied>,
+    /// It has to come again, as it was, before anything else counts.
+    pub(super) unrecognised: Option<LastCopied>,
+    /// The source's reconnects when that was asked for last.
+    pub(super) reconnects: u64,
+    /// The batch in which fetching went back.
+    pub(super) rewound_in: u64,
     pub(super) epoch: i32,
     pub(super) stop_before: Option<i64>,
     pub(crate) stopped: bool,
@@ -32,6 +41,11 @@ impl Slot {
             partition: assigned.partition,
             flight: Flight::new(slot),
             next,
+            last: assigned.last,
+            // The feeder reads one format only, and the record may have another one.
+            unrecognised: assigned.last.filter(|_| !assigned.old),
+            reconnects: 0,
+            rewound_in: 0,
             epoch: -1,
             stop_before: assigned.stop_before.map(|offset| offset.0),
             stopped: false,
