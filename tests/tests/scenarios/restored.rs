@@ -149,7 +149,10 @@ fn a_source_that_was_restored_and_has_grown_is_named_and_what_it_has_now_is_copi
     set_paused(&world, false)?;
     for topic in topics() {
         let now = world.tools.offsets(&world.source, topic)?;
-        assert!(now.iter().all(|(p, (_, end))| *end > bases[topic][p] + 50), "it seems to have grown: {now:?}");
+        assert!(
+            now.iter().all(|(p, (_, end))| *end > bases[topic][p] + 50),
+            "it seems to have grown: {now:?}"
+        );
     }
     for topic in topics() {
         let message = world.api.wait_cause(topic, "SOURCE_TRUNCATED", SAID)?;

@@ -102,7 +102,9 @@ impl KafkaClient {
         let how = FetchHow { max_bytes: 1, isolation: Isolation::Uncommitted, max_wait_ms: 0 };
         let log = self.fetch_log(topic, partition, offset, how).await?;
         let header = batch::BatchHeader::parse(&log.records);
-        Ok(header.is_some_and(|batch| batch.base_offset <= offset && offset <= batch.last_offset() && !batch.has_holes()))
+        Ok(header.is_some_and(|batch| {
+            batch.base_offset <= offset && offset <= batch.last_offset() && !batch.has_holes()
+        }))
     }
 
     /// The newest version of fetch requests that some broker of the cluster knows.

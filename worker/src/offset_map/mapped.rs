@@ -22,10 +22,11 @@ impl Mapped {
         closed.push(open.clone());
         let limits = closed.iter().skip(1).map(|next| next.source_start().0).chain([i64::MAX]);
         let pieces = closed.iter().zip(limits).flat_map(|(chunk, limit)| {
-            chunk.segments().iter().filter(move |s| s.source < limit).map(move |segment| Segment {
-                len: segment.len.min(limit - segment.source),
-                ..*segment
-            })
+            chunk
+                .segments()
+                .iter()
+                .filter(move |s| s.source < limit)
+                .map(move |segment| Segment { len: segment.len.min(limit - segment.source), ..*segment })
         });
         Self(pieces.filter(|segment| segment.len > 0).collect())
     }
@@ -33,7 +34,8 @@ impl Mapped {
     /// What neither log has any more is left out, and what lies from `end` on.
     pub(crate) fn within(mut self, (source_start, target_start): (i64, i64), end: i64) -> Self {
         for segment in &mut self.0 {
-            let gone = (source_start - segment.source).max(target_start - segment.target).clamp(0, segment.len);
+            let gone =
+                (source_start - segment.source).max(target_start - segment.target).clamp(0, segment.len);
             segment.source += gone;
             segment.target += gone;
             segment.len = (segment.len - gone).min(end - segment.source);
@@ -108,7 +110,10 @@ mod tests {
         // 0-9, 12-19, 20-24, 25-29.
         assert_eq!(mapped.len(), 28);
         let at = |number| mapped.at(number);
-        assert_eq!([at(9), at(10), at(17), at(18)], [Some((9, 9)), Some((12, 11)), Some((19, 18)), Some((20, 40))]);
+        assert_eq!(
+            [at(9), at(10), at(17), at(18)],
+            [Some((9, 9)), Some((12, 11)), Some((19, 18)), Some((20, 40))]
+        );
         assert_eq!([at(27), at(28)], [Some((29, 54)), None]);
         let within = mapped.within((5, 12), 27);
         assert_eq!((within.at(0), within.len()), (Some((13, 12)), 7 + 5 + 2));

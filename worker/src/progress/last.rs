@@ -37,11 +37,7 @@ impl LastCopied {
     }
 
     pub(super) fn from_stored(stored: &storage::LastCopied) -> Self {
-        Self {
-            offset: SourceOffset(stored.source_offset),
-            timestamp: stored.timestamp_ms,
-            crc: stored.crc,
-        }
+        Self { offset: SourceOffset(stored.source_offset), timestamp: stored.timestamp_ms, crc: stored.crc }
     }
 }
 
@@ -53,9 +49,13 @@ mod tests {
     fn another_record_is_told_by_its_time_or_its_content() {
         let crc = LastCopied::crc_of(Some(b"key"), Some(b"value"));
         let last = LastCopied { offset: SourceOffset(7), timestamp: 1_000, crc };
-        assert!(last.is(1_000, crc) && last.is(-1, crc) && LastCopied { timestamp: 0, ..last }.is(1_000, crc));
+        assert!(
+            last.is(1_000, crc) && last.is(-1, crc) && LastCopied { timestamp: 0, ..last }.is(1_000, crc)
+        );
         assert!(!last.is(1_001, crc));
-        for (key, value) in [(None, Some(&b"keyvalue"[..])), (Some(&b"key"[..]), None), (Some(b"value"), Some(b"key"))] {
+        for (key, value) in
+            [(None, Some(&b"keyvalue"[..])), (Some(&b"key"[..]), None), (Some(b"value"), Some(b"key"))]
+        {
             assert!(!last.is(1_000, LastCopied::crc_of(key, value)));
         }
         assert_eq!(LastCopied::from_stored(&last.to_stored()), last);

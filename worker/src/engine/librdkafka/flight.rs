@@ -16,7 +16,16 @@ const NUMBER_MASK: u64 = (1 << 48) - 1;
 #[derive(Debug)]
 enum Waiting {
     /// Records consecutive at the source, fetched together.
-    Run { source: i64, count: u64, bytes: u64, cost: u64, fetched: Instant, timestamp: i64, crc: u32, epoch: i32 },
+    Run {
+        source: i64,
+        count: u64,
+        bytes: u64,
+        cost: u64,
+        fetched: Instant,
+        timestamp: i64,
+        crc: u32,
+        epoch: i32,
+    },
     /// When everything before is acknowledged, the position is here.
     Passed { next: i64 },
 }
@@ -85,8 +94,16 @@ impl Flight {
             (*timestamp, *crc) = (stamp, sum);
             return;
         }
-        let run =
-            Waiting::Run { source: at, count: 1, bytes: size, cost, fetched: now, timestamp: stamp, crc: sum, epoch };
+        let run = Waiting::Run {
+            source: at,
+            count: 1,
+            bytes: size,
+            cost,
+            fetched: now,
+            timestamp: stamp,
+            crc: sum,
+            epoch,
+        };
         self.waiting.push_back(run);
     }
 

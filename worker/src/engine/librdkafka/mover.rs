@@ -391,7 +391,8 @@ impl<'a> Mover<'a> {
     /// Returns the memory that the record now holds.
     fn enter(&mut self, fetched: Fetched<'_>, now: Instant) -> Step<usize> {
         // The rest of a batch in which a partition was gone back in comes again.
-        let stale = |partition| self.slot_of(partition).is_some_and(|at| self.slots[at].rewound_in == self.batch);
+        let stale =
+            |partition| self.slot_of(partition).is_some_and(|at| self.slots[at].rewound_in == self.batch);
         match fetched {
             Fetched::Record(record) if stale(record.partition()) => Ok(0),
             Fetched::Record(record) => self.send(&Incoming::Fetched(&record), now),

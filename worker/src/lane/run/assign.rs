@@ -8,7 +8,12 @@ use crate::lane::start::Facts;
 use crate::progress::{PartitionProgress, RangeProgress};
 
 impl Runner {
-    pub(super) fn note_start(&mut self, partition: i32, progress: &mut RangeProgress, decided: PartitionProgress) {
+    pub(super) fn note_start(
+        &mut self,
+        partition: i32,
+        progress: &mut RangeProgress,
+        decided: PartitionProgress,
+    ) {
         self.kept.remove(&partition);
         self.others.remove(&partition);
         let before = progress.partitions.insert(partition, decided);
