@@ -21,6 +21,7 @@ use std::time::SystemTime;
 use tokio::sync::Semaphore;
 use tonic::Status;
 use tracing::error;
+use twinlog_proto::filter::Filter;
 use twinlog_proto::reason::{self, Reason};
 
 use crate::store::{CommitOutcome, Entry, Store, StoreError, Transaction};
@@ -32,7 +33,7 @@ pub use check::{MAX_RESOURCE_BYTES, hide_secrets};
 
 /// Attempts at a write whose base changed meanwhile, before the caller is told.
 const MAX_ATTEMPTS: usize = 5;
-/// Mirrors whose patterns are compiled at the same time: each may take a second of a processor.
+/// Calls whose patterns are compiled at the same time: each may take a second of a processor.
 const MAX_CHECKS: usize = 2;
 
 /// Whether client properties may hold secrets in clear.
@@ -63,6 +64,29 @@ impl Catalog {
         Self { store, literal_secrets, checks: Arc::new(Semaphore::new(MAX_CHECKS)) }
     }
 
+    /// Patterns are compiled apart from the threads that keep leases and streams alive, and not for a caller that is gone.
+    async fn apart<T: Send + 'static>(&self, check: impl FnOnce() -> T + Send + 'static) -> T {
+        let permit = self.checks.clone().acquire_owned().await.expect("it is never closed");
+        let check = move || {
+            let checked = check();
+            drop(permit);
+            checked
+        };
+        tokio::task::spawn_blocking(check).await.expect("a check doesn't panic")
+    }
+
+    /// INVALID_PATTERN. The patterns come back as they were given.
+    pub(crate) async fn check_patterns(&self, patterns: Vec<String>) -> Result<Vec<String>, Status> {
+        self.apart(move || match Filter::new(&patterns, &[] as &[&str]) {
+            Ok(_) => Ok(patterns),
+            Err(e) => {
+                let violation = (format!("patterns[{}]", e.index), e.to_string());
+                Err(reason::bad_request(Reason::INVALID_PATTERN, &[violation]))
+            }
+        })
+        .await
+    }
+
     /// One key, read from the store itself: a write is decided on what is there, not on what a cache last saw.
     async fn read(&self, key: &str) -> Result<Option<Entry>, Status> {
         let snapshot = self.store.list(key).await.map_err(store_status)?;
@@ -83,12 +107,12 @@ pub fn store_status(failure: StoreError) -> Status {
     match failure {
         StoreError::Unavailable(what) => {
             let message =
-                format!("the controller's store can't be reached ({what}); nothing was changed, try again");
+                format!("the controller's store can't be used now ({what}); nothing was changed, try again");
             reason::status(Reason::STORE_UNAVAILABLE, message, &[])
         }
         StoreError::Unknown(what) => {
             let message = format!(
-                "the store did not answer in time ({what}): the change may or may not have happened; look, or repeat the call with the same request_id"
+                "the store did not confirm the change ({what}): it may or may not have happened; look, or repeat the call with the same request_id"
             );
             reason::status(Reason::STORE_UNAVAILABLE, message, &[])
         }

@@ -1,5 +1,6 @@
 //! Descriptors of the API's messages, for what treats every field alike: JSON and update masks.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use prost::Message;
@@ -7,18 +8,32 @@ use prost_reflect::{DescriptorPool, MessageDescriptor};
 use prost_types::FileDescriptorSet;
 use twinlog_proto::FILE_DESCRIPTOR_SET;
 
+static POOL: LazyLock<DescriptorPool> =
+    LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("made by our own build script"));
+
 /// The descriptor of a message by its name in the package, such as `Mirror`.
 ///
 /// # Panics
 /// There is no such message.
 pub(crate) fn message(name: &str) -> MessageDescriptor {
-    static POOL: LazyLock<DescriptorPool> =
-        LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("made by our own build script"));
     POOL.get_message_by_name(&format!("twinlog.v1.{name}")).expect("a message of the API")
 }
 
 /// Files of the package that are not for clients: workers' sessions, and replicas among themselves.
 const INTERNAL: [&str; 2] = ["twinlog/v1/worker.proto", "twinlog/v1/peer.proto"];
+
+/// The request of every public method, by the method's path.
+pub(crate) fn requests() -> HashMap<String, MessageDescriptor> {
+    let public =
+        POOL.services().filter(|service| !INTERNAL.contains(&service.parent_file_descriptor_proto().name()));
+    let methods = public.flat_map(|service| service.methods().collect::<Vec<_>>());
+    let single = methods.filter(|method| !method.is_client_streaming());
+    single
+        .map(|method| {
+            (format!("/{}/{}", method.parent_service().full_name(), method.name()), method.input())
+        })
+        .collect()
+}
 
 /// What reflection shows: the public API, and what it imports.
 ///

@@ -18,6 +18,7 @@ mod heartbeats;
 pub mod inventory;
 pub mod keys;
 pub mod last_groups;
+mod limits;
 pub mod metrics;
 pub mod mm2;
 mod named_file;

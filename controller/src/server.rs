@@ -2,6 +2,7 @@
 //! `/metrics`, `/healthz` (this process lives) and `/readyz` (all calls can be answered: somebody leads and knows its workers, and
 //! the store can be reached). A replica that isn't ready still answers what it can, and workers may connect to it.
 
+mod bounds;
 mod connection;
 mod guard;
 mod observe;
@@ -115,6 +116,7 @@ pub async fn serve(
         .routes()
         .prepare()
         .into_axum_router()
+        .layer(axum::middleware::from_fn_with_state(limit, bounds::check))
         .layer(axum::middleware::from_fn(observe::observe))
         .layer(axum::middleware::from_fn(guard::grpc_only));
     if !config.cors_origins.is_empty() {

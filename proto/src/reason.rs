@@ -185,7 +185,12 @@ pub fn status(reason: Reason, message: impl Into<String>, metadata: &[(&str, &st
 
 /// INVALID_ARGUMENT with `BadRequest` field violations and `ErrorInfo`. `violations` is not empty.
 pub fn bad_request(reason: Reason, violations: &[(String, String)]) -> Status {
-    let shown = shown(violations);
+    bad_request_of_more(reason, violations, 0)
+}
+
+/// `bad_request` with the first violations of so many more, which are only counted.
+pub fn bad_request_of_more(reason: Reason, violations: &[(String, String)], more: usize) -> Status {
+    let shown = shown(violations, more);
     let message = shown.iter().map(|(field, what)| match field.as_str() {
         "" => what.clone(),
         _ => format!("{field}: {what}"),
@@ -221,7 +226,7 @@ fn info(reason: Reason, metadata: &[(&str, &str)]) -> ErrorDetails {
 }
 
 /// As many violations as there is room for, the first ones, and how many more there are. The first one always fits.
-fn shown(violations: &[(String, String)]) -> Vec<(String, String)> {
+fn shown(violations: &[(String, String)], more: usize) -> Vec<(String, String)> {
     let mut left = VIOLATIONS_BYTES;
     let mut shown = Vec::new();
     for (field, what) in violations {
@@ -230,7 +235,7 @@ fn shown(violations: &[(String, String)]) -> Vec<(String, String)> {
         left = rest;
         shown.push((field, what));
     }
-    match violations.len() - shown.len() {
+    match violations.len() - shown.len() + more {
         0 => {}
         more => shown.push((String::new(), format!("and {more} more: correct these first"))),
     }

@@ -174,14 +174,14 @@ impl Api {
         known: Option<Arc<InventoryState>>,
     ) -> Result<v1::MirrorPlan, Status> {
         let question = Ask::Plan(v1::PlanQuestion { known: known.is_some() });
-        let asked = Heartbeats::of(&self.state()).wire(mirror, &parse(mirror)?);
+        let asked = Heartbeats::of(&self.state()).wire(mirror, &self.catalog.parsed(mirror).await?);
         let (parsed, mut plan) = match (self.ask_for(&asked, question).await, known) {
             (Ok((parsed, Answered { worker, answer: Answer::Plan(plan) })), _) => {
                 (parsed, v1::MirrorPlan { worker: worker.name(), ..plan })
             }
             (Ok((_, answered)), _) => return Err(wrong_answer(&answered)),
             (Err(error), Some(stored)) if last_plan::stands_in_for(&error) => {
-                (parse(mirror)?, last_plan::of(&stored.inventory, &error))
+                (self.catalog.parsed(mirror).await?, last_plan::of(&stored.inventory, &error))
             }
             (Err(error), _) => return Err(error),
         };
@@ -222,7 +222,7 @@ impl Api {
 
     /// Asks a worker something about a mirror and both its clusters.
     async fn ask_for(&self, mirror: &v1::Mirror, ask: Ask) -> Result<(model::Mirror, Answered), Status> {
-        let parsed = parse(mirror)?;
+        let parsed = self.catalog.parsed(mirror).await?;
         let question = Question {
             question: ask,
             clusters: self.clusters(&[&parsed.source, &parsed.target])?,
@@ -232,8 +232,4 @@ impl Api {
         let answered = self.ask(question).await?;
         Ok((parsed, answered))
     }
-}
-
-fn parse(mirror: &v1::Mirror) -> Result<model::Mirror, Status> {
-    model::Mirror::parse(mirror).map_err(|violations| invalid("mirror", format!("{violations:?}")))
 }

@@ -11,8 +11,6 @@ use super::{Api, LONG_QUERY_DEADLINE, wrong_answer};
 use crate::catalog::{invalid, mirror_id, mirror_not_found};
 use crate::fleet::Question;
 
-/// Explicit offsets in one call.
-const MAX_OFFSETS: usize = 10_000;
 /// Kafka has no limit; nobody's groups are longer.
 const MAX_GROUP_CHARS: usize = 1_000;
 
@@ -57,12 +55,6 @@ fn check(group: &str, offsets: &[v1::SourceOffset]) -> Result<(), Status> {
     match (group.is_empty(), offsets.len()) {
         (true, 0) => return Err(invalid("group", "give a consumer group, or offsets")),
         (false, 1..) => return Err(invalid("offsets", "give a consumer group or offsets, not both")),
-        (_, count) if count > MAX_OFFSETS => {
-            return Err(invalid(
-                "offsets",
-                format!("{count} offsets, at most {MAX_OFFSETS} are allowed in one call"),
-            ));
-        }
         _ => {}
     }
     for (i, offset) in offsets.iter().enumerate() {

@@ -10,20 +10,16 @@ use twinlog_proto::{client_properties, names, secret, v1};
 
 use super::LiteralSecrets;
 use super::mask::Mask;
+use crate::limits::{
+    MAX_BOOTSTRAP_SERVERS, MAX_LABELS, MAX_NAMED_TOPICS, MAX_PATTERNS, MAX_PROPERTIES, MAX_TEXT_BYTES,
+};
 
 /// Largest cluster or mirror, bytes on the wire: well under what stores take in one write.
 pub const MAX_RESOURCE_BYTES: usize = 1_000_000;
-/// Patterns in one list.
-const MAX_PATTERNS: usize = 1_000;
-const MAX_BOOTSTRAP_SERVERS: usize = 64;
-const MAX_PROPERTIES: usize = 200;
-/// Long enough for a PEM chain.
-const MAX_PROPERTY_BYTES: usize = 64 * 1024;
 /// A value of a topic config, characters: the longest lists of Kafka's are far shorter.
 const MAX_CONFIG_CHARS: usize = 8 * 1024;
-/// Topics with a name of their own.
-const MAX_NAMED_TOPICS: usize = 10_000;
-const MAX_LABELS: usize = 64;
+/// Violations that are kept; more are only counted.
+const MAX_VIOLATIONS: usize = 100;
 const MAX_LABEL_CHARS: usize = 256;
 const MAX_DISPLAY_NAME_CHARS: usize = 256;
 /// What the API shows instead of a literal secret; sent back in an update it keeps the stored one.
@@ -31,15 +27,22 @@ pub(super) const HIDDEN: &str = "(hidden)";
 
 /// Problems of one resource, with fields relative to it.
 #[derive(Default)]
-struct Problems(Vec<(Reason, Violation)>);
+struct Problems {
+    first: Vec<(Reason, Violation)>,
+    /// Besides those.
+    more: usize,
+}
 
 impl Problems {
     fn add(&mut self, reason: Reason, field: impl Into<String>, what: impl Into<String>) {
-        self.0.push((reason, (field.into(), what.into())));
+        match self.first.len() < MAX_VIOLATIONS {
+            true => self.first.push((reason, (field.into(), what.into()))),
+            false => self.more += 1,
+        }
     }
 
     fn has(&self, field: &str) -> bool {
-        self.0.iter().any(|(_, (known, _))| known == field)
+        self.first.iter().any(|(_, (known, _))| known == field)
     }
 
     fn invalid(&mut self, field: impl Into<String>, what: impl Into<String>) {
@@ -97,17 +100,17 @@ impl Problems {
         }
     }
 
-    /// The status carries every violation, and the reason of the first.
+    /// The status carries the violations, and the reason of the first.
     fn status(self, prefix: &str) -> Result<(), Status> {
-        let Some((reason, _)) = self.0.first() else { return Ok(()) };
+        let Some((reason, _)) = self.first.first() else { return Ok(()) };
         let reason = *reason;
         let path = |field: String| match field.as_str() {
             "" => prefix.to_owned(),
             _ => format!("{prefix}.{field}"),
         };
         let violations: Vec<Violation> =
-            self.0.into_iter().map(|(_, (field, what))| (path(field), what)).collect();
-        Err(reason::bad_request(reason, &violations))
+            self.first.into_iter().map(|(_, (field, what))| (path(field), what)).collect();
+        Err(reason::bad_request_of_more(reason, &violations, self.more))
     }
 }
 
@@ -148,10 +151,10 @@ fn property(problems: &mut Problems, within: &str, key: &str, value: &str, secre
         problems.add(Reason::INVALID_PROPERTY, field, format!("is not taken: {why}"));
     } else if secret::refers(value) && !secret::may_refer(key) {
         problems.add(Reason::INVALID_PROPERTY, field, secret::ONLY_CREDENTIALS);
-    } else if key.is_empty() || value.len() > MAX_PROPERTY_BYTES {
+    } else if key.is_empty() || value.len() > MAX_TEXT_BYTES {
         problems.invalid(
             field,
-            format!("a property has a name, and a value of at most {MAX_PROPERTY_BYTES} bytes"),
+            format!("a property has a name, and a value of at most {MAX_TEXT_BYTES} bytes"),
         );
     } else if let Err(problem) = names::lines(value) {
         problems.invalid(field, problem);
@@ -275,7 +278,7 @@ pub(super) fn mirror(wire: &v1::Mirror) -> Result<model::Mirror, Status> {
     ] {
         problems.at_most(field, "patterns", list.len(), MAX_PATTERNS);
     }
-    if !problems.0.is_empty() {
+    if !problems.first.is_empty() {
         // Limits come before work: what is too much is not looked at, nor compiled.
         return Err(problems.status("mirror").expect_err("there are problems"));
     }

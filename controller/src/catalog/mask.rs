@@ -1,11 +1,15 @@
 //! Update masks: which fields of a cluster or a mirror a call changes. Any field of the API can be named, parts of messages
 //! (`heartbeats.interval`) and entries of maps (``properties.`client.id` ``, AIP-161) too.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use prost::Message;
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 use prost_types::FieldMask;
 use tonic::Status;
 use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::text::echo;
 
 use crate::descriptors;
 
@@ -22,11 +26,14 @@ const OUTPUT_ONLY: &[&str] = &[
     "heartbeats_carried_by",
 ];
 
+/// Paths that don't exist are named so many; more are only counted.
+const MAX_UNKNOWN: usize = 20;
+
 /// What a call changes of a message.
 pub(super) struct Mask {
     message: MessageDescriptor,
     paths: Vec<Path>,
-    /// As given, for telling requests apart.
+    /// As given, each once, for telling requests apart.
     pub(super) texts: Vec<String>,
 }
 
@@ -46,21 +53,26 @@ impl Mask {
             names.filter(|field| !OUTPUT_ONLY.contains(&&**field)).collect::<Vec<_>>()
         };
         let given = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
-        let texts = if given.is_empty() || given == ["*"] { all() } else { given.to_vec() };
-        let (mut paths, mut unknown) = (Vec::new(), Vec::new());
-        for (i, text) in texts.iter().enumerate() {
+        let mut texts = if given.is_empty() || given == ["*"] { all() } else { given.to_vec() };
+        let (mut paths, mut unknown, mut more) = (Vec::new(), Vec::new(), 0);
+        let mut seen = HashSet::new();
+        for (i, text) in texts.iter().enumerate().filter(|(_, text)| seen.insert(*text)) {
             match Path::find(&message, text) {
                 Some(path) => paths.push(path),
+                None if unknown.len() == MAX_UNKNOWN => more += 1,
                 None => {
-                    let what = format!("{text:?} is not a field; these can be updated: {}", all().join(", "));
+                    let known = all().join(", ");
+                    let what = format!("{:?} is not a field; these can be updated: {known}", echo(text));
                     unknown.push((format!("update_mask.paths[{i}]"), what));
                 }
             }
         }
-        match unknown.is_empty() {
-            true => Ok(Self { message, paths, texts }),
-            false => Err(reason::bad_request(Reason::UNKNOWN_FIELD, &unknown)),
+        if !unknown.is_empty() {
+            return Err(reason::bad_request_of_more(Reason::UNKNOWN_FIELD, &unknown, more));
         }
+        let mut seen = HashSet::new();
+        texts.retain(|text| seen.insert(text.clone()));
+        Ok(Self { message, paths, texts })
     }
 
     /// Makes the fields that the mask names what `given` says. `keep` names fields that stay where `given` has none.
@@ -115,23 +127,32 @@ impl Path {
 
     fn copy(&self, next: &mut DynamicMessage, given: &DynamicMessage) {
         let (last, parts) = self.fields.split_last().expect("a path has a field");
-        let (mut next, mut given) = (next, given.clone());
+        let (mut next, mut given) = (next, Some(given));
         for part in parts {
-            given = given.get_field(part).as_message().expect("only messages have parts").clone();
+            given = given.and_then(|given| present(given, part)).and_then(Value::as_message);
             next = next.get_field_mut(part).as_message_mut().expect("only messages have parts");
         }
+        let given = given.and_then(|given| present(given, last));
         let Some(key) = &self.key else {
-            return match given.has_field(last) {
-                true => next.set_field(last, given.get_field(last).into_owned()),
-                false => next.clear_field(last),
+            return match given {
+                Some(value) => next.set_field(last, value.clone()),
+                None => next.clear_field(last),
             };
         };
         let key = MapKey::String(key.clone());
-        let value = given.get_field(last).as_map().and_then(|map| map.get(&key).cloned());
+        let value = given.and_then(Value::as_map).and_then(|map| map.get(&key).cloned());
         let map = next.get_field_mut(last).as_map_mut().expect("only maps have entries");
         match value {
             Some(value) => map.insert(key, value),
             None => map.remove(&key),
         };
+    }
+}
+
+/// A field's value where the message has it. Never a copy: a mask may name many fields of a large message.
+fn present<'a>(message: &'a DynamicMessage, field: &FieldDescriptor) -> Option<&'a Value> {
+    match message.get_field(field) {
+        Cow::Borrowed(value) if message.has_field(field) => Some(value),
+        _ => None,
     }
 }

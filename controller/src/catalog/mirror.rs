@@ -20,7 +20,7 @@ use super::{
 };
 use crate::keys;
 use crate::state::{State, etag};
-use crate::store::{Guard, Transaction, Write};
+use crate::store::{Entry, Guard, Transaction, Write};
 
 impl Catalog {
     /// Creates a mirror. INVALID_FIELD, INVALID_PATTERN, SOURCE_IS_TARGET, CLUSTER_NOT_FOUND, ALREADY_EXISTS,
@@ -96,7 +96,8 @@ impl Catalog {
         request: v1::UpdateMirrorRequest,
         state: &State,
     ) -> Result<Written<v1::Mirror>, Status> {
-        let given = request.mirror.ok_or_else(|| invalid("mirror", "is missing"))?;
+        let mut given = request.mirror.ok_or_else(|| invalid("mirror", "is missing"))?;
+        given.plan = None;
         let id = mirror_id("mirror.name", &given.name)?;
         let mask = Mask::of("Mirror", request.update_mask.as_ref())?;
         let fingerprint = Fingerprint::of(&given).and(&format!("update {:?}", mask.texts));
@@ -207,16 +208,16 @@ impl Catalog {
         Err(write_conflict(&request.name))
     }
 
-    /// Patterns are compiled apart from the threads that keep leases and streams alive, and not for a caller that is gone.
     async fn checked(&self, mirror: &v1::Mirror) -> Result<model::Mirror, Status> {
-        let permit = self.checks.clone().acquire_owned().await.expect("it is never closed");
         let mirror = mirror.clone();
-        let check = move || {
-            let checked = check::mirror(&mirror);
-            drop(permit);
-            checked
-        };
-        tokio::task::spawn_blocking(check).await.expect("a check doesn't panic")
+        self.apart(move || check::mirror(&mirror)).await
+    }
+
+    /// A mirror that was checked before.
+    pub(crate) async fn parsed(&self, mirror: &v1::Mirror) -> Result<model::Mirror, Status> {
+        let mirror = mirror.clone();
+        let parsed = self.apart(move || model::Mirror::parse(&mirror)).await;
+        parsed.map_err(|violations| invalid("mirror", format!("{violations:?}")))
     }
 
     async fn stored_mirror(&self, id: &MirrorId) -> Result<Stored<v1::Mirror>, Status> {
@@ -267,11 +268,11 @@ impl Catalog {
 
     async fn stored_mirrors(&self) -> Result<Vec<model::Mirror>, Status> {
         let stored = self.store.list(keys::MIRRORS).await.map_err(store_status)?;
-        let parse = |entry| {
+        let parse = |entry: &Entry| {
             let wire = Stored::<v1::Mirror>::decode(entry).ok()?.resource;
             model::Mirror::parse(&wire).ok()
         };
-        Ok(stored.entries.iter().filter_map(parse).collect())
+        Ok(self.apart(move || stored.entries.iter().filter_map(parse).collect()).await)
     }
 
     /// Hold as long as both clusters are there and unchanged. CREDENTIALS_REQUIRED where the mirror's own properties would send

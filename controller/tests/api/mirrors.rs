@@ -72,8 +72,11 @@ async fn an_oversize_message_is_refused_and_the_connection_lives() {
     request.mirror.as_mut().unwrap().display_name = "x".repeat(5_000_000);
     let status = service.mirrors().create_mirror(request).await.unwrap_err();
     assert!(status.message().contains("too large"), "{status:?}");
+    let mut long = create_mirror("m");
+    long.mirror.as_mut().unwrap().display_name = "x".repeat(2_000_000);
+    expect(service.mirrors().create_mirror(long).await, Reason::INVALID_FIELD, "65536");
     let mut large = create_mirror("m");
-    large.mirror.as_mut().unwrap().display_name = "x".repeat(2_000_000);
+    large.mirror.as_mut().unwrap().topics = vec!["x".repeat(1_200); 1_000];
     expect(service.mirrors().create_mirror(large).await, Reason::INVALID_FIELD, "1000000");
     service.mirrors().create_mirror(create_mirror("m")).await.unwrap();
 }
@@ -110,7 +113,7 @@ async fn offsets_are_translated_by_a_worker() {
     expect(
         client.translate_offsets(request("", vec![offset(1); 10_001])).await,
         Reason::INVALID_FIELD,
-        "10001",
+        "more than 10000",
     );
     expect(client.translate_offsets(request("confused", vec![])).await, Reason::INTERNAL, "w1");
     let unknown = v1::TranslateOffsetsRequest { mirror: "mirrors/x".to_owned(), ..request("g", vec![]) };
