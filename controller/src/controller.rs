@@ -412,6 +412,7 @@ async fn campaign(replica: Arc<Replica>) {
         fleet: replica.fleet.clone(),
         rebalance_delay: config.rebalance_delay,
     };
+    let mut said = None;
     loop {
         let elected = tokio::select! {
             biased;
@@ -420,6 +421,7 @@ async fn campaign(replica: Arc<Replica>) {
         };
         match elected {
             Ok(leadership) => {
+                said = None;
                 let term = leadership.term;
                 info!(%term, "leading");
                 publish_secret(&replica, &leadership).await;
@@ -434,7 +436,12 @@ async fn campaign(replica: Arc<Replica>) {
                 }
                 warn!(%term, reason = %end, resigned, "leading no more");
             }
-            Err(error) => warn!(%error, "can't campaign"),
+            // Tried again twice a second: said when it changes.
+            Err(error) if said.as_ref() == Some(&error.to_string()) => {}
+            Err(error) => {
+                warn!(%error, "can't campaign");
+                said = Some(error.to_string());
+            }
         }
         tokio::select! {
             biased;

@@ -10,6 +10,7 @@
 mod behind;
 mod last;
 pub(crate) mod member;
+mod orphans;
 mod plausible;
 mod queries;
 mod texts;
@@ -113,6 +114,8 @@ pub(crate) struct Members {
     pub(crate) last_groups: BTreeMap<MirrorId, LastGroups>,
     /// Inventories that no store takes: what to say about them.
     pub(crate) too_large: BTreeMap<MirrorId, String>,
+    /// What workers ran of mirrors that the store doesn't know.
+    orphans: orphans::Orphans,
     /// Tasks of the last plan that have no worker.
     pub(crate) unplaced: BTreeMap<TaskName, Reason>,
     /// Loads that the planner uses.
@@ -139,6 +142,7 @@ impl Fleet {
             last: BTreeMap::new(),
             last_groups: BTreeMap::new(),
             too_large: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             unplaced: BTreeMap::new(),
             load: Arc::default(),
         };

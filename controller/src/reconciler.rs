@@ -78,12 +78,16 @@ impl Reconciler {
         self.fleet.begin_term(leadership.term, leadership.since, &state, Instant::now());
         let mut states = self.cache.subscribe();
         let mut clock = Clock::new(self.rebalance_delay);
+        let mut away = false;
         loop {
             match self.pass(leadership, &mut clock).await {
-                Ok(None) => {}
+                Ok(None) => away = false,
                 Ok(Some(end)) => return end,
                 Err(StoreError::Unavailable(problem)) => {
-                    warn!(problem, "the store is not available, changes wait");
+                    // Tried again several times a second: said once.
+                    if !std::mem::replace(&mut away, true) {
+                        warn!(problem, "the store is not available, changes wait");
+                    }
                     tokio::time::sleep(RETRY).await;
                     continue;
                 }
@@ -217,6 +221,7 @@ impl Reconciler {
             if sent.is_some_and(|(sent, _)| sent.term == set.term && same_work(sent, &set)) {
                 continue;
             }
+            members.note_orphans(&id, state);
             set.generation = members.next_generation(state.revision).0;
             info!(worker = %id, tasks = set.tasks.len(), generation = set.generation, "new assignments");
             let member = members.by_id.get_mut(&id).expect("sets are for members");

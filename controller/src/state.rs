@@ -21,7 +21,7 @@ use crate::assignment::Assignment;
 use crate::inventory;
 use crate::keys;
 use crate::last_groups::{self, LastGroups};
-use crate::store::{Entry, Event, LeaderInfo, Snapshot, Store, StoreError};
+use crate::store::{Entry, Event, LeaderInfo, Snapshot, Store, StoreError, WatchBatch};
 
 /// Pause before the store is asked again after an error.
 const RETRY: Duration = Duration::from_millis(250);
@@ -95,6 +95,11 @@ impl State {
             state.put(entry);
         }
         state
+    }
+
+    fn apply_all(&mut self, batch: &WatchBatch) {
+        batch.events.iter().for_each(|event| self.apply(event));
+        self.revision = self.revision.max(batch.revision);
     }
 
     fn apply(&mut self, event: &Event) {
@@ -215,7 +220,7 @@ impl fmt::Display for Away {
         let since = humantime::format_rfc3339_seconds(self.since);
         write!(
             f,
-            "the controller's store can't be reached since {since} ({}): what runs goes on, changes wait, and what is shown of mirrors and \
+            "the controller's store can't be used since {since} ({}): what runs goes on, changes wait, and what is shown of mirrors and \
              clusters is from before",
             self.why
         )
@@ -292,10 +297,12 @@ async fn follow(
             }
             other => other,
         };
-        warn!(error = %problem, "lost the store");
         away.send_if_modified(|away| {
             let news = away.is_none();
-            away.get_or_insert_with(|| Away { since: SystemTime::now(), why: problem.to_string() });
+            away.get_or_insert_with(|| {
+                warn!(error = %problem, "lost the store");
+                Away { since: SystemTime::now(), why: problem.to_string() }
+            });
             news
         });
         tokio::select! {
@@ -319,15 +326,27 @@ async fn watch_until_error(
     back(away);
     loop {
         match watch.next().await {
-            Some(Ok(batch)) => sender.send_modify(|shared| {
-                let state = Arc::make_mut(shared);
-                batch.events.iter().for_each(|event| state.apply(event));
-                state.revision = state.revision.max(batch.revision);
-            }),
+            Some(Ok(batch)) if batch.events.iter().any(compiles) => {
+                let mut next = sender.borrow().clone();
+                let applied = tokio::task::spawn_blocking(move || {
+                    Arc::make_mut(&mut next).apply_all(&batch);
+                    next
+                });
+                match applied.await {
+                    Ok(next) => drop(sender.send_replace(next)),
+                    Err(error) => return StoreError::Unavailable(format!("the view of it failed: {error}")),
+                }
+            }
+            Some(Ok(batch)) => sender.send_modify(|shared| Arc::make_mut(shared).apply_all(&batch)),
             Some(Err(error)) => return error,
             None => return StoreError::Unavailable("the watch ended".to_owned()),
         }
     }
+}
+
+/// A mirror's patterns are compiled, which may take a second: apart from the threads that keep leases and streams alive.
+fn compiles(event: &Event) -> bool {
+    matches!(event, Event::Put(entry) if entry.key.starts_with(keys::MIRRORS))
 }
 
 /// The store has answered.

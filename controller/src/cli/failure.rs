@@ -146,7 +146,7 @@ fn next_step(reason: Option<&str>, code: Code) -> Option<&'static str> {
         }
         Some(Reason::NO_LEADER) => "try again in some seconds; if it stays, look at the controllers' logs",
         Some(Reason::STORE_UNAVAILABLE) => {
-            "check that etcd runs and is reachable from the controller, then try again"
+            "see that the store works (etcd runs and is reachable from the controller, or its disk has room), then try again"
         }
         Some(Reason::CLUSTER_IN_USE) => "twinlog mirror list, then twinlog mirror delete ID",
         Some(Reason::ETAG_MISMATCH | Reason::WRITE_CONFLICT) => "read it again, then repeat your change",

@@ -17,7 +17,7 @@ use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State as Is};
 
 use super::member::Member;
-use super::{Fleet, Members};
+use super::{Fleet, Members, orphans};
 use crate::reconciler::{is_copied, range};
 use crate::state::{MirrorState, State};
 use aggregate::{add_totals, add_warnings, combine, worse_cause};
@@ -34,7 +34,11 @@ impl Fleet {
     pub(crate) fn workers(&self, state: &State) -> v1::PeerWorkersResponse {
         let now = Instant::now();
         let members = self.members();
-        let here = members.by_id.values().map(|m| worker(m, state.drains.contains(&m.id), now));
+        let here = members.by_id.values().map(|m| {
+            let mut worker = worker(m, state.drains.contains(&m.id), now);
+            worker.cause = worker.cause.or_else(|| members.orphans.get(&m.id).map(orphans::Ended::cause));
+            worker
+        });
         let workers = here.chain(members.expected.keys().map(not_back)).collect();
         v1::PeerWorkersResponse { workers, settling: members.is_settling(now) }
     }

@@ -7,6 +7,8 @@
 //! target cluster was written under some: with a new file in place of a lost one they must not begin anew, or every range would be
 //! taken for one that somebody else has taken over.
 
+mod file;
+
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -14,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use prost::Message;
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use twinlog_proto::id::Term;
@@ -25,6 +27,7 @@ use super::{
 };
 use crate::keys;
 use crate::state::LeaderRecord;
+use file::File;
 
 /// Key to (create revision, mod revision, value).
 const ENTRIES: TableDefinition<'static, &str, (i64, i64, &[u8])> = TableDefinition::new("entries");
@@ -32,7 +35,6 @@ const META: TableDefinition<'static, &str, i64> = TableDefinition::new("meta");
 const REVISION: &str = "revision";
 /// Events kept for watches that resume; older ones are compacted.
 pub const HISTORY_EVENTS: usize = 20_000;
-const PAGE_CACHE_BYTES: usize = 16 << 20;
 /// A leadership in the only process that can open the file holds until it is given up.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
@@ -43,7 +45,7 @@ pub struct EmbeddedStore {
 }
 
 struct Inner {
-    database: Database,
+    file: File,
     /// Held through a commit, so that history is in the order of revisions.
     history: Mutex<History>,
     revision: watch::Sender<i64>,
@@ -90,21 +92,9 @@ impl EmbeddedStore {
 
     /// As `open`, with a history of at most `limit` events.
     pub fn open_with_history(path: &Path, limit: usize) -> Result<Self, StoreError> {
-        let database =
-            redb::Builder::new().set_cache_size(PAGE_CACHE_BYTES).create(path).map_err(|error| {
-                StoreError::Unusable(match error {
-                    DatabaseError::DatabaseAlreadyOpen => {
-                        format!(
-                            "{} is in use by another process: stop that one or use another directory",
-                            path.display()
-                        )
-                    }
-                    other => format!("can't open {}: {other}", path.display()),
-                })
-            })?;
-        let revision = prepare(&database).map_err(unusable)?;
+        let (file, revision) = File::open(path)?;
         let history = History { limit, oldest: revision, events: VecDeque::new() };
-        let inner = Inner { database, history: Mutex::new(history), revision: watch::Sender::new(revision) };
+        let inner = Inner { file, history: Mutex::new(history), revision: watch::Sender::new(revision) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -126,8 +116,9 @@ fn now() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(0)
 }
 
-/// Creates the tables, and removes the leader key of a process that is gone (or it would not have lost its lock).
-fn prepare(database: &Database) -> Result<i64, redb::Error> {
+/// Creates the tables, and removes the leader key of a process that is gone (or it would not have lost its lock). Returns the
+/// revision from which it goes on.
+fn prepare(database: &Database, at_least: i64) -> Result<i64, redb::Error> {
     let txn = database.begin_write()?;
     let revision = {
         let mut entries = txn.open_table(ENTRIES)?;
@@ -136,7 +127,7 @@ fn prepare(database: &Database) -> Result<i64, redb::Error> {
         if entries.remove(keys::LEADER)?.is_some() {
             revision += 1;
         }
-        revision = revision.max(now());
+        revision = revision.max(now()).max(at_least);
         meta.insert(REVISION, revision)?;
         revision
     };
@@ -148,17 +139,35 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
 }
 
-fn unusable(error: impl Into<redb::Error>) -> StoreError {
-    StoreError::Unusable(format!("the store's file can't be used: {}", error.into()))
-}
-
 impl Inner {
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().expect("a commit that panicked left the file as it was")
     }
 
-    fn list(&self, prefix: &str) -> Result<Snapshot, redb::Error> {
-        let txn = self.database.begin_read()?;
+    /// Opens the file again where it was closed. What came to be of a commit that failed isn't known: what was before is no
+    /// history of it, and the leadership is over.
+    fn ready(&self) -> Result<(), StoreError> {
+        if !self.file.is_closed() {
+            return Ok(());
+        }
+        let mut history = self.history();
+        // Not within the condition: a borrow of the revision would last until the end of it.
+        let known = *self.revision.borrow();
+        if let Some(revision) = self.file.reopen(known)? {
+            history.events.clear();
+            history.oldest = revision;
+            self.revision.send_replace(revision);
+        }
+        Ok(())
+    }
+
+    fn list(&self, prefix: &str) -> Result<Snapshot, StoreError> {
+        self.ready()?;
+        self.file.with(|database| Self::read(database, prefix))
+    }
+
+    fn read(database: &Database, prefix: &str) -> Result<Snapshot, redb::Error> {
+        let txn = database.begin_read()?;
         let revision = txn.open_table(META)?.get(REVISION)?.map_or(0, |value| value.value());
         let mut entries = Vec::new();
         for item in txn.open_table(ENTRIES)?.range(prefix..)? {
@@ -172,17 +181,24 @@ impl Inner {
     }
 
     fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
-        let read = || -> Result<_, redb::Error> {
-            let table = self.database.begin_read()?.open_table(ENTRIES)?;
+        self.ready()?;
+        self.file.with(|database| {
+            let table = database.begin_read()?.open_table(ENTRIES)?;
             Ok(table.get(key)?.map(|value| entry(key, value.value())))
-        };
-        read().map_err(unusable)
+        })
     }
 
     fn commit(&self, txn: &Transaction) -> Result<CommitOutcome, StoreError> {
         txn.check()?;
+        self.ready()?;
         let mut history = self.history();
-        let Some((revision, events)) = self.write(txn).map_err(unusable)? else {
+        let mut written = false;
+        let done = self.file.with(|database| Self::write(database, txn, &mut written));
+        let done = done.map_err(|error| match error {
+            StoreError::Unavailable(why) if written => StoreError::Unknown(why),
+            other => other,
+        });
+        let Some((revision, events)) = done? else {
             return Ok(CommitOutcome::Conflict);
         };
         if !events.is_empty() {
@@ -192,9 +208,13 @@ impl Inner {
         Ok(CommitOutcome::Committed { revision })
     }
 
-    /// `None`: a guard did not hold.
-    fn write(&self, txn: &Transaction) -> Result<Option<(i64, Vec<Event>)>, redb::Error> {
-        let write = self.database.begin_write()?;
+    /// `None`: a guard did not hold. `written`: from then on an error says nothing of the outcome.
+    fn write(
+        database: &Database,
+        txn: &Transaction,
+        written: &mut bool,
+    ) -> Result<Option<(i64, Vec<Event>)>, redb::Error> {
+        let write = database.begin_write()?;
         let mut events = Vec::new();
         let revision = {
             let mut entries = write.open_table(ENTRIES)?;
@@ -228,6 +248,7 @@ impl Inner {
             }
         };
         if !events.is_empty() {
+            *written = true;
             write.commit()?;
         }
         Ok(Some((revision, events)))
@@ -235,6 +256,7 @@ impl Inner {
 
     /// Everything after a revision. Under the lock the history and the revision agree.
     fn batch(&self, after: i64, prefix: &str) -> Result<WatchBatch, StoreError> {
+        self.ready()?;
         let history = self.history();
         let newest = *self.revision.borrow();
         if after > newest {
@@ -246,11 +268,12 @@ impl Inner {
     /// Moves everything on, so that the oldest entry's revision is greater than `beyond` too. What was before is no history of
     /// it, and the leadership is over.
     fn advance(&self, beyond: i64) -> Result<(), StoreError> {
+        self.ready()?;
         let mut history = self.history();
         if *self.revision.borrow() > beyond {
             return Ok(());
         }
-        let revision = self.shift(beyond).map_err(unusable)?;
+        let revision = self.file.with(|database| Self::shift(database, beyond))?;
         history.events.clear();
         history.oldest = revision;
         self.revision.send_replace(revision);
@@ -263,8 +286,8 @@ impl Inner {
         Ok(())
     }
 
-    fn shift(&self, beyond: i64) -> Result<i64, redb::Error> {
-        let write = self.database.begin_write()?;
+    fn shift(database: &Database, beyond: i64) -> Result<i64, redb::Error> {
+        let write = database.begin_write()?;
         let revision = {
             let mut entries = write.open_table(ENTRIES)?;
             let mut meta = write.open_table(META)?;
@@ -306,7 +329,7 @@ fn entry(key: &str, (create_revision, mod_revision, value): (i64, i64, &[u8])) -
 impl Store for EmbeddedStore {
     async fn list(&self, prefix: &str) -> Result<Snapshot, StoreError> {
         let prefix = prefix.to_owned();
-        self.blocking(move |inner| inner.list(&prefix).map_err(unusable)).await
+        self.blocking(move |inner| inner.list(&prefix)).await
     }
 
     async fn commit(&self, txn: Transaction) -> Result<CommitOutcome, StoreError> {
@@ -314,15 +337,22 @@ impl Store for EmbeddedStore {
     }
 
     async fn watch(&self, prefix: &str, after_revision: i64) -> Result<Watch, StoreError> {
-        let inner = self.inner.clone();
-        inner.batch(after_revision, prefix)?;
-        let prefix = prefix.to_owned();
+        let (inner, prefix) = (self.inner.clone(), prefix.to_owned());
+        let begins = prefix.clone();
+        self.blocking(move |inner| inner.batch(after_revision, &begins)).await?;
         Ok(Box::pin(async_stream::try_stream! {
-            let mut current = inner.revision.subscribe();
+            let (mut current, mut problem) = (inner.revision.subscribe(), inner.file.problem());
             let mut after = after_revision;
             loop {
-                let newer = current.wait_for(|revision| *revision > after).await.map(|_| ());
-                newer.map_err(|_| closed())?;
+                let newer = tokio::select! {
+                    biased;
+                    failed = problem.wait_for(Option::is_some) => Err(match failed.as_deref() {
+                        Ok(Some(problem)) => StoreError::Unavailable(problem.why.clone()),
+                        _ => closed(),
+                    }),
+                    newer = current.wait_for(|revision| *revision > after) => newer.map(|_| ()).map_err(|_| closed()),
+                };
+                newer?;
                 let batch = inner.batch(after, &prefix)?;
                 after = batch.revision;
                 yield batch;

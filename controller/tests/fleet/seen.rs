@@ -161,3 +161,32 @@ async fn a_restarted_process_gets_its_id_back_with_the_end_of_the_lease() {
     let refused = greet(&world, "w1", "one").await.unwrap_err();
     assert_eq!(twinlog_proto::reason::reason_of(&refused).as_deref(), Some("WORKER_ID_IN_USE"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_of_mirrors_that_the_store_does_not_know_end_and_are_named() {
+    let World { store, replica, ledger, _dir } = World::new().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let next = format!("http://{}", listener.local_addr().unwrap());
+    let worker =
+        FakeWorker::start(Spec::new("w1"), vec![replica.address.clone(), next.clone()], &ledger);
+    eventually("it runs everything", || worker.running().len() == TASKS).await;
+    replica.stop().await;
+    drop(store);
+    // In place of the store there is a new one, as after an emptied folder.
+    let dir = TempDir::new().unwrap();
+    let store = std::sync::Arc::new(EmbeddedStore::open(&dir.path().join("twinlog.redb")).unwrap());
+    let replica = Replica::start_on(listener, "replica-2", store.clone()).await;
+    eventually("it ends what it ran", || worker.running().is_empty()).await;
+    let id = WorkerId::new("w1").unwrap();
+    let seen = replica.controller.worker(&id).await.unwrap();
+    let cause = seen.cause.clone().expect("a cause");
+    assert_eq!(cause.reason, "MIRROR_NOT_FOUND");
+    for said in ["must end them: m.", "lost or replaced", "twinlog apply"] {
+        assert!(cause.message.contains(said), "{}", cause.message);
+    }
+    // The remedy that was named.
+    put_clusters(store.as_ref()).await;
+    put_mirror(store.as_ref(), &mirror("m")).await;
+    eventually("it runs everything again", || worker.running().len() == TASKS).await;
+    assert_eq!(replica.controller.worker(&id).await.unwrap().cause, None);
+}

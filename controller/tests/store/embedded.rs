@@ -62,3 +62,26 @@ async fn a_new_file_goes_on_after_a_lost_one() {
     let new = EmbeddedStore::open(&dir.path().join("new.redb")).unwrap();
     assert!(put(&new, "/k", "d").await > last);
 }
+
+/// A file that nothing can be read from is no new store, and none that can't be read is without a remedy.
+#[test]
+fn a_file_that_is_no_store_is_refused_with_the_remedy() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("twinlog.redb");
+    drop(EmbeddedStore::open(&path).unwrap());
+    let sound = std::fs::read(&path).unwrap();
+    let zeros = vec![0; sound.len()];
+    for (what, bytes, says) in [
+        ("empty", &[][..], "holds nothing (0 bytes)"),
+        ("cut off", &sound[..sound.len() / 2], "damaged"),
+        ("zeros", &zeros, "no store, or a damaged one"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let refused = EmbeddedStore::open(&path).err().unwrap_or_else(|| panic!("{what} is taken for a store"));
+        let text = refused.to_string();
+        for part in [says, "twinlog.redb", "copy", "in its place", "apply the files"] {
+            assert!(text.contains(part), "{what}: {part:?} is not in {text:?}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "{what}: the file stays as it is");
+    }
+}

@@ -8,6 +8,7 @@ mod etcd;
 mod etcd_history;
 mod etcd_members;
 mod etcd_process;
+mod full;
 mod suite;
 
 /// Runs each case of the suite against a backend.

@@ -63,7 +63,7 @@ fn said_to_be_away(world: &World) -> Result<()> {
     for controller in &world.controllers {
         wait_until(SETTLED, "readiness to say that changes wait", || {
             let (code, text) = controller.page("/readyz")?;
-            Ok((code == 503 && text.contains("store can't be reached since")).then_some(()))
+            Ok((code == 503 && text.contains("store can't be used since")).then_some(()))
         })?;
         ensure!(controller.page("/healthz")?.0 == 200, "the process lives");
     }
