@@ -16,6 +16,7 @@ pub mod storage {
 /// Descriptors of every proto file, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/twinlog.bin"));
 
+pub mod address;
 pub mod client_properties;
 pub mod descriptors;
 pub mod filter;

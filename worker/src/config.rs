@@ -105,9 +105,10 @@ impl WorkerConfig {
 fn check_controller(address: &str) -> Result<(), ConfigError> {
     let bad = |rule: &str| ConfigError::Value {
         setting: "controllers",
-        value: address.to_owned(),
+        value: twinlog_proto::address::shown(address),
         rule: rule.to_owned(),
     };
+    twinlog_proto::address::check(address).map_err(|why| bad(&why))?;
     let uri: tonic::transport::Uri =
         address.parse().map_err(|_| bad("it must look like http://host:port or https://host:port"))?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.port_u16().is_none() {

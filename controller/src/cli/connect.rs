@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
+use twinlog_proto::address;
 use twinlog_proto::telemetry;
 use twinlog_proto::tls::{ClientTls, explain};
 use twinlog_proto::v1::cluster_service_client::ClusterServiceClient;
@@ -28,7 +29,7 @@ const CONFIG_ENV: &str = "TWINLOG_CLI_CONFIG";
 #[command(next_help_heading = "Global options")]
 pub(super) struct Args {
     /// Where the controller is. [default: http://127.0.0.1:7420]
-    #[arg(long, global = true, env = "TWINLOG_CONTROLLER", value_name = "URL")]
+    #[arg(long, global = true, env = "TWINLOG_CONTROLLER", hide_env_values = true, value_name = "URL")]
     controller: Option<String>,
     /// How long a call may take. [default: 1m]
     #[arg(long, global = true, env = "TWINLOG_TIMEOUT", value_name = "DURATION", value_parser = humantime::parse_duration)]
@@ -127,6 +128,11 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
         let controller = settings.controller.clone();
+        if let Err(why) = address::check(&controller) {
+            let shown = address::shown(&controller);
+            return Err(Failure::usage(format!("{shown:?} is no address of a controller: {why}"))
+                .next("give --controller http://host:7420"));
+        }
         let no_address = |why: &dyn std::fmt::Display| {
             Failure::usage(format!("{controller:?} is no address of a controller: {why}"))
                 .next("give --controller http://host:7420")

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use twinlog_proto::address;
 use twinlog_proto::telemetry::LogFormat;
 use twinlog_proto::tls::{ClientTls, ServerTls};
 
@@ -275,6 +276,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 fn checked_url(setting: &'static str, url: String) -> Result<String, ConfigError> {
+    if let Err(rule) = address::check(&url) {
+        return Err(ConfigError::Value { setting, value: address::shown(&url), rule });
+    }
     let good = url
         .parse::<http::Uri>()
         .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.port_u16().is_some());

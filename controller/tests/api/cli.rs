@@ -243,3 +243,33 @@ async fn completion_and_help_need_no_controller() {
         assert!(output.status.success() && !output.stdout.is_empty(), "{args:?}");
     }
 }
+
+#[tokio::test]
+async fn a_port_where_no_controller_answers_is_named_as_that() {
+    // As a worker's port for metrics does: HTTP/2, and nothing there.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new()).await });
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_twinlog"));
+    let output = command.env_clear().args(["status", "--controller", &url]).output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("no Twinlog controller answers there") && said.contains("--controller"), "{said}");
+    assert!(!said.contains("grpc-status"), "{said}");
+}
+
+#[tokio::test]
+async fn a_password_in_the_controllers_address_is_refused_and_shown_nowhere() {
+    let service = Service::start().await;
+    let url = service.url.replace("http://", "http://user:hunter2@");
+    for args in [&["status"][..], &["mirror", "list"], &["--help"]] {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_twinlog"));
+        let output = command.env_clear().env("TWINLOG_CONTROLLER", &url).args(args).output().await.unwrap();
+        let all = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(!all.contains("hunter2"), "{args:?}: {all}");
+        if args[0] != "--help" {
+            assert_eq!(output.status.code(), Some(2), "{all}");
+            assert!(all.contains("http://***@127.0.0.1") && all.contains("leave out"), "{all}");
+        }
+    }
+}

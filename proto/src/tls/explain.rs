@@ -41,7 +41,7 @@ fn of_text(texts: &str, address: &str) -> Option<String> {
         "fatal alert: CertificateExpired",
     ]) {
         "the controller refuses the client certificate: --tls-cert must be signed by an authority of its --tls-client-ca"
-    } else if says(&["certificate expired", "CertExpired", "Expired"]) {
+    } else if says(&["certificate expired", "CertExpired", "certificate: Expired", "InvalidCertificate(Expired"]) {
         "a certificate has expired: renew the controller's (--tls-cert of twinlog-controller), or this machine's clock is wrong"
     } else if says(&["fatal alert: HandshakeFailure"]) {
         "the controller refused the TLS handshake: it may ask for a client certificate (--tls-cert, --tls-key)"
@@ -49,6 +49,8 @@ fn of_text(texts: &str, address: &str) -> Option<String> {
         // With TLS 1.3 a refused client learns why only after it believes to be connected, and the reason is lost on the way here:
         // dropped by the HTTP/2 client, or overtaken by the reset of a server that closed with requests unread.
         "it was closed before an answer came: where the controller asks for a client certificate, give --tls-cert and --tls-key, signed by an authority of its --tls-client-ca; otherwise try again"
+    } else if says(&["grpc-status header missing"]) {
+        "no Twinlog controller answers there but something else that speaks HTTP, such as a worker's port for metrics or a proxy: give the address that the controller listens on (--controller http://host:7420)"
     } else if with_tls && says(&["InvalidContentType", "corrupt message", "InvalidMessage"]) {
         return Some(format!("{address} speaks no TLS: write http:// instead of https://"));
     } else if plainly && says(&["speaks TLS", "FRAME_SIZE_ERROR", "frame with invalid size", "http2 error"]) {
@@ -81,6 +83,11 @@ mod tests {
                 "http:// instead of https://",
             ),
             (
+                "grpc-status header missing, mapped from HTTP status code 404",
+                "http://c:1",
+                "no Twinlog controller answers there",
+            ),
+            (
                 "connection error detected: frame with invalid size",
                 "http://c:1",
                 "https:// instead of http://",
@@ -95,5 +102,9 @@ mod tests {
             assert!(of_text(broken, "").unwrap().contains("--tls-cert and --tls-key"), "{broken}");
         }
         assert_eq!(of_text("connection refused", "https://c:1"), None);
+        // A call's deadline is no certificate's.
+        assert_eq!(of_text("Deadline expired, source: Some(TimeoutExpired(()))", "https://c:1"), None);
+        let expired = of_text("invalid peer certificate: Expired", "https://c:1").unwrap();
+        assert!(expired.contains("renew the controller's"), "{expired}");
     }
 }

@@ -43,6 +43,8 @@ fn what_cannot_be_used_is_refused_with_its_name() {
     for address in ["localhost:7420", "http://host", "ftp://host:1", "http://"] {
         assert!(message(args(&["--controller", address]).resolve()).contains(address), "{address}");
     }
+    let secret = message(args(&["--controller", "http://user:hunter2@host:7420"]).resolve());
+    assert!(secret.contains("http://***@host:7420") && !secret.contains("hunter2"), "{secret}");
     let half = message(args(&["--controller", "http://a:1", "--tls-key", "/k.pem"]).resolve());
     assert!(half.contains("both"), "{half}");
 }
