@@ -29,9 +29,7 @@ pub(crate) fn requests() -> HashMap<String, MessageDescriptor> {
     let methods = public.flat_map(|service| service.methods().collect::<Vec<_>>());
     let single = methods.filter(|method| !method.is_client_streaming());
     single
-        .map(|method| {
-            (format!("/{}/{}", method.parent_service().full_name(), method.name()), method.input())
-        })
+        .map(|method| (format!("/{}/{}", method.parent_service().full_name(), method.name()), method.input()))
         .collect()
 }
 

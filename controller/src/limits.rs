@@ -96,8 +96,7 @@ impl Count {
                 Ok(())
             }
             _ if bytes.len() > MAX_TEXT_BYTES => {
-                let what =
-                    format!("a text of {} bytes: at most {MAX_TEXT_BYTES} are allowed", bytes.len());
+                let what = format!("a text of {} bytes: at most {MAX_TEXT_BYTES} are allowed", bytes.len());
                 Err(TooMuch { field: self.name(&field), what })
             }
             _ => Ok(()),
@@ -115,7 +114,9 @@ impl Count {
         if *count <= limit {
             return Ok(());
         }
-        let what = format!("more than {limit} entries: at most {limit} are allowed, split what is meant over several");
+        let what = format!(
+            "more than {limit} entries: at most {limit} are allowed, split what is meant over several"
+        );
         Err(TooMuch { field: self.name(field), what })
     }
 

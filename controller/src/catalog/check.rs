@@ -152,10 +152,8 @@ fn property(problems: &mut Problems, within: &str, key: &str, value: &str, secre
     } else if secret::refers(value) && !secret::may_refer(key) {
         problems.add(Reason::INVALID_PROPERTY, field, secret::ONLY_CREDENTIALS);
     } else if key.is_empty() || value.len() > MAX_TEXT_BYTES {
-        problems.invalid(
-            field,
-            format!("a property has a name, and a value of at most {MAX_TEXT_BYTES} bytes"),
-        );
+        problems
+            .invalid(field, format!("a property has a name, and a value of at most {MAX_TEXT_BYTES} bytes"));
     } else if let Err(problem) = names::lines(value) {
         problems.invalid(field, problem);
     } else if let Err(problem) = secret::check(value) {

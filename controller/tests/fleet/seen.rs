@@ -167,8 +167,7 @@ async fn tasks_of_mirrors_that_the_store_does_not_know_end_and_are_named() {
     let World { store, replica, ledger, _dir } = World::new().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let next = format!("http://{}", listener.local_addr().unwrap());
-    let worker =
-        FakeWorker::start(Spec::new("w1"), vec![replica.address.clone(), next.clone()], &ledger);
+    let worker = FakeWorker::start(Spec::new("w1"), vec![replica.address.clone(), next.clone()], &ledger);
     eventually("it runs everything", || worker.running().len() == TASKS).await;
     replica.stop().await;
     drop(store);

@@ -77,7 +77,8 @@ fn a_file_that_is_no_store_is_refused_with_the_remedy() {
         ("zeros", &zeros, "no store, or a damaged one"),
     ] {
         std::fs::write(&path, bytes).unwrap();
-        let refused = EmbeddedStore::open(&path).err().unwrap_or_else(|| panic!("{what} is taken for a store"));
+        let refused =
+            EmbeddedStore::open(&path).err().unwrap_or_else(|| panic!("{what} is taken for a store"));
         let text = refused.to_string();
         for part in [says, "twinlog.redb", "copy", "in its place", "apply the files"] {
             assert!(text.contains(part), "{what}: {part:?} is not in {text:?}");

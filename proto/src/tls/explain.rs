@@ -41,7 +41,12 @@ fn of_text(texts: &str, address: &str) -> Option<String> {
         "fatal alert: CertificateExpired",
     ]) {
         "the controller refuses the client certificate: --tls-cert must be signed by an authority of its --tls-client-ca"
-    } else if says(&["certificate expired", "CertExpired", "certificate: Expired", "InvalidCertificate(Expired"]) {
+    } else if says(&[
+        "certificate expired",
+        "CertExpired",
+        "certificate: Expired",
+        "InvalidCertificate(Expired",
+    ]) {
         "a certificate has expired: renew the controller's (--tls-cert of twinlog-controller), or this machine's clock is wrong"
     } else if says(&["fatal alert: HandshakeFailure"]) {
         "the controller refused the TLS handshake: it may ask for a client certificate (--tls-cert, --tls-key)"

@@ -36,7 +36,13 @@ pub struct Args {
     pub config: Option<PathBuf>,
 
     /// Address of a controller, http://host:port or https://host:port. Repeat it, or separate with commas: they are tried in turn.
-    #[arg(long = "controller", env = "TWINLOG_CONTROLLERS", hide_env_values = true, value_name = "URL", value_delimiter = ',')]
+    #[arg(
+        long = "controller",
+        env = "TWINLOG_CONTROLLERS",
+        hide_env_values = true,
+        value_name = "URL",
+        value_delimiter = ','
+    )]
     pub controllers: Vec<String>,
 
     /// Name of this worker. It must be different for every process, so leave it out unless you know better.

@@ -165,13 +165,17 @@ fn explain(path: &Path, error: &redb::Error) -> String {
             format!("{path} is in use by another process: stop that one or use another directory")
         }
         redb::Error::Io(e) if is_full(e) => {
-            format!("no space left for the store's file {path} ({e}): make room there, it then goes on by itself")
+            format!(
+                "no space left for the store's file {path} ({e}): make room there, it then goes on by itself"
+            )
         }
         redb::Error::Io(e) if e.kind() == ErrorKind::InvalidData => {
             format!("{path} is no store, or a damaged one ({e}): {REMEDY}")
         }
         redb::Error::Io(e) => {
-            format!("the store's file {path} can't be used ({e}): see to the disk, and that this process may read and write there")
+            format!(
+                "the store's file {path} can't be used ({e}): see to the disk, and that this process may read and write there"
+            )
         }
         redb::Error::Corrupted(what) => format!("the store's file {path} is damaged ({what}): {REMEDY}"),
         other => format!("the store's file {path} can't be used ({other}): {REMEDY}"),
