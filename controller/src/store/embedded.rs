@@ -419,6 +419,8 @@ impl Resign for EmbeddedResign {
 /// Tells the holder when its key is gone; ends the term one TTL after the holder is gone.
 async fn watch_term(inner: Weak<Inner>, term: Term, ttl: Duration, hold: Arc<Hold>) {
     let Some(mut revision) = inner.upgrade().map(|inner| inner.revision.subscribe()) else { return };
+    // What happened before this task began would otherwise go unseen until the next change.
+    revision.mark_changed();
     loop {
         tokio::select! {
             biased;
