@@ -55,7 +55,17 @@ struct Topic {
     target: String,
     /// Empty where the broker has none.
     id: String,
+    /// As many partitions as the source has listed; `None`: not listed yet.
+    listed: Option<i32>,
     partitions: BTreeMap<i32, Option<Part>>,
+}
+
+impl Topic {
+    /// Whether what was kept of a partition tells of this life of the topic. One that was deleted and made anew may have fewer partitions.
+    fn has(&self, partition: i32, topic_id: &str) -> bool {
+        let another = !self.id.is_empty() && !topic_id.is_empty() && self.id != topic_id;
+        !another && self.listed.is_none_or(|listed| partition < listed)
+    }
 }
 
 #[derive(Default)]
@@ -258,16 +268,18 @@ impl Known {
             let id = topic.id.map(|id| id.to_string()).unwrap_or_default();
             let known = before.remove(&topic.name).filter(|known| known.id == id || known.id.is_empty());
             let mut partitions = known.unwrap_or_default().partitions;
+            partitions.retain(|partition, _| *partition < topic.partitions);
             (0..topic.partitions).for_each(|partition| {
                 partitions.entry(partition).or_default();
             });
-            self.topics.insert(topic.name.clone(), Topic { target, id, partitions });
+            let listed = Some(topic.partitions);
+            self.topics.insert(topic.name.clone(), Topic { target, id, listed, partitions });
         }
     }
 
     /// What was kept stands in for what the source doesn't say now.
     fn learn(&mut self, mirror: &Mirror, recalled: &Recalled) {
-        for ((name, partition), ends, log_start) in recalled.ends() {
+        for ((name, partition), kept, log_start) in recalled.ends() {
             let known = self.topics.contains_key(name);
             // Before the first look at the source, or while it can't be asked: topics that the mirror still selects.
             if !known && (self.complete || !mirror.selects(name)) {
@@ -275,8 +287,12 @@ impl Known {
             }
             let Some(target) = mirror.policy.remote_topic(name) else { continue };
             let fresh = || Topic { target, ..Topic::default() };
-            let slot = self.topics.entry(name.clone()).or_insert_with(fresh).partitions.entry(*partition);
-            slot.or_default().get_or_insert(Part { log_start, ends, answers: false });
+            let topic = self.topics.entry(name.clone()).or_insert_with(fresh);
+            if !topic.has(*partition, &kept.topic_id) {
+                continue;
+            }
+            let slot = topic.partitions.entry(*partition).or_default();
+            slot.get_or_insert(Part { log_start, ends: kept.ends, answers: false });
         }
         self.contact = self.contact.max(recalled.contact());
     }

@@ -37,10 +37,18 @@ impl Copied {
     }
 }
 
+/// How a partition ended, and of which life of its topic that is known.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Kept {
+    pub(super) ends: lag::Ends,
+    /// Empty where the broker has none.
+    pub(super) topic_id: String,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Recalled {
     copied: HashMap<(String, i32), Copied>,
-    ends: HashMap<(String, i32), lag::Ends>,
+    ends: HashMap<(String, i32), Kept>,
     /// As they were written here, by topic.
     written: HashMap<String, SourceEnds>,
     all_seen: i64,
@@ -52,17 +60,17 @@ impl Recalled {
     }
 
     /// The latest word on each partition, and where its log began.
-    pub(super) fn ends(&self) -> impl Iterator<Item = (&(String, i32), lag::Ends, Option<i64>)> {
-        self.ends.iter().map(|(key, ends)| {
+    pub(super) fn ends(&self) -> impl Iterator<Item = (&(String, i32), &Kept, Option<i64>)> {
+        self.ends.iter().map(|(key, kept)| {
             let written = self.written.get(&key.0);
             let part = written.and_then(|w| w.partitions.iter().find(|part| part.partition == key.1));
-            (key, *ends, part.map(|part| part.log_start))
+            (key, kept, part.map(|part| part.log_start))
         })
     }
 
     /// When the source answered last, as far as was written.
     pub(super) fn contact(&self) -> Option<SystemTime> {
-        self.ends.values().map(|ends| ends.seen).max()
+        self.ends.values().map(|kept| kept.ends.seen).max()
     }
 
     pub(super) fn record(&mut self, key: &[u8], value: &[u8]) {
@@ -85,7 +93,8 @@ impl Recalled {
                 continue;
             }
             if let Some(ends) = progress.ends.get(&number) {
-                self.ends.insert(key.clone(), *ends);
+                let kept = Kept { ends: *ends, topic_id: partition.source_topic_id.clone() };
+                self.ends.insert(key.clone(), kept);
             }
             let copied = Copied {
                 position: partition.position.0,
@@ -118,13 +127,29 @@ impl Recalled {
                     last_stable: part.last_stable_offset,
                     seen,
                 };
-                let slot = self.ends.entry((topic.clone(), part.partition)).or_insert(ends);
-                if slot.seen < seen {
-                    *slot = ends;
+                let kept = Kept { ends, topic_id: written.source_topic_id.clone() };
+                let key = (topic.clone(), part.partition);
+                let slot = self.ends.entry(key).or_insert_with(|| kept.clone());
+                if slot.ends.seen < seen {
+                    *slot = kept;
                 }
             }
         }
+        let (written, all_seen) = (&self.written, self.all_seen);
+        self.ends.retain(|(topic, partition), kept| {
+            !written.get(topic).is_some_and(|written| is_gone(*partition, kept, written, all_seen))
+        });
     }
+}
+
+/// Progress tells of a partition that the topic had in an earlier life, and hasn't any more.
+fn is_gone(partition: i32, kept: &Kept, written: &SourceEnds, all_seen: i64) -> bool {
+    let another = !written.source_topic_id.is_empty()
+        && !kept.topic_id.is_empty()
+        && written.source_topic_id != kept.topic_id;
+    another
+        && kept.ends.seen < time(written.seen_ms.max(all_seen))
+        && written.partitions.iter().all(|part| part.partition != partition)
 }
 
 pub(super) async fn read(target: &ClusterHandle, mirror: &MirrorId) -> Result<Recalled, KafkaError> {

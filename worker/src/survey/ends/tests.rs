@@ -1,9 +1,13 @@
 //! Lag where nothing copies, from what the source and the target say.
 
 use prost::Message;
-use twinlog_proto::storage::{ProgressKey, SourceEndsKey};
+use twinlog_proto::storage::{self, ProgressKey, SourceEndsKey};
 
 use super::*;
+use crate::offset_map::Chunk;
+use crate::progress::{PartitionProgress, RangeProgress, progress_key};
+use crate::survey::tests::wire;
+use twinlog_proto::id::{SourceOffset, TargetOffset};
 
 fn part(log_start: i64, high_watermark: i64, answers: bool) -> Option<Part> {
     let ends = lag::Ends { high_watermark, last_stable: Some(high_watermark), seen: SystemTime::UNIX_EPOCH };
@@ -41,6 +45,7 @@ fn what_was_kept_comes_back_with_the_time_of_the_last_look() {
         Topic {
             target: "a.t".to_owned(),
             id: "id".to_owned(),
+            listed: Some(1),
             partitions: BTreeMap::from([(0, part(7, 40, true))]),
         },
     )]);
@@ -58,8 +63,10 @@ fn what_was_kept_comes_back_with_the_time_of_the_last_look() {
         back.record(&key(&topic), &ends.encode_to_vec());
     }
     back.settle();
-    let ends: Vec<_> =
-        back.ends().map(|((t, p), e, start)| (t.as_str(), *p, e.high_watermark, e.seen, start)).collect();
+    let ends: Vec<_> = back
+        .ends()
+        .map(|((t, p), k, start)| (t.as_str(), *p, k.ends.high_watermark, k.ends.seen, start))
+        .collect();
     assert_eq!(ends, [("t", 0, 40, second(9), Some(7))]);
     assert_eq!(back.contact(), Some(second(9)));
     // Neither kind of record is taken for the other.
@@ -68,4 +75,83 @@ fn what_was_kept_comes_back_with_the_time_of_the_last_look() {
     assert!(
         SourceEndsKey::decode(&*crate::progress::progress_key("a.t", 3)).unwrap().source_topic.is_empty()
     );
+}
+
+/// What a lane noted of a topic with three partitions, of the life `topic_id`, at second 5.
+fn noted(topic_id: &str) -> Vec<u8> {
+    let part = PartitionProgress {
+        position: SourceOffset(67),
+        source_topic_id: topic_id.to_owned(),
+        leader_epoch: 0,
+        origin: SourceOffset(0),
+        origin_is_log_start: true,
+        gaps: Vec::new(),
+        chunk: Chunk::anchored(SourceOffset(67), TargetOffset(67)),
+        target_topic_id: String::new(),
+        target_known: None,
+    };
+    let seen = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
+    let ends = lag::Ends { high_watermark: 67, last_stable: None, seen };
+    let progress = RangeProgress {
+        source_topic: "t".to_owned(),
+        epoch: 1,
+        worker: String::new(),
+        partitions: (0..3).map(|partition| (partition, part.clone())).collect(),
+        began: true,
+        source_cluster_id: String::new(),
+        ends: (0..3).map(|partition| (partition, ends)).collect(),
+    };
+    progress.encode(seen)
+}
+
+fn parts(known: &Known) -> Vec<(i32, Option<i64>)> {
+    let parts = known.topics["t"].partitions.iter();
+    parts.map(|(partition, part)| (*partition, part.map(|part| part.ends.high_watermark))).collect()
+}
+
+/// Second look, D3: two partitions that are no more were of unknown lag for ever.
+#[test]
+fn partitions_that_a_topic_made_anew_has_no_more_are_not_asked_for() {
+    let mirror = Mirror::parse(&wire("a", "b")).unwrap();
+    let [old, new] = [1, 2].map(uuid::Uuid::from_u128);
+    let mut recalled = Recalled::default();
+    recalled.record(&progress_key("a.t", 0), &noted(&old.to_string()));
+    recalled.settle();
+    let listed = |id, partitions| [SourceTopic { name: "t".to_owned(), id, partitions }];
+    let select = |known: &mut Known, id, partitions| {
+        known.select(&mirror, &listed(id, partitions), &HashSet::new());
+    };
+
+    let mut known = Known::default();
+    known.learn(&mirror, &recalled);
+    assert_eq!(parts(&known), [(0, Some(67)), (1, Some(67)), (2, Some(67))], "the source can't be asked");
+    select(&mut known, Some(new), 1);
+    assert_eq!(known.partitions(), [("t".to_owned(), 0)]);
+    known.learn(&mirror, &recalled);
+    assert_eq!(known.partitions(), [("t".to_owned(), 0)], "as often as it is read");
+
+    // Looked at before anything was read: nothing of the old life counts for the new one.
+    let mut known = Known::default();
+    select(&mut known, Some(new), 3);
+    known.learn(&mirror, &recalled);
+    assert_eq!(parts(&known), [(0, None), (1, None), (2, None)]);
+    // Brokers without topic ids.
+    let mut known = Known::default();
+    select(&mut known, None, 1);
+    known.learn(&mirror, &recalled);
+    assert_eq!(parts(&known), [(0, Some(67))]);
+
+    // The source is gone, and was seen with one partition after the lane noted three.
+    let ends = |topic_id: &str, seen_ms| storage::SourceEnds {
+        source_topic_id: topic_id.to_owned(),
+        partitions: vec![storage::PartitionEnds { high_watermark: 200, ..Default::default() }],
+        seen_ms,
+    };
+    for (id, seen_ms, left) in [(new, 9_000, 1), (new, 1_000, 3), (old, 9_000, 3)] {
+        let mut recalled = Recalled::default();
+        recalled.record(&progress_key("a.t", 0), &noted(&old.to_string()));
+        recalled.record(&key("t"), &ends(&id.to_string(), seen_ms).encode_to_vec());
+        recalled.settle();
+        assert_eq!(recalled.ends().count(), left, "{id} {seen_ms}");
+    }
 }
