@@ -1,9 +1,9 @@
 //! More ranges than the worker's memory or its file descriptors suffice for at once: all are copied, in turns.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use twinlog_proto::v1::State;
+use twinlog_proto::v1::{self, State};
 use twinlog_tests::api::causes;
 use twinlog_tests::sandbox::{Worker, WorkerOptions, wait_until};
 use twinlog_tests::tools::LoadOptions;
@@ -30,6 +30,77 @@ fn load(world: &World, step: usize) -> Result<()> {
             Ok((world.tools.load_stats(&name(topic))?[&0] >= RECORDS).then_some(()))
         })?;
         world.tools.stop_load(&name(topic))?;
+    }
+    Ok(())
+}
+
+/// A mirror whose copy others have written to; the worker that found it, and how many records are not copied behind that.
+fn halt(world: &World) -> Result<(String, i64)> {
+    let produce = |kafka, topic: &str, records| {
+        world.tools.load(kafka, topic, &LoadOptions { records: Some(records), ..LoadOptions::new(1) })?;
+        wait_until(COPIED, "the load to end", || {
+            Ok((world.tools.load_stats(topic)?[&0] >= records).then_some(()))
+        })?;
+        world.tools.stop_load(topic)
+    };
+    world.tools.create_topic(&world.source, "halted", 1, &[])?;
+    produce(&world.source, "halted", 20)?;
+    world.api.add_mirror("halted", mirror(&["halted"]))?;
+    world.wait_exact("halted", "a.halted", COPIED)?;
+    let end = || Ok::<_, anyhow::Error>(world.tools.offsets(&world.source, "halted")?[&0].1);
+    let copied = end()?;
+    produce(&world.target, "a.halted", 5)?;
+    produce(&world.source, "halted", 10)?;
+    world.api.wait_cause("halted", "TARGET_FOREIGN_WRITES", COPIED)?;
+    Ok((halted(world)?.worker, end()? - copied))
+}
+
+/// Its range.
+fn halted(world: &World) -> Result<v1::RangeStatus> {
+    let ranges = world.api.ranges("halted")?;
+    ranges.into_iter().find(|range| range.source_topic == "halted").context("no range")
+}
+
+/// Second look, D4: once the worker has found why a range is halted the range keeps cause and lag while all others take turns, and has
+/// no turn itself; it goes on when the cause is mended.
+fn halted_stays_halted(world: &World, (before, missing): (String, i64)) -> Result<()> {
+    let shown = || {
+        let range = halted(world)?;
+        let lag = range.partitions.first().and_then(|partition| partition.lag_records);
+        let reason = range.cause.as_ref().map(|cause| cause.reason.clone());
+        Ok::<_, anyhow::Error>((range.worker.clone(), range.state(), reason, lag))
+    };
+    let rightly = |(worker, state, reason, lag): &(String, State, Option<String>, Option<i64>)| {
+        let named = reason.as_deref() == Some("TARGET_FOREIGN_WRITES");
+        *worker != before && *state == State::Stopped && named && *lag == Some(missing)
+    };
+    wait_until(COPIED, "the new worker to find it halted", || Ok(rightly(&shown()?).then_some(())))?;
+    let until = Instant::now() + Duration::from_secs(45);
+    while Instant::now() < until {
+        let now = shown()?;
+        assert!(rightly(&now), "{missing} are missing: {now:?}");
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    world.controllers[0].cli(&["mirror", "update", "halted", "--allow-foreign-writes", "true"])?;
+    wait_until(COPIED, "the rest to be copied behind what others wrote", || {
+        let (_, state, cause, lag) = shown()?;
+        Ok((state == State::Active && cause.is_none() && lag == Some(0)).then_some(()))
+    })
+}
+
+/// A few records a second in half of the topics: their ranges use their turns up.
+fn steady(world: &World, on: bool) -> Result<()> {
+    for topic in (0..TOPICS).step_by(2) {
+        match on {
+            true => {
+                world.tools.load(
+                    &world.source,
+                    &name(topic),
+                    &LoadOptions { rate: 10.0, ..LoadOptions::new(1) },
+                )?;
+            }
+            false => drop(world.tools.stop_load(&name(topic))?),
+        }
     }
     Ok(())
 }
@@ -100,7 +171,11 @@ fn everything_flows_in_little_memory_and_with_few_descriptors() -> Result<()> {
     println!("{TOPICS} ranges in 8 MiB ({resident} MiB resident): all copied. It said: {cause}");
 
     // Descriptors for a few, and ranges that rest notice what is new.
+    let left = halt(&world)?;
     replace(&mut world, "few", None, Some((200, 256)))?;
+    steady(&world, true)?;
+    halted_stays_halted(&world, left)?;
+    steady(&world, false)?;
     load(&world, 3)?;
     let cause = world.api.wait_cause("m", "DESCRIPTORS_LIMIT", COPIED)?;
     assert!(cause.contains("limit of the process is 256"), "{cause}");

@@ -224,7 +224,7 @@ impl Runner {
         let committed = if lost { BTreeMap::new() } else { committed };
         let left = self.left_by_group(&range, before.as_ref(), &committed, &gathered.facts)?;
         let known = Known { began: lost, taken, left };
-        let mut progress = self.decide(&range, before, &known, &gathered.facts);
+        let mut progress = self.decide(&range, before.clone(), &known, &gathered.facts);
         if !gathered.source_cluster_id.is_empty() {
             progress.source_cluster_id.clone_from(&gathered.source_cluster_id);
         }
@@ -234,10 +234,8 @@ impl Runner {
         let old = self.old_partitions(&range, &progress, &gathered.facts)?;
         let assigned = self.assigned(&progress, &old, &gathered.facts);
         if assigned.is_empty() {
-            drop(target);
-            self.seat.release();
-            self.control.pause(RETRY_STOPPED);
-            return Err(End::Again);
+            drop((source, target));
+            return Err(self.stay_halted((&range, version), before.as_ref(), &known, place));
         }
         let running: Vec<i32> = assigned.iter().map(|a| a.partition).collect();
         let shared = self.spec.mirror.policy.is_heartbeats_topic(&range.source_topic);

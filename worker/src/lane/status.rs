@@ -213,6 +213,11 @@ impl Board {
         self.metrics.restarts.increment(1);
         self.metrics.counted = (0, 0);
         self.metrics.partitions.clear();
+        self.decided(progress);
+    }
+
+    /// Where every partition is to go on, and which are not.
+    pub(super) fn decided(&mut self, progress: &RangeProgress) {
         self.copied
             .extend(self.sender.borrow().partitions.iter().map(|p| (p.partition, (p.records, p.bytes))));
         let known = progress.partitions.iter().map(|(number, p)| {
@@ -249,6 +254,11 @@ impl Board {
 
     /// The lane as a whole does not run now: partitions keep their last numbers.
     pub(super) fn not_running(&mut self, state: State, cause: Cause) {
+        self.still(state, cause, state);
+    }
+
+    /// `rest`: the state of partitions that have not stopped.
+    fn still(&mut self, state: State, cause: Cause, rest: State) {
         self.metrics.in_flight.set(0.0);
         self.sender.send_modify(|status| {
             let cause = cause.continuing(status.cause.as_ref());
@@ -257,11 +267,22 @@ impl Board {
                 partition.records_per_second = 0.0;
                 partition.bytes_per_second = 0.0;
                 if partition.state() != State::Stopped {
-                    partition.set_state(state);
+                    partition.set_state(rest);
                 }
             }
             status.cause = Some(cause);
         });
+    }
+
+    /// Others run now. What has stopped doesn't wait for its turn but for somebody, and stays as it was.
+    pub(super) fn awaits_turn(&mut self, waits: Cause) {
+        let partitions = self.sender.borrow().partitions.clone();
+        let all = partitions.iter().all(|partition| partition.state() == State::Stopped);
+        match self.first_cause(&partitions) {
+            None => self.still(State::Waiting, waits, State::Waiting),
+            Some(stopped) if all => self.still(State::Stopped, stopped, State::Stopped),
+            Some(stopped) => self.still(State::Degraded, stopped, State::Waiting),
+        }
     }
 
     /// There is nothing to copy and the lane holds no clients; everything else is as the last run left it.

@@ -121,7 +121,7 @@ impl Runner {
     }
 
     /// Everything is tried again.
-    fn forget_refused(&mut self) {
+    pub(super) fn forget_refused(&mut self) {
         self.refused_before = std::mem::take(&mut self.refused);
     }
 

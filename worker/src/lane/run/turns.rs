@@ -3,18 +3,30 @@
 
 use std::time::{Duration, Instant};
 
+use twinlog_proto::model::{Mirror, OntoExisting};
 use twinlog_proto::v1::State;
 
-use super::{End, RETRY_STOPPED, Runner, Step};
+use super::{End, Known, RETRY_STOPPED, Runner, Step};
 use crate::cause::Cause;
 use crate::engine::librdkafka::config::{self, Memory};
 use crate::kafka::{Isolation, KafkaError, OffsetSpec};
-use crate::lane::Range;
+use crate::lane::tail::Place;
+use crate::lane::{Range, gather};
+use crate::progress::RangeProgress;
 
 /// Who waits asks again after this, if not called before.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A range that rests looks at everything anew after this.
 const MAX_REST: Duration = Duration::from_secs(300);
+
+impl Known {
+    /// What is known of others' copies (a consumer group's offsets, MirrorMaker's position, where the sides meet) is asked for anew with
+    /// every attempt.
+    fn asks_others(&self, mirror: &Mirror) -> bool {
+        let left = !self.left.is_empty() || !self.taken.is_empty();
+        left || mirror.take_over.is_some() || mirror.onto_existing == OntoExisting::Align
+    }
+}
 
 impl Runner {
     /// Waits for the lane's turn; returns how its share is to be used.
@@ -27,9 +39,11 @@ impl Runner {
                 }
                 Err(crowd) => crowd,
             };
-            let waits = || Cause::new(crowd.reason(), crowd.to_string());
             // What kept the lane from running before says more than that it waits.
-            self.board.not_running(State::Waiting, self.trouble.clone().unwrap_or_else(waits));
+            match self.trouble.clone() {
+                Some(trouble) => self.board.not_running(State::Waiting, trouble),
+                None => self.board.awaits_turn(Cause::new(crowd.reason(), crowd.to_string())),
+            }
             let turn = self.control.turn().clone();
             self.control.pause_unless(ASK_AGAIN, || turn.is_granted());
             if self.control.is_draining() || self.control.version() != version {
@@ -59,10 +73,46 @@ impl Runner {
         let version = self.control.version();
         while !self.is_news() {
             self.control.pause(self.seat.look_interval());
-            let changed = self.control.is_draining() || self.control.version() != version;
-            if changed || Instant::now() >= until || self.seat.take_if_free(self.descriptors()) {
+            if Instant::now() >= until {
+                // A turn may be shorter than the time after which a running lane tries refused records again.
+                self.forget_refused();
                 return;
             }
+            let changed = self.control.is_draining() || self.control.version() != version;
+            if changed || self.seat.take_if_free(self.descriptors()) {
+                return;
+            }
+        }
+    }
+
+    /// While all partitions are halted the lane needs no share: that they still are is decided anew without clients, now and then, from
+    /// what was known when that was found. Ends when one may run.
+    pub(super) fn stay_halted(
+        &mut self,
+        (range, version): (&Range, u64),
+        before: Option<&RangeProgress>,
+        known: &Known,
+        place: Place<'_>,
+    ) -> End {
+        self.seat.release();
+        let asks_others = known.asks_others(&self.spec.mirror);
+        loop {
+            if self.control.is_draining() || self.control.version() != version {
+                return End::Again;
+            }
+            self.control.pause(RETRY_STOPPED);
+            if asks_others {
+                return End::Again;
+            }
+            let gathered = match self.ask(gather::gather(&self.spec, range, before, place)) {
+                Ok(gathered) => gathered,
+                Err(end) => return end,
+            };
+            let progress = self.decide(range, before.cloned(), known, &gathered.facts);
+            if range.partitions().any(|partition| !self.board.halted.contains_key(&partition)) {
+                return End::Again;
+            }
+            self.board.decided(&progress);
         }
     }
 
