@@ -44,7 +44,8 @@ impl Question<'_> {
             return Some(Verdict::Halt(self.copy_recreated(before)));
         }
         if let Some(foreign) = facts.foreign.filter(|_| !self.allow_foreign) {
-            return Some(Verdict::Halt(self.foreign_writes(before, foreign)));
+            let from = if recreated { self.first_missing(before) } else { before.position.0 };
+            return Some(Verdict::Halt(self.foreign_writes(from, foreign)));
         }
         // A source that is another one, too, is for its own rule.
         (recreated && before.source_topic_id == facts.topic_id).then(|| Verdict::Run(self.fill_again(before)))
@@ -72,10 +73,19 @@ impl Question<'_> {
         progress
     }
 
+    /// Of a copy that was made anew.
+    fn first_missing(&self, before: &PartitionProgress) -> i64 {
+        let facts = self.facts;
+        match before.source_topic_id == facts.topic_id {
+            true => before.origin.0.max(facts.earliest),
+            false => facts.earliest,
+        }
+    }
+
     fn copy_recreated(&self, before: &PartitionProgress) -> Cause {
         let Self { mirror, source, target, partition, .. } = self;
         let (old, new) = (&before.target_topic_id, &self.facts.target_topic_id);
-        let (position, first) = (before.position, before.origin.0.max(self.facts.earliest));
+        let (position, first) = (before.position, self.first_missing(before));
         Cause::new(
             Reason::TARGET_TOPIC_RECREATED,
             format!(
@@ -86,10 +96,11 @@ impl Question<'_> {
         )
     }
 
-    fn foreign_writes(&self, before: &PartitionProgress, foreign: Foreign) -> Cause {
+    /// `from`: the first offset of the source that is not there.
+    fn foreign_writes(&self, from: i64, foreign: Foreign) -> Cause {
         let Self { mirror, target, partition, .. } = self;
         let Foreign { offset, producer_id } = foreign;
-        let (end, position) = (self.facts.target_end, before.position);
+        let end = self.facts.target_end;
         let who = match producer_id {
             -1 => "a producer without an id".to_owned(),
             id => format!("producer id {id}"),
@@ -98,7 +109,7 @@ impl Question<'_> {
             Reason::TARGET_FOREIGN_WRITES,
             format!(
                 "{target} partition {partition} on the target was written to by others, from its offset {offset} on ({who}; it ends at {end}): what \
-                 the source has from offset {position} on is not copied behind that. If it is to be: twinlog mirror update {mirror} \
+                 the source has from offset {from} on is not copied behind that. If it is to be: twinlog mirror update {mirror} \
                  --allow-foreign-writes true (and false again once it is copied, to be told of the next)"
             ),
         )

@@ -248,6 +248,11 @@ fn a_copy_made_anew_is_named_and_filled_with_all_that_the_source_has() {
     let foreign = Facts { foreign: Some(Foreign { offset: 0, producer_id: 7 }), ..facts.clone() };
     let cause = halted(decide(Some(&copied()), &foreign, GapPolicy::Resume));
     assert_eq!(cause.reason, Reason::TARGET_FOREIGN_WRITES, "nor is a new one filled behind others' records");
+    assert!(
+        cause.message.contains("from offset 30 on is not copied"),
+        "all of it is missing: {}",
+        cause.message
+    );
     let nothing = PartitionProgress { position: SourceOffset(0), ..copied() };
     let nothing = PartitionProgress { chunk: Chunk::anchored(SourceOffset(0), TargetOffset(0)), ..nothing };
     let facts = Facts { earliest: 0, ..facts };
@@ -268,6 +273,7 @@ fn writes_of_others_are_named_unless_they_are_allowed() {
     let cause = halted(decide(Some(&copied()), &facts, GapPolicy::Resume));
     assert_eq!(cause.reason, Reason::TARGET_FOREIGN_WRITES);
     assert!(cause.message.contains("from its offset 90 on (a producer without an id"), "{}", cause.message);
+    assert!(cause.message.contains("from offset 80 on is not copied"), "{}", cause.message);
     let (before, mut question) = (copied(), question(None, &facts, GapPolicy::Halt));
     (question.before, question.allow_foreign) = (Some(&before), true);
     assert_eq!(run(question.decide()).position.0, 80);
