@@ -258,8 +258,12 @@ async fn plan(asked: &Asked<'_>, question: &v1::PlanQuestion) -> Result<v1::Mirr
         let held = holds::on_target(&ends, &look.decisions).await?;
         let (committed, group) = start_group::look(&mirror, &ends, &look.decisions).await?;
         warnings.extend(group);
-        warnings.extend(holds::warning(&mirror, &ends, &look.decisions, &held, &committed).await?);
+        let (mut notes, stops) = holds::outcomes(&mirror, &ends, &look.decisions, &held, &committed).await?;
+        warnings.extend(stops);
         for topic in &mut topics {
+            if topic.reason.is_empty() {
+                topic.reason = notes.remove(&topic.target_topic).unwrap_or_default();
+            }
             topic.target_records = held.get(&topic.target_topic).copied();
             topic.drift = by_target.remove(&topic.target_topic).unwrap_or_default();
         }

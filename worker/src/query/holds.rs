@@ -54,17 +54,60 @@ async fn held(
     Ok(held.into_iter().filter_map(|(topic, held)| Some((topic, held?))).collect())
 }
 
-/// Copies that would stop with TARGET_NOT_EMPTY: they hold records, the mirror has no progress there, and their source has records.
-pub(super) async fn warning(
+/// What becomes of a copy that holds records of which the mirror knows nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// TARGET_NOT_EMPTY: nobody has said what to do.
+    Stops,
+    /// As somebody asked.
+    Appended,
+    Aligned,
+    /// Nothing of the source is to be copied that is there now.
+    OnlyNew,
+    /// The source has nothing yet.
+    NothingYet,
+}
+
+impl Outcome {
+    fn of(mirror: &Mirror, source_holds: Option<i64>) -> Self {
+        match (mirror.onto_existing, mirror.start) {
+            (OntoExisting::Append, _) => Self::Appended,
+            (OntoExisting::Align, _) => Self::Aligned,
+            (OntoExisting::Refuse, Start::Latest) => Self::OnlyNew,
+            (OntoExisting::Refuse, _) if source_holds == Some(0) => Self::NothingYet,
+            (OntoExisting::Refuse, _) => Self::Stops,
+        }
+    }
+
+    /// For the topic's line in a plan.
+    fn note(self, records: i64) -> String {
+        let then = match self {
+            Self::Stops => "stops as TARGET_NOT_EMPTY, unless --onto-existing says what to do",
+            Self::Appended => "all is copied behind them",
+            Self::Aligned => {
+                "goes on where they end in the source, and stops as TARGET_NOT_EMPTY where that isn't found"
+            }
+            Self::OnlyNew => "what comes to the source is copied behind them",
+            Self::NothingYet => {
+                "its source has none: what comes is copied behind them, or stops as TARGET_NOT_EMPTY if it comes before the mirror runs \
+                 (--onto-existing=append: never)"
+            }
+        };
+        format!("holds {records} records: {then}")
+    }
+}
+
+/// What becomes of copies that hold records and in which the mirror has no progress: a note for each target topic, and a warning of those
+/// that would stop. Where another's copy is continued (MirrorMaker, a consumer group) nothing is said.
+pub(super) async fn outcomes(
     mirror: &Mirror,
     ends: &Ends,
     decisions: &[Decision],
     held: &HashMap<String, i64>,
     committed: &Committed,
-) -> Result<Option<v1::PlanWarning>, KafkaError> {
-    let asked = mirror.onto_existing != OntoExisting::Refuse || mirror.take_over.is_some();
-    if asked || mirror.start == Start::Latest || held.values().all(|held| *held == 0) {
-        return Ok(None);
+) -> Result<(HashMap<String, String>, Option<v1::PlanWarning>), KafkaError> {
+    if mirror.take_over.is_some() || held.values().all(|held| *held == 0) {
+        return Ok((HashMap::new(), None));
     }
     let known = offset_map::kept(&ends.target, &mirror.id).await?.target_topics;
     let onto: Vec<&Decision> = decisions
@@ -75,9 +118,10 @@ pub(super) async fn warning(
         .collect();
     let sources = onto.iter().map(|d| (d.source.name.clone(), d.source.partitions));
     let sources = self::held(&ends.source.client, sources).await?;
-    let onto: Vec<_> =
-        onto.into_iter().filter(|d| sources.get(&d.source.name).is_none_or(|held| *held > 0)).collect();
-    Ok((!onto.is_empty()).then(|| words(mirror, &onto, held)))
+    let outcome = |d: &Decision| Outcome::of(mirror, sources.get(&d.source.name).copied());
+    let notes = onto.iter().map(|d| (d.target.clone(), outcome(d).note(held[&d.target]))).collect();
+    let stops: Vec<&Decision> = onto.into_iter().filter(|d| outcome(d) == Outcome::Stops).collect();
+    Ok((notes, (!stops.is_empty()).then(|| words(mirror, &stops, held))))
 }
 
 fn words(mirror: &Mirror, onto: &[&Decision], held: &HashMap<String, i64>) -> v1::PlanWarning {
@@ -95,4 +139,37 @@ fn words(mirror: &Mirror, onto: &[&Decision], held: &HashMap<String, i64>) -> v1
         mirror.id
     );
     v1::PlanWarning { reason: Reason::TARGET_NOT_EMPTY.as_str().to_owned(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use v1::OntoExisting::{Align, Append, Unspecified as Unasked};
+    use v1::start_position::Position;
+
+    use super::*;
+    use crate::survey::tests::wire;
+
+    /// Second look, D7.
+    #[test]
+    fn a_plan_says_what_becomes_of_a_copy_that_holds_records() {
+        let mirror = |onto: v1::OntoExisting, position: &Position| {
+            let start = Some(v1::StartPosition { position: Some(*position), ..Default::default() });
+            Mirror::parse(&v1::Mirror { onto_existing: onto.into(), start, ..wire("a", "b") }).unwrap()
+        };
+        let (first, last) = (Position::Earliest(true), Position::Latest(true));
+        let all = [
+            (Unasked, &first, Some(7), Outcome::Stops, "stops as TARGET_NOT_EMPTY, unless --onto-existing"),
+            (Unasked, &first, None, Outcome::Stops, "stops as TARGET_NOT_EMPTY"),
+            (Unasked, &first, Some(0), Outcome::NothingYet, "what comes is copied behind them"),
+            (Unasked, &last, Some(7), Outcome::OnlyNew, "what comes to the source is copied behind them"),
+            (Append, &first, Some(7), Outcome::Appended, "all is copied behind them"),
+            (Align, &first, Some(7), Outcome::Aligned, "goes on where they end in the source"),
+        ];
+        for (onto, start, source, expected, said) in all {
+            let outcome = Outcome::of(&mirror(onto, start), source);
+            assert_eq!(outcome, expected);
+            let note = outcome.note(3);
+            assert!(note.starts_with("holds 3 records: ") && note.contains(said), "{note}");
+        }
+    }
 }
