@@ -80,6 +80,7 @@ fn what_was_kept_comes_back_with_the_time_of_the_last_look() {
 /// What a lane noted of a topic with three partitions, of the life `topic_id`, at second 5.
 fn noted(topic_id: &str) -> Vec<u8> {
     let part = PartitionProgress {
+        last: None,
         position: SourceOffset(67),
         source_topic_id: topic_id.to_owned(),
         leader_epoch: 0,
