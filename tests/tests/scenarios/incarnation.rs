@@ -192,7 +192,7 @@ fn not_empty(world: &World) -> Result<()> {
     let plan = planned(&[])?;
     assert!(plan.contains("a.other holds 100 records") && plan.contains("--onto-existing"), "{plan}");
     assert!(plan.contains("holds 100 records: stops as TARGET_NOT_EMPTY"), "{plan}");
-    let plan = planned(&["--onto-existing", "append"])?;
+    let plan = planned(&["--onto-existing=append"])?;
     assert!(plan.contains("holds 100 records: all is copied behind them"), "{plan}");
     world.controllers[0].cli(&create)?;
     let message = world.api.wait_cause("other", "TARGET_NOT_EMPTY", SAID)?;
