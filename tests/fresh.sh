@@ -58,6 +58,11 @@ java_and_maven() {
     inside apt-get update -q >/dev/null
     inside env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
         ca-certificates default-jdk-headless maven >/dev/null
+    # Whom this machine trusts beyond a new one's authorities, a proxy of its network say, the root must trust, too.
+    if compgen -G '/usr/local/share/ca-certificates/*.crt' >/dev/null; then
+        cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/"
+        inside update-ca-certificates >/dev/null
+    fi
     # A machine's package lists are older than its packages: packages.sh has to fetch its own.
     rm -rf "$root"/var/lib/apt/lists/*
 }
