@@ -159,6 +159,7 @@ fn a_source_that_was_restored_and_has_grown_is_named_and_what_it_has_now_is_copi
         assert!(message.contains("is not what was copied"), "{message}");
         assert_eq!(records(&world, true, topic)?, lost[topic], "{topic}: nothing of it was copied before");
     }
+    said_once(&world);
 
     for topic in topics() {
         world.controllers[0].cli(&["mirror", "update", topic, "--gap-policy", "resume"])?;
@@ -183,6 +184,17 @@ fn a_source_that_was_restored_and_has_grown_is_named_and_what_it_has_now_is_copi
         })?;
     }
     Ok(())
+}
+
+/// A halted range looks again every 30 s: that it still is is nothing new.
+fn said_once(world: &World) {
+    std::thread::sleep(Duration::from_secs(35));
+    let log = world.workers[0].process.log();
+    let mut halts = BTreeMap::<&str, usize>::new();
+    for line in log.lines().filter(|line| line.contains("ERROR") && line.contains("is not what was copied")) {
+        *halts.entry(line.split_once("lane::run").map_or(line, |(_, said)| said)).or_default() += 1;
+    }
+    assert!(!halts.is_empty() && halts.values().all(|times| *times == 1), "{halts:#?}");
 }
 
 /// Leaves the source with records that are backed up, and `other`: the same records, and more behind them. What is written to either comes

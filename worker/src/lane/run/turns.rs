@@ -104,7 +104,12 @@ impl Runner {
             if asks_others {
                 return End::Again;
             }
-            let gathered = match self.ask(gather::gather(&self.spec, range, before, place)) {
+            let looked =
+                self.ask(gather::gather(&self.spec, range, before, place)).and_then(|mut gathered| {
+                    self.other_records(range, before, &mut gathered.facts)?;
+                    Ok(gathered)
+                });
+            let gathered = match looked {
                 Ok(gathered) => gathered,
                 Err(end) => return end,
             };
