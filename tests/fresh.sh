@@ -46,6 +46,8 @@ make_root() {
     }
     rm -f "$root.log"
     cp /etc/resolv.conf "$root/etc/resolv.conf"
+    # An installer writes it, debootstrap doesn't.
+    printf '127.0.0.1 localhost\n::1 localhost\n' >"$root/etc/hosts"
     mkdir -p "$root/opt/rust"
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
