@@ -47,8 +47,9 @@ impl Catalog {
         mirror.heartbeats_carried_by.clear();
         mirror.desired_state_time = None;
         let request_id = Request::new(&request.request_id, Fingerprint::of(&mirror))?;
-        let model = self.checked(&mirror).await?;
         pin_defaults(&mut mirror);
+        // What is checked is what is stored.
+        let model = self.checked(&mirror).await?;
         if mirror.desired_state() == v1::DesiredState::Paused {
             PAUSED_BY_CREATION.clone_into(&mut mirror.paused_by);
         }
@@ -316,7 +317,7 @@ fn pin_defaults(mirror: &mut v1::Mirror) {
     if naming.kind == 0 {
         naming.set_kind(v1::naming::Kind::Prefix);
     }
-    if naming.separator.is_empty() {
+    if naming.separator.is_empty() && !naming.no_separator {
         ".".clone_into(&mut naming.separator);
     }
     if naming.internal_topics == 0 {

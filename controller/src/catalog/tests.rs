@@ -312,6 +312,17 @@ async fn validation_alone_writes_nothing() {
     expect(&get, Reason::MIRROR_NOT_FOUND, "m");
 }
 
+/// A store once held what no replica could read: the mirror was created, and was nowhere.
+#[tokio::test]
+async fn what_is_stored_of_a_mirror_without_a_separator_can_be_read() {
+    let (catalog, _folder) = with_clusters().await;
+    let mut request = create_mirror("m");
+    request.mirror.as_mut().unwrap().naming = Some(v1::Naming { no_separator: true, ..Default::default() });
+    let stored = catalog.create_mirror(request, &State::default(), &Aliases::new()).await.unwrap().resource;
+    let read = twinlog_proto::model::Mirror::parse(&stored).unwrap();
+    assert_eq!(read.policy.remote_topic("orders").as_deref(), Some("aorders"));
+}
+
 #[tokio::test]
 async fn a_second_mirror_must_not_write_the_same_topics_from_the_same_source() {
     let (catalog, _folder, mirror) = with_mirror().await;

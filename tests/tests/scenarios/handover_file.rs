@@ -150,6 +150,34 @@ fn run_and_import_go_on_where_the_mirror_maker_of_their_file_stopped() -> Result
     single.process.check_running()
 }
 
+/// Files row 2: the trick of files for "no prefix", both aliases and the separator empty. A real MM2 keeps names, and its own topics and
+/// positions under none; Twinlog goes on from there.
+#[test]
+fn empty_aliases_and_separator_go_on_where_mirror_maker_2_stopped() -> Result<()> {
+    let _beside = beside();
+    let place = Place::start("empty-aliases", KafkaOptions::default())?;
+    let (a, b) = (&place.a, &place.b);
+    let trick =
+        "topics=orders\nsource.cluster.alias=\ntarget.cluster.alias=\nreplication.policy.separator=\n";
+    let text = mm2_properties(("a", a), ("b", b), trick);
+    let flow = Flow { place: &place, from: a, to: b, topic: "orders", copy: "orders" };
+    flow.begin()?;
+    let mm2 = place.sandbox.mm2("1", DEFAULT_KAFKA, &text)?;
+    flow.wait_caught_up(MM2_READY).with_context(|| mm2.log_tail())?;
+    let file = place.file("mm2.properties", &text)?;
+    let single = Single::start(&place.sandbox, "file", &[&file])?;
+    wait_until(SETTLED, "twinlog run to serve", || Ok(Api::new(&single.url())?.workers().ok()))?;
+    let api = Api::new(&single.url())?;
+    api.wait_cause("a-b", "MM2_RUNNING", SETTLED)?;
+    mm2.terminate()?;
+    flow.wait_caught_up(SETTLED)?;
+    flow.end()?;
+    let topics = place.tools.topics(b)?;
+    println!("on the target: {topics:?}");
+    ensure!(!topics.iter().any(|topic| topic.ends_with(".orders")), "{topics:?}");
+    single.process.check_running()
+}
+
 /// Both versions of Strimzi's resource: TLS and SCRAM from mounted secrets, imported into a fleet; and plain, by `twinlog run`.
 #[test]
 fn strimzis_resources_copy_records() -> Result<()> {
