@@ -215,6 +215,12 @@ fn the_log_says_what_changes_and_no_more() -> Result<()> {
     wait_until(SOON, "a copy", || Ok((copied(&world, "m", "t")? > 50).then_some(())))?;
     let lines = || -> Vec<String> { world.workers[0].process.log().lines().map(str::to_owned).collect() };
     world.tools.stop_load("t")?;
+    // The copy of the heartbeats topic comes a few seconds after the first one.
+    wait_until(SOON, "the log to stand still after the start", || {
+        let before = lines().len();
+        std::thread::sleep(Duration::from_secs(4));
+        Ok((lines().len() == before).then_some(()))
+    })?;
     let before = lines().len();
     std::thread::sleep(Duration::from_secs(8));
     let idle = lines().split_off(before);
