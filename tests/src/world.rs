@@ -65,8 +65,7 @@ impl World {
             members => Some(sandbox.etcd(members)?),
         };
         let endpoints = etcd.as_ref().map(Etcd::endpoints).unwrap_or_default();
-        let (source, target) = sandbox.kafka_pair(("a", options.source), ("b", options.target))?;
-        let tools = Tools::start(&sandbox)?;
+        // Before Kafka, which takes longest: meanwhile the leader of the new store listens for what workers may run.
         let mut controllers = Vec::new();
         for number in 1..=options.controllers {
             let env = options.env.clone();
@@ -80,6 +79,8 @@ impl World {
             worker.env = options.env.clone();
             workers.push(sandbox.worker(&number.to_string(), worker)?);
         }
+        let (source, target) = sandbox.kafka_pair(("a", options.source), ("b", options.target))?;
+        let tools = Tools::start(&sandbox)?;
         let api = Api::new(&controllers[0].url())?;
         api.wait_workers(options.workers, WORKERS)?;
         api.add_cluster("a", &source.bootstrap(), &[])?;
