@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use twinlog_proto::v1::{self, Guarantee, Mirror, Partitioning};
 use twinlog_tests::api::told;
 use twinlog_tests::sandbox::wait_until;
@@ -223,12 +223,15 @@ fn two_histories(world: &World, disk: &Disk) -> Result<BTreeMap<&'static str, BT
 }
 
 fn gaps_are_recorded(world: &World, topic: &str, base: &BTreeMap<i32, i64>) -> Result<()> {
-    let ranges = world.api.ranges(topic)?;
-    let partitions: Vec<_> =
-        ranges.iter().filter(|r| r.source_topic == topic).flat_map(|r| &r.partitions).collect();
-    assert_eq!(partitions.len(), base.len());
+    // What a worker says comes about a second after what it does.
+    let partitions = wait_until(SAID, &format!("gaps of {topic}"), || {
+        let ranges = world.api.ranges(topic)?.into_iter().filter(|range| range.source_topic == topic);
+        let partitions: Vec<_> = ranges.flat_map(|range| range.partitions).collect();
+        let all = partitions.len() == base.len() && partitions.iter().all(|p| !p.gaps.is_empty());
+        Ok(all.then_some(partitions))
+    })?;
     for partition in partitions {
-        let gap = partition.gaps.first().with_context(|| format!("{topic}: no gap is recorded"))?;
+        let gap = &partition.gaps[0];
         let from = if topic == "keyed" { 0 } else { base[&partition.partition] };
         assert_eq!(gap.first_offset, from, "{topic}: {gap:?}");
         assert!(gap.end_offset > base[&partition.partition], "{gap:?}");
