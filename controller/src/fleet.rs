@@ -8,6 +8,7 @@
 //! All methods are quick and synchronous; `changed` tells the reconciler that it has something to look at.
 
 mod behind;
+mod claims;
 mod last;
 pub(crate) mod member;
 mod orphans;
@@ -108,6 +109,7 @@ pub(crate) struct Members {
     pub(crate) inventories: HashMap<MirrorId, ReportedInventory>,
     pub(crate) inventory_times: HashMap<MirrorId, prost_types::Timestamp>,
     pub(crate) source_ends: HashMap<MirrorId, ReportedEnds>,
+    compared: HashMap<MirrorId, claims::Compared>,
     /// What was last reported of ranges that nobody reports any more.
     pub(crate) last: BTreeMap<TaskName, v1::TaskReport>,
     /// The same of groups.
@@ -139,6 +141,7 @@ impl Fleet {
             inventories: HashMap::new(),
             inventory_times: HashMap::new(),
             source_ends: HashMap::new(),
+            compared: HashMap::new(),
             last: BTreeMap::new(),
             last_groups: BTreeMap::new(),
             too_large: BTreeMap::new(),
@@ -292,7 +295,8 @@ impl Fleet {
             .iter_mut()
             .chain(report.tasks.iter_mut().flat_map(texts::causes))
             .for_each(texts::bound);
-        let mut members = self.members();
+        let mut guard = self.members();
+        let members = &mut *guard;
         let Some(member) = members.by_id.get_mut(id).filter(|member| member.is_session(session)) else {
             return;
         };
@@ -313,6 +317,7 @@ impl Fleet {
         member.memory_bytes = plausible::bytes(report.memory_bytes);
         report.tasks.retain(|task| member.was_given(task, state));
         report.tasks.iter_mut().for_each(|task| plausible::check(id, task));
+        claims::doubt_again(&mut members.compared, id, &mut report.tasks);
         let dropped = member.take_reports(report.tasks);
         if member.is_overdue(now, RESEND_AFTER)
             && let Some((set, _)) = member.sent.clone()
@@ -320,7 +325,7 @@ impl Fleet {
             member.send((*set).clone(), now);
         }
         news |= members.keep(dropped, now);
-        drop(members);
+        drop(guard);
         if news {
             self.changed.notify_one();
         }
@@ -359,7 +364,9 @@ impl Fleet {
         let survey = TaskName::Survey { mirror: mirror.clone() };
         let current = state.assignments.get(&survey);
         if current.is_some_and(|a| a.epoch.0 == report.epoch && a.worker.as_ref() == Some(id)) {
-            self.members().source_ends.insert(mirror, ReportedEnds { report, heard });
+            let mut members = self.members();
+            members.compare(&mirror, &report, id, state);
+            members.source_ends.insert(mirror, ReportedEnds { report, heard });
         }
     }
 

@@ -14,6 +14,7 @@ use twinlog_proto::v1;
 use twinlog_proto::v1::answer::Answer;
 use twinlog_proto::v1::planned_topic::Action;
 use twinlog_proto::v1::query::Question;
+use twinlog_proto::v1::worker_message::Message as Out;
 use twinlog_tests::controller::{FakeController, FakeSession};
 use twinlog_tests::sandbox::{Kafka, KafkaOptions, Sandbox, wait_until};
 use twinlog_tests::tools::{Committed, Isolation, LoadOptions, Tools};
@@ -258,6 +259,35 @@ fn a_target_that_does_not_fit_is_a_named_state_of_that_topic() -> Result<()> {
         };
         world.session.inventory(SOON, "both mended", mended).await?;
         assert_eq!(tools.partitions(target, "a.narrow")?, 4);
+        Ok(())
+    })
+}
+
+/// Control plane 13: what lanes claim is compared with it.
+#[test]
+fn a_survey_says_where_the_targets_logs_end() -> Result<()> {
+    story("target-ends", |mut world| async move {
+        let tools = world.tools.clone();
+        tools.create_topic(&world.source, "orders", 1, &[])?;
+        world.session.assign(world.set(1, mirror(), &["survey"])).await?;
+        for (written, end) in [(0, 0), (7, 7), (12, 19)] {
+            if written > 0 {
+                let load = LoadOptions { records: Some(written), ..LoadOptions::new(1) };
+                tools.load(&world.target, "a.orders", &load)?;
+            }
+            let found = |message: Out| match message {
+                Out::SourceEnds(report) => {
+                    let topic = report.topics.into_iter().find(|t| t.target_topic == "a.orders")?;
+                    (topic.target_ends == [end]).then_some(report.target_looks)
+                }
+                _ => None,
+            };
+            let looks = world.session.wait(SOON, "the target's ends", found).await?;
+            assert!(looks > 0);
+            if written > 0 {
+                tools.stop_load("a.orders")?;
+            }
+        }
         Ok(())
     })
 }

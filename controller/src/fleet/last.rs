@@ -43,6 +43,7 @@ impl Members {
         self.last.retain(|task, _| state.mirrors.contains_key(task.mirror()));
         self.last_groups.retain(|mirror, _| state.mirrors.contains_key(mirror));
         self.source_ends.retain(|mirror, _| state.mirrors.contains_key(mirror));
+        self.compared.retain(|mirror, _| state.mirrors.contains_key(mirror));
         self.forget_orphans(state);
     }
 

@@ -25,10 +25,20 @@ pub(super) fn check(worker: &WorkerId, report: &mut v1::TaskReport) {
     if report.task.starts_with("replicate/") {
         report.partitions.truncate(MAX_PARTITIONS);
     }
+    doubt_some(report, |partition| {
+        let what = implausible(partition)?;
+        Some(doubt(worker, &format!("partition {}: {what}", partition.partition)))
+    });
+}
+
+/// Of partitions that have a cause to be doubted nothing counts.
+pub(super) fn doubt_some(
+    report: &mut v1::TaskReport,
+    doubt: impl Fn(&v1::PartitionStatus) -> Option<v1::Cause>,
+) {
     let mut doubted = None;
     for partition in &mut report.partitions {
-        if let Some(what) = implausible(partition) {
-            let cause = doubt(worker, &format!("partition {}: {what}", partition.partition));
+        if let Some(cause) = doubt(partition) {
             *partition = unknown(partition.partition, cause.clone());
             doubted.get_or_insert(cause);
         }

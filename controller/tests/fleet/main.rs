@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod chaos;
+mod claims;
 #[path = "../store/etcd_process.rs"]
 mod etcd_process;
 mod groups;

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -36,6 +38,53 @@ pub(crate) struct Spec {
     pub(crate) finds: BTreeMap<String, Vec<(String, i32)>>,
     /// What it makes of its reports: for workers that are broken, or not ours.
     pub(crate) spoil: fn(&mut v1::Report),
+    /// What is on the target: what its lanes say and what its survey finds.
+    pub(crate) target: Option<Arc<Target>>,
+}
+
+/// One end for all partitions.
+#[derive(Debug, Default)]
+pub(crate) struct Target {
+    pub(crate) claimed: AtomicI64,
+    pub(crate) found: AtomicI64,
+    /// Both grow by so much from look to look.
+    pub(crate) step: AtomicI64,
+    looks: AtomicU64,
+}
+
+impl Target {
+    fn claim(&self, task: &str) -> Vec<v1::PartitionStatus> {
+        if !task.starts_with("replicate/") {
+            return Vec::new();
+        }
+        let target_end = self.claimed.load(Relaxed);
+        let mut status = v1::PartitionStatus { target_end, source_end: -1, ..v1::PartitionStatus::default() };
+        status.partition = task.rsplit('/').next().unwrap().parse().unwrap();
+        status.set_state(v1::State::Active);
+        vec![status]
+    }
+
+    fn look(&self, topic: &str, partitions: i32) -> v1::TopicEnds {
+        let ends = |partition| v1::PartitionStatus {
+            partition,
+            source_end: -1,
+            target_end: -1,
+            ..Default::default()
+        };
+        v1::TopicEnds {
+            source_topic: topic.to_owned(),
+            target_topic: format!("src.{topic}"),
+            partitions: (0..partitions).map(ends).collect(),
+            target_ends: (0..partitions).map(|_| self.found.load(Relaxed)).collect(),
+        }
+    }
+
+    fn grow(&self) -> u64 {
+        let step = self.step.load(Relaxed);
+        self.claimed.fetch_add(step, Relaxed);
+        self.found.fetch_add(step, Relaxed);
+        self.looks.fetch_add(1, Relaxed) + 1
+    }
 }
 
 impl Spec {
@@ -51,6 +100,7 @@ impl Spec {
             instance: String::new(),
             finds: BTreeMap::from([("m".to_owned(), vec![("t".to_owned(), 12)])]),
             spoil: |_| {},
+            target: None,
         }
     }
 }
@@ -258,6 +308,7 @@ impl Life {
             task: name.clone(),
             epoch: task.epoch,
             state: v1::State::Active.into(),
+            partitions: self.spec.target.as_ref().map(|target| target.claim(name)).unwrap_or_default(),
             ..v1::TaskReport::default()
         };
         let mut report = v1::Report {
@@ -281,6 +332,19 @@ impl Life {
     async fn survey(&self, sender: &mpsc::Sender<v1::WorkerMessage>) -> Option<()> {
         for (mirror, topics) in &self.spec.finds {
             let Some(task) = self.tasks.get(&format!("survey/{mirror}")) else { continue };
+            if let Some(target) = &self.spec.target {
+                let report = v1::SourceEndsReport {
+                    mirror: format!("mirrors/{mirror}"),
+                    epoch: task.epoch,
+                    topics: topics
+                        .iter()
+                        .map(|(topic, partitions)| target.look(topic, *partitions))
+                        .collect(),
+                    target_looks: target.grow(),
+                    ..v1::SourceEndsReport::default()
+                };
+                self.send(sender, Out::SourceEnds(report)).await?;
+            }
             let topics = topics.iter().map(|(topic, partitions)| v1::InventoryTopic {
                 source_topic: topic.clone(),
                 target_topic: format!("src.{topic}"),

@@ -42,7 +42,7 @@ fn mirrored(world: &World, topic: &str, more: Mirror) -> Result<()> {
 }
 
 /// Everything that a reader sees in a topic, as a set and as a number.
-fn values(world: &World, kafka: &Kafka, topic: &str) -> Result<(BTreeSet<(i32, String)>, usize)> {
+pub(crate) fn values(world: &World, kafka: &Kafka, topic: &str) -> Result<(BTreeSet<(i32, String)>, usize)> {
     let dump = world.tools.dump(kafka, topic, Isolation::Committed)?;
     let values =
         dump.partitions.iter().flat_map(|(p, part)| part.records.iter().map(|r| (*p, r.value.clone())));
@@ -112,9 +112,11 @@ fn a_copy_deleted_while_the_mirror_runs_is_named_and_filled_again() -> Result<()
         Ok((source.0 == copy.0).then_some(()))
     })?;
     world.wait_exact("trimmed", "a.trimmed", COPIED)?;
-    let ranges = world.api.ranges("trimmed")?;
-    let mut gaps = ranges.iter().flat_map(|r| &r.partitions).flat_map(|p| &p.gaps);
-    let gap = gaps.next().context("what the source has no more is recorded")?;
+    // A worker says it a second after it has recorded it.
+    let gap = wait_until(SAID, "what the source has no more to be recorded", || {
+        let ranges = world.api.ranges("trimmed")?;
+        Ok(ranges.iter().flat_map(|r| &r.partitions).flat_map(|p| &p.gaps).next().cloned())
+    })?;
     assert_eq!((gap.first_offset, gap.end_offset), (0, 40));
     fewer_partitions(&world)
 }

@@ -34,6 +34,7 @@ mod mm2_file;
 mod oauth;
 mod offsets;
 mod restored;
+mod restored_target;
 mod second_name;
 mod security;
 mod selection;

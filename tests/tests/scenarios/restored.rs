@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use twinlog_proto::v1::{self, Guarantee, Mirror, Partitioning};
 use twinlog_tests::api::told;
-use twinlog_tests::sandbox::wait_until;
+use twinlog_tests::sandbox::{Kafka, wait_until};
 use twinlog_tests::tools::{Isolation, LoadOptions};
 use twinlog_tests::world::{World, WorldOptions, mirror};
 
@@ -40,14 +40,14 @@ fn produce(world: &World, topic: &str, records: u64) -> Result<()> {
     world.tools.stop_load(topic).map(drop)
 }
 
-/// The source's data, while it is stopped.
-struct Disk {
+/// A cluster's data, while it is stopped.
+pub(crate) struct Disk {
     data: PathBuf,
 }
 
 impl Disk {
-    fn of(world: &World) -> Self {
-        Self { data: world.source.broker(1).log_path().with_file_name("data") }
+    pub(crate) fn of(kafka: &Kafka) -> Self {
+        Self { data: kafka.broker(1).log_path().with_file_name("data") }
     }
 
     fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -57,11 +57,11 @@ impl Disk {
         Ok(())
     }
 
-    fn save(&self, name: &str) -> Result<()> {
+    pub(crate) fn save(&self, name: &str) -> Result<()> {
         Self::copy(&self.data, &self.data.with_file_name(name))
     }
 
-    fn put_back(&self, name: &str) -> Result<()> {
+    pub(crate) fn put_back(&self, name: &str) -> Result<()> {
         Self::copy(&self.data.with_file_name(name), &self.data)
     }
 }
@@ -117,7 +117,7 @@ fn a_source_that_was_restored_and_has_grown_is_named_and_what_it_has_now_is_copi
     let _beside = beside();
     let options = WorldOptions { etcd_members: 0, workers: 1, ..WorldOptions::default() };
     let world = World::start("restored", options)?;
-    let disk = Disk::of(&world);
+    let disk = Disk::of(&world.source);
     let bases = two_histories(&world, &disk)?;
 
     let settings = |topic: &str| match topic {

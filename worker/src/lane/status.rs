@@ -220,6 +220,11 @@ impl Board {
     pub(super) fn decided(&mut self, progress: &RangeProgress) {
         self.copied
             .extend(self.sender.borrow().partitions.iter().map(|p| (p.partition, (p.records, p.bytes))));
+        // A copy that was made anew and is empty: what was copied to the one before is nowhere any more.
+        let empty = |number: &i32| {
+            progress.partitions.get(number).is_some_and(|p| !self.by_key && p.chunk.target_end().0 == 0)
+        };
+        self.copied.retain(|number, _| !empty(number));
         let known = progress.partitions.iter().map(|(number, p)| {
             self.settled(*number, |status| {
                 fill(status, *number, p);

@@ -5,6 +5,7 @@
 //! is gone and every process was restarted. Nothing else is written here.
 
 mod recall;
+mod target;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,7 @@ use twinlog_proto::model::Mirror;
 use twinlog_proto::v1;
 
 use self::recall::{Copied, Recalled};
+use self::target::TargetEnds;
 use super::beats::Beats;
 use super::select::{self, Selection, SourceTopic};
 use crate::board::Board;
@@ -71,6 +73,8 @@ impl Topic {
 #[derive(Default)]
 struct Known {
     topics: BTreeMap<String, Topic>,
+    /// Where the target's logs end.
+    target_ends: TargetEnds,
     /// What the target holds; `None` before it could be read.
     recalled: Option<Recalled>,
     contact: Option<SystemTime>,
@@ -97,8 +101,14 @@ pub(super) async fn run(epoch: Epoch, mirror: &Mirror, ends: &Ends, board: &Boar
         loop {
             let partitions = looks.look(&client, &mut beats).await;
             publish();
-            let thousands = u32::try_from(partitions / 1000).unwrap_or(u32::MAX);
-            tokio::time::sleep((LOOK + LOOK_PER_THOUSAND.saturating_mul(thousands)).min(LONGEST_LOOK)).await;
+            tokio::time::sleep(look_pause(partitions)).await;
+        }
+    };
+    let at_target_ends = async {
+        let client = ends.target.client.with_deadline(DEADLINE);
+        loop {
+            let partitions = looks.look_at_target(&client).await;
+            tokio::time::sleep(look_pause(partitions)).await;
         }
     };
     let at_target = async {
@@ -125,7 +135,12 @@ pub(super) async fn run(epoch: Epoch, mirror: &Mirror, ends: &Ends, board: &Boar
             tokio::time::sleep_until(next_read.min(now + KEEP)).await;
         }
     };
-    tokio::join!(at_source, at_target);
+    tokio::join!(at_source, at_target, at_target_ends);
+}
+
+fn look_pause(partitions: usize) -> Duration {
+    let thousands = u32::try_from(partitions / 1000).unwrap_or(u32::MAX);
+    (LOOK + LOOK_PER_THOUSAND.saturating_mul(thousands)).min(LONGEST_LOOK)
 }
 
 fn read_pause(running: bool, reads: u32) -> Duration {
@@ -245,12 +260,14 @@ impl Looks<'_> {
                     status(*partition, &topic.id, *part, copied, self.mirror.begins_at_first())
                 })
                 .collect(),
+            target_ends: known.target_ends.of(topic),
         });
         v1::SourceEndsReport {
             mirror: self.mirror.id.name(),
             epoch: epoch.0,
             topics: topics.collect(),
             contact_time: known.contact.map(Into::into),
+            target_looks: known.target_ends.looks(),
         }
     }
 }

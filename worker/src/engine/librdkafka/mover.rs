@@ -313,6 +313,7 @@ impl<'a> Mover<'a> {
             self.commit_if_due()?;
             self.observe();
             self.missing_topics()?;
+            self.rests_as_left()?;
             if taken == 0 && settled == 0 {
                 self.sleep();
             }

@@ -6,6 +6,8 @@ use super::{Exit, Mover, Step};
 
 /// A copy that was not written to for so long is looked at before the next record goes there.
 const RESTED: Duration = Duration::from_secs(2);
+/// Where nothing is written at all, copies are looked at this often: what a target has lost would else be said to be there for ever.
+const LOOK_AT_REST: Duration = Duration::from_secs(30);
 /// What waits so long for an acknowledgement may wait for a topic that was deleted ...
 const WAITED: Duration = Duration::from_secs(3);
 /// ... which is looked for this often.
@@ -35,6 +37,15 @@ impl Mover<'_> {
         // Not asked again with every record while the target is away.
         self.slots[index].seen = now;
         Ok(())
+    }
+
+    /// As `as_left`, from time to time while nothing moves.
+    pub(super) fn rests_as_left(&mut self) -> Step<()> {
+        let moves = self.slots.iter().any(|slot| !slot.flight.is_empty());
+        match self.slots.iter().position(|slot| slot.seen.elapsed() >= LOOK_AT_REST) {
+            Some(index) if !moves => self.as_left(index),
+            _ => Ok(()),
+        }
     }
 
     /// Where acknowledgements don't come, whether that is because a topic is gone.
