@@ -13,7 +13,7 @@ use twinlog_proto::reason::Reason;
 use twinlog_proto::{model, v1};
 
 use crate::cause::Cause;
-use crate::lane::Range;
+use crate::range::Range;
 
 /// Orders assignment sets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,10 +2,8 @@
 //! have around MirrorMaker. Twinlog itself translates by its own offset map, which is exact.
 //!
 //! Record format (mirrormaker2 reference 3.1): key topic STRING and partition INT32, value upstream INT64 and downstream INT64,
-//! no version. Which pairs are told is MM2's rule (`rule`). Lanes hand them to one writer per cluster through a bounded queue;
+//! no version. Which pairs are told is MM2's rule (`ledger::sync_rule`). Lanes hand them to one writer per cluster through a bounded queue;
 //! what doesn't fit waits, where a newer one replaces it; what can't be written is left out.
-
-mod rule;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,11 +15,10 @@ use twinlog_proto::model::{Mirror, OffsetSyncLocation};
 
 use crate::cluster::ClusterHandle;
 use crate::kafka::{KafkaError, NewTopic};
+use crate::ledger::OffsetSync;
 use crate::produce::{Producer, Record};
 use crate::progress::millis;
 use crate::survey::internal;
-
-pub(crate) use rule::SyncRule;
 
 /// Syncs that wait for the writer, all lanes of the worker to one cluster.
 const QUEUE: usize = 4096;
@@ -32,17 +29,8 @@ const REST: Duration = Duration::from_secs(2);
 /// So long where somebody must act first.
 const REST_REFUSED: Duration = Duration::from_secs(30);
 
-/// One sync.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OffsetSync {
-    pub(crate) upstream: i64,
-    pub(crate) downstream: i64,
-}
-
-impl OffsetSync {
-    fn encode(self) -> Vec<u8> {
-        [self.upstream.to_be_bytes(), self.downstream.to_be_bytes()].concat()
-    }
+fn encode(sync: OffsetSync) -> Vec<u8> {
+    [sync.upstream.to_be_bytes(), sync.downstream.to_be_bytes()].concat()
 }
 
 /// `None` for names that the format's 16-bit length can't say; Kafka has none.
@@ -138,7 +126,7 @@ impl Writer {
         let mut by_topic: BTreeMap<&str, (&NewTopic, Vec<Record>)> = BTreeMap::new();
         for wanted in batch {
             let Some(key) = encode_key(&wanted.source_topic, wanted.partition) else { continue };
-            let record = Record { key, value: wanted.sync.encode(), timestamp_ms: now };
+            let record = Record { key, value: encode(wanted.sync), timestamp_ms: now };
             let of_topic = by_topic.entry(&wanted.topic.name).or_insert_with(|| (&*wanted.topic, Vec::new()));
             of_topic.1.push(record);
         }
@@ -177,7 +165,7 @@ mod tests {
     fn h3_a_sync_has_mm2s_bytes() {
         let key = [&[0, 7][..], b"topic-1", &[0, 0, 0, 2]].concat();
         assert_eq!(encode_key("topic-1", 2), Some(key));
-        let value = OffsetSync { upstream: 3, downstream: 4 }.encode();
+        let value = encode(OffsetSync { upstream: 3, downstream: 4 });
         assert_eq!(value, [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4]);
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use twinlog_proto::reason::Reason;
 
-use super::control::Control;
+use crate::control::Control;
 use crate::cause::Cause;
 use crate::engine::librdkafka::config::{self, TRANSACTION_TIMEOUT};
 use crate::engine::librdkafka::ffi;

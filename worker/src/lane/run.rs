@@ -23,8 +23,8 @@ use twinlog_proto::policy;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::State;
 
-use super::control::{Control, Wanted};
-use super::ledger::{Entry, Ledger};
+use crate::control::{Control, Wanted};
+use crate::ledger::{Entry, Ledger};
 use super::missing;
 use super::start::{Facts, Left, Question, Verdict};
 use super::status::Board;

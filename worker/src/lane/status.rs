@@ -24,7 +24,7 @@ use twinlog_proto::model::Partitioning;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State};
 
-use super::ledger::Account;
+use crate::ledger::Account;
 use super::slowed::{self, Slowed};
 use super::{LaneSpec, LaneStatus};
 use crate::cause::Cause;

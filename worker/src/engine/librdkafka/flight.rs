@@ -6,7 +6,7 @@ use std::time::Instant;
 use twinlog_proto::id::{SourceOffset, TargetOffset};
 
 use super::ffi::target::Ticket;
-use crate::lane::ledger::{Copied, Ledger, Misplaced};
+use crate::ledger::{Copied, Ledger, Misplaced};
 use crate::progress::LastCopied;
 
 /// Bits of a number that a ticket carries.

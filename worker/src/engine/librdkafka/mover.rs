@@ -29,8 +29,8 @@ use super::partitioner::Partitioner;
 use crate::engine::copy_end::CopyEnds;
 use crate::engine::feeder::Feeder;
 use crate::kafka::Damaged;
-use crate::lane::control::Control;
-use crate::lane::ledger::Ledger;
+use crate::control::Control;
+use crate::ledger::Ledger;
 use crate::progress::LastCopied;
 
 /// The status is refreshed this often.

@@ -13,7 +13,7 @@ use crate::engine::librdkafka::ffi;
 use crate::engine::librdkafka::flight::BadAck;
 use crate::engine::librdkafka::mover::Exit;
 use crate::kafka::Damaged;
-use crate::lane::ledger::Misplaced;
+use crate::ledger::Misplaced;
 use crate::progress::millis;
 
 /// Brokers allow transactions to last so long, unless told otherwise.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use super::Runner;
 use crate::engine::librdkafka::mover::Job;
 use crate::kafka::KafkaError;
-use crate::lane::ledger::{Entry, Ledger};
+use crate::ledger::{Entry, Ledger};
 use crate::produce::{Producer, Record, millis};
 
 impl Runner {

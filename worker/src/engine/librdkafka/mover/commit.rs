@@ -7,7 +7,7 @@ use rdkafka_sys::types::RDKafkaErrorCode as Code;
 use super::{Exit, Mover, OWN, Progress, Step};
 use crate::engine::librdkafka::ffi::Error;
 use crate::engine::librdkafka::ffi::target::{Ack, Ticket};
-use crate::lane::ledger::Entry;
+use crate::ledger::Entry;
 
 /// At least once: progress is written this often while records flow.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);

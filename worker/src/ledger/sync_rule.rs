@@ -2,7 +2,12 @@
 //! otherwise be off: first, after a gap, after the target was reset, or `offset.lag.max` target offsets after the last one. Any
 //! other waits for the next flush. One pair waits of either kind: a newer one replaces it. Pure.
 
-use super::OffsetSync;
+/// A source offset and where its record is on the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OffsetSync {
+    pub(crate) upstream: i64,
+    pub(crate) downstream: i64,
+}
 
 /// The rule's state for one partition.
 #[derive(Debug)]

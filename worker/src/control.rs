@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::Epoch;
 use twinlog_proto::model;
 
-use super::Range;
 use crate::budget::Turn;
+use crate::range::Range;
 
 /// Shared by the handle and the lane's thread. Everything wakes the thread, wherever it waits.
 pub(crate) struct Control {

@@ -1,5 +1,8 @@
 //! The ledger of a running range: what is copied, what is durable, and the offset map in between. The engine enters facts;
-//! commits and the status are made from here. No I/O and no clock of its own.
+//! commits and the status are made from here. No I/O.
+
+mod meter;
+mod sync_rule;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -8,11 +11,13 @@ use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::lag::Ends;
 use twinlog_proto::model::DEFAULT_OFFSET_LAG_MAX;
 
-use super::meter::Meter;
+use self::meter::Meter;
+use self::sync_rule::SyncRule;
 use crate::metrics::Ages;
 use crate::offset_map::{Chunk, OutOfOrder};
-use crate::offset_syncs::{OffsetSync, SyncRule};
 use crate::progress::{LastCopied, PartitionProgress, RangeProgress, chunk_key, millis};
+
+pub(crate) use self::sync_rule::OffsetSync;
 
 /// Segments an open chunk holds before it is closed: it is rewritten with every commit.
 const MAX_OPEN_SEGMENTS: usize = 128;
