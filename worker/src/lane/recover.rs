@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use twinlog_proto::reason::Reason;
 
-use crate::control::Control;
 use crate::cause::Cause;
+use crate::control::Control;
 use crate::engine::librdkafka::config::{self, TRANSACTION_TIMEOUT};
 use crate::engine::librdkafka::ffi;
 use crate::engine::librdkafka::ffi::source::{Fetched, MAX_BATCH, Source};

@@ -23,8 +23,6 @@ use twinlog_proto::policy;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::State;
 
-use crate::control::{Control, Wanted};
-use crate::ledger::{Entry, Ledger};
 use super::missing;
 use super::start::{Facts, Left, Question, Verdict};
 use super::status::Board;
@@ -32,6 +30,7 @@ use super::tail::Place;
 use super::{LaneSpec, LaneStatus, Range, gather, take_over};
 use crate::budget::{Budget, Seat};
 use crate::cause::Cause;
+use crate::control::{Control, Wanted};
 use crate::engine::copy_end::CopyEnds;
 use crate::engine::feeder::Feeder;
 use crate::engine::librdkafka::config::{self, Memory, TargetSettings};
@@ -40,6 +39,7 @@ use crate::engine::librdkafka::ffi::source::Source;
 use crate::engine::librdkafka::ffi::target::Target;
 use crate::engine::librdkafka::mover::{Clients, Exit, Job, Mover, View};
 use crate::kafka::Role;
+use crate::ledger::{Entry, Ledger};
 use crate::offset_syncs::SyncSender;
 use crate::progress::{self, RangeProgress, StorageTopics};
 

@@ -24,13 +24,13 @@ use twinlog_proto::model::Partitioning;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State};
 
-use crate::ledger::Account;
 use super::slowed::{self, Slowed};
 use super::{LaneSpec, LaneStatus};
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::engine::librdkafka::ffi;
 use crate::engine::librdkafka::mover::{Slot, View};
+use crate::ledger::Account;
 use crate::metrics::{Labels, PartitionMetrics};
 use crate::progress::{Gap, PartitionProgress, RangeProgress, millis};
 use crate::said::Said;

@@ -26,10 +26,10 @@ use super::ffi::target::Target;
 use super::flight::{BadAck, Sent};
 use super::pace::Pace;
 use super::partitioner::Partitioner;
+use crate::control::Control;
 use crate::engine::copy_end::CopyEnds;
 use crate::engine::feeder::Feeder;
 use crate::kafka::Damaged;
-use crate::control::Control;
 use crate::ledger::Ledger;
 use crate::progress::LastCopied;
 
