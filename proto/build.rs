@@ -7,8 +7,8 @@ const FILES: &[&str] = &[
     "twinlog/v1/mirror.proto",
     "twinlog/v1/offset.proto",
     "twinlog/v1/fleet.proto",
-    "twinlog/v1/worker.proto",
-    "twinlog/v1/peer.proto",
+    "twinlog/internal/v1/worker.proto",
+    "twinlog/internal/v1/peer.proto",
     "twinlog/storage/v1/storage.proto",
 ];
 

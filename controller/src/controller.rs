@@ -11,10 +11,11 @@ use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tracing::{info, warn};
 use twinlog_proto::id::{MirrorId, Term, WorkerId};
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::peer_service_server::PeerServiceServer;
+use twinlog_proto::internal::v1::worker_service_server::WorkerServiceServer;
 use twinlog_proto::reason::{Reason, bad_request, status};
 use twinlog_proto::tls::ClientTls;
-use twinlog_proto::v1::peer_service_server::PeerServiceServer;
-use twinlog_proto::v1::worker_service_server::WorkerServiceServer;
 use twinlog_proto::{telemetry, v1};
 
 use crate::fleet::{Answered, Fleet, Patience, Question};
@@ -169,14 +170,14 @@ impl Controller {
         self.replica.cache.snapshot().leader.clone()
     }
 
-    /// `v1.WorkerService`, to add to the server.
+    /// `internal.v1.WorkerService`, to add to the server.
     pub fn worker_service(&self) -> WorkerServiceServer<WorkerSessions> {
         WorkerServiceServer::new(WorkerSessions { replica: self.replica.clone() })
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// `v1.PeerService`, to add to the server: what the other replicas need.
+    /// `internal.v1.PeerService`, to add to the server: what the other replicas need.
     pub fn peer_service(&self) -> PeerServiceServer<Peer> {
         PeerServiceServer::new(Peer { replica: self.replica.clone() })
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -189,12 +190,13 @@ impl Controller {
     }
 
     /// Every worker, and whether a new leader still waits for some to come back. NO_LEADER while nobody leads.
-    pub async fn fleet(&self) -> Result<v1::PeerWorkersResponse, Status> {
+    pub async fn fleet(&self) -> Result<internal::PeerWorkersResponse, Status> {
         if self.replica.knows_the_fleet() {
             return Ok(self.replica.workers());
         }
         let mut peer = self.replica.relay.peer()?;
-        within(CALL_TIMEOUT, peer.peer_workers(self.replica.relay.request(v1::PeerWorkersRequest {}))).await
+        within(CALL_TIMEOUT, peer.peer_workers(self.replica.relay.request(internal::PeerWorkersRequest {})))
+            .await
     }
 
     /// WORKER_NOT_FOUND, NO_LEADER.
@@ -221,14 +223,14 @@ impl Controller {
         }
         let mut peer = self.replica.relay.peer()?;
         let deadline = question.deadline.min(MAX_QUERY_DEADLINE);
-        let request = v1::PeerAskRequest {
+        let request = internal::PeerAskRequest {
             deadline: prost_types::Duration::try_from(deadline).ok(),
-            query: Some(v1::Query {
+            query: Some(internal::Query {
                 clusters: question.clusters,
                 mirror: question.mirror,
                 question: Some(question.question),
                 trace_context: telemetry::current_context(),
-                ..v1::Query::default()
+                ..internal::Query::default()
             }),
         };
         let answer =
@@ -269,7 +271,7 @@ impl Controller {
             return self.replica.ranges(id);
         }
         let mut peer = self.replica.relay.peer()?;
-        let request = v1::PeerRangesRequest { parent: id.name() };
+        let request = internal::PeerRangesRequest { parent: id.name() };
         Ok(within(CALL_TIMEOUT, peer.peer_ranges(self.replica.relay.request(request))).await?.ranges)
     }
 }
@@ -290,7 +292,7 @@ fn worker_not_found(id: &WorkerId) -> Status {
     status(Reason::WORKER_NOT_FOUND, message, &[("worker", id.as_str())])
 }
 
-pub(crate) fn question_of(request: v1::PeerAskRequest) -> Result<Question, Status> {
+pub(crate) fn question_of(request: internal::PeerAskRequest) -> Result<Question, Status> {
     let deadline = request.deadline.and_then(|deadline| Duration::try_from(deadline).ok());
     let query = request.query.unwrap_or_default();
     match (query.question, deadline) {
@@ -314,9 +316,9 @@ impl Replica {
         (self.is_leader() && self.fleet.has_begun()) || (!self.fleet.is_empty() && !elsewhere())
     }
 
-    pub(crate) fn welcome(&self) -> v1::Welcome {
+    pub(crate) fn welcome(&self) -> internal::Welcome {
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        v1::Welcome {
+        internal::Welcome {
             controller: self.config.id.clone(),
             term: self.leading.borrow().unwrap_or_default().0,
             report_interval_ms: millis(self.config.report_interval),
@@ -324,7 +326,7 @@ impl Replica {
         }
     }
 
-    pub(crate) fn workers(&self) -> v1::PeerWorkersResponse {
+    pub(crate) fn workers(&self) -> internal::PeerWorkersResponse {
         self.fleet.workers(&self.cache.snapshot())
     }
 
@@ -348,7 +350,7 @@ impl Replica {
     /// MIRROR_NOT_PAUSED for what must not be written while ranges run: they would move on from it. Asked of what the store and
     /// the fleet say, not of what the caller brought.
     fn refuse_unless_paused(&self, question: &Question) -> Result<(), Status> {
-        let v1::query::Question::GiveBack(give_back) = &question.question else { return Ok(()) };
+        let internal::query::Question::GiveBack(give_back) = &question.question else { return Ok(()) };
         if give_back.validate_only {
             return Ok(());
         }

@@ -16,16 +16,15 @@ static POOL: LazyLock<DescriptorPool> =
 /// # Panics
 /// There is no such message.
 pub(crate) fn message(name: &str) -> MessageDescriptor {
-    POOL.get_message_by_name(&format!("twinlog.v1.{name}")).expect("a message of the API")
+    POOL.get_message_by_name(&format!("{PUBLIC}.{name}")).expect("a message of the API")
 }
 
-/// Files of the package that are not for clients: workers' sessions, and replicas among themselves.
-const INTERNAL: [&str; 2] = ["twinlog/v1/worker.proto", "twinlog/v1/peer.proto"];
+/// Packages that are for clients.
+const PUBLIC: &str = "twinlog.v1";
 
 /// The request of every public method, by the method's path.
 pub(crate) fn requests() -> HashMap<String, MessageDescriptor> {
-    let public =
-        POOL.services().filter(|service| !INTERNAL.contains(&service.parent_file_descriptor_proto().name()));
+    let public = POOL.services().filter(|service| service.package_name() == PUBLIC);
     let methods = public.flat_map(|service| service.methods().collect::<Vec<_>>());
     let single = methods.filter(|method| !method.is_client_streaming());
     single
@@ -39,8 +38,6 @@ pub(crate) fn requests() -> HashMap<String, MessageDescriptor> {
 /// Our own build script made something that isn't a descriptor set.
 pub(crate) fn public() -> FileDescriptorSet {
     let mut files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("made by our own build script");
-    files
-        .file
-        .retain(|file| !INTERNAL.contains(&file.name()) && !file.package().starts_with("twinlog.storage"));
+    files.file.retain(|file| file.package() == PUBLIC || !file.package().starts_with("twinlog"));
     files
 }

@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use twinlog_proto::id::{Epoch, Generation, MirrorId, TaskName, Term, WorkerId};
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
@@ -44,7 +45,7 @@ const RESEND_AFTER: Duration = Duration::from_secs(2);
 /// A question that a worker shall answer.
 #[derive(Debug, Clone)]
 pub struct Question {
-    pub question: v1::query::Question,
+    pub question: internal::query::Question,
     /// Clusters that the question names.
     pub clusters: Vec<v1::Cluster>,
     /// The mirror in question; its placement decides who may answer.
@@ -56,7 +57,7 @@ pub struct Question {
 #[derive(Debug, Clone)]
 pub struct Answered {
     pub worker: WorkerId,
-    pub answer: v1::answer::Answer,
+    pub answer: internal::answer::Answer,
 }
 
 /// How long workers may be away.
@@ -72,13 +73,13 @@ pub(crate) struct Patience {
 pub(crate) struct ReportedInventory {
     pub(crate) epoch: Epoch,
     pub(crate) worker: WorkerId,
-    pub(crate) inventory: v1::Inventory,
+    pub(crate) inventory: internal::Inventory,
 }
 
 /// How the source's topics end, as a survey saw it, and when that was heard.
 #[derive(Debug)]
 pub(crate) struct ReportedEnds {
-    pub(crate) report: v1::SourceEndsReport,
+    pub(crate) report: internal::SourceEndsReport,
     pub(crate) heard: Instant,
 }
 
@@ -111,7 +112,7 @@ pub(crate) struct Members {
     pub(crate) source_ends: HashMap<MirrorId, ReportedEnds>,
     compared: HashMap<MirrorId, claims::Compared>,
     /// What was last reported of ranges that nobody reports any more.
-    pub(crate) last: BTreeMap<TaskName, v1::TaskReport>,
+    pub(crate) last: BTreeMap<TaskName, internal::TaskReport>,
     /// The same of groups.
     pub(crate) last_groups: BTreeMap<MirrorId, LastGroups>,
     /// Inventories that no store takes: what to say about them.
@@ -286,7 +287,7 @@ impl Fleet {
         &self,
         id: &WorkerId,
         session: u64,
-        mut report: v1::Report,
+        mut report: internal::Report,
         state: &State,
         now: Instant,
     ) {
@@ -332,7 +333,7 @@ impl Fleet {
     }
 
     /// A survey reports what it found. Only the current survey's word counts: `epoch` must be that of the assignment.
-    pub(crate) fn inventory(&self, id: &WorkerId, report: v1::InventoryReport, state: &State) {
+    pub(crate) fn inventory(&self, id: &WorkerId, report: internal::InventoryReport, state: &State) {
         let Ok(mirror) = MirrorId::from_name(&report.mirror) else { return };
         let survey = TaskName::Survey { mirror: mirror.clone() };
         let current = state.assignments.get(&survey);
@@ -355,7 +356,7 @@ impl Fleet {
     pub(crate) fn source_ends(
         &self,
         id: &WorkerId,
-        mut report: v1::SourceEndsReport,
+        mut report: internal::SourceEndsReport,
         state: &State,
         heard: Instant,
     ) {

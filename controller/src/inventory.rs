@@ -5,23 +5,24 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::v1;
 
 use crate::packed;
 
 /// The value to store.
-pub fn encode(inventory: &v1::Inventory) -> Bytes {
+pub fn encode(inventory: &internal::Inventory) -> Bytes {
     packed::encode(inventory)
 }
 
 /// Parses a stored value.
-pub fn decode(value: &[u8]) -> Result<v1::Inventory, String> {
+pub fn decode(value: &[u8]) -> Result<internal::Inventory, String> {
     packed::decode(value)
 }
 
 /// Whether two inventories say the same, whenever they were made.
-pub(crate) fn same(a: &v1::Inventory, b: &v1::Inventory) -> bool {
-    let v1::Inventory {
+pub(crate) fn same(a: &internal::Inventory, b: &internal::Inventory) -> bool {
+    let internal::Inventory {
         topics,
         blocked,
         warnings,
@@ -46,14 +47,14 @@ pub(crate) fn same(a: &v1::Inventory, b: &v1::Inventory) -> bool {
 ///
 /// Topics are there from the beginning where nothing complete is stored yet, and where the filters have changed: then the
 /// user named them only now.
-pub(crate) fn note_beginnings(next: &mut v1::Inventory, stored: Option<&v1::Inventory>) {
+pub(crate) fn note_beginnings(next: &mut internal::Inventory, stored: Option<&internal::Inventory>) {
     let stored = stored.filter(|stored| !stored.selected_by.is_empty());
     if next.selected_by.is_empty() {
         // Not a complete look: it began nothing.
         next.selected_by = stored.map(|stored| stored.selected_by.clone()).unwrap_or_default();
     }
     let begins = stored.is_none_or(|stored| stored.selected_by != next.selected_by);
-    let before: HashMap<&str, &v1::InventoryTopic> =
+    let before: HashMap<&str, &internal::InventoryTopic> =
         stored.iter().flat_map(|s| &s.topics).map(|t| (t.source_topic.as_str(), t)).collect();
     for topic in &mut next.topics {
         topic.initial_partitions = match before.get(topic.source_topic.as_str()) {
@@ -66,7 +67,7 @@ pub(crate) fn note_beginnings(next: &mut v1::Inventory, stored: Option<&v1::Inve
 }
 
 /// The name stands for another topic than it did.
-fn is_another(before: &v1::InventoryTopic, now: &v1::InventoryTopic) -> bool {
+fn is_another(before: &internal::InventoryTopic, now: &internal::InventoryTopic) -> bool {
     !before.source_topic_id.is_empty()
         && !now.source_topic_id.is_empty()
         && before.source_topic_id != now.source_topic_id
@@ -76,8 +77,8 @@ fn is_another(before: &v1::InventoryTopic, now: &v1::InventoryTopic) -> bool {
 mod tests {
     use super::*;
 
-    fn inventory(topics: i32) -> v1::Inventory {
-        let topic = |i: i32| v1::InventoryTopic {
+    fn inventory(topics: i32) -> internal::Inventory {
+        let topic = |i: i32| internal::InventoryTopic {
             source_topic: format!("team-{}.orders.{i}", i % 40),
             source_topic_id: uuid::Uuid::from_u128(
                 u128::from(i.unsigned_abs()).wrapping_mul(u128::MAX / 7919),
@@ -86,9 +87,13 @@ mod tests {
             target_topic: format!("eu.team-{}.orders.{i}", i % 40),
             source_partitions: 12,
             partitions: 12,
-            ..v1::InventoryTopic::default()
+            ..internal::InventoryTopic::default()
         };
-        v1::Inventory { topics: (0..topics).map(topic).collect(), groups: 7, ..v1::Inventory::default() }
+        internal::Inventory {
+            topics: (0..topics).map(topic).collect(),
+            groups: 7,
+            ..internal::Inventory::default()
+        }
     }
 
     #[test]
@@ -116,18 +121,21 @@ mod tests {
     }
 
     /// An inventory of topics with these partition counts, all selected by the same filters.
-    fn selected(by: &str, topics: &[(&str, i32)]) -> v1::Inventory {
-        let topic = |(name, partitions): &(&str, i32)| v1::InventoryTopic {
+    fn selected(by: &str, topics: &[(&str, i32)]) -> internal::Inventory {
+        let topic = |(name, partitions): &(&str, i32)| internal::InventoryTopic {
             source_topic: (*name).to_owned(),
             source_partitions: *partitions,
             source_topic_id: format!("id of {name}"),
-            ..v1::InventoryTopic::default()
+            ..internal::InventoryTopic::default()
         };
         let topics = topics.iter().map(topic).collect();
-        v1::Inventory { topics, selected_by: by.to_owned(), ..v1::Inventory::default() }
+        internal::Inventory { topics, selected_by: by.to_owned(), ..internal::Inventory::default() }
     }
 
-    fn beginnings(mut next: v1::Inventory, stored: Option<&v1::Inventory>) -> (v1::Inventory, Vec<i32>) {
+    fn beginnings(
+        mut next: internal::Inventory,
+        stored: Option<&internal::Inventory>,
+    ) -> (internal::Inventory, Vec<i32>) {
         note_beginnings(&mut next, stored);
         let counts = next.topics.iter().map(|t| t.initial_partitions).collect();
         (next, counts)

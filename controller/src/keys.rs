@@ -28,7 +28,7 @@ pub fn mirror(id: &MirrorId) -> String {
     format!("{MIRRORS}{id}")
 }
 
-/// Value: `v1::Inventory`, see `inventory::encode`.
+/// Value: `internal::Inventory`, see `inventory::encode`.
 pub fn inventory(id: &MirrorId) -> String {
     format!("{INVENTORY}{id}")
 }

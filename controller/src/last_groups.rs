@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Timestamp;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::v1;
 
 use crate::packed;
@@ -32,8 +33,8 @@ pub struct LastSaid {
 }
 
 impl LastSaid {
-    pub(crate) fn new(shard: u32, report: v1::TaskReport, time: Timestamp) -> Self {
-        let v1::TaskReport { groups, groups_sync_time: sync_time, .. } = report;
+    pub(crate) fn new(shard: u32, report: internal::TaskReport, time: Timestamp) -> Self {
+        let internal::TaskReport { groups, groups_sync_time: sync_time, .. } = report;
         Self { shard, groups, sync_time, time: Some(time), left_out: 0 }
     }
 
@@ -44,7 +45,7 @@ impl LastSaid {
 }
 
 /// Whether a report says how the groups are: a task that has just started has not looked yet.
-pub(crate) fn tells(report: &v1::TaskReport) -> bool {
+pub(crate) fn tells(report: &internal::TaskReport) -> bool {
     report.state() == v1::State::Active || !report.groups.is_empty() || report.groups_sync_time.is_some()
 }
 

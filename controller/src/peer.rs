@@ -1,4 +1,4 @@
-//! `v1.PeerService`: what other replicas ask of the leader. Answered from here or not at all, and to replicas only.
+//! `internal.v1.PeerService`: what other replicas ask of the leader. Answered from here or not at all, and to replicas only.
 
 pub(crate) mod credential;
 
@@ -8,6 +8,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 use twinlog_proto::id::{MirrorId, WorkerId};
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::reason::{Reason, bad_request};
 use twinlog_proto::{telemetry, v1};
 
@@ -38,11 +39,11 @@ fn mirror_id(name: &str) -> Result<MirrorId, Status> {
 }
 
 #[tonic::async_trait]
-impl v1::peer_service_server::PeerService for Peer {
+impl internal::peer_service_server::PeerService for Peer {
     async fn peer_workers(
         &self,
-        request: Request<v1::PeerWorkersRequest>,
-    ) -> Result<Response<v1::PeerWorkersResponse>, Status> {
+        request: Request<internal::PeerWorkersRequest>,
+    ) -> Result<Response<internal::PeerWorkersResponse>, Status> {
         Ok(Response::new(self.leader(request.metadata())?.workers()))
     }
 
@@ -59,8 +60,8 @@ impl v1::peer_service_server::PeerService for Peer {
 
     async fn peer_ask(
         &self,
-        request: Request<v1::PeerAskRequest>,
-    ) -> Result<Response<v1::PeerAskResponse>, Status> {
+        request: Request<internal::PeerAskRequest>,
+    ) -> Result<Response<internal::PeerAskResponse>, Status> {
         let leader = self.leader(request.metadata())?;
         let request = request.into_inner();
         let span = tracing::info_span!("peer_ask");
@@ -68,9 +69,9 @@ impl v1::peer_service_server::PeerService for Peer {
             telemetry::follow(&span, &query.trace_context);
         }
         let answered = leader.ask(question_of(request)?).instrument(span).await?;
-        Ok(Response::new(v1::PeerAskResponse {
+        Ok(Response::new(internal::PeerAskResponse {
             worker: answered.worker.to_string(),
-            answer: Some(v1::Answer { id: String::new(), answer: Some(answered.answer) }),
+            answer: Some(internal::Answer { id: String::new(), answer: Some(answered.answer) }),
         }))
     }
 
@@ -94,11 +95,11 @@ impl v1::peer_service_server::PeerService for Peer {
 
     async fn peer_ranges(
         &self,
-        request: Request<v1::PeerRangesRequest>,
-    ) -> Result<Response<v1::PeerRangesResponse>, Status> {
+        request: Request<internal::PeerRangesRequest>,
+    ) -> Result<Response<internal::PeerRangesResponse>, Status> {
         let leader = self.leader(request.metadata())?;
         let id = mirror_id(&request.into_inner().parent)?;
         let ranges = leader.ranges(&id)?;
-        Ok(Response::new(v1::PeerRangesResponse { ranges }))
+        Ok(Response::new(internal::PeerRangesResponse { ranges }))
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use twinlog_proto::id::TaskName;
-use twinlog_proto::v1;
+use twinlog_proto::internal::v1 as internal;
 
 use crate::fleet::Fleet;
 use crate::handover::{self, Holders};
@@ -236,7 +236,7 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(0)
 }
 
-fn same_work(a: &v1::AssignmentSet, b: &v1::AssignmentSet) -> bool {
+fn same_work(a: &internal::AssignmentSet, b: &internal::AssignmentSet) -> bool {
     a.tasks == b.tasks && a.mirrors == b.mirrors && a.clusters == b.clusters
 }
 

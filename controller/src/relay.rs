@@ -13,11 +13,11 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_types::ErrorDetails;
 use tracing::warn;
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::peer_service_client::PeerServiceClient;
+use twinlog_proto::internal::v1::worker_service_client::WorkerServiceClient;
 use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::tls::ClientTls;
-use twinlog_proto::v1;
-use twinlog_proto::v1::peer_service_client::PeerServiceClient;
-use twinlog_proto::v1::worker_service_client::WorkerServiceClient;
 
 use crate::peer::credential;
 use crate::session::{ControllerStream, WorkerStream};
@@ -115,7 +115,7 @@ pub(crate) async fn pass_on(leader: Channel, inbound: WorkerStream) -> Result<Co
 struct UntilBroken(WorkerStream);
 
 impl Stream for UntilBroken {
-    type Item = v1::WorkerMessage;
+    type Item = internal::WorkerMessage;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.as_mut().poll_next(context).map(|message| message.and_then(Result::ok))

@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 use twinlog_proto::id::WorkerId;
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::controller_message::Message as Out;
+use twinlog_proto::internal::v1::worker_message::Message as In;
 use twinlog_proto::reason::{Reason, bad_request, status};
-use twinlog_proto::v1;
-use twinlog_proto::v1::controller_message::Message as Out;
-use twinlog_proto::v1::worker_message::Message as In;
 
 use crate::controller::Replica;
 use crate::fleet::member::{Link, Profile, Running};
@@ -33,22 +33,23 @@ const ADMISSION_STEP: Duration = Duration::from_millis(50);
 /// A new stream must say hello within this time.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(crate) type ControllerStream = Pin<Box<dyn Stream<Item = Result<v1::ControllerMessage, Status>> + Send>>;
-pub(crate) type WorkerStream = Pin<Box<dyn Stream<Item = Result<v1::WorkerMessage, Status>> + Send>>;
+pub(crate) type ControllerStream =
+    Pin<Box<dyn Stream<Item = Result<internal::ControllerMessage, Status>> + Send>>;
+pub(crate) type WorkerStream = Pin<Box<dyn Stream<Item = Result<internal::WorkerMessage, Status>> + Send>>;
 
-/// `v1.WorkerService` on any replica: served here by the leader, passed on to it by the others.
+/// `internal.v1.WorkerService` on any replica: served here by the leader, passed on to it by the others.
 #[derive(Clone)]
 pub struct WorkerSessions {
     pub(crate) replica: Arc<Replica>,
 }
 
 #[tonic::async_trait]
-impl v1::worker_service_server::WorkerService for WorkerSessions {
+impl internal::worker_service_server::WorkerService for WorkerSessions {
     type SessionStream = ControllerStream;
 
     async fn session(
         &self,
-        request: Request<Streaming<v1::WorkerMessage>>,
+        request: Request<Streaming<internal::WorkerMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let relayed = relay::is_relayed(request.metadata());
         let inbound: WorkerStream = Box::pin(request.into_inner());
@@ -77,7 +78,7 @@ fn serve(replica: Arc<Replica>, inbound: WorkerStream) -> ControllerStream {
     Box::pin(ReceiverStream::new(messages))
 }
 
-type Outbox = mpsc::Sender<Result<v1::ControllerMessage, Status>>;
+type Outbox = mpsc::Sender<Result<internal::ControllerMessage, Status>>;
 
 async fn run(replica: &Replica, mut inbound: WorkerStream, outbox: &Outbox) -> Result<(), Status> {
     let hello = tokio::select! {
@@ -116,7 +117,7 @@ async fn run(replica: &Replica, mut inbound: WorkerStream, outbox: &Outbox) -> R
                 None => return Ok(()),
             },
             Ok(()) = new_set.changed() => {
-                let set: Option<Arc<v1::AssignmentSet>> = new_set.borrow_and_update().clone();
+                let set: Option<Arc<internal::AssignmentSet>> = new_set.borrow_and_update().clone();
                 if let Some(set) = set {
                     relation.tell(outbox, &closed, Out::Assignments((*set).clone())).await?;
                 }
@@ -157,7 +158,7 @@ struct Relation<'a> {
 }
 
 impl Relation<'_> {
-    fn hear(&self, message: v1::WorkerMessage) {
+    fn hear(&self, message: internal::WorkerMessage) {
         let fleet = &self.replica.fleet;
         match message.message {
             Some(In::Report(report)) => {
@@ -193,11 +194,11 @@ impl Drop for Relation<'_> {
 }
 
 async fn send(outbox: &Outbox, message: Out) -> Result<(), Status> {
-    let message = v1::ControllerMessage { message: Some(message) };
+    let message = internal::ControllerMessage { message: Some(message) };
     outbox.send(Ok(message)).await.map_err(|_| Status::cancelled("the worker closed its stream"))
 }
 
-fn profile(hello: v1::Hello) -> Profile {
+fn profile(hello: internal::Hello) -> Profile {
     Profile {
         version: hello.version,
         labels: hello.labels.into_iter().collect(),

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use twinlog_proto::id::{ClusterId, MirrorId, TaskName, Term, WorkerId};
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::{model, v1};
 
@@ -47,7 +48,7 @@ pub struct MirrorState {
 /// What a survey found, as it was last written.
 #[derive(Debug)]
 pub struct InventoryState {
-    pub inventory: v1::Inventory,
+    pub inventory: internal::Inventory,
     pub mod_revision: i64,
 }
 

@@ -11,8 +11,9 @@ use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
-use twinlog_proto::v1::worker_service_server::{WorkerService, WorkerServiceServer};
-use twinlog_proto::v1::{self, controller_message, worker_message};
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::worker_service_server::{WorkerService, WorkerServiceServer};
+use twinlog_proto::internal::v1::{controller_message, worker_message};
 
 /// Messages to one worker that wait at most, and sessions that wait to be taken.
 const QUEUE: usize = 64;
@@ -72,24 +73,24 @@ impl FakeController {
 
 /// One worker's session, seen from the controller.
 pub struct FakeSession {
-    pub hello: v1::Hello,
-    inbound: Streaming<v1::WorkerMessage>,
-    out: mpsc::Sender<Result<v1::ControllerMessage, Status>>,
+    pub hello: internal::Hello,
+    inbound: Streaming<internal::WorkerMessage>,
+    out: mpsc::Sender<Result<internal::ControllerMessage, Status>>,
 }
 
 impl FakeSession {
     pub async fn welcome(&self, term: i64) -> Result<()> {
         let welcome =
-            v1::Welcome { controller: "straw".into(), term, report_interval_ms: 200, lease_ms: 2000 };
+            internal::Welcome { controller: "straw".into(), term, report_interval_ms: 200, lease_ms: 2000 };
         self.send(controller_message::Message::Welcome(welcome)).await
     }
 
-    pub async fn assign(&self, set: v1::AssignmentSet) -> Result<()> {
+    pub async fn assign(&self, set: internal::AssignmentSet) -> Result<()> {
         self.send(controller_message::Message::Assignments(set)).await
     }
 
     pub async fn send(&self, message: controller_message::Message) -> Result<()> {
-        let message = v1::ControllerMessage { message: Some(message) };
+        let message = internal::ControllerMessage { message: Some(message) };
         self.out.send(Ok(message)).await.context("the worker is gone")
     }
 
@@ -132,8 +133,8 @@ impl FakeSession {
         &mut self,
         deadline: Duration,
         what: &str,
-        wanted: impl Fn(&v1::Report) -> bool,
-    ) -> Result<v1::Report> {
+        wanted: impl Fn(&internal::Report) -> bool,
+    ) -> Result<internal::Report> {
         self.wait(deadline, what, |message| match message {
             worker_message::Message::Report(report) if wanted(&report) => Some(report),
             _ => None,
@@ -146,8 +147,8 @@ impl FakeSession {
         &mut self,
         deadline: Duration,
         what: &str,
-        wanted: impl Fn(&v1::Inventory) -> bool,
-    ) -> Result<v1::Inventory> {
+        wanted: impl Fn(&internal::Inventory) -> bool,
+    ) -> Result<internal::Inventory> {
         self.wait(deadline, what, |message| match message {
             worker_message::Message::Inventory(report) => report.inventory.filter(&wanted),
             _ => None,
@@ -156,7 +157,11 @@ impl FakeSession {
     }
 
     /// Asks and waits for the answer.
-    pub async fn ask(&mut self, query: v1::Query, deadline: Duration) -> Result<v1::answer::Answer> {
+    pub async fn ask(
+        &mut self,
+        query: internal::Query,
+        deadline: Duration,
+    ) -> Result<internal::answer::Answer> {
         let id = query.id.clone();
         self.send(controller_message::Message::Query(query)).await?;
         self.wait(deadline, "an answer", |message| match message {
@@ -173,11 +178,11 @@ struct Service {
 
 #[tonic::async_trait]
 impl WorkerService for Service {
-    type SessionStream = BoxStream<'static, Result<v1::ControllerMessage, Status>>;
+    type SessionStream = BoxStream<'static, Result<internal::ControllerMessage, Status>>;
 
     async fn session(
         &self,
-        request: Request<Streaming<v1::WorkerMessage>>,
+        request: Request<Streaming<internal::WorkerMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let mut inbound = request.into_inner();
         let first = inbound.message().await?.and_then(|m| m.message);

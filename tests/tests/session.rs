@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::v1;
 use twinlog_tests::controller::{FakeController, FakeSession};
 use twinlog_worker::{RunError, WorkerConfig};
@@ -41,25 +42,25 @@ impl Worker {
     }
 }
 
-fn heartbeat(epoch: i64) -> v1::Task {
-    v1::Task {
+fn heartbeat(epoch: i64) -> internal::Task {
+    internal::Task {
         name: "heartbeat/m".into(),
         epoch,
         mirror: "mirrors/m".into(),
-        kind: Some(v1::task::Kind::Heartbeat(v1::HeartbeatTask {})),
+        kind: Some(internal::task::Kind::Heartbeat(internal::HeartbeatTask {})),
     }
 }
 
-fn survey(epoch: i64) -> v1::Task {
-    v1::Task {
+fn survey(epoch: i64) -> internal::Task {
+    internal::Task {
         name: "survey/m".into(),
-        kind: Some(v1::task::Kind::Survey(v1::SurveyTask {})),
+        kind: Some(internal::task::Kind::Survey(internal::SurveyTask {})),
         ..heartbeat(epoch)
     }
 }
 
 /// Mirror `m` between two clusters that nobody answers for.
-fn set(term: i64, generation: i64, tasks: Vec<v1::Task>) -> v1::AssignmentSet {
+fn set(term: i64, generation: i64, tasks: Vec<internal::Task>) -> internal::AssignmentSet {
     let cluster = |id: &str| v1::Cluster {
         name: format!("clusters/{id}"),
         bootstrap_servers: vec!["127.0.0.1:1".into()],
@@ -72,7 +73,7 @@ fn set(term: i64, generation: i64, tasks: Vec<v1::Task>) -> v1::AssignmentSet {
         topics: vec![".*".into()],
         ..Default::default()
     };
-    v1::AssignmentSet {
+    internal::AssignmentSet {
         term,
         generation,
         tasks,
@@ -82,17 +83,17 @@ fn set(term: i64, generation: i64, tasks: Vec<v1::Task>) -> v1::AssignmentSet {
     }
 }
 
-fn running(report: &v1::Report) -> Vec<(String, i64)> {
+fn running(report: &internal::Report) -> Vec<(String, i64)> {
     let applied = report.applied.as_ref().expect("every report says what is applied");
     applied.running.iter().map(|task| (task.task.clone(), task.epoch)).collect()
 }
 
-fn version(report: &v1::Report) -> (i64, i64) {
+fn version(report: &internal::Report) -> (i64, i64) {
     let applied = report.applied.as_ref().expect("every report says what is applied");
     (applied.term, applied.generation)
 }
 
-async fn applied(session: &mut FakeSession, wanted: (i64, i64)) -> Result<v1::Report> {
+async fn applied(session: &mut FakeSession, wanted: (i64, i64)) -> Result<internal::Report> {
     session.report(SOON, "the set to be applied", |report| version(report) == wanted).await
 }
 
@@ -133,7 +134,7 @@ async fn clusters_that_do_not_answer_are_a_named_state() -> Result<()> {
     assignments.mirrors[0].refresh =
         Some(v1::RefreshIntervals { topics: Some(Duration::from_millis(500).try_into()?), groups: None });
     session.assign(assignments).await?;
-    let waiting = |report: &v1::Report| {
+    let waiting = |report: &internal::Report| {
         report.tasks.len() == 2
             && report.tasks.iter().all(|task| {
                 task.cause.as_ref().is_some_and(|cause| {
@@ -162,7 +163,7 @@ async fn a_secret_that_is_not_there_stops_only_the_tasks_that_need_it() -> Resul
     other.name = "mirrors/n".into();
     other.source = "clusters/guarded".into();
     assignments.mirrors.push(other);
-    let task = v1::Task { name: "heartbeat/n".into(), mirror: "mirrors/n".into(), ..heartbeat(1) };
+    let task = internal::Task { name: "heartbeat/n".into(), mirror: "mirrors/n".into(), ..heartbeat(1) };
     assignments.tasks.push(task);
     session.assign(assignments).await?;
     let report = session
@@ -192,7 +193,7 @@ async fn stale_assignments_are_refused_and_say_so() -> Result<()> {
         (set(8, 1, vec![heartbeat(49)]), "STALE_EPOCH"),
     ] {
         session.assign(stale).await?;
-        let refused = |r: &v1::Report| r.refused.as_ref().is_some_and(|cause| cause.reason == reason);
+        let refused = |r: &internal::Report| r.refused.as_ref().is_some_and(|cause| cause.reason == reason);
         let report = session.report(SOON, reason, refused).await?;
         assert_eq!(running(&report), [named("heartbeat/m", 50)], "{reason}: what runs goes on");
     }
@@ -303,15 +304,17 @@ async fn questions_are_answered_and_bounded() -> Result<()> {
     let mut controller = FakeController::start().await?;
     let worker = Worker::start(&[controller.url()], |_| {});
     let mut session = controller.welcomed(1, SOON).await?;
-    let query = |id: &str, deadline_ms: i64, clusters: Vec<v1::Cluster>| v1::Query {
+    let query = |id: &str, deadline_ms: i64, clusters: Vec<v1::Cluster>| internal::Query {
         id: id.into(),
         deadline_ms,
         clusters,
-        question: Some(v1::query::Question::ListTopics(v1::ListTopicsQuestion { patterns: vec![] })),
+        question: Some(internal::query::Question::ListTopics(internal::ListTopicsQuestion {
+            patterns: vec![],
+        })),
         ..Default::default()
     };
-    let error = |answer: v1::answer::Answer| match answer {
-        v1::answer::Answer::Error(cause) => cause.reason,
+    let error = |answer: internal::answer::Answer| match answer {
+        internal::answer::Answer::Error(cause) => cause.reason,
         other => panic!("{other:?}"),
     };
     let answer = session.ask(query("1", 1000, vec![]), SOON).await?;

@@ -10,11 +10,12 @@ use anyhow::Result;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio_util::sync::CancellationToken;
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::answer::Answer;
+use twinlog_proto::internal::v1::query::Question;
+use twinlog_proto::internal::v1::worker_message::Message as Out;
 use twinlog_proto::v1;
-use twinlog_proto::v1::answer::Answer;
 use twinlog_proto::v1::planned_topic::Action;
-use twinlog_proto::v1::query::Question;
-use twinlog_proto::v1::worker_message::Message as Out;
 use twinlog_tests::controller::{FakeController, FakeSession};
 use twinlog_tests::sandbox::{Kafka, KafkaOptions, Sandbox, wait_until};
 use twinlog_tests::tools::{Committed, Isolation, LoadOptions, Tools};
@@ -72,9 +73,9 @@ impl World {
             .into()
     }
 
-    fn set(&self, generation: i64, mirror: v1::Mirror, tasks: &[&str]) -> v1::AssignmentSet {
+    fn set(&self, generation: i64, mirror: v1::Mirror, tasks: &[&str]) -> internal::AssignmentSet {
         let tasks = tasks.iter().map(|kind| task(kind)).collect();
-        v1::AssignmentSet {
+        internal::AssignmentSet {
             term: 1,
             generation,
             tasks,
@@ -92,7 +93,7 @@ impl World {
     ) -> Result<Answer> {
         let all = self.clusters();
         let wanted = |c: &v1::Cluster| clusters.iter().any(|id| c.name == format!("clusters/{id}"));
-        let query = v1::Query {
+        let query = internal::Query {
             id: format!("{question:?}"),
             deadline_ms: 10_000,
             clusters: all.into_iter().filter(wanted).collect(),
@@ -121,37 +122,39 @@ fn mirror() -> v1::Mirror {
 }
 
 /// The only range of a topic with at most eight partitions.
-fn replicate(topic: &str, partitions: i32) -> v1::Task {
-    let range = v1::PartitionRange {
+fn replicate(topic: &str, partitions: i32) -> internal::Task {
+    let range = internal::PartitionRange {
         source_topic: topic.into(),
         target_topic: format!("a.{topic}"),
         partition_count: partitions,
         ..Default::default()
     };
-    v1::Task {
+    internal::Task {
         name: format!("replicate/m/a.{topic}/0"),
         epoch: 1,
         mirror: "mirrors/m".into(),
-        kind: Some(v1::task::Kind::Replicate(v1::ReplicateTask { range: Some(range) })),
+        kind: Some(internal::task::Kind::Replicate(internal::ReplicateTask { range: Some(range) })),
     }
 }
 
-fn task(kind: &str) -> v1::Task {
-    use v1::task::Kind;
+fn task(kind: &str) -> internal::Task {
+    use internal::task::Kind;
     let (name, kind) = match kind {
-        "survey" => ("survey/m", Kind::Survey(v1::SurveyTask {})),
-        "heartbeat" => ("heartbeat/m", Kind::Heartbeat(v1::HeartbeatTask {})),
-        "checkpoint" => ("checkpoint/m/0", Kind::Checkpoint(v1::CheckpointTask { shard: 0, shard_count: 1 })),
+        "survey" => ("survey/m", Kind::Survey(internal::SurveyTask {})),
+        "heartbeat" => ("heartbeat/m", Kind::Heartbeat(internal::HeartbeatTask {})),
+        "checkpoint" => {
+            ("checkpoint/m/0", Kind::Checkpoint(internal::CheckpointTask { shard: 0, shard_count: 1 }))
+        }
         other => panic!("no task of kind {other}"),
     };
-    v1::Task { name: name.into(), epoch: 1, mirror: "mirrors/m".into(), kind: Some(kind) }
+    internal::Task { name: name.into(), epoch: 1, mirror: "mirrors/m".into(), kind: Some(kind) }
 }
 
-fn topic<'a>(inventory: &'a v1::Inventory, source: &str) -> Option<&'a v1::InventoryTopic> {
+fn topic<'a>(inventory: &'a internal::Inventory, source: &str) -> Option<&'a internal::InventoryTopic> {
     inventory.topics.iter().find(|t| t.source_topic == source)
 }
 
-fn reason(topic: &v1::InventoryTopic) -> &str {
+fn reason(topic: &internal::InventoryTopic) -> &str {
     topic.blocked.as_ref().map_or("", |cause| cause.reason.as_str())
 }
 
@@ -175,8 +178,9 @@ fn a_survey_makes_the_target_ready_and_follows_the_source() -> Result<()> {
         tools.create_topic(source, &too_long, 1, &[])?;
 
         world.session.assign(world.set(1, mirror(), &["survey", "heartbeat"])).await?;
-        let all =
-            |i: &v1::Inventory| ["orders", "events", "heartbeats"].iter().all(|t| topic(i, t).is_some());
+        let all = |i: &internal::Inventory| {
+            ["orders", "events", "heartbeats"].iter().all(|t| topic(i, t).is_some())
+        };
         let inventory = world.session.inventory(SOON, "the topics", all).await?;
         let orders = topic(&inventory, "orders").expect("it was waited for");
         assert_eq!((orders.target_topic.as_str(), orders.partitions), ("a.orders", 12));
@@ -205,17 +209,18 @@ fn a_survey_makes_the_target_ready_and_follows_the_source() -> Result<()> {
         assert_eq!((reason(long), long.partitions), ("TOPIC_CREATION_FAILED", 0));
 
         tools.create_topic(source, "late", 3, &[])?;
-        let late =
-            |i: &v1::Inventory| topic(i, "late").is_some_and(|t| t.partitions == 3 && t.blocked.is_none());
+        let late = |i: &internal::Inventory| {
+            topic(i, "late").is_some_and(|t| t.partitions == 3 && t.blocked.is_none())
+        };
         world.session.inventory(FLOWING, "a new topic", late).await?;
         tools.add_partitions(source, "late", 5)?;
-        let grown = |i: &v1::Inventory| topic(i, "late").is_some_and(|t| t.partitions == 5);
+        let grown = |i: &internal::Inventory| topic(i, "late").is_some_and(|t| t.partitions == 5);
         world.session.inventory(FLOWING, "new partitions", grown).await?;
         assert_eq!(tools.partitions(target, "a.late")?, 5);
 
         tools.delete_topic(source, "late")?;
         let deleted =
-            |i: &v1::Inventory| topic(i, "late").is_some_and(|t| reason(t) == "SOURCE_TOPIC_DELETED");
+            |i: &internal::Inventory| topic(i, "late").is_some_and(|t| reason(t) == "SOURCE_TOPIC_DELETED");
         let inventory = world.session.inventory(FLOWING, "a deleted topic", deleted).await?;
         assert_eq!(topic(&inventory, "late").unwrap().partitions, 0);
         assert_eq!(tools.partitions(target, "a.late")?, 5, "nothing is deleted on the target");
@@ -254,7 +259,7 @@ fn a_target_that_does_not_fit_is_a_named_state_of_that_topic() -> Result<()> {
         // Allowed to, it mends what it can, in the task that runs.
         wanted.topic_creation = None;
         world.session.assign(world.set(2, wanted, &["survey"])).await?;
-        let mended = |i: &v1::Inventory| {
+        let mended = |i: &internal::Inventory| {
             ["narrow", "missing"].iter().all(|t| topic(i, t).is_some_and(|t| t.blocked.is_none()))
         };
         world.session.inventory(SOON, "both mended", mended).await?;
@@ -328,7 +333,7 @@ fn questions_get_true_answers() -> Result<()> {
         tools.commit(source, "a, größe", &[offset])?;
 
         let Answer::TestCluster(test) =
-            world.ask(&["a"], None, Question::TestCluster(v1::TestClusterQuestion {})).await?
+            world.ask(&["a"], None, Question::TestCluster(internal::TestClusterQuestion {})).await?
         else {
             panic!("another answer")
         };
@@ -342,21 +347,21 @@ fn questions_get_true_answers() -> Result<()> {
         );
 
         let patterns = vec!["or.*".to_owned()];
-        let question = Question::ListTopics(v1::ListTopicsQuestion { patterns });
+        let question = Question::ListTopics(internal::ListTopicsQuestion { patterns });
         let Answer::ListTopics(topics) = world.ask(&["a"], None, question).await? else {
             panic!("another answer")
         };
         let [orders] = topics.topics.as_slice() else { panic!("{topics:?}") };
         assert_eq!((orders.topic.as_str(), orders.partitions, orders.replication_factor), ("orders", 3, 1));
 
-        let question = Question::ListGroups(v1::ListGroupsQuestion { patterns: vec![] });
+        let question = Question::ListGroups(internal::ListGroupsQuestion { patterns: vec![] });
         let Answer::ListGroups(groups) = world.ask(&["a"], None, question).await? else {
             panic!("another answer")
         };
         let [group] = groups.groups.as_slice() else { panic!("{groups:?}") };
         assert_eq!((group.group.as_str(), group.state.as_str()), ("a, größe", "Empty"));
 
-        let question = Question::Plan(v1::PlanQuestion::default());
+        let question = Question::Plan(internal::PlanQuestion::default());
         let Answer::Plan(plan) = world.ask(&["a", "b"], Some(mirror()), question).await? else {
             panic!("another answer")
         };
@@ -376,12 +381,12 @@ fn questions_get_true_answers() -> Result<()> {
         circle.target = "clusters/c".into();
         let mut clusters = world.clusters();
         clusters[1] = v1::Cluster { name: "clusters/c".into(), ..clusters[0].clone() };
-        let query = v1::Query {
+        let query = internal::Query {
             id: "same".into(),
             deadline_ms: 5000,
             clusters,
             mirror: Some(circle),
-            question: Some(Question::Plan(v1::PlanQuestion::default())),
+            question: Some(Question::Plan(internal::PlanQuestion::default())),
             ..Default::default()
         };
         let Answer::Plan(plan) = world.session.ask(query, SOON).await? else { panic!("another answer") };
@@ -392,7 +397,7 @@ fn questions_get_true_answers() -> Result<()> {
 
 /// What the worker says of a group.
 async fn group_state(session: &mut FakeSession, group: &str, state: &str) -> Result<v1::GroupStatus> {
-    let found = |report: &v1::Report| -> Option<v1::GroupStatus> {
+    let found = |report: &internal::Report| -> Option<v1::GroupStatus> {
         let mut groups = report.tasks.iter().flat_map(|task| &task.groups);
         groups.find(|g| g.group == group && g.state == state).cloned()
     };
@@ -416,7 +421,7 @@ fn committed_offsets_are_translated_and_never_go_back_on_the_target() -> Result<
         world.session.inventory(SOON, "the topic", |i| topic(i, "orders").is_some()).await?;
         (set.generation, set.tasks) = (2, [set.tasks, vec![replicate("orders", 2)]].concat());
         world.session.assign(set.clone()).await?;
-        let copied = |report: &v1::Report| {
+        let copied = |report: &internal::Report| {
             let all = || report.tasks.iter().flat_map(|task| &task.partitions);
             all().count() == 2 && all().map(|p| p.records).sum::<i64>() == 2_000
         };
@@ -478,7 +483,7 @@ fn committed_offsets_are_translated_and_never_go_back_on_the_target() -> Result<
         set.generation = 3;
         set.tasks.iter_mut().filter(|t| t.name.starts_with("checkpoint")).for_each(|t| t.epoch = 3);
         world.session.assign(set).await?;
-        let again = |r: &v1::Report| r.tasks.iter().any(|t| t.epoch == 3 && t.groups.len() == 1);
+        let again = |r: &internal::Report| r.tasks.iter().any(|t| t.epoch == 3 && t.groups.len() == 1);
         world.session.report(SOON, "the new task", again).await?;
         assert_eq!(written()?, before);
         Ok(())

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use twinlog_proto::id::{Epoch, Generation, TaskName, Term};
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::{model, v1};
 
@@ -96,7 +97,7 @@ impl Mirrors {
         Ok(mirror)
     }
 
-    fn forget_others(&mut self, set: &v1::AssignmentSet) {
+    fn forget_others(&mut self, set: &internal::AssignmentSet) {
         let named: HashSet<&str> = set.mirrors.iter().map(|m| m.name.as_str()).collect();
         self.0.retain(|name, _| named.contains(name.as_str()));
     }
@@ -104,7 +105,7 @@ impl Mirrors {
 
 impl Assignments {
     /// Parses a set. A task that can't be parsed carries the cause; one whose very name is wrong is left out and logged.
-    pub fn parse(set: &v1::AssignmentSet, known: &mut Mirrors) -> Self {
+    pub fn parse(set: &internal::AssignmentSet, known: &mut Mirrors) -> Self {
         known.forget_others(set);
         let clusters: HashMap<&str, Result<Arc<model::Cluster>, String>> =
             set.clusters.iter().map(|c| (c.name.as_str(), parse_cluster(c))).collect();
@@ -191,7 +192,7 @@ pub(crate) fn violations(name: &str, list: &[model::Violation]) -> String {
 
 fn parse_work(
     name: &TaskName,
-    task: &v1::Task,
+    task: &internal::Task,
     mirrors: &HashMap<&str, Result<Flow, String>>,
 ) -> Result<Work, String> {
     let flow = match mirrors.get(task.mirror.as_str()) {
@@ -208,8 +209,8 @@ fn parse_work(
     })
 }
 
-fn parse_kind(name: &TaskName, task: &v1::Task) -> Result<Kind, String> {
-    use v1::task::Kind as Wire;
+fn parse_kind(name: &TaskName, task: &internal::Task) -> Result<Kind, String> {
+    use internal::task::Kind as Wire;
     match (name, task.kind.as_ref()) {
         (TaskName::Survey { .. }, Some(Wire::Survey(_))) => Ok(Kind::Survey),
         (TaskName::Heartbeat { .. }, Some(Wire::Heartbeat(_))) => Ok(Kind::Heartbeat),

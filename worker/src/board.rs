@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 use twinlog_proto::id::{Epoch, MirrorId, TaskName};
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::v1;
 
 use crate::assignments::{Refused, Version};
@@ -43,8 +44,8 @@ pub struct Running {
 struct State {
     applied: Version,
     running: BTreeMap<TaskName, Running>,
-    inventories: BTreeMap<MirrorId, Arc<v1::InventoryReport>>,
-    source_ends: BTreeMap<MirrorId, Arc<v1::SourceEndsReport>>,
+    inventories: BTreeMap<MirrorId, Arc<internal::InventoryReport>>,
+    source_ends: BTreeMap<MirrorId, Arc<internal::SourceEndsReport>>,
     refused: Option<Refused>,
     /// Tasks that were assigned with an older epoch than one that was seen, and that one: in earlier assignments, and on targets.
     assigned_later: BTreeMap<TaskName, Epoch>,
@@ -124,7 +125,7 @@ impl Board {
     }
 
     /// What a survey found; kept until the survey leaves this worker, so that it can be sent again after a reconnect.
-    pub fn set_inventory(&self, mirror: MirrorId, report: v1::InventoryReport) {
+    pub fn set_inventory(&self, mirror: MirrorId, report: internal::InventoryReport) {
         self.state().inventories.insert(mirror, Arc::new(report));
         self.touch();
     }
@@ -136,15 +137,15 @@ impl Board {
     }
 
     /// How a mirror's source topics end; kept as inventories are.
-    pub fn set_source_ends(&self, mirror: MirrorId, report: v1::SourceEndsReport) {
+    pub fn set_source_ends(&self, mirror: MirrorId, report: internal::SourceEndsReport) {
         self.state().source_ends.insert(mirror, Arc::new(report));
     }
 
-    pub fn source_ends(&self) -> BTreeMap<MirrorId, Arc<v1::SourceEndsReport>> {
+    pub fn source_ends(&self) -> BTreeMap<MirrorId, Arc<internal::SourceEndsReport>> {
         self.state().source_ends.clone()
     }
 
-    pub fn inventories(&self) -> BTreeMap<MirrorId, Arc<v1::InventoryReport>> {
+    pub fn inventories(&self) -> BTreeMap<MirrorId, Arc<internal::InventoryReport>> {
         self.state().inventories.clone()
     }
 
@@ -157,7 +158,7 @@ impl Board {
         self.state().running.clone()
     }
 
-    pub fn applied(&self) -> v1::Applied {
+    pub fn applied(&self) -> internal::Applied {
         applied(&self.state())
     }
 
@@ -172,19 +173,19 @@ impl Board {
 
     /// Everything there is to say now, but for groups that the controller has as they are in `known`. `memory_bytes` is the
     /// process's resident memory.
-    pub fn report(&self, memory_bytes: u64, groups: &Groups, known: &Groups) -> v1::Report {
+    pub fn report(&self, memory_bytes: u64, groups: &Groups, known: &Groups) -> internal::Report {
         let state = self.state();
         let report = |(name, running): (&TaskName, &Running)| {
             let (now, before) = (groups.get(name), known.get(name));
             let groups_unchanged = now.zip(before).is_some_and(|(now, before)| Arc::ptr_eq(now, before));
             let said = now.filter(|_| !groups_unchanged).map(|groups| groups.to_vec());
-            v1::TaskReport {
+            internal::TaskReport {
                 groups: said.unwrap_or_default(),
                 groups_unchanged,
                 ..task_report(name, running)
             }
         };
-        v1::Report {
+        internal::Report {
             applied: Some(applied(&state)),
             tasks: state.running.iter().map(report).collect(),
             memory_bytes: i64::try_from(memory_bytes).unwrap_or(i64::MAX),
@@ -198,9 +199,9 @@ impl Board {
     }
 }
 
-fn applied(state: &State) -> v1::Applied {
+fn applied(state: &State) -> internal::Applied {
     let running = |(name, running): (&TaskName, &Running)| task_at((name, &running.epoch));
-    v1::Applied {
+    internal::Applied {
         term: state.applied.term.0,
         generation: state.applied.generation.0,
         running: state.running.iter().map(running).collect(),
@@ -208,13 +209,13 @@ fn applied(state: &State) -> v1::Applied {
     }
 }
 
-fn task_at((name, epoch): (&TaskName, &Epoch)) -> v1::RunningTask {
-    v1::RunningTask { task: name.to_string(), epoch: epoch.0 }
+fn task_at((name, epoch): (&TaskName, &Epoch)) -> internal::RunningTask {
+    internal::RunningTask { task: name.to_string(), epoch: epoch.0 }
 }
 
-fn task_report(name: &TaskName, running: &Running) -> v1::TaskReport {
+fn task_report(name: &TaskName, running: &Running) -> internal::TaskReport {
     let status = running.status.borrow();
-    v1::TaskReport {
+    internal::TaskReport {
         task: name.to_string(),
         epoch: running.epoch.0,
         state: status.state.into(),

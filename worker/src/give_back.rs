@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use twinlog_proto::id::SourceOffset;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::model::{Mirror, TakeOver};
 use twinlog_proto::v1;
 
@@ -27,7 +28,7 @@ const NOTHING: &[u8] = b"null";
 pub(crate) async fn give_back(
     mirror: Arc<Mirror>,
     ends: Ends,
-    question: &v1::GiveBackQuestion,
+    question: &internal::GiveBackQuestion,
 ) -> Result<v1::GiveBackMirrorResponse, Cause> {
     let place = place(&mirror, question);
     let target = ends.target.clone();
@@ -50,7 +51,7 @@ pub(crate) async fn give_back(
 }
 
 /// Where MM2 looks: as the question says, or where the mirror took over from, or where MM2 does by itself.
-fn place(mirror: &Mirror, question: &v1::GiveBackQuestion) -> TakeOver {
+fn place(mirror: &Mirror, question: &internal::GiveBackQuestion) -> TakeOver {
     let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let by_default = v1::TakeOver::default();
     let mut place = mirror.take_over.clone().unwrap_or_else(|| TakeOver::of(&by_default, &mirror.source));

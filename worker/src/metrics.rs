@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use twinlog_proto::id::{MirrorId, TaskName};
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
@@ -112,7 +113,7 @@ pub(crate) fn survey_round(mirror: &MirrorId, took: Duration, failed: Option<Rea
     }
 }
 
-pub(crate) fn survey_topics(mirror: &MirrorId, inventory: &v1::Inventory) {
+pub(crate) fn survey_topics(mirror: &MirrorId, inventory: &internal::Inventory) {
     let blocked = inventory.topics.iter().filter(|t| t.blocked.is_some()).count();
     let copied = inventory.topics.len() - blocked;
     gauge!(SURVEY_TOPICS, "mirror" => mirror.to_string(), "state" => "copied").set(copied as f64);

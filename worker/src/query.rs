@@ -16,8 +16,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::{telemetry, v1};
+use twinlog_proto::telemetry;
 
 use crate::cause::Cause;
 use crate::metrics;
@@ -55,7 +56,7 @@ impl Queries {
     }
 
     /// Works on a question aside; the answer goes to `answers`, unless nobody listens there any more.
-    pub fn ask(&self, query: v1::Query, answers: mpsc::Sender<v1::Answer>) {
+    pub fn ask(&self, query: internal::Query, answers: mpsc::Sender<internal::Answer>) {
         let Ok(admitted) = self.admitted.clone().try_acquire_owned() else {
             let cause =
                 Cause::new(Reason::TOO_MANY, "this worker is answering too many questions: ask again later");
@@ -76,7 +77,7 @@ impl Queries {
         );
     }
 
-    async fn answer(&self, query: v1::Query) -> v1::Answer {
+    async fn answer(&self, query: internal::Query) -> internal::Answer {
         let begin = Instant::now();
         let (id, kind, deadline) = (query.id.clone(), kind(&query), deadline(&query));
         let work = async {
@@ -94,7 +95,7 @@ impl Queries {
         };
         metrics::query(kind, begin.elapsed(), result.as_ref().err().map(|cause| cause.reason));
         match result {
-            Ok(answer) => v1::Answer { id, answer: Some(answer) },
+            Ok(answer) => internal::Answer { id, answer: Some(answer) },
             Err(cause) => {
                 tracing::info!(reason = %cause.reason, message = cause.message, "question not answered");
                 error(id, cause)
@@ -103,11 +104,11 @@ impl Queries {
     }
 }
 
-fn error(id: String, cause: Cause) -> v1::Answer {
-    v1::Answer { id, answer: Some(v1::answer::Answer::Error(cause.into())) }
+fn error(id: String, cause: Cause) -> internal::Answer {
+    internal::Answer { id, answer: Some(internal::answer::Answer::Error(cause.into())) }
 }
 
-fn deadline(query: &v1::Query) -> Duration {
+fn deadline(query: &internal::Query) -> Duration {
     match u64::try_from(query.deadline_ms) {
         Ok(0) | Err(_) => DEFAULT_DEADLINE,
         Ok(ms) => Duration::from_millis(ms).min(MAX_DEADLINE).saturating_sub(MARGIN),
@@ -115,8 +116,8 @@ fn deadline(query: &v1::Query) -> Duration {
 }
 
 /// The question's name in metrics and spans.
-fn kind(query: &v1::Query) -> &'static str {
-    use v1::query::Question;
+fn kind(query: &internal::Query) -> &'static str {
+    use internal::query::Question;
     match query.question {
         Some(Question::TestCluster(_)) => "test_cluster",
         Some(Question::ListTopics(_)) => "list_topics",

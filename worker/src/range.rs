@@ -37,10 +37,10 @@ pub struct InvalidRange {
     pub rule: &'static str,
 }
 
-impl TryFrom<&v1::PartitionRange> for Range {
+impl TryFrom<&internal::PartitionRange> for Range {
     type Error = InvalidRange;
 
-    fn try_from(wire: &v1::PartitionRange) -> Result<Self, InvalidRange> {
+    fn try_from(wire: &internal::PartitionRange) -> Result<Self, InvalidRange> {
         let invalid =
             |field, value: &dyn ToString, rule| InvalidRange { field, value: value.to_string(), rule };
         for (field, value) in [("source_topic", &wire.source_topic), ("target_topic", &wire.target_topic)] {

@@ -14,9 +14,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::WorkerId;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::tls::{ClientTls, explain};
-use twinlog_proto::v1;
 
 use crate::assignments::{Admitted, Assignments, Refused, Seen};
 use crate::backoff::Backoff;
@@ -120,8 +120,8 @@ impl Session {
         stream.run(self, stop).await
     }
 
-    fn hello(&self) -> v1::Hello {
-        v1::Hello {
+    fn hello(&self) -> internal::Hello {
+        internal::Hello {
             worker_id: self.identity.worker.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             labels: self.identity.labels.clone().into_iter().collect(),
@@ -134,7 +134,7 @@ impl Session {
     }
 
     /// Takes a set in, or refuses it and says so in the next report. `term` is that of the controller that welcomed us.
-    fn admit(&mut self, set: &v1::AssignmentSet, term: i64) {
+    fn admit(&mut self, set: &internal::AssignmentSet, term: i64) {
         let parsed = Assignments::parse(set, &mut self.seen.mirrors);
         let epochs = set.tasks.iter().map(|task| task.epoch);
         self.board.saw(epochs.chain([set.term]).max().unwrap_or(0));

@@ -28,9 +28,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, MissedTickBehavior};
 use twinlog_proto::id::Epoch;
+use twinlog_proto::internal::v1 as wire;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1;
 
 use crate::board::{Board, StatusCell, TaskStatus, state_of};
 use crate::cause::Cause;
@@ -65,13 +65,13 @@ async fn rounds(epoch: Epoch, mirror: Arc<Mirror>, ends: Ends, status: &StatusCe
     let mut ticks = tokio::time::interval(mirror.refresh_topics);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut survey = Survey::new(mirror.clone(), ends);
-    let mut sent: Option<(v1::Inventory, Instant)> = None;
-    let mut publish = |inventory: v1::Inventory| {
+    let mut sent: Option<(wire::Inventory, Instant)> = None;
+    let mut publish = |inventory: wire::Inventory| {
         let fresh = sent.as_ref().is_none_or(|(before, at)| {
             at.elapsed() >= REPEAT_INVENTORY || !inventory::same(before, &inventory)
         });
         if fresh {
-            let report = v1::InventoryReport {
+            let report = wire::InventoryReport {
                 mirror: mirror.id.name(),
                 epoch: epoch.0,
                 inventory: Some(inventory.clone()),
@@ -109,7 +109,7 @@ struct Survey {
     ends: Ends,
     internal: internal::Internal,
     /// The last complete inventory; its topics stand in while a round fails.
-    known: v1::Inventory,
+    known: wire::Inventory,
     limits: Limits,
     groups: i32,
     groups_counted: Option<Instant>,
@@ -128,7 +128,7 @@ impl Survey {
             mirror,
             ends,
             internal: internal::Internal::default(),
-            known: v1::Inventory::default(),
+            known: wire::Inventory::default(),
             limits: Limits::default(),
             groups: 0,
             groups_counted: None,
@@ -141,7 +141,7 @@ impl Survey {
     }
 
     /// One look at both sides, with what it takes to make the target fit. A failure leaves the topics as they were.
-    async fn round(&mut self, status: &StatusCell) -> v1::Inventory {
+    async fn round(&mut self, status: &StatusCell) -> wire::Inventory {
         let begin = Instant::now();
         let result = Box::pin(self.look_and_apply()).await;
         metrics::survey_round(&self.mirror.id, begin.elapsed(), result.as_ref().err().map(|e| e.reason));
@@ -172,7 +172,7 @@ impl Survey {
         }
     }
 
-    async fn look_and_apply(&mut self) -> Result<v1::Inventory, KafkaError> {
+    async fn look_and_apply(&mut self) -> Result<wire::Inventory, KafkaError> {
         let (mirror, ends) = (self.mirror.clone(), self.ends.clone());
         let mut look = Box::pin(Look::take(&mirror, &ends, &mut self.beats)).await?;
         self.copied.clear();
@@ -202,20 +202,20 @@ impl Survey {
         self.drift.show(&self.mirror, &mut self.known);
     }
 
-    fn inventory(&self, look: &Look, gone: Vec<v1::InventoryTopic>) -> v1::Inventory {
+    fn inventory(&self, look: &Look, gone: Vec<wire::InventoryTopic>) -> wire::Inventory {
         let known = inventory::by_source(&self.known);
         let limit = |target: &str| self.limits.max_message_bytes(target);
         let timestamps = self.limits.warning(&self.mirror, &look.decisions).into_iter().collect();
-        let mut topics: Vec<v1::InventoryTopic> = look
+        let mut topics: Vec<wire::InventoryTopic> = look
             .selected()
-            .map(|d| v1::InventoryTopic {
+            .map(|d| wire::InventoryTopic {
                 note: select::note(&self.mirror, &d.source.name),
                 ..inventory::topic(d, limit(&d.target), known.get(d.source.name.as_str()).copied())
             })
             .chain(gone)
             .collect();
         topics.sort_by(|a, b| (&a.target_topic, &a.source_topic).cmp(&(&b.target_topic, &b.source_topic)));
-        v1::Inventory {
+        wire::Inventory {
             topics,
             blocked: None,
             warnings: [look.warnings(&self.mirror), timestamps, self.internal.warnings().to_vec()].concat(),
@@ -238,15 +238,15 @@ impl Survey {
         Ok(changed.then(|| source_changed(&self.mirror, before, now)))
     }
 
-    fn blocked_inventory(&self, look: &Look, cause: Cause) -> v1::Inventory {
+    fn blocked_inventory(&self, look: &Look, cause: Cause) -> wire::Inventory {
         let cause = inventory::continuing(cause, self.known.blocked.as_ref());
-        v1::Inventory {
+        wire::Inventory {
             topics: look.selected().map(|d| inventory::refused(d, &cause)).collect(),
             blocked: Some(cause),
             source_kafka_cluster_id: look.source_cluster_id.clone(),
             target_kafka_cluster_id: look.target_cluster_id.clone(),
             time: Some(SystemTime::now().into()),
-            ..v1::Inventory::default()
+            ..wire::Inventory::default()
         }
     }
 
@@ -256,9 +256,9 @@ impl Survey {
 
     /// Topics that were there before and are not listed now. An empty answer is no proof: each is asked for by name, and
     /// only what the source says doesn't exist is called deleted.
-    async fn gone(&self, decisions: &[Decision]) -> Result<Vec<v1::InventoryTopic>, KafkaError> {
+    async fn gone(&self, decisions: &[Decision]) -> Result<Vec<wire::InventoryTopic>, KafkaError> {
         let listed: HashSet<&str> = decisions.iter().map(|d| d.source.name.as_str()).collect();
-        let missing: Vec<&v1::InventoryTopic> =
+        let missing: Vec<&wire::InventoryTopic> =
             self.known.topics.iter().filter(|t| !listed.contains(t.source_topic.as_str())).collect();
         if missing.is_empty() {
             return Ok(Vec::new());
@@ -267,7 +267,7 @@ impl Survey {
         let asked = self.ends.source.client.topics(Some(&names)).await?;
         let errors: HashMap<&str, Option<&KafkaError>> =
             asked.iter().map(|t| (t.name.as_str(), t.error.as_ref())).collect();
-        let gone = |known: &&v1::InventoryTopic| {
+        let gone = |known: &&wire::InventoryTopic| {
             let error = errors.get(known.source_topic.as_str()).copied().flatten();
             inventory::gone(&self.mirror, known, error)
         };

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use twinlog_proto::id::ClusterId;
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::answer::Answer;
+use twinlog_proto::internal::v1::query::Question as Ask;
 use twinlog_proto::v1;
-use twinlog_proto::v1::answer::Answer;
-use twinlog_proto::v1::query::Question as Ask;
 
 use super::Api;
 use crate::catalog::places::{self, Aliases};
@@ -57,7 +58,7 @@ impl Api {
 
     async fn look_at(&self, cluster: &ClusterId) -> Option<Seen> {
         let question = Question {
-            question: Ask::TestCluster(v1::TestClusterQuestion {}),
+            question: Ask::TestCluster(internal::TestClusterQuestion {}),
             clusters: self.clusters(&[cluster]).ok()?,
             mirror: None,
             deadline: DEADLINE,

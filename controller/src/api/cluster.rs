@@ -2,10 +2,11 @@
 
 use tonic::{Request, Response, Status};
 use twinlog_proto::id::{ClusterId, stable_hash};
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::answer::Answer;
+use twinlog_proto::internal::v1::query::Question as Ask;
 use twinlog_proto::v1;
-use twinlog_proto::v1::answer::Answer;
 use twinlog_proto::v1::cluster_service_server::ClusterService;
-use twinlog_proto::v1::query::Question as Ask;
 
 use super::{Api, QUERY_DEADLINE, wrong_answer};
 use crate::catalog::{cluster_id, cluster_not_found, hide_secrets, invalid};
@@ -90,7 +91,7 @@ impl ClusterService for Api {
                 ));
             }
         };
-        let answered = self.ask_about(cluster, Ask::TestCluster(v1::TestClusterQuestion {})).await?;
+        let answered = self.ask_about(cluster, Ask::TestCluster(internal::TestClusterQuestion {})).await?;
         match answered.answer {
             Answer::TestCluster(response) => {
                 Ok(Response::new(v1::TestClusterResponse { worker: answered.worker.name(), ..response }))
@@ -108,7 +109,7 @@ impl ClusterService for Api {
         let list = format!("{parent}/topics {:x}", asked(&patterns));
         let page = Page::new(list, page_size, &page_token)?;
         let patterns = self.catalog.check_patterns(patterns).await?;
-        let question = Ask::ListTopics(v1::ListTopicsQuestion { patterns });
+        let question = Ask::ListTopics(internal::ListTopicsQuestion { patterns });
         let answered = self.ask_about_registered(&id, question).await?;
         let Answer::ListTopics(mut all) = answered.answer else { return Err(wrong_answer(&answered)) };
         all.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
@@ -125,7 +126,7 @@ impl ClusterService for Api {
         let list = format!("{parent}/groups {:x}", asked(&patterns));
         let page = Page::new(list, page_size, &page_token)?;
         let patterns = self.catalog.check_patterns(patterns).await?;
-        let question = Ask::ListGroups(v1::ListGroupsQuestion { patterns });
+        let question = Ask::ListGroups(internal::ListGroupsQuestion { patterns });
         let answered = self.ask_about_registered(&id, question).await?;
         let Answer::ListGroups(mut all) = answered.answer else { return Err(wrong_answer(&answered)) };
         all.groups.sort_by(|a, b| a.group.cmp(&b.group));

@@ -2,6 +2,7 @@
 
 use tonic::{Request, Response, Status};
 use twinlog_proto::id::WorkerId;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::v1;
 use twinlog_proto::v1::fleet_service_server::FleetService;
 
@@ -17,7 +18,7 @@ impl FleetService for Api {
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
         let v1::ListWorkersRequest { page_size, page_token } = request.into_inner();
         let page = Page::new("workers", page_size, &page_token)?;
-        let v1::PeerWorkersResponse { mut workers, settling } = self.controller.fleet().await?;
+        let internal::PeerWorkersResponse { mut workers, settling } = self.controller.fleet().await?;
         workers.sort_by(|a, b| a.name.cmp(&b.name));
         let (workers, next_page_token) = page.cut(workers, |worker| worker.name.clone());
         Ok(Response::new(v1::ListWorkersResponse { workers, next_page_token, settling }))

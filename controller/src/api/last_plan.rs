@@ -1,6 +1,7 @@
 //! A mirror's plan while one of its clusters is gone: what its survey found last.
 
 use tonic::Status;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::reason::{Reason, reason_of};
 use twinlog_proto::v1;
 use twinlog_proto::v1::planned_topic::Action;
@@ -12,7 +13,7 @@ pub(super) fn stands_in_for(error: &Status) -> bool {
 }
 
 /// The plan that a stored inventory amounts to. `error`: why there is no newer one.
-pub(super) fn of(inventory: &v1::Inventory, error: &Status) -> v1::MirrorPlan {
+pub(super) fn of(inventory: &internal::Inventory, error: &Status) -> v1::MirrorPlan {
     let topics: Vec<v1::PlannedTopic> = inventory.topics.iter().map(planned).collect();
     let reason = reason_of(error).unwrap_or_default();
     let mut warnings = vec![v1::PlanWarning { reason, message: error.message().to_owned() }];
@@ -29,7 +30,7 @@ pub(super) fn of(inventory: &v1::Inventory, error: &Status) -> v1::MirrorPlan {
     }
 }
 
-fn planned(topic: &v1::InventoryTopic) -> v1::PlannedTopic {
+fn planned(topic: &internal::InventoryTopic) -> v1::PlannedTopic {
     let (action, reason) = match &topic.blocked {
         Some(cause) => (Action::Blocked, format!("{}: {}", cause.reason, cause.message)),
         None => (Action::None, topic.note.clone()),
@@ -55,7 +56,7 @@ mod tests {
 
     #[test]
     fn what_the_survey_found_last_stands_in_while_a_cluster_is_gone() {
-        let topic = |name: &str, blocked| v1::InventoryTopic {
+        let topic = |name: &str, blocked| internal::InventoryTopic {
             source_topic: name.to_owned(),
             target_topic: format!("a.{name}"),
             source_partitions: 3,
@@ -65,7 +66,7 @@ mod tests {
         };
         let why = v1::Cause { reason: "NAME_COLLISION".into(), message: "two meet".into(), since: None };
         let time = Some(prost_types::Timestamp { seconds: 7, nanos: 0 });
-        let inventory = v1::Inventory {
+        let inventory = internal::Inventory {
             topics: vec![topic("t", None), topic("u", Some(why))],
             time,
             ..Default::default()

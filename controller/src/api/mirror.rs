@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 use twinlog_proto::id::MirrorId;
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::answer::Answer;
+use twinlog_proto::internal::v1::query::Question as Ask;
 use twinlog_proto::model;
 use twinlog_proto::names;
 use twinlog_proto::reason::{Reason, status};
 use twinlog_proto::v1;
-use twinlog_proto::v1::answer::Answer;
 use twinlog_proto::v1::mirror_service_server::MirrorService;
-use twinlog_proto::v1::query::Question as Ask;
 
 use super::watch::{self, MessageStream};
 use super::{Api, LONG_QUERY_DEADLINE, last_plan, wrong_answer};
@@ -173,7 +174,7 @@ impl Api {
         mirror: &v1::Mirror,
         known: Option<Arc<InventoryState>>,
     ) -> Result<v1::MirrorPlan, Status> {
-        let question = Ask::Plan(v1::PlanQuestion { known: known.is_some() });
+        let question = Ask::Plan(internal::PlanQuestion { known: known.is_some() });
         let asked = Heartbeats::of(&self.state()).wire(mirror, &self.catalog.parsed(mirror).await?);
         let (parsed, mut plan) = match (self.ask_for(&asked, question).await, known) {
             (Ok((parsed, Answered { worker, answer: Answer::Plan(plan) })), _) => {
@@ -212,7 +213,7 @@ impl Api {
             let message = format!("{name} has changed since it was read: read it again");
             return Err(status(Reason::ETAG_MISMATCH, message, &[("mirror", id.as_str())]));
         }
-        let question = v1::GiveBackQuestion { connector, offsets_topic, validate_only };
+        let question = internal::GiveBackQuestion { connector, offsets_topic, validate_only };
         let (_, answered) = self.ask_for(&mirror, Ask::GiveBack(question)).await?;
         match answered.answer {
             Answer::GiveBack(response) => Ok(response),

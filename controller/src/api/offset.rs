@@ -1,9 +1,10 @@
 //! OffsetService.
 
 use tonic::{Request, Response, Status};
-use twinlog_proto::v1::answer::Answer;
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::answer::Answer;
+use twinlog_proto::internal::v1::query::Question as Ask;
 use twinlog_proto::v1::offset_service_server::OffsetService;
-use twinlog_proto::v1::query::Question as Ask;
 use twinlog_proto::v1::translate_offsets_request::Direction;
 use twinlog_proto::{names, v1};
 
@@ -25,10 +26,10 @@ impl OffsetService for Api {
         check(&group, &offsets)?;
         let ask = match Direction::try_from(direction) {
             Ok(Direction::Unspecified | Direction::ToTarget) => {
-                Ask::Translate(v1::TranslateQuestion { group, offsets })
+                Ask::Translate(internal::TranslateQuestion { group, offsets })
             }
             Ok(Direction::ToSource) => {
-                Ask::TranslateToSource(v1::TranslateToSourceQuestion { group, offsets })
+                Ask::TranslateToSource(internal::TranslateToSourceQuestion { group, offsets })
             }
             Err(_) => {
                 let what = format!("{direction} is none: TO_TARGET (1) and TO_SOURCE (2) are");

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use twinlog_proto::id::MirrorId;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
@@ -22,7 +23,7 @@ impl<'a> Conflicts<'a> {
     /// Cheap as long as no two names share an id. `reported`: what surveys have seen and nobody has stored yet.
     pub(crate) fn new(
         state: &'a State,
-        reported: impl Iterator<Item = (&'a MirrorId, &'a v1::Inventory)>,
+        reported: impl Iterator<Item = (&'a MirrorId, &'a internal::Inventory)>,
     ) -> Self {
         const NOTHING_ASKED: &Aliases = &Aliases::new();
         let mut seen = places::stored(state);
@@ -74,7 +75,7 @@ impl<'a> Conflicts<'a> {
 }
 
 /// Stops everything that the inventory would have copied.
-pub(crate) fn stop(inventory: &mut v1::Inventory, cause: &v1::Cause) {
+pub(crate) fn stop(inventory: &mut internal::Inventory, cause: &v1::Cause) {
     for topic in &mut inventory.topics {
         topic.blocked = Some(cause.clone());
         topic.partitions = 0;
@@ -98,7 +99,7 @@ mod tests {
         };
         let model = Arc::new(Mirror::parse(&wire).unwrap());
         let mirror = MirrorState { wire, model, create_revision: created, mod_revision: created };
-        let topic = v1::InventoryTopic {
+        let topic = internal::InventoryTopic {
             source_topic: "t".to_owned(),
             target_topic: "t".to_owned(),
             source_topic_id: topic_ids.0.to_owned(),
@@ -106,7 +107,7 @@ mod tests {
             partitions: 1,
             ..Default::default()
         };
-        let inventory = v1::Inventory {
+        let inventory = internal::Inventory {
             topics: vec![topic],
             source_kafka_cluster_id: "source".to_owned(),
             target_kafka_cluster_id: "target".to_owned(),
@@ -148,8 +149,8 @@ mod tests {
 
     #[test]
     fn what_is_stopped_copies_nothing() {
-        let mut inventory = v1::Inventory {
-            topics: vec![v1::InventoryTopic { partitions: 3, ..Default::default() }],
+        let mut inventory = internal::Inventory {
+            topics: vec![internal::InventoryTopic { partitions: 3, ..Default::default() }],
             ..Default::default()
         };
         let cause = v1::Cause { reason: Reason::LOOP.as_str().to_owned(), ..Default::default() };

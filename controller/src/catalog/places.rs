@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use twinlog_proto::id::ClusterId;
+use twinlog_proto::internal::v1::Inventory;
 use twinlog_proto::model::Mirror;
-use twinlog_proto::v1::Inventory;
 
 use crate::state::State;
 

@@ -1,4 +1,5 @@
 use tonic::Code;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::v1;
 use uuid::Uuid;
 
@@ -335,12 +336,12 @@ async fn a_second_mirror_must_not_write_the_same_topics_from_the_same_source() {
     let warning = overlap::find(&early, &cache.snapshot(), &places::Places::default()).remove(0).message();
     assert!(warning.contains("m would also write topics such as a.orders"), "{warning}");
 
-    let found = |topic: &str, target: &str| v1::InventoryTopic {
+    let found = |topic: &str, target: &str| internal::InventoryTopic {
         source_topic: topic.to_owned(),
         target_topic: target.to_owned(),
         ..Default::default()
     };
-    let inventory = v1::Inventory {
+    let inventory = internal::Inventory {
         topics: vec![found("heartbeats", "a.heartbeats"), found("orders", "a.orders")],
         ..Default::default()
     };

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use tracing::warn;
 use twinlog_proto::id::{MirrorId, TaskName, WorkerId};
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State as Is};
 
@@ -44,7 +45,7 @@ pub(crate) struct Compared {
 }
 
 impl Compared {
-    fn doubts(&mut self, claims: &Claims, found: &HashMap<&str, &v1::TopicEnds>, by: &WorkerId) {
+    fn doubts(&mut self, claims: &Claims, found: &HashMap<&str, &internal::TopicEnds>, by: &WorkerId) {
         self.doubted.clear();
         for (task, claimed) in claims {
             let TaskName::Replicate { target_topic, .. } = task else { continue };
@@ -69,7 +70,7 @@ impl Members {
     pub(super) fn compare(
         &mut self,
         mirror: &MirrorId,
-        report: &v1::SourceEndsReport,
+        report: &internal::SourceEndsReport,
         by: &WorkerId,
         state: &State,
     ) {
@@ -124,7 +125,7 @@ impl Members {
 pub(super) fn doubt_again(
     compared: &mut HashMap<MirrorId, Compared>,
     worker: &WorkerId,
-    reports: &mut [v1::TaskReport],
+    reports: &mut [internal::TaskReport],
 ) {
     if compared.values().all(|known| known.doubted.is_empty()) {
         return;
@@ -145,7 +146,11 @@ pub(super) fn doubt_again(
     }
 }
 
-fn doubt(worker: &WorkerId, report: &mut v1::TaskReport, (by, doubts): &(WorkerId, BTreeMap<i32, Doubt>)) {
+fn doubt(
+    worker: &WorkerId,
+    report: &mut internal::TaskReport,
+    (by, doubts): &(WorkerId, BTreeMap<i32, Doubt>),
+) {
     plausible::doubt_some(report, |partition| {
         let Doubt { claimed, found } = doubts.get(&partition.partition)?;
         let message = format!(

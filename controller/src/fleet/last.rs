@@ -7,20 +7,20 @@ use std::time::SystemTime;
 use prost_types::Timestamp;
 use tokio::time::Instant;
 use twinlog_proto::id::{MirrorId, TaskName};
-use twinlog_proto::v1;
+use twinlog_proto::internal::v1 as internal;
 
 use super::Members;
 use crate::last_groups::{LastGroups, LastSaid, tells};
 use crate::planner::{Placement, Plan};
 use crate::state::State;
 
-type Reported<'a> = BTreeMap<u32, (&'a v1::TaskReport, Instant)>;
+type Reported<'a> = BTreeMap<u32, (&'a internal::TaskReport, Instant)>;
 /// `LastGroups` that are mostly not copied.
 pub(crate) type ToStore<'a> = BTreeMap<u32, Cow<'a, LastSaid>>;
 
 impl Members {
     /// Remembers what nobody reports any more, where it says something. True if that is of groups.
-    pub(super) fn keep(&mut self, reports: HashMap<TaskName, v1::TaskReport>, heard: Instant) -> bool {
+    pub(super) fn keep(&mut self, reports: HashMap<TaskName, internal::TaskReport>, heard: Instant) -> bool {
         let mut news = false;
         for (task, report) in reports {
             match task {

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::{Epoch, Generation, TaskName, Term, WorkerId};
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
@@ -37,9 +38,9 @@ pub(crate) struct Running {
 
 impl Running {
     /// A name that isn't a task's is not ours to manage: it is left out.
-    pub(crate) fn parse(applied: Option<&v1::Applied>) -> Self {
+    pub(crate) fn parse(applied: Option<&internal::Applied>) -> Self {
         let Some(applied) = applied else { return Self::default() };
-        let task = |task: &v1::RunningTask| Some((task.task.parse().ok()?, Epoch(task.epoch)));
+        let task = |task: &internal::RunningTask| Some((task.task.parse().ok()?, Epoch(task.epoch)));
         Self {
             applied: (Term(applied.term), Generation(applied.generation)),
             tasks: applied.running.iter().filter_map(task).collect(),
@@ -69,8 +70,8 @@ pub(crate) struct Link {
     /// Different for every stream: what comes late from an old one is told apart.
     pub(crate) session: u64,
     /// The newest set; older ones need not be sent any more.
-    pub(crate) sets: watch::Sender<Option<Arc<v1::AssignmentSet>>>,
-    pub(crate) queries: mpsc::Sender<v1::Query>,
+    pub(crate) sets: watch::Sender<Option<Arc<internal::AssignmentSet>>>,
+    pub(crate) queries: mpsc::Sender<internal::Query>,
     /// Cancelled to close the stream.
     pub(crate) close: CancellationToken,
 }
@@ -90,8 +91,8 @@ pub(crate) struct Member {
     pub(crate) running: Running,
     /// For each task, the newest set that offered it to this worker, and with which epoch.
     offered: HashMap<TaskName, ((Term, Generation), Epoch)>,
-    pub(crate) sent: Option<(Arc<v1::AssignmentSet>, Instant)>,
-    pub(crate) reports: HashMap<TaskName, v1::TaskReport>,
+    pub(crate) sent: Option<(Arc<internal::AssignmentSet>, Instant)>,
+    pub(crate) reports: HashMap<TaskName, internal::TaskReport>,
     pub(crate) memory_bytes: i64,
     pub(crate) refusal: Option<Refusal>,
     /// Tasks that it can't run by the epoch they were assigned with, and the later one that it knows of.
@@ -148,10 +149,10 @@ impl Member {
     }
 
     /// Takes over what the worker says it refused. True if that is news.
-    pub(crate) fn set_refusal(&mut self, report: &v1::Report) -> bool {
+    pub(crate) fn set_refusal(&mut self, report: &internal::Report) -> bool {
         let set = (Term(report.refused_term), Generation(report.refused_generation));
         let refusal = report.refused.clone().map(|cause| Refusal { cause, set });
-        let named = |later: &v1::RunningTask| Some((later.task.parse().ok()?, Epoch(later.epoch)));
+        let named = |later: &internal::RunningTask| Some((later.task.parse().ok()?, Epoch(later.epoch)));
         let later: BTreeMap<_, _> = report.later.iter().filter_map(named).collect();
         if let Some(refusal) = refusal.as_ref().filter(|refusal| !refusal.is_partial()) {
             // It will never start what such a set offered.
@@ -178,7 +179,7 @@ impl Member {
 
     /// Whether a report is about a task that this worker was given, by this very assignment: the store says so, or a set that was
     /// sent to it. What a worker says that it runs doesn't count here.
-    pub(crate) fn was_given(&self, report: &v1::TaskReport, state: &State) -> bool {
+    pub(crate) fn was_given(&self, report: &internal::TaskReport, state: &State) -> bool {
         let Ok(task) = report.task.parse::<TaskName>() else { return false };
         let epoch = Epoch(report.epoch);
         let assigned = state.assignments.get(&task);
@@ -193,9 +194,12 @@ impl Member {
     }
 
     /// What the worker says of its tasks; of groups only what has changed since it last did. Returns what it doesn't say any more.
-    pub(crate) fn take_reports(&mut self, reports: Vec<v1::TaskReport>) -> HashMap<TaskName, v1::TaskReport> {
+    pub(crate) fn take_reports(
+        &mut self,
+        reports: Vec<internal::TaskReport>,
+    ) -> HashMap<TaskName, internal::TaskReport> {
         let named = reports.into_iter().filter_map(|report| Some((report.task.parse().ok()?, report)));
-        let mut reports: HashMap<TaskName, v1::TaskReport> = named.collect();
+        let mut reports: HashMap<TaskName, internal::TaskReport> = named.collect();
         for (task, report) in reports.iter_mut().filter(|(_, report)| report.groups_unchanged) {
             if let Some(before) = self.reports.get_mut(task) {
                 report.groups = std::mem::take(&mut before.groups);
@@ -215,7 +219,7 @@ impl Member {
     }
 
     /// Sends a set, if the worker is connected. It says what was heard last: a worker that gets it much later than that knows.
-    pub(crate) fn send(&mut self, mut set: v1::AssignmentSet, now: Instant) {
+    pub(crate) fn send(&mut self, mut set: internal::AssignmentSet, now: Instant) {
         let Some(link) = &self.link else { return };
         set.heard_report = Some(self.heard_report);
         let set = Arc::new(set);
@@ -259,10 +263,11 @@ mod tests {
         Member::new(WorkerId::new("w").unwrap(), profile, Running::default(), link(1), Instant::now())
     }
 
-    fn set(generation: i64, tasks: &[&str]) -> v1::AssignmentSet {
-        let task = |name: &&str| v1::Task { name: (*name).to_owned(), epoch: 1, ..v1::Task::default() };
+    fn set(generation: i64, tasks: &[&str]) -> internal::AssignmentSet {
+        let task =
+            |name: &&str| internal::Task { name: (*name).to_owned(), epoch: 1, ..internal::Task::default() };
         let tasks = tasks.iter().map(task).collect();
-        v1::AssignmentSet { term: 1, generation, tasks, ..v1::AssignmentSet::default() }
+        internal::AssignmentSet { term: 1, generation, tasks, ..internal::AssignmentSet::default() }
     }
 
     fn applied(generation: i64, tasks: &[&str]) -> Running {
@@ -296,7 +301,7 @@ mod tests {
     fn what_a_worker_refuses_it_does_not_hold() {
         let task: TaskName = "survey/m".parse().unwrap();
         let mut member = member();
-        let refuses = |generation, reason: Reason| v1::Report {
+        let refuses = |generation, reason: Reason| internal::Report {
             refused: Some(v1::Cause { reason: reason.as_str().to_owned(), ..Default::default() }),
             refused_term: 1,
             refused_generation: generation,
@@ -312,14 +317,14 @@ mod tests {
         assert!(!may_run(&member, &task) && member.refuses().is_some() && member.is_settled(Term(1)));
         member.send(set(6, &["survey/m"]), Instant::now());
         assert!(may_run(&member, &task), "it may accept the next one");
-        assert!(member.set_refusal(&v1::Report::default()) && member.refuses().is_none());
+        assert!(member.set_refusal(&internal::Report::default()) && member.refuses().is_none());
     }
 
     #[test]
     fn groups_that_are_left_out_stay_as_they_were() {
         let mut member = member();
         let task: TaskName = "checkpoint/m/0".parse().unwrap();
-        let report = |groups: Vec<v1::GroupStatus>, groups_unchanged| v1::TaskReport {
+        let report = |groups: Vec<v1::GroupStatus>, groups_unchanged| internal::TaskReport {
             task: task.to_string(),
             groups,
             groups_unchanged,

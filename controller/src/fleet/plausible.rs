@@ -4,6 +4,7 @@
 //! it is added up.
 
 use twinlog_proto::id::WorkerId;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State};
 
@@ -17,7 +18,7 @@ const MAX_MILLIS: f64 = 3.2e13;
 const MAX_PARTITIONS: usize = 256;
 
 /// Makes a report one that can be counted on.
-pub(super) fn check(worker: &WorkerId, report: &mut v1::TaskReport) {
+pub(super) fn check(worker: &WorkerId, report: &mut internal::TaskReport) {
     if v1::State::try_from(report.state).is_err() {
         report.set_state(State::Degraded);
         report.cause = Some(doubt(worker, "a state that doesn't exist"));
@@ -33,7 +34,7 @@ pub(super) fn check(worker: &WorkerId, report: &mut v1::TaskReport) {
 
 /// Of partitions that have a cause to be doubted nothing counts.
 pub(super) fn doubt_some(
-    report: &mut v1::TaskReport,
+    report: &mut internal::TaskReport,
     doubt: impl Fn(&v1::PartitionStatus) -> Option<v1::Cause>,
 ) {
     let mut doubted = None;
@@ -51,7 +52,7 @@ pub(super) fn doubt_some(
 }
 
 /// Leaves out of a survey's report what can't be.
-pub(super) fn check_ends(report: &mut v1::SourceEndsReport) {
+pub(super) fn check_ends(report: &mut internal::SourceEndsReport) {
     for topic in &mut report.topics {
         topic.partitions.retain(|partition| implausible(partition).is_none());
     }
@@ -143,8 +144,9 @@ mod tests {
         }
     }
 
-    fn checked(partition: v1::PartitionStatus) -> v1::TaskReport {
-        let mut report = v1::TaskReport { partitions: vec![partition], ..v1::TaskReport::default() };
+    fn checked(partition: v1::PartitionStatus) -> internal::TaskReport {
+        let mut report =
+            internal::TaskReport { partitions: vec![partition], ..internal::TaskReport::default() };
         report.set_state(State::Active);
         check(&WorkerId::new("w").unwrap(), &mut report);
         report
@@ -198,8 +200,11 @@ mod tests {
 
     #[test]
     fn states_and_numbers_of_partitions_are_bounded_too() {
-        let mut report =
-            v1::TaskReport { task: "replicate/m/t/0".into(), state: 77, ..v1::TaskReport::default() };
+        let mut report = internal::TaskReport {
+            task: "replicate/m/t/0".into(),
+            state: 77,
+            ..internal::TaskReport::default()
+        };
         report.partitions = vec![sound(); 1_000];
         check(&WorkerId::new("w").unwrap(), &mut report);
         assert_eq!((report.state(), report.partitions.len()), (State::Degraded, 256));

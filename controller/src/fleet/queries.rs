@@ -7,9 +7,9 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tonic::Status;
 use twinlog_proto::id::{MirrorId, TaskName, WorkerId};
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::query::Question as Ask;
 use twinlog_proto::reason::{Reason, status};
-use twinlog_proto::v1;
-use twinlog_proto::v1::query::Question as Ask;
 
 use super::{Answered, Fleet, Members, Question};
 use crate::planner::is_eligible;
@@ -27,7 +27,7 @@ pub(super) struct Queries {
 
 struct Pending {
     session: u64,
-    answer: oneshot::Sender<v1::Answer>,
+    answer: oneshot::Sender<internal::Answer>,
 }
 
 impl Default for Queries {
@@ -61,7 +61,7 @@ impl Drop for Forget<'_> {
 
 impl Fleet {
     /// A worker answers. An answer nobody waits for is dropped.
-    pub(crate) fn answer(&self, session: u64, answer: v1::Answer) {
+    pub(crate) fn answer(&self, session: u64, answer: internal::Answer) {
         let mut pending = self.queries.pending();
         if pending.get(&answer.id).is_some_and(|pending| pending.session == session) {
             let waiting = pending.remove(&answer.id).expect("it was just found");
@@ -104,9 +104,9 @@ impl Fleet {
         state: &State,
         tried: &[WorkerId],
         deadline: Instant,
-    ) -> Result<(WorkerId, oneshot::Receiver<v1::Answer>, Forget<'_>), Status> {
+    ) -> Result<(WorkerId, oneshot::Receiver<internal::Answer>, Forget<'_>), Status> {
         let id = uuid::Uuid::new_v4().to_string();
-        let query = v1::Query {
+        let query = internal::Query {
             id: id.clone(),
             deadline_ms: deadline.duration_since(Instant::now()).as_millis().try_into().unwrap_or(i64::MAX),
             clusters: question.clusters.clone(),
@@ -128,9 +128,9 @@ impl Fleet {
     }
 }
 
-fn accept(worker: WorkerId, answer: v1::Answer) -> Result<Answered, Status> {
+fn accept(worker: WorkerId, answer: internal::Answer) -> Result<Answered, Status> {
     match answer.answer {
-        Some(v1::answer::Answer::Error(cause)) => {
+        Some(internal::answer::Answer::Error(cause)) => {
             let known = Reason::ALL.iter().find(|reason| reason.as_str() == cause.reason);
             let reason = known.copied().unwrap_or(Reason::QUERY_FAILED);
             Err(status(reason, cause.message, &[("worker", worker.as_str())]))

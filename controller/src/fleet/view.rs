@@ -12,6 +12,7 @@ use std::time::Duration;
 use prost_types::Timestamp;
 use tokio::time::Instant;
 use twinlog_proto::id::{MirrorId, TaskName, WorkerId};
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::lag;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State as Is};
@@ -31,7 +32,7 @@ const MAX_CAUSES: usize = 20;
 
 impl Fleet {
     /// Those that are there, and those that a new leader waits for.
-    pub(crate) fn workers(&self, state: &State) -> v1::PeerWorkersResponse {
+    pub(crate) fn workers(&self, state: &State) -> internal::PeerWorkersResponse {
         let now = Instant::now();
         let members = self.members();
         let here = members.by_id.values().map(|m| {
@@ -40,7 +41,7 @@ impl Fleet {
             worker
         });
         let workers = here.chain(members.expected.keys().map(not_back)).collect();
-        v1::PeerWorkersResponse { workers, settling: members.is_settling(now) }
+        internal::PeerWorkersResponse { workers, settling: members.is_settling(now) }
     }
 
     /// `None`: no such mirror.
@@ -112,7 +113,7 @@ struct Known<'a> {
     epoch: i64,
     state: Is,
     cause: Option<v1::Cause>,
-    report: Option<&'a v1::TaskReport>,
+    report: Option<&'a internal::TaskReport>,
 }
 
 struct View<'a> {
@@ -120,7 +121,7 @@ struct View<'a> {
     state: &'a State,
     members: &'a Members,
     /// What the survey says of the source's topics, by name.
-    source: HashMap<&'a str, &'a v1::TopicEnds>,
+    source: HashMap<&'a str, &'a internal::TopicEnds>,
     /// It said so lately.
     source_fresh: bool,
     /// A worker that refuses its assignments, and why; looked for once.
@@ -210,7 +211,7 @@ impl<'a> View<'a> {
         *self.refusing.get_or_init(find)
     }
 
-    fn topics(&self) -> &'a [v1::InventoryTopic] {
+    fn topics(&self) -> &'a [internal::InventoryTopic] {
         let inventory = self.state.inventories.get(&self.mirror.model.id);
         inventory.map_or(&[], |stored| &stored.inventory.topics)
     }
@@ -221,12 +222,12 @@ impl<'a> View<'a> {
         topics.into_iter().flat_map(|topic| self.ranges_of(topic)).collect()
     }
 
-    fn ranges_of(&self, topic: &'a v1::InventoryTopic) -> impl Iterator<Item = v1::RangeStatus> {
+    fn ranges_of(&self, topic: &'a internal::InventoryTopic) -> impl Iterator<Item = v1::RangeStatus> {
         let size = self.mirror.model.block_size;
         (0..).map_while(move |block| range(topic, block, size)).map(|range| self.range(range))
     }
 
-    fn range(&self, range: v1::PartitionRange) -> v1::RangeStatus {
+    fn range(&self, range: internal::PartitionRange) -> v1::RangeStatus {
         let mirror = self.mirror.model.id.clone();
         let block = range.block.unsigned_abs();
         let task = TaskName::Replicate { mirror, target_topic: range.target_topic.clone(), block };
@@ -246,7 +247,7 @@ impl<'a> View<'a> {
         }
     }
 
-    fn topic(&self, topic: &'a v1::InventoryTopic) -> v1::TopicStatus {
+    fn topic(&self, topic: &'a internal::InventoryTopic) -> v1::TopicStatus {
         let ranges: Vec<_> = if is_copied(topic) { self.ranges_of(topic).collect() } else { Vec::new() };
         let mut totals = v1::Totals::default();
         self.count(topic, &ranges, &mut totals);
@@ -320,7 +321,7 @@ impl<'a> View<'a> {
 
     fn state_and_causes(
         &self,
-        inventory: Option<&v1::Inventory>,
+        inventory: Option<&internal::Inventory>,
         topics: &[v1::TopicStatus],
         tasks: &BTreeMap<TaskName, Known<'a>>,
     ) -> (Is, Vec<v1::Cause>) {

@@ -153,6 +153,7 @@ mod tests {
     use super::*;
     use crate::fleet::{Fleet, Patience, ReportedInventory};
     use crate::state::MirrorState;
+    use twinlog_proto::internal::v1 as internal;
 
     #[test]
     fn an_inventory_that_no_store_takes_is_said_and_changes_nothing() {
@@ -176,12 +177,12 @@ mod tests {
         Arc::make_mut(&mut state.assignments).insert(Arc::new(task), Arc::new(survey));
         let found = |count: usize| {
             // Names that don't pack.
-            let topics = (0..count).map(|_| v1::InventoryTopic {
+            let topics = (0..count).map(|_| internal::InventoryTopic {
                 source_topic: uuid::Uuid::new_v4().to_string(),
                 target_topic: uuid::Uuid::new_v4().to_string(),
                 ..Default::default()
             });
-            let inventory = v1::Inventory { topics: topics.collect(), ..Default::default() };
+            let inventory = internal::Inventory { topics: topics.collect(), ..Default::default() };
             let reported = ReportedInventory { epoch: Epoch(1), worker: worker.clone(), inventory };
             fleet.members().inventories.insert(id.clone(), reported);
             inventories(&fleet.members(), &state)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use twinlog_proto::id::{Generation, MirrorId, TaskName, Term};
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::v1;
 
 use crate::assignment::Assignment;
@@ -51,11 +52,11 @@ fn translates_groups(mirror: &MirrorState) -> bool {
 
 /// A topic that is blocked as a whole has no partitions to copy. One that is blocked in part (the target can't grow) is copied
 /// as far as it goes.
-pub(crate) fn is_copied(topic: &v1::InventoryTopic) -> bool {
+pub(crate) fn is_copied(topic: &internal::InventoryTopic) -> bool {
     topic.partitions > 0
 }
 
-fn topic_input(topic: &v1::InventoryTopic) -> TopicInput<'_> {
+fn topic_input(topic: &internal::InventoryTopic) -> TopicInput<'_> {
     TopicInput {
         target_topic: &topic.target_topic,
         partitions: u32::try_from(topic.partitions).expect("is_copied() says that it is positive"),
@@ -66,7 +67,7 @@ fn topic_input(topic: &v1::InventoryTopic) -> TopicInput<'_> {
 pub(super) struct Work<'a> {
     state: &'a State,
     heartbeats: Heartbeats<'a>,
-    topics: HashMap<(&'a MirrorId, &'a str), &'a v1::InventoryTopic>,
+    topics: HashMap<(&'a MirrorId, &'a str), &'a internal::InventoryTopic>,
     shards: HashMap<&'a MirrorId, u32>,
 }
 
@@ -92,14 +93,14 @@ impl<'a> Work<'a> {
         tasks: &[(&TaskName, &Assignment)],
         term: Term,
         generation: Generation,
-    ) -> v1::AssignmentSet {
+    ) -> internal::AssignmentSet {
         let mut mirrors: BTreeMap<&MirrorId, &Arc<MirrorState>> = BTreeMap::new();
         let mut messages = Vec::with_capacity(tasks.len());
         for (task, assignment) in tasks {
             let Some((id, mirror)) = self.state.mirrors.get_key_value(task.mirror()) else { continue };
             let Some(kind) = self.kind(task, mirror) else { continue };
             mirrors.insert(id, mirror);
-            messages.push(v1::Task {
+            messages.push(internal::Task {
                 name: task.to_string(),
                 epoch: assignment.epoch.0,
                 mirror: id.name(),
@@ -108,7 +109,7 @@ impl<'a> Work<'a> {
         }
         let named = mirrors.values().flat_map(|mirror| [&mirror.model.source, &mirror.model.target]);
         let clusters: BTreeMap<_, _> = named.filter_map(|id| self.state.clusters.get_key_value(id)).collect();
-        v1::AssignmentSet {
+        internal::AssignmentSet {
             term: term.0,
             generation: generation.0,
             tasks: messages,
@@ -122,18 +123,20 @@ impl<'a> Work<'a> {
     }
 
     /// `None`: the inventory doesn't hold the topic any more; the task is about to be released.
-    fn kind(&self, task: &TaskName, mirror: &MirrorState) -> Option<v1::task::Kind> {
+    fn kind(&self, task: &TaskName, mirror: &MirrorState) -> Option<internal::task::Kind> {
         Some(match task {
-            TaskName::Survey { .. } => v1::task::Kind::Survey(v1::SurveyTask {}),
-            TaskName::Heartbeat { .. } => v1::task::Kind::Heartbeat(v1::HeartbeatTask {}),
-            TaskName::Checkpoint { mirror, shard } => v1::task::Kind::Checkpoint(v1::CheckpointTask {
-                shard: i32::try_from(*shard).ok()?,
-                shard_count: i32::try_from(*self.shards.get(mirror)?).ok()?,
-            }),
+            TaskName::Survey { .. } => internal::task::Kind::Survey(internal::SurveyTask {}),
+            TaskName::Heartbeat { .. } => internal::task::Kind::Heartbeat(internal::HeartbeatTask {}),
+            TaskName::Checkpoint { mirror, shard } => {
+                internal::task::Kind::Checkpoint(internal::CheckpointTask {
+                    shard: i32::try_from(*shard).ok()?,
+                    shard_count: i32::try_from(*self.shards.get(mirror)?).ok()?,
+                })
+            }
             TaskName::Replicate { mirror: id, target_topic, block } => {
                 let topic = self.topics.get(&(id, target_topic.as_str()))?;
                 let range = range(topic, *block, mirror.model.block_size)?;
-                v1::task::Kind::Replicate(v1::ReplicateTask { range: Some(range) })
+                internal::task::Kind::Replicate(internal::ReplicateTask { range: Some(range) })
             }
         })
     }
@@ -153,10 +156,14 @@ fn for_workers(wire: v1::Mirror) -> v1::Mirror {
 }
 
 /// A block of a topic as it is now; `None` where the topic has no such block.
-pub(crate) fn range(topic: &v1::InventoryTopic, block: u32, block_size: u32) -> Option<v1::PartitionRange> {
+pub(crate) fn range(
+    topic: &internal::InventoryTopic,
+    block: u32,
+    block_size: u32,
+) -> Option<internal::PartitionRange> {
     let first = i32::try_from(block.checked_mul(block_size)?).ok()?;
     let count = (topic.partitions - first).min(i32::try_from(block_size).ok()?);
-    (count > 0).then(|| v1::PartitionRange {
+    (count > 0).then(|| internal::PartitionRange {
         source_topic: topic.source_topic.clone(),
         target_topic: topic.target_topic.clone(),
         block: i32::try_from(block).unwrap_or(i32::MAX),

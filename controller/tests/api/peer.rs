@@ -6,19 +6,20 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::peer_service_client::PeerServiceClient;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
-use twinlog_proto::v1::peer_service_client::PeerServiceClient;
 
 use crate::service::{Service, create_mirror, expect};
 use crate::worker::Worker;
 
-fn give_back(mirror: v1::Mirror) -> v1::PeerAskRequest {
-    let question = v1::GiveBackQuestion { validate_only: false, ..Default::default() };
-    v1::PeerAskRequest {
-        query: Some(v1::Query {
+fn give_back(mirror: v1::Mirror) -> internal::PeerAskRequest {
+    let question = internal::GiveBackQuestion { validate_only: false, ..Default::default() };
+    internal::PeerAskRequest {
+        query: Some(internal::Query {
             mirror: Some(mirror),
-            question: Some(v1::query::Question::GiveBack(question)),
+            question: Some(internal::query::Question::GiveBack(question)),
             ..Default::default()
         }),
         deadline: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
@@ -38,14 +39,14 @@ async fn nobody_but_a_replica_may_call_the_leader_as_one() {
         marked.metadata_mut().insert(key, value.parse().unwrap());
     }
     expect(peer.peer_ask(marked).await, Reason::NOT_A_REPLICA, says);
-    expect(peer.peer_workers(v1::PeerWorkersRequest {}).await, Reason::NOT_A_REPLICA, says);
+    expect(peer.peer_workers(internal::PeerWorkersRequest {}).await, Reason::NOT_A_REPLICA, says);
     let drain = v1::DrainWorkerRequest { name: "workers/w1".to_owned(), cancel: false };
     expect(peer.peer_drain(drain).await, Reason::NOT_A_REPLICA, says);
     let status = v1::GetMirrorStatusRequest { name: "mirrors/m".to_owned(), ..Default::default() };
     expect(peer.peer_mirror_status(status).await, Reason::NOT_A_REPLICA, says);
     let statuses = v1::ListMirrorStatusesRequest { parent: "mirrors/-".to_owned(), ..Default::default() };
     expect(peer.peer_mirror_statuses(statuses).await, Reason::NOT_A_REPLICA, says);
-    let ranges = v1::PeerRangesRequest { parent: "mirrors/m".to_owned() };
+    let ranges = internal::PeerRangesRequest { parent: "mirrors/m".to_owned() };
     expect(peer.peer_ranges(ranges).await, Reason::NOT_A_REPLICA, says);
 }
 
@@ -87,7 +88,12 @@ async fn reflection_shows_the_public_services_only() {
         ["ClusterService", "FleetService", "MirrorService", "OffsetService"]
             .map(|n| format!("twinlog.v1.{n}"))
     );
-    for symbol in ["twinlog.v1.PeerService", "twinlog.v1.PeerAskRequest", "twinlog.v1.WorkerService"] {
+    for symbol in [
+        "twinlog.internal.v1.PeerService",
+        "twinlog.internal.v1.PeerAskRequest",
+        "twinlog.internal.v1.WorkerService",
+        "twinlog.storage.v1.Progress",
+    ] {
         let asked = reflected(&service, MessageRequest::FileContainingSymbol(symbol.to_owned())).await;
         assert!(!matches!(asked, Ok(MessageResponse::FileDescriptorResponse(_))), "{symbol}: {asked:?}");
     }

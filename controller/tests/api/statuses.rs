@@ -8,6 +8,7 @@ use twinlog_controller::last_groups::{LastSaid, Record};
 use twinlog_controller::store::{Store, Transaction, Write};
 use twinlog_controller::{inventory, keys};
 use twinlog_proto::id::MirrorId;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
@@ -145,15 +146,15 @@ async fn what_can_not_be_listed_is_refused() {
 }
 
 /// As a survey has found it.
-async fn put_topics(service: &Service, id: &str, topics: Vec<v1::InventoryTopic>) {
-    let found = v1::Inventory { topics, selected_by: "x".to_owned(), ..Default::default() };
+async fn put_topics(service: &Service, id: &str, topics: Vec<internal::InventoryTopic>) {
+    let found = internal::Inventory { topics, selected_by: "x".to_owned(), ..Default::default() };
     let key = keys::inventory(&MirrorId::new(id).unwrap());
     let writes = vec![Write::put(key, inventory::encode(&found))];
     service.store.commit(Transaction { guards: Vec::new(), writes }).await.unwrap();
 }
 
-fn topic(n: usize, note: &str) -> v1::InventoryTopic {
-    v1::InventoryTopic {
+fn topic(n: usize, note: &str) -> internal::InventoryTopic {
+    internal::InventoryTopic {
         source_topic: format!("t{n:03}"),
         target_topic: format!("a.t{n:03}"),
         source_partitions: 1,

@@ -5,12 +5,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::answer::Answer;
+use twinlog_proto::internal::v1::controller_message::Message as In;
+use twinlog_proto::internal::v1::query::Question;
+use twinlog_proto::internal::v1::worker_message::Message as Out;
+use twinlog_proto::internal::v1::worker_service_client::WorkerServiceClient;
 use twinlog_proto::v1;
-use twinlog_proto::v1::answer::Answer;
-use twinlog_proto::v1::controller_message::Message as In;
-use twinlog_proto::v1::query::Question;
-use twinlog_proto::v1::worker_message::Message as Out;
-use twinlog_proto::v1::worker_service_client::WorkerServiceClient;
 
 use crate::service::Service;
 
@@ -24,28 +25,28 @@ impl Worker {
     pub(crate) async fn start(service: &Service) -> Self {
         let (sender, receiver) = mpsc::channel(16);
         let hello =
-            v1::Hello { worker_id: "w1".to_owned(), version: "test".to_owned(), ..Default::default() };
+            internal::Hello { worker_id: "w1".to_owned(), version: "test".to_owned(), ..Default::default() };
         sender.send(message(Out::Hello(hello))).await.unwrap();
         let mut client = WorkerServiceClient::new(service.channel.clone());
         let mut inbound = client.session(ReceiverStream::new(receiver)).await.unwrap().into_inner();
         let task = tokio::spawn(async move {
             let mut reports = tokio::time::interval(Duration::from_millis(50));
-            let mut applied = v1::Applied::default();
+            let mut applied = internal::Applied::default();
             loop {
                 let out = tokio::select! {
                     received = inbound.message() => match received {
-                        Ok(Some(v1::ControllerMessage { message: Some(In::Query(query)) })) => {
-                            Out::Answer(v1::Answer { answer: Some(answer(&query)), id: query.id })
+                        Ok(Some(internal::ControllerMessage { message: Some(In::Query(query)) })) => {
+                            Out::Answer(internal::Answer { answer: Some(answer(&query)), id: query.id })
                         }
-                        Ok(Some(v1::ControllerMessage { message: Some(In::Assignments(set)) })) => {
-                            applied = v1::Applied { term: set.term, generation: set.generation, ..Default::default() };
+                        Ok(Some(internal::ControllerMessage { message: Some(In::Assignments(set)) })) => {
+                            applied = internal::Applied { term: set.term, generation: set.generation, ..Default::default() };
                             continue;
                         }
                         Ok(Some(_)) => continue,
                         _ => return,
                     },
                     _ = reports.tick() => {
-                        Out::Report(v1::Report { applied: Some(applied.clone()), ..Default::default() })
+                        Out::Report(internal::Report { applied: Some(applied.clone()), ..Default::default() })
                     }
                 };
                 if sender.send(message(out)).await.is_err() {
@@ -68,12 +69,12 @@ impl Drop for Worker {
     }
 }
 
-fn message(message: Out) -> v1::WorkerMessage {
-    v1::WorkerMessage { message: Some(message) }
+fn message(message: Out) -> internal::WorkerMessage {
+    internal::WorkerMessage { message: Some(message) }
 }
 
 /// The source has topics `topic-000` to `topic-249`; every mirror would copy `orders`.
-fn answer(query: &v1::Query) -> Answer {
+fn answer(query: &internal::Query) -> Answer {
     match query.question.as_ref().unwrap() {
         Question::TestCluster(_) => Answer::TestCluster(v1::TestClusterResponse {
             reachable: true,

@@ -9,6 +9,7 @@ use twinlog_controller::keys;
 use twinlog_controller::store::embedded::EmbeddedStore;
 use twinlog_controller::store::{Store, Transaction, Write};
 use twinlog_proto::id::MirrorId;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::v1;
 
 use crate::etcd_process::Etcd;
@@ -37,7 +38,7 @@ fn group(name: &str, state: &str, sync_time: Option<Timestamp>) -> v1::GroupStat
 }
 
 /// What the worker says, and what a status makes of it.
-fn said(report: &mut v1::Report) {
+fn said(report: &mut internal::Report) {
     for task in report.tasks.iter_mut().filter(|task| task.task.starts_with("checkpoint/")) {
         task.groups = vec![group("billing", "SYNCED", None), group("audit", "NOT_SYNCED", None)];
         task.groups_sync_time = Some(SYNCED);

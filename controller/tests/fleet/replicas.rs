@@ -8,6 +8,7 @@ use twinlog_controller::store::Store;
 use twinlog_controller::store::embedded::EmbeddedStore;
 use twinlog_controller::store::etcd::EtcdStore;
 use twinlog_proto::id::{MirrorId, WorkerId};
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::{reason, v1};
 
 use crate::etcd_process::Etcd;
@@ -65,7 +66,7 @@ async fn a_replica_that_does_not_lead_answers_for_the_leader() {
         assert_eq!(replica.controller.ranges(&id).await.unwrap().len(), 12);
         assert_eq!(replica.controller.mirror_status(&id).await.unwrap().state(), v1::State::Active);
         let question = Question {
-            question: v1::query::Question::ListTopics(v1::ListTopicsQuestion::default()),
+            question: internal::query::Question::ListTopics(internal::ListTopicsQuestion::default()),
             clusters: Vec::new(),
             mirror: None,
             deadline: Duration::from_secs(2),

@@ -6,9 +6,10 @@ use tempfile::TempDir;
 use twinlog_controller::store::Store;
 use twinlog_controller::store::embedded::EmbeddedStore;
 use twinlog_proto::id::{MirrorId, WorkerId};
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::worker_message::Message as Out;
+use twinlog_proto::internal::v1::worker_service_client::WorkerServiceClient;
 use twinlog_proto::v1;
-use twinlog_proto::v1::worker_message::Message as Out;
-use twinlog_proto::v1::worker_service_client::WorkerServiceClient;
 
 use crate::ledger::Ledger;
 use crate::replica::{Replica, eventually, mirror, put_clusters, put_mirror};
@@ -110,9 +111,10 @@ async fn greet(
     world: &World,
     id: &str,
     instance: &str,
-) -> Result<tonic::Streaming<v1::ControllerMessage>, tonic::Status> {
-    let hello = v1::Hello { worker_id: id.to_owned(), instance: instance.to_owned(), ..Default::default() };
-    let hello = v1::WorkerMessage { message: Some(Out::Hello(hello)) };
+) -> Result<tonic::Streaming<internal::ControllerMessage>, tonic::Status> {
+    let hello =
+        internal::Hello { worker_id: id.to_owned(), instance: instance.to_owned(), ..Default::default() };
+    let hello = internal::WorkerMessage { message: Some(Out::Hello(hello)) };
     let mut client = WorkerServiceClient::connect(world.replica.address.clone()).await.unwrap();
     let messages = tokio_stream::StreamExt::chain(tokio_stream::once(hello), tokio_stream::pending());
     let mut stream = client.session(messages).await?.into_inner();

@@ -10,6 +10,7 @@ use twinlog_controller::keys;
 use twinlog_controller::store::embedded::EmbeddedStore;
 use twinlog_controller::store::{Store, Transaction, Write};
 use twinlog_proto::id::{MirrorId, WorkerId};
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::{reason, v1};
 
 use crate::ledger::Ledger;
@@ -301,7 +302,7 @@ async fn repeated_messages_and_old_surveys_do_no_harm() {
 async fn workers_answer_questions() {
     let world = World::new().await;
     let ask = || Question {
-        question: v1::query::Question::ListTopics(v1::ListTopicsQuestion::default()),
+        question: internal::query::Question::ListTopics(internal::ListTopicsQuestion::default()),
         clusters: Vec::new(),
         mirror: None,
         deadline: Duration::from_millis(500),
@@ -341,7 +342,7 @@ async fn a_worker_that_has_seen_newer_assignments_refuses_and_the_status_says_so
 }
 
 /// NaN, infinities, numbers that no log has, negative ones: one kind for each range.
-fn rubbish(report: &mut v1::Report) {
+fn rubbish(report: &mut internal::Report) {
     let spoiled = [
         v1::PartitionStatus { bytes_per_second: f64::INFINITY, ..Default::default() },
         v1::PartitionStatus { records_per_second: f64::NAN, ..Default::default() },
@@ -392,11 +393,11 @@ async fn a_worker_that_reports_rubbish_is_doubted_by_name_and_counts_for_nothing
 }
 
 /// Claims every range of the mirror, wherever it runs, and the whole throughput.
-fn of_others(report: &mut v1::Report) {
+fn of_others(report: &mut internal::Report) {
     report.tasks.clear();
     for block in 0..12 {
         for epoch in 0..200 {
-            report.tasks.push(v1::TaskReport {
+            report.tasks.push(internal::TaskReport {
                 task: format!("replicate/m/src.t/{block}"),
                 epoch,
                 state: v1::State::Stopped.into(),
@@ -406,7 +407,7 @@ fn of_others(report: &mut v1::Report) {
         }
     }
     let running =
-        report.tasks.iter().map(|task| v1::RunningTask { task: task.task.clone(), epoch: task.epoch });
+        report.tasks.iter().map(|task| internal::RunningTask { task: task.task.clone(), epoch: task.epoch });
     let running: Vec<_> = running.collect();
     report.applied.as_mut().unwrap().running.extend(running.into_iter().filter(|task| task.epoch == 0));
 }

@@ -11,9 +11,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::controller_message::Message as In;
+use twinlog_proto::internal::v1::worker_message::Message as Out;
 use twinlog_proto::v1;
-use twinlog_proto::v1::controller_message::Message as In;
-use twinlog_proto::v1::worker_message::Message as Out;
 
 use crate::ledger::{Happened, Ledger};
 
@@ -37,7 +38,7 @@ pub(crate) struct Spec {
     /// What its surveys find: mirror to (topic, partitions).
     pub(crate) finds: BTreeMap<String, Vec<(String, i32)>>,
     /// What it makes of its reports: for workers that are broken, or not ours.
-    pub(crate) spoil: fn(&mut v1::Report),
+    pub(crate) spoil: fn(&mut internal::Report),
     /// What is on the target: what its lanes say and what its survey finds.
     pub(crate) target: Option<Arc<Target>>,
 }
@@ -64,14 +65,14 @@ impl Target {
         vec![status]
     }
 
-    fn look(&self, topic: &str, partitions: i32) -> v1::TopicEnds {
+    fn look(&self, topic: &str, partitions: i32) -> internal::TopicEnds {
         let ends = |partition| v1::PartitionStatus {
             partition,
             source_end: -1,
             target_end: -1,
             ..Default::default()
         };
-        v1::TopicEnds {
+        internal::TopicEnds {
             source_topic: topic.to_owned(),
             target_topic: format!("src.{topic}"),
             partitions: (0..partitions).map(ends).collect(),
@@ -220,8 +221,9 @@ impl Life {
     }
 
     async fn session(&mut self, controller: &str) -> Option<()> {
-        let mut client =
-            v1::worker_service_client::WorkerServiceClient::connect(controller.to_owned()).await.ok()?;
+        let mut client = internal::worker_service_client::WorkerServiceClient::connect(controller.to_owned())
+            .await
+            .ok()?;
         let (sender, messages) = mpsc::channel(16);
         self.send(&sender, Out::Hello(self.hello())).await?;
         let mut inbound = client.session(ReceiverStream::new(messages)).await.ok()?.into_inner();
@@ -251,8 +253,8 @@ impl Life {
                         self.apply(set);
                     }
                     In::Query(query) => {
-                        let answer = v1::answer::Answer::ListTopics(v1::ListTopicsResponse::default());
-                        self.send(&sender, Out::Answer(v1::Answer { id: query.id, answer: Some(answer) })).await?;
+                        let answer = internal::answer::Answer::ListTopics(v1::ListTopicsResponse::default());
+                        self.send(&sender, Out::Answer(internal::Answer { id: query.id, answer: Some(answer) })).await?;
                     }
                     In::Welcome(welcome) => {
                         patience = Duration::from_millis(welcome.lease_ms.try_into().ok()?);
@@ -263,39 +265,39 @@ impl Life {
             self.settle();
             let sequence = i64::try_from(sent.len()).ok()?;
             sent.push(Instant::now());
-            self.send(&sender, Out::Report(v1::Report { sequence, ..self.report() })).await?;
+            self.send(&sender, Out::Report(internal::Report { sequence, ..self.report() })).await?;
             self.survey(&sender).await?;
         }
     }
 
-    async fn send(&self, sender: &mpsc::Sender<v1::WorkerMessage>, message: Out) -> Option<()> {
+    async fn send(&self, sender: &mpsc::Sender<internal::WorkerMessage>, message: Out) -> Option<()> {
         let times = if matches!(message, Out::Hello(_)) { 1 } else { self.spec.repeat };
         for _ in 0..times {
-            sender.send(v1::WorkerMessage { message: Some(message.clone()) }).await.ok()?;
+            sender.send(internal::WorkerMessage { message: Some(message.clone()) }).await.ok()?;
         }
         Some(())
     }
 
-    fn hello(&self) -> v1::Hello {
-        v1::Hello {
+    fn hello(&self) -> internal::Hello {
+        internal::Hello {
             worker_id: self.spec.id.clone(),
             version: "fake".to_owned(),
             labels: self.spec.labels.clone().into_iter().collect(),
             capacity: self.spec.capacity,
             applied: Some(self.applied()),
             instance: self.spec.instance.clone(),
-            ..v1::Hello::default()
+            ..internal::Hello::default()
         }
     }
 
-    fn applied(&self) -> v1::Applied {
+    fn applied(&self) -> internal::Applied {
         let running = self
             .tasks
             .iter()
-            .map(|(task, t)| v1::RunningTask { task: task.clone(), epoch: t.epoch })
+            .map(|(task, t)| internal::RunningTask { task: task.clone(), epoch: t.epoch })
             .collect();
         let epochs = self.epochs.values().copied().max().unwrap_or(0);
-        v1::Applied {
+        internal::Applied {
             term: self.applied.0,
             generation: self.applied.1,
             running,
@@ -303,15 +305,15 @@ impl Life {
         }
     }
 
-    fn report(&self) -> v1::Report {
-        let task = |(name, task): (&String, &Task)| v1::TaskReport {
+    fn report(&self) -> internal::Report {
+        let task = |(name, task): (&String, &Task)| internal::TaskReport {
             task: name.clone(),
             epoch: task.epoch,
             state: v1::State::Active.into(),
             partitions: self.spec.target.as_ref().map(|target| target.claim(name)).unwrap_or_default(),
-            ..v1::TaskReport::default()
+            ..internal::TaskReport::default()
         };
-        let mut report = v1::Report {
+        let mut report = internal::Report {
             applied: Some(self.applied()),
             tasks: self.tasks.iter().map(task).collect(),
             leaving: *self.orders.borrow() == Order::Leave,
@@ -321,19 +323,19 @@ impl Life {
             later: self
                 .later
                 .iter()
-                .map(|(task, epoch)| v1::RunningTask { task: task.clone(), epoch: *epoch })
+                .map(|(task, epoch)| internal::RunningTask { task: task.clone(), epoch: *epoch })
                 .collect(),
-            ..v1::Report::default()
+            ..internal::Report::default()
         };
         (self.spec.spoil)(&mut report);
         report
     }
 
-    async fn survey(&self, sender: &mpsc::Sender<v1::WorkerMessage>) -> Option<()> {
+    async fn survey(&self, sender: &mpsc::Sender<internal::WorkerMessage>) -> Option<()> {
         for (mirror, topics) in &self.spec.finds {
             let Some(task) = self.tasks.get(&format!("survey/{mirror}")) else { continue };
             if let Some(target) = &self.spec.target {
-                let report = v1::SourceEndsReport {
+                let report = internal::SourceEndsReport {
                     mirror: format!("mirrors/{mirror}"),
                     epoch: task.epoch,
                     topics: topics
@@ -341,19 +343,20 @@ impl Life {
                         .map(|(topic, partitions)| target.look(topic, *partitions))
                         .collect(),
                     target_looks: target.grow(),
-                    ..v1::SourceEndsReport::default()
+                    ..internal::SourceEndsReport::default()
                 };
                 self.send(sender, Out::SourceEnds(report)).await?;
             }
-            let topics = topics.iter().map(|(topic, partitions)| v1::InventoryTopic {
+            let topics = topics.iter().map(|(topic, partitions)| internal::InventoryTopic {
                 source_topic: topic.clone(),
                 target_topic: format!("src.{topic}"),
                 source_partitions: *partitions,
                 partitions: *partitions,
-                ..v1::InventoryTopic::default()
+                ..internal::InventoryTopic::default()
             });
-            let inventory = v1::Inventory { topics: topics.collect(), ..v1::Inventory::default() };
-            let report = v1::InventoryReport {
+            let inventory =
+                internal::Inventory { topics: topics.collect(), ..internal::Inventory::default() };
+            let report = internal::InventoryReport {
                 mirror: format!("mirrors/{mirror}"),
                 epoch: task.epoch,
                 inventory: Some(inventory),
@@ -363,7 +366,7 @@ impl Life {
         Some(())
     }
 
-    fn apply(&mut self, set: v1::AssignmentSet) {
+    fn apply(&mut self, set: internal::AssignmentSet) {
         let cause =
             |reason: &str| v1::Cause { reason: reason.to_owned(), message: reason.to_owned(), since: None };
         let version = (set.term, set.generation);
@@ -371,7 +374,7 @@ impl Life {
             self.refused = Some((cause("STALE_TERM"), version));
             return;
         }
-        let seen = |task: &v1::Task| *self.epochs.get(&task.name).unwrap_or(&0);
+        let seen = |task: &internal::Task| *self.epochs.get(&task.name).unwrap_or(&0);
         let (stale, good): (Vec<_>, Vec<_>) = set.tasks.into_iter().partition(|task| task.epoch < seen(task));
         self.later = stale.iter().map(|task| (task.name.clone(), seen(task))).collect();
         self.refused = (!stale.is_empty()).then(|| (cause("STALE_EPOCH"), version));

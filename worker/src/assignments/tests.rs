@@ -1,4 +1,5 @@
 use super::*;
+use twinlog_proto::internal::v1 as internal;
 
 /// A mirror as the controller sends it.
 pub(crate) fn mirror(id: &str) -> v1::Mirror {
@@ -19,9 +20,9 @@ pub(crate) fn cluster(id: &str, server: &str) -> v1::Cluster {
     }
 }
 
-pub(crate) fn replicate(topic: &str, block: i32, partitions: i32) -> v1::task::Kind {
-    v1::task::Kind::Replicate(v1::ReplicateTask {
-        range: Some(v1::PartitionRange {
+pub(crate) fn replicate(topic: &str, block: i32, partitions: i32) -> internal::task::Kind {
+    internal::task::Kind::Replicate(internal::ReplicateTask {
+        range: Some(internal::PartitionRange {
             source_topic: topic.into(),
             target_topic: format!("a.{topic}"),
             block,
@@ -32,14 +33,14 @@ pub(crate) fn replicate(topic: &str, block: i32, partitions: i32) -> v1::task::K
     })
 }
 
-pub(crate) fn task(name: &str, epoch: i64, kind: v1::task::Kind) -> v1::Task {
+pub(crate) fn task(name: &str, epoch: i64, kind: internal::task::Kind) -> internal::Task {
     let mirror = name.split('/').nth(1).expect("task names hold a mirror");
-    v1::Task { name: name.into(), epoch, mirror: format!("mirrors/{mirror}"), kind: Some(kind) }
+    internal::Task { name: name.into(), epoch, mirror: format!("mirrors/{mirror}"), kind: Some(kind) }
 }
 
 /// A set with mirror `m` from `a` to `b`.
-pub(crate) fn set(term: i64, generation: i64, tasks: Vec<v1::Task>) -> v1::AssignmentSet {
-    v1::AssignmentSet {
+pub(crate) fn set(term: i64, generation: i64, tasks: Vec<internal::Task>) -> internal::AssignmentSet {
+    internal::AssignmentSet {
         term,
         generation,
         tasks,
@@ -49,21 +50,21 @@ pub(crate) fn set(term: i64, generation: i64, tasks: Vec<v1::Task>) -> v1::Assig
     }
 }
 
-pub(crate) fn heartbeat(epoch: i64) -> v1::Task {
-    task("heartbeat/m", epoch, v1::task::Kind::Heartbeat(v1::HeartbeatTask {}))
+pub(crate) fn heartbeat(epoch: i64) -> internal::Task {
+    task("heartbeat/m", epoch, internal::task::Kind::Heartbeat(internal::HeartbeatTask {}))
 }
 
-pub(crate) fn survey(epoch: i64) -> v1::Task {
-    task("survey/m", epoch, v1::task::Kind::Survey(v1::SurveyTask {}))
+pub(crate) fn survey(epoch: i64) -> internal::Task {
+    task("survey/m", epoch, internal::task::Kind::Survey(internal::SurveyTask {}))
 }
 
-fn parsed(set: &v1::AssignmentSet) -> Assignments {
+fn parsed(set: &internal::AssignmentSet) -> Assignments {
     Assignments::parse(set, &mut Mirrors::default())
 }
 
 #[test]
 fn every_kind_of_task_is_parsed() {
-    let shard = v1::task::Kind::Checkpoint(v1::CheckpointTask { shard: 1, shard_count: 2 });
+    let shard = internal::task::Kind::Checkpoint(internal::CheckpointTask { shard: 1, shard_count: 2 });
     let all = parsed(&set(
         1,
         2,
@@ -89,15 +90,15 @@ fn a_task_that_cannot_be_run_says_why_and_the_others_run() {
         1,
         vec![
             heartbeat(1),
-            task("survey/m", 1, v1::task::Kind::Heartbeat(v1::HeartbeatTask {})),
-            task("survey/other", 1, v1::task::Kind::Survey(v1::SurveyTask {})),
-            task("survey/broken", 1, v1::task::Kind::Survey(v1::SurveyTask {})),
+            task("survey/m", 1, internal::task::Kind::Heartbeat(internal::HeartbeatTask {})),
+            task("survey/other", 1, internal::task::Kind::Survey(internal::SurveyTask {})),
+            task("survey/broken", 1, internal::task::Kind::Survey(internal::SurveyTask {})),
             task(
                 "checkpoint/m/2",
                 1,
-                v1::task::Kind::Checkpoint(v1::CheckpointTask { shard: 2, shard_count: 2 }),
+                internal::task::Kind::Checkpoint(internal::CheckpointTask { shard: 2, shard_count: 2 }),
             ),
-            task("nonsense/m", 1, v1::task::Kind::Survey(v1::SurveyTask {})),
+            task("nonsense/m", 1, internal::task::Kind::Survey(internal::SurveyTask {})),
         ],
     );
     wire.mirrors.push(v1::Mirror { topics: vec!["(".into()], ..mirror("broken") });
@@ -129,7 +130,7 @@ fn what_the_store_adds_to_a_mirror_changes_no_task() {
 }
 
 /// What is to run now, and why something of the set is refused; the worker has something to lose.
-fn admit(seen: &mut Seen, set: &v1::AssignmentSet) -> (Arc<Assignments>, Option<Cause>) {
+fn admit(seen: &mut Seen, set: &internal::AssignmentSet) -> (Arc<Assignments>, Option<Cause>) {
     let Admitted { accepted, refused, .. } = seen.admit(parsed(set), false);
     (accepted, refused.map(|refused| refused.cause))
 }
@@ -212,7 +213,7 @@ fn a_task_with_an_older_epoch_stays_as_it_was() {
 #[test]
 fn a_mirror_is_parsed_again_only_when_it_has_changed() {
     let mut known = Mirrors::default();
-    let mut parse = |set: &v1::AssignmentSet| {
+    let mut parse = |set: &internal::AssignmentSet| {
         let work = Assignments::parse(set, &mut known).tasks.pop_first().unwrap().1.work.unwrap();
         work.mirror
     };

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use twinlog_proto::filter::Filter;
 use twinlog_proto::id::TaskName;
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::answer::Answer;
+use twinlog_proto::internal::v1::query::Question;
 use twinlog_proto::model::{Cluster, Mirror};
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
-use twinlog_proto::v1::answer::Answer;
 use twinlog_proto::v1::planned_topic::Action;
-use twinlog_proto::v1::query::Question;
 
 use super::{holds, permissions, reach, start_group, translate};
 use crate::assignments::violations;
@@ -32,7 +33,11 @@ use crate::survey::select;
 const TEST_DEADLINE: Duration = Duration::from_secs(8);
 
 /// No call to Kafka takes longer than `patience`.
-pub(super) async fn answer(context: &Context, query: v1::Query, patience: Duration) -> Result<Answer, Cause> {
+pub(super) async fn answer(
+    context: &Context,
+    query: internal::Query,
+    patience: Duration,
+) -> Result<Answer, Cause> {
     let asked = Asked { context, clusters: &query.clusters, mirror: query.mirror.as_ref(), patience };
     match &query.question {
         Some(Question::TestCluster(_)) => Ok(Answer::TestCluster(test_cluster(&asked).await?)),
@@ -222,7 +227,7 @@ fn group_type(kind: GroupType) -> &'static str {
 }
 
 /// What the survey would do, without doing it.
-async fn plan(asked: &Asked<'_>, question: &v1::PlanQuestion) -> Result<v1::MirrorPlan, Cause> {
+async fn plan(asked: &Asked<'_>, question: &internal::PlanQuestion) -> Result<v1::MirrorPlan, Cause> {
     let (mirror, ends) = asked.flow()?;
     let within = if question.known { reach::SOON } else { reach::ALIVE };
     tokio::try_join!(reach::alive(&ends.source, within), reach::alive(&ends.target, within))?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use twinlog_proto::id::{SourceOffset, TargetOffset};
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
@@ -42,7 +43,7 @@ impl From<CommittedOffset> for Place {
 /// The target can't be asked; nor can the source, and the target has no checkpoint of the group.
 pub(super) async fn to_target(
     asked: &Asked<'_>,
-    question: &v1::TranslateQuestion,
+    question: &internal::TranslateQuestion,
 ) -> Result<v1::TranslateOffsetsResponse, Cause> {
     let (mirror, ends) = asked.flow()?;
     let soon = ends.source.client.with_deadline(reach::SOON);
@@ -73,7 +74,7 @@ pub(super) async fn to_target(
 /// From positions in the copies on the target to the source.
 pub(super) async fn to_source(
     asked: &Asked<'_>,
-    question: &v1::TranslateToSourceQuestion,
+    question: &internal::TranslateToSourceQuestion,
 ) -> Result<v1::TranslateOffsetsResponse, Cause> {
     let (mirror, ends) = asked.flow()?;
     reach::alive(&ends.target, reach::ALIVE).await?;

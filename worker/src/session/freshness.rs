@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use twinlog_proto::v1;
+use twinlog_proto::internal::v1 as internal;
 
 /// Reports whose times are remembered; older ones count as too old.
 const REMEMBERED: usize = 256;
@@ -22,7 +22,7 @@ pub(super) struct Freshness {
 }
 
 impl Freshness {
-    pub(super) fn new(welcome: &v1::Welcome, hello_sent: Instant) -> Self {
+    pub(super) fn new(welcome: &internal::Welcome, hello_sent: Instant) -> Self {
         let lease = u64::try_from(welcome.lease_ms).ok().filter(|ms| *ms > 0);
         Self { limit: lease.map(Duration::from_millis), sent: VecDeque::from([hello_sent]), first: 0 }
     }
@@ -55,7 +55,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn freshness(hello_sent: Instant) -> Freshness {
-        let welcome = v1::Welcome { lease_ms: 2_000, ..Default::default() };
+        let welcome = internal::Welcome { lease_ms: 2_000, ..Default::default() };
         Freshness::new(&welcome, hello_sent)
     }
 

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Channel;
 use twinlog_proto::id::MirrorId;
-use twinlog_proto::v1::worker_service_client::WorkerServiceClient;
-use twinlog_proto::v1::{self, controller_message, worker_message};
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::internal::v1::worker_service_client::WorkerServiceClient;
+use twinlog_proto::internal::v1::{controller_message, worker_message};
 
 use super::freshness::Freshness;
 use super::{Session, SessionError};
@@ -36,8 +37,8 @@ const MAX_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 const MIN_REPORT_GAP: Duration = Duration::from_millis(50);
 
 pub(super) struct Stream {
-    out: mpsc::Sender<v1::WorkerMessage>,
-    inbound: Streaming<v1::ControllerMessage>,
+    out: mpsc::Sender<internal::WorkerMessage>,
+    inbound: Streaming<internal::ControllerMessage>,
     report_interval: Duration,
     freshness: Freshness,
     /// Of the leader that welcomed us.
@@ -45,7 +46,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) async fn open(channel: Channel, hello: v1::Hello) -> Result<Self, SessionError> {
+    pub(super) async fn open(channel: Channel, hello: internal::Hello) -> Result<Self, SessionError> {
         let mut client = WorkerServiceClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -79,7 +80,7 @@ impl Stream {
         session.connected.send_replace(true);
         metrics::session_connected(true);
         let mut urgent = session.board.urgent();
-        let (answers_in, mut answers) = mpsc::channel::<v1::Answer>(ANSWER_QUEUE);
+        let (answers_in, mut answers) = mpsc::channel::<internal::Answer>(ANSWER_QUEUE);
         let (mut sent, mut sent_ends) = (BTreeMap::new(), BTreeMap::new());
         let mut known_groups = Groups::new();
         let mut last_report = Instant::now();
@@ -106,7 +107,7 @@ impl Stream {
                     let sequence = self.freshness.report(last_report);
                     let groups = session.board.groups();
                     let report = session.board.report(metrics::resident_bytes(), &groups, &known_groups);
-                    if self.send(worker_message::Message::Report(v1::Report { sequence, ..report })) {
+                    if self.send(worker_message::Message::Report(internal::Report { sequence, ..report })) {
                         known_groups = groups;
                     }
                     next_report = last_report + self.report_interval;
@@ -119,8 +120,8 @@ impl Stream {
     fn handle(
         &self,
         session: &mut Session,
-        received: v1::ControllerMessage,
-        answers: &mpsc::Sender<v1::Answer>,
+        received: internal::ControllerMessage,
+        answers: &mpsc::Sender<internal::Answer>,
     ) -> Result<(), SessionError> {
         match received.message {
             Some(controller_message::Message::Assignments(set)) => {
@@ -174,7 +175,9 @@ impl Stream {
 }
 
 /// Skips nothing: the first message is the welcome, or the controller is not one of ours.
-async fn welcome(inbound: &mut Streaming<v1::ControllerMessage>) -> Result<v1::Welcome, SessionError> {
+async fn welcome(
+    inbound: &mut Streaming<internal::ControllerMessage>,
+) -> Result<internal::Welcome, SessionError> {
     match inbound.message().await.map_err(SessionError::Refused)?.and_then(|m| m.message) {
         Some(controller_message::Message::Welcome(welcome)) => Ok(welcome),
         Some(_) => Err(SessionError::Connect("the controller's first message was not its welcome".into())),
@@ -182,8 +185,8 @@ async fn welcome(inbound: &mut Streaming<v1::ControllerMessage>) -> Result<v1::W
     }
 }
 
-fn message(message: worker_message::Message) -> v1::WorkerMessage {
-    v1::WorkerMessage { message: Some(message) }
+fn message(message: worker_message::Message) -> internal::WorkerMessage {
+    internal::WorkerMessage { message: Some(message) }
 }
 
 async fn changed(urgent: &mut watch::Receiver<()>) {

@@ -1,5 +1,6 @@
 //! What differs between source topics and their target topics: found, shown, mended, and shown again.
 
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
@@ -48,7 +49,7 @@ impl Drift {
     }
 
     /// Writes what is known into an inventory.
-    pub(super) fn show(&self, mirror: &Mirror, inventory: &mut v1::Inventory) {
+    pub(super) fn show(&self, mirror: &Mirror, inventory: &mut internal::Inventory) {
         let mut of_acls = self.acls.drift();
         for topic in &mut inventory.topics {
             let (mut drift, mended) = self.configs.drift(&topic.target_topic);

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 use twinlog_proto::id::Epoch;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::lag;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::v1;
@@ -247,9 +248,9 @@ impl Looks<'_> {
         Ok(())
     }
 
-    fn report(&self, epoch: Epoch) -> v1::SourceEndsReport {
+    fn report(&self, epoch: Epoch) -> internal::SourceEndsReport {
         let known = self.known();
-        let topics = known.topics.iter().map(|(name, topic)| v1::TopicEnds {
+        let topics = known.topics.iter().map(|(name, topic)| internal::TopicEnds {
             source_topic: name.clone(),
             target_topic: topic.target.clone(),
             partitions: topic
@@ -262,7 +263,7 @@ impl Looks<'_> {
                 .collect(),
             target_ends: known.target_ends.of(topic),
         });
-        v1::SourceEndsReport {
+        internal::SourceEndsReport {
             mirror: self.mirror.id.name(),
             epoch: epoch.0,
             topics: topics.collect(),

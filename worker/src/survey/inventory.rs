@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use twinlog_proto::id::stable_hash;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
@@ -12,13 +13,13 @@ use crate::cause::Cause;
 use crate::kafka::KafkaError;
 
 /// Equal but for the time of the look.
-pub(super) fn same(a: &v1::Inventory, b: &v1::Inventory) -> bool {
-    let timeless = |i: &v1::Inventory| v1::Inventory { time: None, ..i.clone() };
+pub(super) fn same(a: &internal::Inventory, b: &internal::Inventory) -> bool {
+    let timeless = |i: &internal::Inventory| internal::Inventory { time: None, ..i.clone() };
     timeless(a) == timeless(b)
 }
 
 /// The last complete inventory's topics, by source topic.
-pub(super) fn by_source(known: &v1::Inventory) -> HashMap<&str, &v1::InventoryTopic> {
+pub(super) fn by_source(known: &internal::Inventory) -> HashMap<&str, &internal::InventoryTopic> {
     known.topics.iter().map(|topic| (topic.source_topic.as_str(), topic)).collect()
 }
 
@@ -41,8 +42,8 @@ pub(super) fn continuing(cause: Cause, before: Option<&v1::Cause>) -> v1::Cause 
 pub(super) fn topic(
     decision: &Decision,
     max_message_bytes: Option<i32>,
-    known: Option<&v1::InventoryTopic>,
-) -> v1::InventoryTopic {
+    known: Option<&internal::InventoryTopic>,
+) -> internal::InventoryTopic {
     let cause = match &decision.step {
         // What is copied goes on: its lanes see for themselves whether they can.
         Step::Unknown(..) if known.is_some_and(|known| known.partitions > 0) => {
@@ -51,7 +52,7 @@ pub(super) fn topic(
         Step::Blocked(reason, message) | Step::Unknown(reason, message) => Some(Cause::new(*reason, message)),
         Step::Nothing | Step::Create | Step::Grow | Step::Skip(_) => None,
     };
-    v1::InventoryTopic {
+    internal::InventoryTopic {
         source_topic: decision.source.name.clone(),
         source_topic_id: decision.source.id.map(|id| id.to_string()).unwrap_or_default(),
         target_topic: decision.target.clone(),
@@ -72,9 +73,9 @@ pub(super) fn topic(
 /// source says doesn't exist is given up; of any other its lanes see for themselves whether they can go on.
 pub(super) fn gone(
     mirror: &Mirror,
-    known: &v1::InventoryTopic,
+    known: &internal::InventoryTopic,
     error: Option<&KafkaError>,
-) -> v1::InventoryTopic {
+) -> internal::InventoryTopic {
     if error.is_none_or(|error| error.reason != Reason::TOPIC_NOT_FOUND) {
         return known.clone();
     }
@@ -83,7 +84,7 @@ pub(super) fn gone(
         known.source_topic, mirror.source, known.target_topic, mirror.target
     );
     let cause = Cause::new(Reason::SOURCE_TOPIC_DELETED, message);
-    v1::InventoryTopic {
+    internal::InventoryTopic {
         partitions: 0,
         source_partitions: 0,
         blocked: Some(continuing(cause, known.blocked.as_ref())),
@@ -92,6 +93,6 @@ pub(super) fn gone(
 }
 
 /// A topic that must not be copied, whatever was known of it.
-pub(super) fn refused(decision: &Decision, cause: &v1::Cause) -> v1::InventoryTopic {
-    v1::InventoryTopic { partitions: 0, blocked: Some(cause.clone()), ..topic(decision, None, None) }
+pub(super) fn refused(decision: &Decision, cause: &v1::Cause) -> internal::InventoryTopic {
+    internal::InventoryTopic { partitions: 0, blocked: Some(cause.clone()), ..topic(decision, None, None) }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use twinlog_proto::internal::v1 as internal;
 
 /// A mirror from `source` to `target` that copies everything under prefixed names.
 pub(crate) fn wire(source: &str, target: &str) -> v1::Mirror {
@@ -16,8 +17,8 @@ pub(crate) fn naming(kind: v1::naming::Kind, map: &[(&str, &str)]) -> Option<v1:
     Some(v1::Naming { kind: kind.into(), map, ..Default::default() })
 }
 
-fn known(topic: &str) -> v1::InventoryTopic {
-    v1::InventoryTopic {
+fn known(topic: &str) -> internal::InventoryTopic {
+    internal::InventoryTopic {
         source_topic: topic.into(),
         target_topic: format!("a.{topic}"),
         source_partitions: 4,
@@ -54,8 +55,8 @@ fn a_cause_keeps_its_beginning_so_that_nothing_seems_to_change() {
     let first = inventory::continuing(Cause::new(Reason::KAFKA_ERROR, "x"), None);
     let again = inventory::continuing(Cause::new(Reason::KAFKA_ERROR, "x"), Some(&first));
     assert_eq!(first, again);
-    let inventory = |time| v1::Inventory { blocked: Some(first.clone()), time, ..Default::default() };
+    let inventory = |time| internal::Inventory { blocked: Some(first.clone()), time, ..Default::default() };
     assert!(inventory::same(&inventory(None), &inventory(Some(SystemTime::now().into()))));
-    let other = v1::Inventory { groups: 1, ..inventory(None) };
+    let other = internal::Inventory { groups: 1, ..inventory(None) };
     assert!(!inventory::same(&inventory(None), &other));
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use prost_types::Timestamp;
 use tokio::time::Instant;
 use twinlog_proto::id::TaskName;
+use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::lag;
 use twinlog_proto::model::Start;
 use twinlog_proto::reason::Reason;
@@ -45,7 +46,7 @@ impl<'a> View<'a> {
     pub(super) fn partitions(
         &self,
         task: &TaskName,
-        range: &v1::PartitionRange,
+        range: &internal::PartitionRange,
         known: &Known<'_>,
     ) -> Vec<v1::PartitionStatus> {
         let reported = known.report.map_or(&[][..], |report| &report.partitions);
@@ -88,7 +89,7 @@ impl<'a> View<'a> {
     /// Sums up a topic: its ranges, and partitions that nothing copies.
     pub(super) fn count(
         &self,
-        topic: &v1::InventoryTopic,
+        topic: &internal::InventoryTopic,
         ranges: &[v1::RangeStatus],
         totals: &mut v1::Totals,
     ) {
@@ -116,7 +117,7 @@ impl<'a> View<'a> {
         let mut topics: Vec<_> =
             self.source.values().filter(|t| !listed.contains(t.source_topic.as_str())).collect();
         topics.sort_by_key(|topic| &topic.target_topic);
-        let status = |topic: &&&v1::TopicEnds| {
+        let status = |topic: &&&internal::TopicEnds| {
             let mut totals = v1::Totals::default();
             for partition in &topic.partitions {
                 lag::add(&mut totals, self.survey(&topic.source_topic, partition.partition).as_ref());

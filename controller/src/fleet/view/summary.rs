@@ -56,6 +56,7 @@ mod tests {
     use super::*;
     use crate::assignment::Assignment;
     use crate::fleet::Patience;
+    use twinlog_proto::internal::v1 as internal;
 
     const RANGES: u32 = 100;
 
@@ -85,7 +86,7 @@ mod tests {
             for task in (0..RANGES).map(range).chain([survey, checkpoint]) {
                 let assignment = Assignment { worker: None, previous: Vec::new(), epoch: Epoch(1) };
                 Arc::make_mut(&mut state.assignments).insert(Arc::new(task.clone()), Arc::new(assignment));
-                fleet.members().last.insert(task, v1::TaskReport::default());
+                fleet.members().last.insert(task, internal::TaskReport::default());
             }
             Arc::make_mut(&mut state.mirrors).insert(id.clone(), Arc::new(mirror(&id)));
         }

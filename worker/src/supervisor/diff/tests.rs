@@ -1,21 +1,24 @@
 use super::*;
 use crate::assignments::tests::{cluster, heartbeat, replicate, set, survey, task};
 use crate::assignments::{Assignments, Mirrors};
-use twinlog_proto::v1;
+use twinlog_proto::internal::v1 as internal;
 
-fn parsed(wire: &v1::AssignmentSet) -> BTreeMap<TaskName, Assigned> {
+fn parsed(wire: &internal::AssignmentSet) -> BTreeMap<TaskName, Assigned> {
     Assignments::parse(wire, &mut Mirrors::default()).tasks
 }
 
-fn running(wire: &v1::AssignmentSet) -> BTreeMap<TaskName, Observed> {
+fn running(wire: &internal::AssignmentSet) -> BTreeMap<TaskName, Observed> {
     parsed(wire).into_iter().map(|(name, assigned)| (name, Observed { assigned, draining: false })).collect()
 }
 
-fn actions(observed: &BTreeMap<TaskName, Observed>, wanted: &v1::AssignmentSet) -> Vec<(String, Action)> {
+fn actions(
+    observed: &BTreeMap<TaskName, Observed>,
+    wanted: &internal::AssignmentSet,
+) -> Vec<(String, Action)> {
     diff(observed, &parsed(wanted)).into_iter().map(|(name, action)| (name.to_string(), action)).collect()
 }
 
-fn range(partitions: i32) -> v1::Task {
+fn range(partitions: i32) -> internal::Task {
     task("replicate/m/a.t/0", 7, replicate("t", 0, partitions))
 }
 
