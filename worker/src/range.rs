@@ -1,6 +1,7 @@
 //! A partition range: consecutive partitions of one topic, the unit of assignment, of fencing and of progress.
 
-use twinlog_proto::{model, v1};
+use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::model;
 use uuid::Uuid;
 
 /// Consecutive partitions of one topic: the unit of assignment, of fencing and of progress.

@@ -1,3 +1,5 @@
+use twinlog_proto::v1;
+
 use super::*;
 use twinlog_proto::internal::v1 as internal;
 
