@@ -7,6 +7,7 @@ mod apply;
 mod client_file;
 mod cluster;
 mod connect;
+mod enum_names;
 mod failure;
 mod fields;
 mod human;

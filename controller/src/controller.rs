@@ -363,7 +363,7 @@ impl Replica {
         let running = !self.ranges(&id)?.iter().all(|range| range.worker.is_empty());
         if running || mirror.model.running {
             let message = format!(
-                "{name} copies: pause it first (twinlog mirror pause {id}) and wait until its state is IS_PAUSED"
+                "{name} copies: pause it first (twinlog mirror pause {id}) and wait until its state is PAUSED"
             );
             return Err(status(Reason::MIRROR_NOT_PAUSED, message, &[("mirror", id.as_str())]));
         }

@@ -178,7 +178,7 @@ impl Gauges {
         gauge!(RECORD_LIMIT).set(budget.bytes() as f64);
         self.0.values_mut().for_each(|count| *count = 0.0);
         for (name, running) in board.running() {
-            let state = running.status.borrow().state.as_str_name();
+            let state = running.status.borrow().state.short_name();
             *self.0.entry((kind(&name), state)).or_default() += 1.0;
         }
         for ((kind, state), count) in &self.0 {

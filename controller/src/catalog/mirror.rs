@@ -368,13 +368,13 @@ fn immutable(mirror: &v1::Mirror) -> [(&'static str, String); 10] {
     [
         ("source", mirror.source),
         ("target", mirror.target),
-        ("guarantee", name(guarantee.map(|g| g.as_str_name()), mirror.guarantee)),
-        ("partitioning", name(partitioning.map(|p| p.as_str_name()), mirror.partitioning)),
+        ("guarantee", name(guarantee.map(|g| g.short_name()), mirror.guarantee)),
+        ("partitioning", name(partitioning.map(|p| p.short_name()), mirror.partitioning)),
         ("block_size", mirror.block_size.to_string()),
-        ("naming.kind", name(kind.map(|k| k.as_str_name()), naming.kind)),
+        ("naming.kind", name(kind.map(|k| k.short_name()), naming.kind)),
         ("naming.separator", format!("{:?}", naming.separator)),
         ("naming.map", format!("{:?}", BTreeMap::from_iter(&naming.map))),
-        ("naming.internal_topics", name(internal.map(|i| i.as_str_name()), naming.internal_topics)),
+        ("naming.internal_topics", name(internal.map(|i| i.short_name()), naming.internal_topics)),
         ("naming.separator_in_internal_topics", naming.separator_in_internal_topics().to_string()),
     ]
 }

@@ -81,9 +81,9 @@ pub(super) fn millis(ms: f64) -> String {
     }
 }
 
-/// `ACTIVE` as `active`, `IS_PAUSED` as `paused`.
+/// `ACTIVE` as `active`, `NOT_BACK` as `not back`.
 pub(super) fn state(name: &str) -> String {
-    name.trim_start_matches("IS_").trim_end_matches("_UNSPECIFIED").to_lowercase().replace('_', " ")
+    name.to_lowercase().replace('_', " ")
 }
 
 /// The id of a resource name.
@@ -113,6 +113,6 @@ mod tests {
         let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         assert_eq!([None, at(97), at(200)].map(|time| ago(time, now)), ["", "3s ago", "0ms ago"]);
-        assert_eq!((state("IS_PAUSED"), id("mirrors/a")), ("paused".to_owned(), "a".to_owned()));
+        assert_eq!((state("NOT_BACK"), id("mirrors/a")), ("not back".to_owned(), "a".to_owned()));
     }
 }

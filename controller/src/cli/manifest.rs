@@ -11,6 +11,7 @@ use twinlog_proto::v1;
 
 use super::apply::{Next, next_state, put_cluster, put_mirror, set_state, stays_paused};
 use super::connect::Connection;
+use super::enum_names;
 use super::failure::Failure;
 use super::human;
 use super::output::{self, Output};
@@ -106,11 +107,12 @@ fn read(file: &Path) -> std::io::Result<String> {
     named_file::read_text(file)
 }
 
-fn parse<M: Message + Default>(kind: &str, name: &str, resource: Yaml) -> Result<Given<M>, String> {
+fn parse<M: Message + Default>(kind: &str, name: &str, mut resource: Yaml) -> Result<Given<M>, String> {
     let descriptor = descriptors::message(kind);
     let keys = resource.as_mapping().into_iter().flat_map(|fields| fields.keys().filter_map(Yaml::as_str));
     let field = |key| descriptor.get_field_by_name(key).or_else(|| descriptor.get_field_by_json_name(key));
     let fields = keys.filter_map(field).map(|field| field.name().to_owned()).collect();
+    enum_names::complete(&descriptor, &mut resource);
     let message = DynamicMessage::deserialize(descriptor, resource).map_err(|e| format!("{name}: {e}"))?;
     Ok(Given { message: message.transcode_to().map_err(|e| format!("{name}: {e}"))?, fields })
 }

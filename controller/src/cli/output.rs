@@ -167,7 +167,7 @@ mod tests {
         let shown = json("Mirror", &mirror);
         assert_eq!(shown["name"], "mirrors/m");
         assert_eq!(shown["topics_exclude"], serde_json::json!(["x"]));
-        assert_eq!(shown["guarantee"], "AT_LEAST_ONCE");
+        assert_eq!(shown["guarantee"], "GUARANTEE_AT_LEAST_ONCE");
         assert_eq!(shown["target_latency"], "1.500s");
         // A program finds every plain field, also where it holds nothing.
         assert_eq!((&shown["sync_group_offsets"], &shown["block_size"]), (&false.into(), &0.into()));

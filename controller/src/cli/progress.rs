@@ -117,7 +117,7 @@ impl Progress {
         let mut line = format!(
             "{} {}: {} records copied, {} records/s, {}/s, lag {}",
             human::id(&status.name),
-            human::state(status.state().as_str_name()),
+            human::state(status.state().short_name()),
             human::count(copied),
             human::rate(totals.records_per_second),
             human::bytes(totals.bytes_per_second),
@@ -148,7 +148,7 @@ impl Progress {
             let totals = topic.totals.unwrap_or_default();
             table.row([
                 format!("  {}", topic.source_topic),
-                human::state(topic.state().as_str_name()),
+                human::state(topic.state().short_name()),
                 human::rate(totals.records_per_second),
                 human::bytes(totals.bytes_per_second),
                 lag::cell(&totals),

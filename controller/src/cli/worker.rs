@@ -109,7 +109,7 @@ fn row(worker: &v1::Worker) -> [String; 9] {
     let silent = worker.since_last_report.and_then(|d| Duration::try_from(d).ok());
     [
         human::id(&worker.name),
-        human::state(worker.state().as_str_name()),
+        human::state(worker.state().short_name()),
         known(ranges),
         known(human::rate(worker.records_per_second)),
         known(human::bytes(worker.bytes_per_second)),

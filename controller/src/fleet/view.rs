@@ -149,7 +149,7 @@ impl<'a> View<'a> {
             member.and_then(|member| member.reports.get(task)).filter(|report| report.epoch == epoch);
         let (state, cause) = match (worker, report) {
             (_, Some(report)) => (report.state(), report.cause.clone()),
-            (None, None) if !self.mirror.model.running => (Is::IsPaused, None),
+            (None, None) if !self.mirror.model.running => (Is::Paused, None),
             (None, None) => (Is::Pending, Some(self.unplaced(task))),
             (Some(worker), None) => self.not_reported(worker, task, epoch),
         };

@@ -47,7 +47,7 @@ fn by_state(states: impl Iterator<Item = &'static str>) -> Vec<([(&'static str, 
 }
 
 fn worker_gauges(text: &mut Text, workers: &[v1::Worker]) {
-    let states = by_state(workers.iter().map(|worker| worker.state().as_str_name()));
+    let states = by_state(workers.iter().map(|worker| worker.state().short_name()));
     text.gauge("twinlog_workers", "Workers, by state.", states);
     let mut gauge = |name: &str, help: &str, value: &dyn Fn(&v1::Worker) -> f64| {
         let label = |worker: &v1::Worker| worker.name.trim_start_matches("workers/").to_owned();
@@ -61,10 +61,10 @@ fn worker_gauges(text: &mut Text, workers: &[v1::Worker]) {
 }
 
 fn mirror_gauges(text: &mut Text, mirrors: &BTreeMap<String, v1::MirrorStatus>) {
-    let states = by_state(mirrors.values().map(|mirror| mirror.state().as_str_name()));
+    let states = by_state(mirrors.values().map(|mirror| mirror.state().short_name()));
     text.gauge("twinlog_mirrors", "Mirrors, by state.", states);
     let state = |(id, status): (&String, &v1::MirrorStatus)| {
-        ([("mirror", id.clone()), ("state", status.state().as_str_name().to_owned())], 1.0)
+        ([("mirror", id.clone()), ("state", status.state().short_name().to_owned())], 1.0)
     };
     text.gauge("twinlog_mirror_state", "1 for the state that a mirror is in.", mirrors.iter().map(state));
     let now = std::time::SystemTime::now();

@@ -146,9 +146,9 @@ fn test(name: &str, field: Field, operator: Operator, value: &str) -> Result<Tes
     if field != Field::State {
         return Ok(Test::Text { is, pattern: Pattern::new(field, value) });
     }
-    let state = State::from_str_name(value).filter(|state| *state != State::Unspecified);
+    let state = State::from_name(value);
     let state = state.ok_or_else(|| {
-        let all = (1..).map_while(|n| State::try_from(n).ok()).map(|state| state.as_str_name());
+        let all = (1..).map_while(|n| State::try_from(n).ok()).map(|state| state.short_name());
         format!("{name} {:?} doesn't exist: there are {}", echo(value), all.collect::<Vec<_>>().join(", "))
     })?;
     Ok(Test::State { is, state })

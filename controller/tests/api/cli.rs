@@ -138,7 +138,7 @@ async fn json_and_yaml_for_programs() {
     service.mirrors().create_mirror(create_mirror("m")).await.unwrap();
     let yaml = out(&service, &["-o", "yaml", "mirror", "get", "m"]).await;
     assert!(
-        yaml.contains("guarantee: EXACTLY_ONCE\n") && yaml.contains("sync_group_offsets: false\n"),
+        yaml.contains("guarantee: GUARANTEE_EXACTLY_ONCE\n") && yaml.contains("sync_group_offsets: false\n"),
         "{yaml}"
     );
     let status: serde_json::Value =

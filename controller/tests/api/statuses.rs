@@ -85,7 +85,7 @@ async fn the_same_states_as_one_by_one_filtered_and_in_order() {
         let ids = page.mirror_statuses.iter().map(|status| status.mirror.replace("mirrors/", ""));
         ids.collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(asked("state = IS_PAUSED", "").await, "m2");
+    assert_eq!(asked("state = PAUSED", "").await, "m2");
     assert_eq!(asked("source = c OR causes.reason:PAUSED", "").await, "m2 n");
     assert_eq!(asked("source != c", "state desc, mirror desc").await, "m2 m4 m3 m1 m0");
     assert_eq!(asked("totals.lag_records >= 0", "").await, "", "nothing is known yet, and that is not 0");

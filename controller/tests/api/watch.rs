@@ -31,7 +31,7 @@ async fn next(stream: &mut Stream) -> v1::WatchMirrorsResponse {
 /// What a message says, in short.
 fn short(message: &v1::WatchMirrorsResponse) -> String {
     match message.event.as_ref().unwrap() {
-        Event::Mirror(mirror) => format!("{} {}", mirror.name, mirror.desired_state().as_str_name()),
+        Event::Mirror(mirror) => format!("{} {}", mirror.name, mirror.desired_state().short_name()),
         Event::Deleted(deleted) => format!("{} deleted", deleted.name),
         Event::Status(status) => format!("{} status", status.name),
         Event::Synced(_) => "synced".to_owned(),

@@ -97,7 +97,7 @@ async fn groups_of_a_paused_mirror_outlive_the_leader() {
     let pausing = until(&first, "it to pause", |status| status.state() == v1::State::Pausing).await;
     assert_eq!(pausing.groups, shown(), "they don't go while it stops");
     let before = until(&first, "it to be paused", |status| {
-        status.state() == v1::State::IsPaused && stored(&first) == 1
+        status.state() == v1::State::Paused && stored(&first) == 1
     })
     .await;
     assert_eq!(before.groups, shown());
@@ -109,7 +109,7 @@ async fn groups_of_a_paused_mirror_outlive_the_leader() {
     // Also before the workers are back.
     let after = status(&second).await;
     assert_eq!((after.groups, after.groups_time), (shown(), Some(time)));
-    let after = until(&second, "it to be paused", |status| status.state() == v1::State::IsPaused).await;
+    let after = until(&second, "it to be paused", |status| status.state() == v1::State::Paused).await;
     assert_eq!((after.groups, after.groups_time), (shown(), Some(time)));
 
     put_mirror(&store, &mirror("m")).await;

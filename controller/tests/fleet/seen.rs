@@ -64,7 +64,7 @@ async fn a_leader_goes_on_above_the_terms_and_epochs_that_workers_have_seen() {
     put_mirror(world.store.as_ref(), &paused).await;
     eventually("a pause is effective", || worker.running().len() == 1).await;
     let deadline = Instant::now() + Duration::from_secs(10);
-    while world.replica.controller.mirror_status(&id).await.unwrap().state() != v1::State::IsPaused {
+    while world.replica.controller.mirror_status(&id).await.unwrap().state() != v1::State::Paused {
         assert!(Instant::now() < deadline, "it stays pausing");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

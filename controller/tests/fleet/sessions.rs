@@ -237,7 +237,7 @@ async fn a_paused_mirror_stops_and_a_resumed_one_goes_on() {
     let paused = v1::Mirror { desired_state: v1::DesiredState::Paused.into(), ..mirror("m") };
     put_mirror(world.store.as_ref(), &paused).await;
     eventually("only the survey looks on", || one.running().len() == 1).await;
-    world.eventually_is(v1::State::IsPaused).await;
+    world.eventually_is(v1::State::Paused).await;
     eventually("other assignments are gone", || {
         world.replica.controller.cache().snapshot().assignments.len() == 1
     })

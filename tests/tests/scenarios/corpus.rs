@@ -27,7 +27,7 @@ fn both_namings(world: &World, prefix: &str, guarantee: Guarantee) -> Result<()>
     let made = world.tools.corpus(&world.source, prefix, 11, 1)?;
     let pattern = format!(r"{prefix}\..*");
     for kind in [Kind::Prefix, Kind::Identity] {
-        let id = format!("{prefix}-{}", kind.as_str_name().to_lowercase());
+        let id = format!("{prefix}-{}", kind.short_name().to_lowercase());
         let mirror =
             Mirror { guarantee: guarantee.into(), naming: naming(kind), ..mirror(&[pattern.as_str()]) };
         world.api.add_mirror(&id, mirror)?;

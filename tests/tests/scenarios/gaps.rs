@@ -34,7 +34,7 @@ fn set_paused(world: &World, id: &str, paused: bool) -> Result<()> {
     answer.map_err(twinlog_tests::api::told)?;
     if paused {
         wait_until(SAID, &format!("{id} to be paused"), || {
-            Ok((world.api.status(id)?.state() == v1::State::IsPaused).then_some(()))
+            Ok((world.api.status(id)?.state() == v1::State::Paused).then_some(()))
         })?;
     }
     Ok(())

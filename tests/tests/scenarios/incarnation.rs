@@ -165,7 +165,7 @@ fn without_a_position_a_copy_is_never_filled_from_the_start_unasked() -> Result<
     let name = || "mirrors/paused".to_owned();
     world.api.pause_mirror(v1::PauseMirrorRequest { name: name(), ..Default::default() }).map_err(told)?;
     wait_until(SAID, "the mirror to be paused", || {
-        Ok((world.api.status("paused")?.state() == v1::State::IsPaused).then_some(()))
+        Ok((world.api.status("paused")?.state() == v1::State::Paused).then_some(()))
     })?;
     for mirror in ["running", "paused"] {
         let topics = world.tools.topics(&world.target)?;

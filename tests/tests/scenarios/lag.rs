@@ -119,7 +119,7 @@ fn wait_state(world: &World, mirror: &str, state: State, deadline: Duration) -> 
 fn pause(world: &World, mirror: &str) -> Result<()> {
     let name = format!("mirrors/{mirror}");
     world.api.pause_mirror(v1::PauseMirrorRequest { name, ..Default::default() }).map_err(told)?;
-    wait_state(world, mirror, State::IsPaused, SAID).map(drop)
+    wait_state(world, mirror, State::Paused, SAID).map(drop)
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn lag_is_shown_in_every_state_and_unknown_is_never_0() -> Result<()> {
     assert!(causes(&blocked).contains("INVALID_REPLICATION_FACTOR"), "{blocked:#}");
     world.api.wait_cause("far", "CLUSTER_UNREACHABLE", SAID)?;
     let far = wait_lag(&world, "far", 900, false)?;
-    assert!(causes(&far).contains("CLUSTER_UNREACHABLE") && far["state"] == "WAITING", "{far:#}");
+    assert!(causes(&far).contains("CLUSTER_UNREACHABLE") && far["state"] == "STATE_WAITING", "{far:#}");
     paused(&world)?;
     halted(&world)?;
     held(&world)?;
@@ -173,7 +173,7 @@ fn paused(world: &World) -> Result<()> {
     let cause = &paused["causes"][0];
     assert!(cause["reason"] == "PAUSED" && cause["since"].is_string(), "{paused:#}");
     let topic = &paused["topics"][0];
-    assert!(topic["state"] == "IS_PAUSED" && topic["causes"] == serde_json::json!([]), "{paused:#}");
+    assert!(topic["state"] == "STATE_PAUSED" && topic["causes"] == serde_json::json!([]), "{paused:#}");
     let partition = &topic["ranges"][0]["partitions"][0];
     assert!(partition["position"] == 100 && partition["source_high_watermark"] == 150, "{paused:#}");
     let group = &paused["groups"][0];
@@ -217,7 +217,7 @@ fn held(world: &World) -> Result<()> {
     let message = world.api.wait_cause("held", "HELD_BY_OPEN_TRANSACTION", SAID)?;
     assert!(message.contains("at offset 10 by an open transaction of producer id "), "{message}");
     let status = wait_lag(world, "held", 31, false)?;
-    assert_eq!(status["state"], "WAITING", "{status:#}");
+    assert_eq!(status["state"], "STATE_WAITING", "{status:#}");
     let line = world.controllers[0].cli(&["mirror", "list"])?;
     assert!(line.lines().any(|line| line.starts_with("held") && line.contains(" 31 ")), "{line}");
 
@@ -249,7 +249,7 @@ fn source_dies(world: &World) -> Result<()> {
     println!("a dead source is noticed after {took:?}");
     let check = |remembered: bool| -> Result<()> {
         let live = wait_unknown(world, "live")?;
-        assert!(live["state"] == "WAITING" && live["source_contact_time"].is_string(), "{live:#}");
+        assert!(live["state"] == "STATE_WAITING" && live["source_contact_time"].is_string(), "{live:#}");
         let states = world.controllers[0].metrics()?;
         assert!(states.contains(r#"twinlog_mirror_state{mirror="live",state="WAITING"} 1"#), "{states}");
         let causes = live["causes"].as_array().context("causes")?;
@@ -263,7 +263,7 @@ fn source_dies(world: &World) -> Result<()> {
         let paused = wait_lag(world, "paused", 50, true)?;
         assert_eq!(
             (&paused["state"], &paused["groups"][0]["group"]),
-            (&"IS_PAUSED".into(), &"readers".into()),
+            (&"STATE_PAUSED".into(), &"readers".into()),
             "{paused:#}"
         );
         // Its topics on the target, where ends are kept, are what can't be made: only who saw the source knows.

@@ -67,7 +67,7 @@ fn paused_and_resumed(world: &World) -> Result<()> {
     let name = || "mirrors/m".to_owned();
     world.api.pause_mirror(v1::PauseMirrorRequest { name: name(), ..Default::default() }).map_err(told)?;
     wait_until(SETTLED, "the mirror to be paused", || {
-        Ok((world.api.status("m")?.state() == v1::State::IsPaused).then_some(()))
+        Ok((world.api.status("m")?.state() == v1::State::Paused).then_some(()))
     })?;
     let before = world.tools.offsets(&world.target, COPY)?;
     let made = world.tools.load_stats(TOPIC)?;

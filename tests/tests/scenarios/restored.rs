@@ -98,7 +98,7 @@ fn set_paused(world: &World, paused: bool) -> Result<()> {
     let wanted = match paused {
         true => {
             world.api.pause_mirror(v1::PauseMirrorRequest { name, ..Default::default() }).map_err(told)?;
-            v1::State::IsPaused
+            v1::State::Paused
         }
         false => {
             let resume = v1::ResumeMirrorRequest { name, ..Default::default() };

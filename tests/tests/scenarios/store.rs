@@ -47,7 +47,7 @@ fn pause_works(world: &World) -> Result<i64> {
     let request = v1::PauseMirrorRequest { name: "mirrors/m".into(), etag, ..Default::default() };
     world.api.pause_mirror(request).map_err(twinlog_tests::api::told)?;
     wait_until(SETTLED, "the mirror to be paused", || {
-        Ok((world.api.status("m")?.state() == State::IsPaused).then_some(()))
+        Ok((world.api.status("m")?.state() == State::Paused).then_some(()))
     })?;
     let ends = || world.tools.offsets(&world.target, COPY);
     let paused_at = ends()?;

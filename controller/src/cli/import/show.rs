@@ -38,8 +38,8 @@ pub(super) fn tables(plan: &Plan) -> String {
             mirror.display_name.clone(),
             mirror.topics.join(","),
             mirror.groups.join(","),
-            naming.kind().as_str_name().to_lowercase(),
-            mirror.guarantee().as_str_name().to_lowercase(),
+            naming.kind().short_name().to_lowercase(),
+            mirror.guarantee().short_name().to_lowercase(),
             heartbeats(mirror).to_owned(),
         ]);
     }

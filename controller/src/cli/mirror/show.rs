@@ -34,7 +34,7 @@ pub(crate) fn table(statuses: &[v1::MirrorStatus], chosen: bool) -> String {
         table.row([
             human::id(&status.mirror),
             format!("{} -> {}", human::id(&status.source), human::id(&status.target)),
-            human::state(status.state().as_str_name()),
+            human::state(status.state().short_name()),
             status.topic_count.to_string(),
             known(format!("{}/{}", totals.partitions_active, totals.partitions)),
             lag::cell(&totals),
@@ -58,9 +58,9 @@ pub(super) fn describe(mirror: &v1::Mirror) -> String {
         ("exclude", mirror.topics_exclude.join(", ")),
         ("groups", mirror.groups.join(", ")),
         ("sync offsets", sync(mirror).to_owned()),
-        ("naming", mirror.naming.as_ref().map(|n| n.kind().as_str_name().to_lowercase()).unwrap_or_default()),
-        ("guarantee", mirror.guarantee().as_str_name().to_lowercase().replace('_', "-")),
-        ("desired state", mirror.desired_state().as_str_name().to_lowercase()),
+        ("naming", mirror.naming.as_ref().map(|n| n.kind().short_name().to_lowercase()).unwrap_or_default()),
+        ("guarantee", mirror.guarantee().short_name().to_lowercase().replace('_', "-")),
+        ("desired state", mirror.desired_state().short_name().to_lowercase()),
         ("etag", mirror.etag.clone()),
     ];
     lines.retain(|(_, value)| !value.is_empty());
@@ -128,7 +128,7 @@ pub(super) fn status(status: &v1::MirrorStatus, ranges: bool) -> String {
     let mut text = format!(
         "mirror {} is {}: lag {}, {} records/s, {}/s, {} of {} partitions active\n",
         human::id(&status.name),
-        human::state(status.state().as_str_name()),
+        human::state(status.state().short_name()),
         lag::sentence(&totals),
         human::rate(totals.records_per_second),
         human::bytes(totals.bytes_per_second),
@@ -181,7 +181,7 @@ fn topics(status: &v1::MirrorStatus) -> String {
         table.row([
             topic.source_topic.clone(),
             topic.target_topic.clone(),
-            human::state(topic.state().as_str_name()),
+            human::state(topic.state().short_name()),
             lag::cell(&totals),
             human::rate(totals.records_per_second),
             human::bytes(totals.bytes_per_second),
@@ -242,7 +242,7 @@ fn ranges(status: &v1::MirrorStatus) -> String {
             format!("{}-{last}", range.first_partition),
             human::id(&range.worker),
             range.epoch.to_string(),
-            human::state(range.state().as_str_name()),
+            human::state(range.state().short_name()),
             lag::cell_of(&range.partitions, range.partition_count),
             range.cause.as_ref().map(|each| brief(each, &status.causes)).unwrap_or_default(),
         ]);

@@ -89,7 +89,7 @@ impl<'a> View<'a> {
         let works = self.working.map_or_else(|| self.members.works_for(id), |working| working.contains(id));
         let state = match (works, self.members.is_settling(Instant::now())) {
             (true, _) => Is::Pausing,
-            (false, false) => Is::IsPaused,
+            (false, false) => Is::Paused,
             (false, true) => {
                 let message =
                     "workers have not come back to the new leader yet: whether all is stopped is not known";
