@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 const FILES: &[&str] = &[
+    "twinlog/v1/cause.proto",
+    "twinlog/v1/status.proto",
     "twinlog/v1/cluster.proto",
     "twinlog/v1/mirror.proto",
     "twinlog/v1/offset.proto",

@@ -6,6 +6,7 @@
 mod check;
 mod cluster;
 pub(crate) mod conflict;
+mod deletions;
 pub mod loops;
 mod mask;
 mod mirror;

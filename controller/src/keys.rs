@@ -11,6 +11,8 @@ pub const ASSIGNMENTS: &str = "/twinlog/v1/assignments/";
 pub const DRAINS: &str = "/twinlog/v1/drains/";
 /// One key, rewritten by everything that begins to use a cluster.
 pub const CREATIONS: &str = "/twinlog/v1/creations";
+/// One key: the last deletions that may be asked for again, see `catalog::deletions`.
+pub const DELETIONS: &str = "/twinlog/v1/deletions";
 /// One key: it exists while someone leads, and its create revision is the term.
 pub const LEADER: &str = "/twinlog/v1/leader";
 /// One key of the etcd store's own: what it adds to etcd's revisions. Lists and watches leave it out.

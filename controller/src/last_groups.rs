@@ -91,7 +91,7 @@ mod tests {
         let group = |_| v1::GroupStatus {
             group: uuid::Uuid::new_v4().to_string(),
             partitions: 12,
-            state: "SYNCED".to_owned(),
+            state: v1::group_status::State::Synced.into(),
             ..Default::default()
         };
         let groups = (0..groups).map(group).collect();

@@ -115,7 +115,7 @@ impl Listing {
             all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
             cut(page, all)
         };
-        let mirror_statuses = page.into_iter().map(|(_, status)| named(status)).collect();
+        let mirror_statuses = page.into_iter().map(|(_, status)| status).collect();
         v1::ListMirrorStatusesResponse { mirror_statuses, next_page_token }
     }
 }
@@ -124,11 +124,6 @@ type Keyed = (String, v1::MirrorStatus);
 
 fn cut(page: Page, sorted: impl IntoIterator<Item = Keyed>) -> (Vec<Keyed>, String) {
     page.cut_within(MAX_PAGE_BYTES, sorted, |(key, _)| key.clone(), |(_, status)| status.encoded_len())
-}
-
-/// Under the status's own name.
-fn named(status: v1::MirrorStatus) -> v1::MirrorStatus {
-    v1::MirrorStatus { name: format!("{}/status", status.mirror), ..status }
 }
 
 impl Replica {

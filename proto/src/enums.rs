@@ -33,6 +33,12 @@ short_names!(
     v1::Partitioning,
     v1::DesiredState,
     v1::worker::State,
+    v1::Compression,
+    v1::Engine,
+    v1::Mode,
+    v1::group_status::State,
+    v1::group_to_source::State,
+    v1::gap::Reason,
     v1::naming::Kind,
     v1::naming::InternalTopics,
 );

@@ -30,7 +30,7 @@ pub fn lag(missing_from: Option<i64>, ends: Option<Ends>, answers: bool) -> Opti
 
 /// Of a partition that nothing is known of yet.
 pub fn blank(partition: i32, state: State) -> PartitionStatus {
-    PartitionStatus { partition, source_end: -1, target_end: -1, state: state.into(), ..Default::default() }
+    PartitionStatus { partition, state: state.into(), ..Default::default() }
 }
 
 /// The ends that a status holds.
@@ -59,9 +59,7 @@ pub fn complete(status: &mut PartitionStatus, known: &PartitionStatus) {
     if status.position.is_none() && status.missing_from.is_none() {
         (status.position, status.missing_from) = (known.position, known.missing_from);
     }
-    if status.target_end < 0 {
-        status.target_end = known.target_end;
-    }
+    status.target_end = status.target_end.or(known.target_end);
     if status.gaps.is_empty() {
         status.gaps.clone_from(&known.gaps);
     }
@@ -148,7 +146,7 @@ mod tests {
     }
 
     fn status(position: Option<i64>, ends: Option<Ends>, answers: bool) -> PartitionStatus {
-        let mut status = PartitionStatus { position, target_end: -1, ..Default::default() };
+        let mut status = PartitionStatus { position, ..Default::default() };
         enter(&mut status, ends, answers);
         status
     }

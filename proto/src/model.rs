@@ -78,6 +78,16 @@ pub enum Compression {
 }
 
 impl Compression {
+    fn of(wire: v1::Compression) -> Self {
+        match wire {
+            v1::Compression::None => Self::None,
+            v1::Compression::Gzip => Self::Gzip,
+            v1::Compression::Snappy => Self::Snappy,
+            v1::Compression::Zstd => Self::Zstd,
+            v1::Compression::Lz4 | v1::Compression::Unspecified => Self::Lz4,
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -289,7 +299,7 @@ impl Mirror {
         let internal_topics = bad.internal_topics(wire.naming.as_ref());
         let config_sync = ConfigSync::parse(wire, &mut bad);
         let acl_sync = AclSync::parse(wire, &mut bad);
-        let compression = bad.compression(&wire.compression);
+        bad.engine(wire.engine());
         let start = bad.start(wire.start.as_ref());
         let start_group = bad.start_group(wire);
         let name = |id: &Option<ClusterId>| id.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -335,7 +345,7 @@ impl Mirror {
                 _ => OffsetSyncLocation::Target,
             },
             block_size,
-            compression,
+            compression: Compression::of(wire.compression()),
             config_sync,
             acl_sync,
             partitioning: match wire.partitioning() {

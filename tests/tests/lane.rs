@@ -369,7 +369,7 @@ fn deleted_records_halt_a_range_or_are_recorded() -> Result<()> {
 #[test]
 fn a_record_that_is_too_large_stops_its_partition_only() -> Result<()> {
     story("lane-large", async |world| {
-        let mirror = world.mirror("m", |m| m.compression = "none".to_owned());
+        let mirror = world.mirror("m", |m| m.set_compression(v1::Compression::None));
         world.create("t", &[("retention.ms", "-1")]).await?;
         let small = BTreeMap::from([("max.message.bytes".to_owned(), "20000".to_owned())]);
         world.target.client.incremental_alter_configs("a.t", &small, &[]).await?;

@@ -286,8 +286,8 @@ pub fn state_of(error: &KafkaError) -> v1::State {
 mod tests {
     use super::*;
 
-    fn group(state: &str) -> v1::GroupStatus {
-        v1::GroupStatus { group: "g".to_owned(), state: state.to_owned(), ..Default::default() }
+    fn group(state: v1::group_status::State) -> v1::GroupStatus {
+        v1::GroupStatus { group: "g".to_owned(), state: state.into(), ..Default::default() }
     }
 
     #[test]
@@ -308,11 +308,11 @@ mod tests {
             known = groups;
             (report.groups.len(), report.groups_unchanged)
         };
-        say("WAITING");
+        say(v1::group_status::State::Waiting);
         assert_eq!(said(), (1, false));
-        say("WAITING");
+        say(v1::group_status::State::Waiting);
         assert_eq!(said(), (0, true), "another look, nothing new");
-        say("SYNCED");
+        say(v1::group_status::State::Synced);
         assert_eq!(said(), (1, false));
     }
 }

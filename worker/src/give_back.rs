@@ -45,7 +45,7 @@ pub(crate) async fn give_back(
     let given = |(source_topic, partition, position): (String, i32, SourceOffset)| v1::GivenBackPosition {
         source_topic,
         partition,
-        last_copied_offset: position.0 - 1,
+        last_copied_offset: Some(position.0 - 1).filter(|last| *last >= 0),
     };
     Ok(v1::GiveBackMirrorResponse { positions: positions.into_iter().map(given).collect() })
 }

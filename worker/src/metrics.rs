@@ -53,8 +53,14 @@ const BUCKETS: &[f64] = &[0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 /// Buckets of what is counted from a record's own timestamp, seconds: it may be days old.
 const AGE_BUCKETS: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 86400.0];
 /// Everything a group can be; those that none is in are 0.
-const GROUP_STATES: [&str; 6] =
-    ["SYNCED", "AT_COPY_END", "ACTIVE_ON_TARGET", "AHEAD_ON_TARGET", "NOT_SYNCED", "WAITING"];
+const GROUP_STATES: [v1::group_status::State; 6] = [
+    v1::group_status::State::Synced,
+    v1::group_status::State::AtCopyEnd,
+    v1::group_status::State::ActiveOnTarget,
+    v1::group_status::State::AheadOnTarget,
+    v1::group_status::State::NotSynced,
+    v1::group_status::State::Waiting,
+];
 
 pub(crate) fn describe() {
     partition::describe();
@@ -148,8 +154,8 @@ pub(crate) fn checkpoint_records(mirror: &Mirror, count: usize, latency: Duratio
 
 pub(crate) fn checkpoint_groups(mirror: &MirrorId, shard: u32, groups: &[v1::GroupStatus]) {
     for state in GROUP_STATES {
-        let count = groups.iter().filter(|g| g.state == state).count();
-        gauge!(CHECKPOINT_GROUPS, "mirror" => mirror.to_string(), "shard" => shard.to_string(), "state" => state)
+        let count = groups.iter().filter(|g| g.state() == state).count();
+        gauge!(CHECKPOINT_GROUPS, "mirror" => mirror.to_string(), "shard" => shard.to_string(), "state" => state.short_name())
             .set(count as f64);
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use prost::Message;
 use twinlog_proto::id::{MirrorId, SourceOffset, TargetOffset, stable_hash};
 use twinlog_proto::lag::Ends;
-use twinlog_proto::{model, policy, storage};
+use twinlog_proto::{model, policy, storage, v1};
 
 use crate::kafka::{KafkaClient, KafkaError, NewTopic};
 use crate::offset_map::{Chunk, Damaged};
@@ -85,6 +85,14 @@ pub enum GapKind {
 }
 
 impl GapKind {
+    pub(crate) fn wire(self) -> v1::gap::Reason {
+        match self {
+            Self::Retention => v1::gap::Reason::Retention,
+            Self::Truncation => v1::gap::Reason::Truncation,
+            Self::Recreated => v1::gap::Reason::Recreated,
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Retention => "RETENTION",

@@ -79,8 +79,9 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::PauseMirrorRequest>,
     ) -> Result<Response<v1::Mirror>, Status> {
-        let v1::PauseMirrorRequest { name, etag, by } = request.into_inner();
-        let written = self.catalog.set_desired_state(&name, &etag, v1::DesiredState::Paused, &by).await?;
+        let v1::PauseMirrorRequest { name, etag, by, request_id } = request.into_inner();
+        let written =
+            self.catalog.set_desired_state(&name, &etag, &request_id, v1::DesiredState::Paused, &by).await?;
         self.answer_write(written).await
     }
 
@@ -88,8 +89,9 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::ResumeMirrorRequest>,
     ) -> Result<Response<v1::Mirror>, Status> {
-        let v1::ResumeMirrorRequest { name, etag } = request.into_inner();
-        let written = self.catalog.set_desired_state(&name, &etag, v1::DesiredState::Running, "").await?;
+        let v1::ResumeMirrorRequest { name, etag, request_id } = request.into_inner();
+        let written =
+            self.catalog.set_desired_state(&name, &etag, &request_id, v1::DesiredState::Running, "").await?;
         self.answer_write(written).await
     }
 

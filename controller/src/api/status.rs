@@ -1,4 +1,4 @@
-//! Statuses as clients ask for them: one with its topics page by page, under the name that it was asked for by.
+//! Statuses as clients ask for them: one with its topics page by page.
 
 use prost::Message;
 use tonic::Status;
@@ -19,7 +19,7 @@ impl Api {
         let id = status_id(&name)?;
         let page = Page::of_topics(format!("mirrors/{id}/status"), topic_page_size, &topic_page_token)?;
         let status = self.controller.mirror_status(&id).await?;
-        Ok(v1::MirrorStatus { name, ..with_page(status, page) })
+        Ok(with_page(status, page))
     }
 }
 

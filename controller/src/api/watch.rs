@@ -100,7 +100,7 @@ impl Watcher {
             if let Some(state) = present {
                 let wanted = state.mirrors.iter().filter(|(id, _)| self.only.as_ref().is_none_or(|only| only == *id));
                 for (_, mirror) in wanted {
-                    yield Encoded::new(Sent::Mirror(mirror.wire.clone()), revision);
+                    yield Encoded::present(mirror.wire.clone(), revision);
                 }
                 yield Encoded::new(Sent::Synced(true), revision);
             }

@@ -68,7 +68,7 @@ impl Catalog {
     ) -> Result<Written<v1::Cluster>, Status> {
         let given = request.cluster.ok_or_else(|| invalid("cluster", "is missing"))?;
         let id = cluster_id("cluster.name", &given.name)?;
-        let mask = Mask::of("Cluster", request.update_mask.as_ref())?;
+        let mask = Mask::of("Cluster", request.update_mask.as_ref(), &given)?;
         let fingerprint = Fingerprint::of(&given).and(&format!("update {:?}", mask.texts));
         let request_id = Request::new(&request.request_id, fingerprint)?;
         for _ in 0..MAX_ATTEMPTS {
@@ -101,23 +101,29 @@ impl Catalog {
         Err(write_conflict(&given.name))
     }
 
-    /// Removes a cluster; returns the revision of the removal. CLUSTER_NOT_FOUND, ETAG_MISMATCH, CLUSTER_IN_USE.
+    /// Removes a cluster; returns the revision of the removal. CLUSTER_NOT_FOUND, ETAG_MISMATCH, CLUSTER_IN_USE, REQUEST_ID_REUSED.
     pub async fn delete_cluster(&self, request: v1::DeleteClusterRequest) -> Result<i64, Status> {
         let id = cluster_id("name", &request.name)?;
+        let request_id = Request::new(&request.request_id, Fingerprint::of_bytes(request.name.as_bytes()))?;
         for _ in 0..MAX_ATTEMPTS {
+            let deletions = self.deletions(request_id.as_ref()).await?;
+            if let Some(revision) = deletions.done(request_id.as_ref())? {
+                return Ok(revision);
+            }
             let stored = self.stored_cluster(&id).await?;
             check_etag(&request.name, &request.etag, &stored.resource.etag)?;
             // Read before the mirrors: whoever creates a mirror writes it, so none can appear unseen.
             let creations = self.read(keys::CREATIONS).await?.map_or(0, |entry| entry.mod_revision);
             self.refuse_if_used(&request.name).await?;
             let key = keys::cluster(&id);
-            let txn = Transaction {
+            let mut txn = Transaction {
                 guards: vec![
                     Guard::unchanged(&key, stored.mod_revision),
                     Guard::unchanged(keys::CREATIONS, creations),
                 ],
                 writes: vec![Write::delete(key)],
             };
+            deletions.remember(request_id.as_ref(), &mut txn);
             if let Some(revision) = self.commit(txn).await? {
                 return Ok(revision);
             }

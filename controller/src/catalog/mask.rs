@@ -44,16 +44,23 @@ struct Path {
 }
 
 impl Mask {
-    /// The mask of a message by its name in the API; an empty one, or `*`, names every field. UNKNOWN_FIELD names every path that
-    /// doesn't exist.
-    pub(super) fn of(name: &str, mask: Option<&FieldMask>) -> Result<Self, Status> {
+    /// The mask of a message by its name in the API; an empty one names the fields that `given` has, `*` every field (AIP-134).
+    /// UNKNOWN_FIELD names every path that doesn't exist.
+    pub(super) fn of(name: &str, mask: Option<&FieldMask>, given: &impl Message) -> Result<Self, Status> {
         let message = descriptors::message(name);
         let all = || {
             let names = message.fields().map(|field| field.name().to_owned());
             names.filter(|field| !OUTPUT_ONLY.contains(&&**field)).collect::<Vec<_>>()
         };
-        let given = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
-        let mut texts = if given.is_empty() || given == ["*"] { all() } else { given.to_vec() };
+        let mut texts = match mask.map(|mask| mask.paths.as_slice()).unwrap_or_default() {
+            [] => {
+                let given = dynamic(&message, given);
+                let has = |field: &FieldDescriptor| given.has_field(field);
+                message.fields().filter(has).map(|field| field.name().to_owned()).collect()
+            }
+            [one] if one == "*" => all(),
+            paths => paths.to_vec(),
+        };
         let (mut paths, mut unknown, mut more) = (Vec::new(), Vec::new(), 0);
         let mut seen = HashSet::new();
         for (i, text) in texts.iter().enumerate().filter(|(_, text)| seen.insert(*text)) {
@@ -77,8 +84,8 @@ impl Mask {
 
     /// Makes the fields that the mask names what `given` says. `keep` names fields that stay where `given` has none.
     pub(super) fn apply<M: Message + Default>(&self, stored: &M, given: &M, keep: &[&str]) -> M {
-        let mut next = self.dynamic(stored);
-        let given = self.dynamic(given);
+        let mut next = dynamic(&self.message, stored);
+        let given = dynamic(&self.message, given);
         for path in &self.paths {
             let first = &path.fields[0];
             let stays = keep.contains(&first.name()) && !given.has_field(first);
@@ -97,12 +104,12 @@ impl Mask {
         };
         self.paths.iter().any(names)
     }
+}
 
-    fn dynamic(&self, message: &impl Message) -> DynamicMessage {
-        let mut dynamic = DynamicMessage::new(self.message.clone());
-        dynamic.transcode_from(message).expect("encoded with the same descriptor");
-        dynamic
-    }
+fn dynamic(descriptor: &MessageDescriptor, message: &impl Message) -> DynamicMessage {
+    let mut dynamic = DynamicMessage::new(descriptor.clone());
+    dynamic.transcode_from(message).expect("encoded with the same descriptor");
+    dynamic
 }
 
 impl Path {

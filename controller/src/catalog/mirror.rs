@@ -100,7 +100,7 @@ impl Catalog {
         let mut given = request.mirror.ok_or_else(|| invalid("mirror", "is missing"))?;
         given.plan = None;
         let id = mirror_id("mirror.name", &given.name)?;
-        let mask = Mask::of("Mirror", request.update_mask.as_ref())?;
+        let mask = Mask::of("Mirror", request.update_mask.as_ref(), &given)?;
         let fingerprint = Fingerprint::of(&given).and(&format!("update {:?}", mask.texts));
         let request_id = Request::new(&request.request_id, fingerprint)?;
         let keep = [&["desired_state"], IMMUTABLE].concat();
@@ -116,11 +116,12 @@ impl Catalog {
     }
 
     /// Pauses or resumes a mirror; doing it twice is no error. `by`: what pauses it, where that is no person. MIRROR_NOT_FOUND,
-    /// ETAG_MISMATCH, INVALID_FIELD.
+    /// ETAG_MISMATCH, INVALID_FIELD, REQUEST_ID_REUSED.
     pub async fn set_desired_state(
         &self,
         name: &str,
         given_etag: &str,
+        request_id: &str,
         state: v1::DesiredState,
         by: &str,
     ) -> Result<Written<v1::Mirror>, Status> {
@@ -128,13 +129,15 @@ impl Catalog {
         if !["", PAUSED_BY_FILE].contains(&by) {
             return Err(invalid("by", format!("{by:?} is none: leave it out, or give {PAUSED_BY_FILE:?}")));
         }
+        let fingerprint = Fingerprint::of_bytes(format!("{} {by}", state.short_name()).as_bytes());
+        let request_id = Request::new(request_id, fingerprint)?;
         let change = |stored: &v1::Mirror| {
             // What a person paused stays a person's.
             let again = stored.desired_state == i32::from(state) && !by.is_empty();
             let paused_by = if again { stored.paused_by.clone() } else { by.to_owned() };
             Ok(v1::Mirror { desired_state: state.into(), paused_by, ..stored.clone() })
         };
-        self.change_mirror(&id, given_etag, None, false, None, change).await
+        self.change_mirror(&id, given_etag, request_id, false, None, change).await
     }
 
     /// `state`: given where the change may close a circle.
@@ -191,17 +194,23 @@ impl Catalog {
         Err(write_conflict(&id.name()))
     }
 
-    /// Deletes a mirror; returns the revision of the deletion. MIRROR_NOT_FOUND, ETAG_MISMATCH.
+    /// Deletes a mirror; returns the revision of the deletion. MIRROR_NOT_FOUND, ETAG_MISMATCH, REQUEST_ID_REUSED.
     pub async fn delete_mirror(&self, request: v1::DeleteMirrorRequest) -> Result<i64, Status> {
         let id = mirror_id("name", &request.name)?;
+        let request_id = Request::new(&request.request_id, Fingerprint::of_bytes(request.name.as_bytes()))?;
         for _ in 0..MAX_ATTEMPTS {
+            let deletions = self.deletions(request_id.as_ref()).await?;
+            if let Some(revision) = deletions.done(request_id.as_ref())? {
+                return Ok(revision);
+            }
             let stored = self.stored_mirror(&id).await?;
             check_etag(&request.name, &request.etag, &stored.resource.etag)?;
             let key = keys::mirror(&id);
-            let txn = Transaction {
+            let mut txn = Transaction {
                 guards: vec![Guard::unchanged(&key, stored.mod_revision)],
                 writes: vec![Write::delete(key)],
             };
+            deletions.remember(request_id.as_ref(), &mut txn);
             if let Some(revision) = self.commit(txn).await? {
                 return Ok(revision);
             }

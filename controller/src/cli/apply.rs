@@ -30,6 +30,7 @@ const FLAG_FIELDS: &[&str] = &[
     "allow_loops",
     "onto_existing",
     "allow_foreign_writes",
+    "engine",
 ];
 
 /// What MirrorMaker's file says; the same rule.
@@ -215,13 +216,19 @@ pub(super) async fn set_state(
     next: Next,
 ) -> Result<Option<v1::Mirror>, Status> {
     let (mut client, name, etag) = (connection.mirrors(), mirror.name.clone(), String::new());
+    let request_id = uuid::Uuid::new_v4().to_string();
     Ok(match next {
         Next::Pause => {
             let by = "file".to_owned();
-            Some(client.pause_mirror(v1::PauseMirrorRequest { name, etag, by }).await?.into_inner())
+            Some(
+                client
+                    .pause_mirror(v1::PauseMirrorRequest { name, etag, by, request_id })
+                    .await?
+                    .into_inner(),
+            )
         }
         Next::Resume => {
-            Some(client.resume_mirror(v1::ResumeMirrorRequest { name, etag }).await?.into_inner())
+            Some(client.resume_mirror(v1::ResumeMirrorRequest { name, etag, request_id }).await?.into_inner())
         }
         Next::Same | Next::StaysPaused => None,
     })

@@ -208,7 +208,11 @@ pub(super) async fn execute(
             verdict(&tested)
         }
         Command::Rm { id } => {
-            let request = v1::DeleteClusterRequest { name: format!("clusters/{id}"), etag: String::new() };
+            let request = v1::DeleteClusterRequest {
+                name: format!("clusters/{id}"),
+                request_id: uuid::Uuid::new_v4().to_string(),
+                ..Default::default()
+            };
             client.delete_cluster(request).await?;
             output.show(serde_json::json!({ "deleted": format!("clusters/{id}") }), || {
                 format!("cluster {id} removed")
@@ -269,7 +273,11 @@ fn describe(cluster: &v1::Cluster) -> String {
 
 fn test_result(tested: &v1::TestClusterResponse) -> String {
     if !tested.reachable {
-        return format!("not reachable from {}: {}", human::id(&tested.worker), tested.error);
+        return format!(
+            "not reachable from {}: {}",
+            human::id(&tested.worker),
+            tested.cause.as_ref().map(super::mirror::cause).unwrap_or_default()
+        );
     }
     let mechanism =
         if tested.sasl_mechanism.is_empty() { String::new() } else { format!(" {}", tested.sasl_mechanism) };

@@ -69,6 +69,49 @@ impl Guarantee {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+impl Compression {
+    pub(super) fn wire(self) -> v1::Compression {
+        match self {
+            Self::None => v1::Compression::None,
+            Self::Gzip => v1::Compression::Gzip,
+            Self::Snappy => v1::Compression::Snappy,
+            Self::Lz4 => v1::Compression::Lz4,
+            Self::Zstd => v1::Compression::Zstd,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Engine {
+    /// What fits both clusters best
+    Auto,
+    /// Decodes records and encodes them again: every broker, every message format
+    Librdkafka,
+    /// Forwards batches untouched; not in this version
+    Native,
+}
+
+impl Engine {
+    pub(super) fn wire(self) -> v1::Engine {
+        match self {
+            Self::Auto => v1::Engine::Auto,
+            Self::Librdkafka => v1::Engine::Librdkafka,
+            Self::Native => v1::Engine::Native,
+        }
+    }
+}
+
 /// What to do with a copy that holds records where a mirror has no position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]

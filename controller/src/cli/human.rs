@@ -53,6 +53,11 @@ pub(super) fn duration(time: Duration) -> String {
     shown.map(|(unit, n)| format!("{n}{unit}")).collect::<Vec<_>>().join(" ")
 }
 
+/// Milliseconds, or nothing where they aren't known.
+pub(super) fn maybe_millis(ms: Option<f64>) -> String {
+    ms.map(millis).unwrap_or_default()
+}
+
 /// How long ago, `3s ago`; nothing where it isn't known. A clock that is behind shows as `0ms ago`.
 pub(super) fn ago(time: Option<prost_types::Timestamp>, now: SystemTime) -> String {
     let time = time.and_then(|time| SystemTime::try_from(time).ok());

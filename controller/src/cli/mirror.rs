@@ -66,6 +66,10 @@ fn name(id: &str) -> String {
     format!("mirrors/{id}")
 }
 
+fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
 pub(super) async fn execute(
     command: Command,
     connection: Connection,
@@ -89,12 +93,14 @@ pub(super) async fn execute(
         }
         Command::Update(args) => update::execute(*args, connection, output).await,
         Command::Pause { id } => {
-            let request = v1::PauseMirrorRequest { name: name(&id), ..Default::default() };
+            let request =
+                v1::PauseMirrorRequest { name: name(&id), request_id: new_id(), ..Default::default() };
             let mirror = client.pause_mirror(request).await?.into_inner();
             output.show(json("Mirror", &mirror), || format!("mirror {id} pauses"))
         }
         Command::Resume { id } => {
-            let request = v1::ResumeMirrorRequest { name: name(&id), etag: String::new() };
+            let request =
+                v1::ResumeMirrorRequest { name: name(&id), request_id: new_id(), ..Default::default() };
             let mirror = client.resume_mirror(request).await?.into_inner();
             output.show(json("Mirror", &mirror), || {
                 format!("mirror {id} goes on; see: twinlog mirror watch {id}")
@@ -102,7 +108,9 @@ pub(super) async fn execute(
         }
         Command::GiveBack(args) => give_back::execute(args, connection, output).await,
         Command::Delete { id } => {
-            client.delete_mirror(v1::DeleteMirrorRequest { name: name(&id), etag: String::new() }).await?;
+            let request =
+                v1::DeleteMirrorRequest { name: name(&id), request_id: new_id(), ..Default::default() };
+            client.delete_mirror(request).await?;
             output.show(serde_json::json!({ "deleted": name(&id) }), || {
                 format!("mirror {id} deleted; what it copied stays on the target")
             })

@@ -114,11 +114,11 @@ fn unasked(translated: &v1::TranslateOffsetsResponse, now: SystemTime) -> Option
 }
 
 /// What was asked, and the answer if there is one: topic and offset.
-fn sides(offset: &v1::TranslatedOffset, to_source: bool) -> ((&str, i64), (&str, Option<i64>)) {
+fn sides(offset: &v1::TranslatedOffset, to_source: bool) -> ((&str, Option<i64>), (&str, Option<i64>)) {
     let source = (offset.source_topic.as_str(), offset.source_offset);
     let target = (offset.target_topic.as_str(), offset.target_offset);
     match to_source {
-        true => ((target.0, target.1.unwrap_or(-1)), (source.0, (source.1 >= 0).then_some(source.1))),
+        true => (target, source),
         false => (source, target),
     }
 }
@@ -142,7 +142,12 @@ fn csv(
         match answer {
             (to, Some(found)) => rows.push_str(&format!("{to},{},{found}\n", offset.partition)),
             _ => {
-                let line = format!("{topic} partition {} offset {at}: {}", offset.partition, note(offset));
+                let line = format!(
+                    "{topic} partition {} offset {}: {}",
+                    offset.partition,
+                    at.unwrap_or(-1),
+                    note(offset)
+                );
                 let is_other = ["NOT_A_COPY", "NOT_MIRRORED"].contains(&&*offset.reason);
                 if is_other { others.push(line) } else { inexact.push(line) }
             }
@@ -176,7 +181,7 @@ fn table(offsets: &[v1::TranslatedOffset], to_source: bool) -> String {
         table.row([
             topic.to_owned(),
             offset.partition.to_string(),
-            human::count(at),
+            at.map(human::count).unwrap_or_default(),
             to.to_owned(),
             found.map(human::count).unwrap_or_default(),
             note(offset),
@@ -196,7 +201,7 @@ mod tests {
         assert!(offset("a:3").is_err() && offset("a:x:1").is_err());
     }
 
-    fn back(topic: &str, partition: i32, source_offset: i64, reason: &str) -> v1::TranslatedOffset {
+    fn back(topic: &str, partition: i32, source_offset: Option<i64>, reason: &str) -> v1::TranslatedOffset {
         v1::TranslatedOffset {
             source_topic: if reason == "NOT_A_COPY" { String::new() } else { topic.to_owned() },
             partition,
@@ -210,12 +215,13 @@ mod tests {
 
     #[test]
     fn a_csv_holds_exact_positions_only_and_nothing_is_left_out_silently() {
-        let offsets = [back("t", 0, 5, ""), back("t", 1, 0, ""), back("own", 0, -1, "NOT_A_COPY")];
+        let offsets =
+            [back("t", 0, Some(5), ""), back("t", 1, Some(0), ""), back("own", 0, None, "NOT_A_COPY")];
         let (rows, left_out) = csv(&offsets, true, false).unwrap();
         assert_eq!(rows, "t,0,5\nt,1,0\n");
         assert_eq!(left_out, ["a.own partition 0 offset 7: NOT_A_COPY"]);
 
-        let offsets = [back("t", 0, 5, ""), back("t", 1, -1, "SOURCE_TRUNCATED")];
+        let offsets = [back("t", 0, Some(5), ""), back("t", 1, None, "SOURCE_TRUNCATED")];
         let failure = csv(&offsets, true, false).unwrap_err();
         assert!(failure.kind == Kind::Precondition && failure.to_string().contains("a.t partition 1"));
         assert_eq!(csv(&offsets, true, true).unwrap().0, "t,0,5\n");

@@ -60,14 +60,14 @@ struct Copied {
 impl Progress {
     /// Takes a status in; call it for every one.
     pub(super) fn observe(&mut self, now: Instant, status: &v1::MirrorStatus) {
-        let copied = self.copied.entry(status.name.clone()).or_default();
+        let copied = self.copied.entry(status.mirror.clone()).or_default();
         let now_copied = status.totals.unwrap_or_default().records;
         copied.before += (copied.now - now_copied).max(0);
         copied.now = now_copied;
         let whole = std::iter::once((String::new(), status.totals.unwrap_or_default()));
         let topics = status.topics.iter().map(|t| (t.source_topic.clone(), t.totals.unwrap_or_default()));
         for (topic, totals) in whole.chain(topics) {
-            let lags = self.lags.entry((status.name.clone(), topic)).or_default();
+            let lags = self.lags.entry((status.mirror.clone(), topic)).or_default();
             // What isn't known exactly says nothing about where it is going.
             match totals.lag_records.filter(|_| !totals.lag_at_least) {
                 Some(lag) => lags.push_back((now, lag)),
@@ -111,12 +111,12 @@ impl Progress {
     /// One line for a mirror.
     pub(super) fn line(&self, status: &v1::MirrorStatus) -> String {
         let totals = status.totals.unwrap_or_default();
-        let eta = self.eta(&status.name, "", totals).text();
+        let eta = self.eta(&status.mirror, "", totals).text();
         let copied =
-            self.copied.get(&status.name).map_or(totals.records, |copied| copied.before + copied.now);
+            self.copied.get(&status.mirror).map_or(totals.records, |copied| copied.before + copied.now);
         let mut line = format!(
             "{} {}: {} records copied, {} records/s, {}/s, lag {}",
-            human::id(&status.name),
+            human::id(&status.mirror),
             human::state(status.state().short_name()),
             human::count(copied),
             human::rate(totals.records_per_second),
@@ -152,8 +152,8 @@ impl Progress {
                 human::rate(totals.records_per_second),
                 human::bytes(totals.bytes_per_second),
                 lag::cell(&totals),
-                human::millis(totals.latency_p99_ms),
-                self.eta(&status.name, &topic.source_topic, totals).text(),
+                human::maybe_millis(totals.latency_p99_ms),
+                self.eta(&status.mirror, &topic.source_topic, totals).text(),
                 topic.causes.first().map(cause).unwrap_or_default(),
             ]);
         }

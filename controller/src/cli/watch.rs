@@ -121,7 +121,7 @@ impl Display {
                     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
                     output::print(&format!("{now} {}", self.progress.line(&status)))?;
                 }
-                self.statuses.insert(status.name.clone(), status);
+                self.statuses.insert(status.mirror.clone(), status);
                 self.redraw()
             }
             Some(Event::Deleted(deleted)) => {

@@ -109,8 +109,9 @@ impl Members {
         let doubted = self.compared.get(mirror).map(|known| &known.doubted);
         let claimed = |task: &TaskName, worker: &WorkerId| {
             let report = self.by_id.get(worker)?.reports.get(task)?;
-            let ends = report.partitions.iter().filter(|p| p.state() == Is::Active && p.target_end >= 0);
-            let mut ends: BTreeMap<i32, i64> = ends.map(|p| (p.partition, p.target_end)).collect();
+            let ends = report.partitions.iter().filter(|p| p.state() == Is::Active);
+            let mut ends: BTreeMap<i32, i64> =
+                ends.filter_map(|p| Some((p.partition, p.target_end?))).collect();
             let doubts = doubted.and_then(|doubted| doubted.get(task));
             ends.extend(
                 doubts.iter().flat_map(|(_, doubts)| doubts).map(|(number, doubt)| (*number, doubt.claimed)),
@@ -137,9 +138,9 @@ pub(super) fn doubt_again(
         for partition in &report.partitions {
             // One that says less now may be right.
             let Some(doubt) = doubted.1.get_mut(&partition.partition) else { continue };
-            match partition.state() == Is::Active && partition.target_end > doubt.found {
-                true => doubt.claimed = partition.target_end,
-                false => drop(doubted.1.remove(&partition.partition)),
+            match partition.target_end.filter(|end| partition.state() == Is::Active && *end > doubt.found) {
+                Some(claimed) => doubt.claimed = claimed,
+                None => drop(doubted.1.remove(&partition.partition)),
             }
         }
         doubt(worker, report, doubted);

@@ -68,8 +68,8 @@ fn implausible(p: &v1::PartitionStatus) -> Option<String> {
     };
     count("partition", i64::from(p.partition), 0)
         .or_else(|| count("position", p.position.unwrap_or(0), 0))
-        .or_else(|| count("source_end", p.source_end, -1))
-        .or_else(|| count("target_end", p.target_end, -1))
+        .or_else(|| count("source_end", p.source_end.unwrap_or(0), 0))
+        .or_else(|| count("target_end", p.target_end.unwrap_or(0), 0))
         .or_else(|| count("lag_records", p.lag_records.unwrap_or(0), 0))
         .or_else(|| count("source_high_watermark", p.source_high_watermark.unwrap_or(0), 0))
         .or_else(|| count("missing_from", p.missing_from.unwrap_or(0), 0))
@@ -77,13 +77,13 @@ fn implausible(p: &v1::PartitionStatus) -> Option<String> {
         .or_else(|| count("bytes", p.bytes, 0))
         .or_else(|| rate("records_per_second", p.records_per_second, MAX_RATE))
         .or_else(|| rate("bytes_per_second", p.bytes_per_second, MAX_RATE))
-        .or_else(|| rate("latency_p50_ms", p.latency_p50_ms, MAX_MILLIS))
-        .or_else(|| rate("latency_p99_ms", p.latency_p99_ms, MAX_MILLIS))
+        .or_else(|| rate("latency_p50_ms", p.latency_p50_ms.unwrap_or(0.0), MAX_MILLIS))
+        .or_else(|| rate("latency_p99_ms", p.latency_p99_ms.unwrap_or(0.0), MAX_MILLIS))
         .or_else(|| {
             // A record's timestamp may lie in the future.
             let bound = MAX_MILLIS as i64;
-            (!(-bound..=bound).contains(&p.record_age_ms))
-                .then(|| format!("record_age_ms = {}", p.record_age_ms))
+            let age = p.record_age_ms.unwrap_or(0);
+            (!(-bound..=bound).contains(&age)).then(|| format!("record_age_ms = {age}"))
         })
         .or_else(|| p.gaps.iter().find_map(gap))
         .or_else(|| contradiction(p))
@@ -98,14 +98,13 @@ fn gap(gap: &v1::Gap) -> Option<String> {
 /// sure: one that was made anew, and is copied to again by the same lane, ends before the number of records that the lane copied.
 fn contradiction(p: &v1::PartitionStatus) -> Option<String> {
     let copied = p.state() == State::Active && p.records > 0;
-    (copied && p.target_end == 0).then(|| format!("{} records copied, but the target ends at 0", p.records))
+    (copied && p.target_end == Some(0))
+        .then(|| format!("{} records copied, but the target ends at 0", p.records))
 }
 
 fn unknown(partition: i32, cause: v1::Cause) -> v1::PartitionStatus {
     v1::PartitionStatus {
         partition: partition.max(0),
-        source_end: -1,
-        target_end: -1,
         state: State::Degraded.into(),
         cause: Some(cause),
         ..v1::PartitionStatus::default()
@@ -131,14 +130,14 @@ mod tests {
     fn sound() -> v1::PartitionStatus {
         v1::PartitionStatus {
             position: Some(90),
-            source_end: 100,
-            target_end: 95,
+            source_end: Some(100),
+            target_end: Some(95),
             lag_records: Some(10),
             records: 90,
             bytes: 9_000,
             records_per_second: 5.0,
             bytes_per_second: 500.0,
-            record_age_ms: -5,
+            record_age_ms: Some(-5),
             state: State::Active.into(),
             ..v1::PartitionStatus::default()
         }
@@ -155,7 +154,7 @@ mod tests {
     #[test]
     fn what_can_be_is_left_alone() {
         assert_eq!(checked(sound()).partitions, [sound()]);
-        let nothing_known = v1::PartitionStatus { target_end: -1, source_end: -1, ..sound() };
+        let nothing_known = v1::PartitionStatus { target_end: None, source_end: None, ..sound() };
         assert_eq!(checked(nothing_known.clone()).partitions, [nothing_known]);
     }
 
@@ -166,20 +165,20 @@ mod tests {
             (|p| p.bytes_per_second = f64::INFINITY, "bytes_per_second = inf"),
             (|p| p.records_per_second = f64::NAN, "records_per_second = NaN"),
             (|p| p.records_per_second = -1.0, "records_per_second = -1"),
-            (|p| p.latency_p99_ms = 1e300, "latency_p99_ms"),
+            (|p| p.latency_p99_ms = Some(1e300), "latency_p99_ms"),
             (|p| p.records = 1 << 62, "records = 4611686018427387904"),
             (|p| p.records = -5, "records = -5"),
             (|p| p.bytes = i64::MIN, "bytes ="),
             (|p| p.lag_records = Some(-7), "lag_records = -7"),
             (|p| p.position = Some(i64::MAX), "position ="),
-            (|p| p.source_end = -2, "source_end = -2"),
-            (|p| p.record_age_ms = i64::MIN, "record_age_ms"),
+            (|p| p.source_end = Some(-2), "source_end = -2"),
+            (|p| p.record_age_ms = Some(i64::MIN), "record_age_ms"),
             (|p| p.partition = -1, "partition = -1"),
             (
                 |p| p.gaps = vec![v1::Gap { first_offset: 9, end_offset: 3, ..v1::Gap::default() }],
                 "a gap from 9 to 3",
             ),
-            (|p| p.target_end = 0, "90 records copied, but the target ends at 0"),
+            (|p| p.target_end = Some(0), "90 records copied, but the target ends at 0"),
         ];
         for (spoil, says) in cases {
             let mut partition = sound();

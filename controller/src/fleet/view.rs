@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use twinlog_proto::id::{MirrorId, TaskName, WorkerId};
 use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::lag;
+use twinlog_proto::model::Guarantee;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State as Is};
 
@@ -233,6 +234,12 @@ impl<'a> View<'a> {
         let task = TaskName::Replicate { mirror, target_topic: range.target_topic.clone(), block };
         let known = self.task(&task);
         let partitions = self.partitions(&task, &range, &known);
+        // There is one so far, and how it makes things durable follows from the guarantee.
+        let (engine, mode) = match (known.worker, self.mirror.model.guarantee) {
+            (None, _) => (v1::Engine::Unspecified, v1::Mode::Unspecified),
+            (_, Guarantee::ExactlyOnce) => (v1::Engine::Librdkafka, v1::Mode::Transactions),
+            (_, Guarantee::AtLeastOnce) => (v1::Engine::Librdkafka, v1::Mode::Acknowledged),
+        };
         v1::RangeStatus {
             task: task.to_string(),
             source_topic: range.source_topic,
@@ -244,6 +251,8 @@ impl<'a> View<'a> {
             state: known.state.into(),
             cause: known.cause,
             partitions,
+            engine: engine.into(),
+            mode: mode.into(),
         }
     }
 
@@ -269,6 +278,7 @@ impl<'a> View<'a> {
             drift: topic.drift.clone(),
             drift_mended: topic.drift_mended,
             note: topic.note.clone(),
+            sync_state: v1::SyncState::Unspecified.into(),
         }
     }
 

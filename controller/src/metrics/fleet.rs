@@ -99,11 +99,6 @@ fn mirror_gauges(text: &mut Text, mirrors: &BTreeMap<String, v1::MirrorStatus>) 
     });
     gauge("twinlog_mirror_records_per_second", "Records copied now.", &|t| t.records_per_second);
     gauge("twinlog_mirror_bytes_per_second", "Bytes copied now.", &|t| t.bytes_per_second);
-    gauge(
-        "twinlog_mirror_record_age_seconds",
-        "Age of the newest copied record when it was acknowledged.",
-        &|t| t.record_age_ms as f64 / 1000.0,
-    );
     gauge("twinlog_mirror_partitions", "Partitions to copy.", &|t| f64::from(t.partitions));
     gauge("twinlog_mirror_partitions_active", "Partitions being copied.", &|t| {
         f64::from(t.partitions_active)
@@ -111,9 +106,18 @@ fn mirror_gauges(text: &mut Text, mirrors: &BTreeMap<String, v1::MirrorStatus>) 
     gauge("twinlog_mirror_gap_records", "Source records that were gone before they were copied.", &|t| {
         t.gap_records as f64
     });
+    let ages = totals.iter().filter_map(|(id, totals)| {
+        Some(([("mirror", (*id).clone())], totals.record_age_ms? as f64 / 1000.0))
+    });
+    text.gauge(
+        "twinlog_mirror_record_age_seconds",
+        "Age of the newest copied record when it was acknowledged.",
+        ages,
+    );
     let quantiles = totals.iter().flat_map(|(id, totals)| {
-        [("0.5", totals.latency_p50_ms), ("0.99", totals.latency_p99_ms)].map(|(quantile, ms)| {
-            ([("mirror", (*id).clone()), ("quantile", quantile.to_owned())], ms / 1000.0)
+        let known = [("0.5", totals.latency_p50_ms), ("0.99", totals.latency_p99_ms)].into_iter();
+        known.filter_map(move |(quantile, ms)| {
+            Some(([("mirror", (*id).clone()), ("quantile", quantile.to_owned())], ms? / 1000.0))
         })
     });
     text.gauge(

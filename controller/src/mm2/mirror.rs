@@ -278,7 +278,9 @@ fn producer(mirror: &mut v1::Mirror, flow: &FlowView, connector: &Connector) {
         .props()
         .get("producer.override.compression.type")
         .or_else(|| flow.worker.get("producer.compression.type"));
-    mirror.compression = codec.map(|codec| codec.trim().to_ascii_lowercase()).unwrap_or_default();
+    // What is none of them was named by the audit.
+    let codec = codec.and_then(|codec| v1::Compression::from_name(&codec.trim().to_ascii_uppercase()));
+    mirror.compression = codec.map(i32::from).unwrap_or_default();
 }
 
 /// What the checkpoint connector does.

@@ -218,7 +218,10 @@ impl<'a> Making<'a> {
             "topics are looked for every 3 s, groups every second, configs and ACLs every 60 s where the file gives no interval (MM2: 600 s, and 60 s for checkpoints)",
             "replication factors are MM2's where the file gives none: 2 for topics, 3 for MM2's own; -1 takes the broker's default",
         ];
-        if mirrors.iter().any(|mirror| !mirror.topics.is_empty() && mirror.compression.is_empty()) {
+        if mirrors
+            .iter()
+            .any(|mirror| !mirror.topics.is_empty() && mirror.compression() == v1::Compression::Unspecified)
+        {
             notes.push("batches are compressed with lz4 where the file gives no producer.compression.type (MM2: none)");
         }
         notes.push(match self.options.take_over {

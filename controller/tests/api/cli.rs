@@ -199,7 +199,7 @@ async fn watching_without_a_terminal_prints_plain_lines() {
     let first = lines.next_line().await.unwrap().unwrap();
     assert!(first.contains(" m pending: 0 records copied"), "{first}");
 
-    let request = v1::DeleteMirrorRequest { name: "mirrors/m".to_owned(), etag: String::new() };
+    let request = v1::DeleteMirrorRequest { name: "mirrors/m".to_owned(), ..Default::default() };
     service.mirrors().delete_mirror(request).await.unwrap();
     let mut last = first;
     while let Some(line) = lines.next_line().await.unwrap() {

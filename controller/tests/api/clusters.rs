@@ -21,7 +21,7 @@ async fn a_cluster_lives_from_create_to_delete_and_every_read_sees_the_write_bef
     assert_eq!(client.get_cluster(get.clone()).await.unwrap().into_inner(), updated);
     expect(client.update_cluster(update).await, Reason::ETAG_MISMATCH, "clusters/a");
 
-    let delete = v1::DeleteClusterRequest { name: made.name, etag: updated.etag };
+    let delete = v1::DeleteClusterRequest { name: made.name, etag: updated.etag, ..Default::default() };
     client.delete_cluster(delete).await.unwrap();
     expect(client.get_cluster(get).await, Reason::CLUSTER_NOT_FOUND, "a");
     service.stop().await;
@@ -106,6 +106,6 @@ async fn questions_about_a_cluster_go_to_a_worker() {
 async fn a_cluster_that_a_mirror_names_stays() {
     let service = Service::with_clusters().await;
     service.mirrors().create_mirror(create_mirror("m")).await.unwrap();
-    let delete = v1::DeleteClusterRequest { name: "clusters/b".to_owned(), etag: String::new() };
+    let delete = v1::DeleteClusterRequest { name: "clusters/b".to_owned(), ..Default::default() };
     expect(service.clusters().delete_cluster(delete).await, Reason::CLUSTER_IN_USE, "mirrors/m");
 }

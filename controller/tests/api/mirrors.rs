@@ -19,12 +19,12 @@ async fn a_mirror_lives_from_create_to_delete() {
     let paused = client.pause_mirror(pause.clone()).await.unwrap().into_inner();
     assert_eq!(paused.desired_state(), v1::DesiredState::Paused);
     assert_eq!(client.pause_mirror(pause).await.unwrap().into_inner().etag, paused.etag, "twice is once");
-    let resume = v1::ResumeMirrorRequest { name: made.name.clone(), etag: made.etag };
+    let resume = v1::ResumeMirrorRequest { name: made.name.clone(), etag: made.etag, ..Default::default() };
     expect(client.resume_mirror(resume).await, Reason::ETAG_MISMATCH, "read it again");
 
     let status = v1::GetMirrorStatusRequest { name: made.name.clone(), ..Default::default() };
     assert_eq!(client.get_mirror_status(status).await.unwrap().into_inner().name, made.name);
-    let delete = v1::DeleteMirrorRequest { name: made.name.clone(), etag: String::new() };
+    let delete = v1::DeleteMirrorRequest { name: made.name.clone(), ..Default::default() };
     client.delete_mirror(delete).await.unwrap();
     let get = v1::GetMirrorRequest { name: made.name };
     expect(client.get_mirror(get).await, Reason::MIRROR_NOT_FOUND, "m");
@@ -104,7 +104,10 @@ async fn offsets_are_translated_by_a_worker() {
         ..request("", vec![v1::SourceOffset { topic: "a.orders".to_owned(), partition: 0, offset: 5 }])
     };
     let back = client.translate_offsets(to_source(2)).await.unwrap().into_inner().offsets.remove(0);
-    assert_eq!((back.source_topic.as_str(), back.source_offset, back.target_offset), ("orders", 4, Some(5)));
+    assert_eq!(
+        (back.source_topic.as_str(), back.source_offset, back.target_offset),
+        ("orders", Some(4), Some(5))
+    );
     expect(client.translate_offsets(to_source(7)).await, Reason::INVALID_FIELD, "TO_SOURCE");
 
     expect(client.translate_offsets(request("", vec![])).await, Reason::INVALID_FIELD, "group");

@@ -41,7 +41,7 @@ async fn six_mirrors() -> Service {
 }
 
 async fn delete(service: &Service, name: &str) {
-    let request = v1::DeleteMirrorRequest { name: name.to_owned(), etag: String::new() };
+    let request = v1::DeleteMirrorRequest { name: name.to_owned(), ..Default::default() };
     service.mirrors().delete_mirror(request).await.unwrap();
 }
 
@@ -177,7 +177,10 @@ async fn topics_of_a_status_come_page_by_page_or_as_many_as_fit() {
         .until("the topics are seen", async || get("mirrors/m", 0, String::new()).await.topic_count == 25)
         .await;
     let all = get("mirrors/m", 0, String::new()).await;
-    assert_eq!((all.name.as_str(), all.mirror.as_str(), all.topics.len()), ("mirrors/m", "mirrors/m", 25));
+    assert_eq!(
+        (all.name.as_str(), all.mirror.as_str(), all.topics.len()),
+        ("mirrors/m/status", "mirrors/m", 25)
+    );
     let (mut topics, mut token) = (Vec::new(), String::new());
     for page in [10, 10, 5] {
         let status = get("mirrors/m/status", 10, token).await;
@@ -256,7 +259,7 @@ async fn groups_that_nobody_looks_at_are_shown_with_their_time_and_what_is_left_
     service.mirrors().create_mirror(request).await.unwrap();
     let group = |name: &str| v1::GroupStatus {
         group: name.to_owned(),
-        state: "NOT_SYNCED".to_owned(),
+        state: v1::group_status::State::NotSynced.into(),
         ..Default::default()
     };
     let said = |shard, name, seconds, left_out| LastSaid {

@@ -70,7 +70,7 @@ async fn a_watch_shows_the_present_then_changes_and_resumes_where_it_was() {
     drop(stream);
     set(&service, "m", true).await;
     service.mirrors().create_mirror(create_mirror("n")).await.unwrap();
-    let delete = v1::DeleteMirrorRequest { name: "mirrors/m".to_owned(), etag: String::new() };
+    let delete = v1::DeleteMirrorRequest { name: "mirrors/m".to_owned(), ..Default::default() };
     service.mirrors().delete_mirror(delete).await.unwrap();
     let mut stream = watch(&service, since(paused.revision)).await;
     for expected in ["mirrors/m RUNNING", "mirrors/n RUNNING", "mirrors/m deleted"] {
@@ -100,7 +100,7 @@ async fn one_mirror_can_be_watched_with_its_status() {
         ..Default::default()
     };
     let mut stream = watch(&service, request).await;
-    for expected in ["mirrors/n RUNNING", "synced", "mirrors/n status", "mirrors/n status"] {
+    for expected in ["mirrors/n RUNNING", "synced", "mirrors/n/status status", "mirrors/n/status status"] {
         assert_eq!(short(&next(&mut stream).await), expected);
     }
 }

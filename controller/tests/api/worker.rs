@@ -114,7 +114,7 @@ fn answer(query: &internal::Query) -> Answer {
             let offsets = question.offsets.iter().map(|offset| v1::TranslatedOffset {
                 source_topic: offset.topic.trim_start_matches("a.").to_owned(),
                 partition: offset.partition,
-                source_offset: if offset.offset < 100 { offset.offset - 1 } else { -1 },
+                source_offset: (offset.offset < 100).then_some(offset.offset - 1),
                 target_topic: offset.topic.clone(),
                 target_offset: Some(offset.offset),
                 reason: if offset.offset < 100 { String::new() } else { "NOT_YET_MIRRORED".to_owned() },
@@ -126,7 +126,7 @@ fn answer(query: &internal::Query) -> Answer {
             let offsets = question.offsets.iter().map(|offset| v1::TranslatedOffset {
                 source_topic: offset.topic.clone(),
                 partition: offset.partition,
-                source_offset: offset.offset,
+                source_offset: Some(offset.offset),
                 target_topic: format!("a.{}", offset.topic),
                 target_offset: (offset.offset < 100).then_some(offset.offset + 1),
                 reason: if offset.offset < 100 { String::new() } else { "NOT_YET_MIRRORED".to_owned() },

@@ -25,11 +25,11 @@ fn group(name: &str, state: &str, sync_time: Option<Timestamp>) -> v1::GroupStat
         group: name.to_owned(),
         partitions: 12,
         partitions_waiting: 1,
-        state: state.to_owned(),
+        state: v1::group_status::State::from_name(state).unwrap().into(),
         message: format!("why {name} is {state}"),
         to_source: Some(v1::GroupToSource {
             partitions: 3,
-            state: "SYNCED".to_owned(),
+            state: v1::group_to_source::State::Synced.into(),
             ..Default::default()
         }),
         sync_time,
@@ -96,10 +96,9 @@ async fn groups_of_a_paused_mirror_outlive_the_leader() {
     put_mirror(&store, &paused()).await;
     let pausing = until(&first, "it to pause", |status| status.state() == v1::State::Pausing).await;
     assert_eq!(pausing.groups, shown(), "they don't go while it stops");
-    let before = until(&first, "it to be paused", |status| {
-        status.state() == v1::State::Paused && stored(&first) == 1
-    })
-    .await;
+    let before =
+        until(&first, "it to be paused", |status| status.state() == v1::State::Paused && stored(&first) == 1)
+            .await;
     assert_eq!(before.groups, shown());
     let time = before.groups_time.expect("nobody looks at them now");
     let heard = std::time::SystemTime::try_from(time).unwrap().elapsed().unwrap();

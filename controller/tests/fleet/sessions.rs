@@ -349,13 +349,13 @@ fn rubbish(report: &mut internal::Report) {
         v1::PartitionStatus { records: 1 << 62, bytes: 1 << 62, ..Default::default() },
         v1::PartitionStatus { records: -5, lag_records: Some(i64::MIN), ..Default::default() },
         v1::PartitionStatus {
-            latency_p99_ms: f64::NEG_INFINITY,
-            record_age_ms: i64::MAX,
+            latency_p99_ms: Some(f64::NEG_INFINITY),
+            record_age_ms: Some(i64::MAX),
             ..Default::default()
         },
         v1::PartitionStatus {
             records: 1_000,
-            target_end: 0,
+            target_end: Some(0),
             state: v1::State::Active.into(),
             ..Default::default()
         },
@@ -387,7 +387,7 @@ async fn a_worker_that_reports_rubbish_is_doubted_by_name_and_counts_for_nothing
         totals.bytes_per_second,
     );
     assert_eq!(sums, (0, 0, None, 0.0, 0.0));
-    assert_eq!((totals.latency_p99_ms, totals.partitions_active), (0.0, 0));
+    assert_eq!((totals.latency_p99_ms, totals.partitions_active), (None, 0));
     let workers = world.replica.controller.workers().await.unwrap();
     assert_eq!((workers[0].memory_bytes, workers[0].bytes_per_second), (0, 0.0));
 }

@@ -58,20 +58,15 @@ impl Target {
         if !task.starts_with("replicate/") {
             return Vec::new();
         }
-        let target_end = self.claimed.load(Relaxed);
-        let mut status = v1::PartitionStatus { target_end, source_end: -1, ..v1::PartitionStatus::default() };
+        let target_end = Some(self.claimed.load(Relaxed));
+        let mut status = v1::PartitionStatus { target_end, ..v1::PartitionStatus::default() };
         status.partition = task.rsplit('/').next().unwrap().parse().unwrap();
         status.set_state(v1::State::Active);
         vec![status]
     }
 
     fn look(&self, topic: &str, partitions: i32) -> internal::TopicEnds {
-        let ends = |partition| v1::PartitionStatus {
-            partition,
-            source_end: -1,
-            target_end: -1,
-            ..Default::default()
-        };
+        let ends = |partition| v1::PartitionStatus { partition, ..Default::default() };
         internal::TopicEnds {
             source_topic: topic.to_owned(),
             target_topic: format!("src.{topic}"),

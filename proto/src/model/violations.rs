@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Compression, Start, Violation, or_default};
+use super::{Start, Violation, or_default};
 use crate::filter::Filter;
 use crate::policy::{InternalTopics, Naming};
 use crate::v1;
@@ -163,17 +163,10 @@ impl Violations {
         }
     }
 
-    pub(super) fn compression(&mut self, text: &str) -> Compression {
-        match text {
-            "" | "lz4" => Compression::Lz4,
-            "none" => Compression::None,
-            "gzip" => Compression::Gzip,
-            "snappy" => Compression::Snappy,
-            "zstd" => Compression::Zstd,
-            other => {
-                self.add("compression", format!("{other:?} is none of none, gzip, snappy, lz4, zstd"));
-                Compression::Lz4
-            }
+    pub(super) fn engine(&mut self, given: v1::Engine) {
+        if given == v1::Engine::Native {
+            let what = "NATIVE is not in this version: leave it out or say AUTO, and what fits best is taken, or LIBRDKAFKA";
+            self.add("engine", what);
         }
     }
 

@@ -42,7 +42,7 @@ fn create(place: &Place, job: &Job, api: &Api) -> Result<()> {
         topics: vec![job.topic.clone()],
         groups: vec![".*".to_owned()],
         guarantee: v1::Guarantee::AtLeastOnce.into(),
-        compression: job.codec.to_owned(),
+        compression: v1::Compression::from_name(&job.codec.to_uppercase()).map(i32::from).unwrap_or_default(),
         ..v1::Mirror::default()
     };
     let request = v1::CreateMirrorRequest {

@@ -76,9 +76,9 @@ pub(super) fn watch(world: &World, mirror: &str, live: &str, long: Duration) -> 
             totals.lag_records.map_or_else(|| "?".to_owned(), |lag| lag.to_string()),
             totals.records_per_second,
             totals.bytes_per_second / 1e6,
-            flowing.latency_p50_ms,
-            flowing.latency_p99_ms,
-            flowing.record_age_ms,
+            flowing.latency_p50_ms.unwrap_or(f64::NAN),
+            flowing.latency_p99_ms.unwrap_or(f64::NAN),
+            flowing.record_age_ms.map_or_else(|| "?".to_owned(), |ms| ms.to_string()),
         );
         std::io::stdout().flush()?;
     }

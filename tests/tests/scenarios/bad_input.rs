@@ -112,7 +112,10 @@ fn an_unreachable_cluster(world: &World) -> Result<()> {
     let name = "clusters/dead".to_owned();
     let tested = world.api.test_cluster(v1::TestClusterRequest { name, ..Default::default() });
     let tested = tested.map_err(told)?;
-    assert!(!tested.reachable && tested.error.contains("127.0.0.1:1"), "{tested:?}");
+    assert!(
+        !tested.reachable && tested.cause.as_ref().is_some_and(|cause| cause.message.contains("127.0.0.1:1")),
+        "{tested:?}"
+    );
 
     world.api.add_mirror("dead", v1::Mirror { source: "clusters/dead".into(), ..mirror(&["x"]) })?;
     let message = world.api.wait_cause("dead", "CLUSTER_UNREACHABLE", SAID)?;

@@ -165,7 +165,7 @@ fn a_quota_of_the_target_is_used_and_named() -> Result<()> {
     load(&world, "slow", RECORDS, BYTES)?;
     world.tools.quota(&world.target, "producer_byte_rate", Some(QUOTA))?;
     let begin = Instant::now();
-    let uncompressed = v1::Mirror { compression: "none".into(), ..mirror(&["slow"]) };
+    let uncompressed = v1::Mirror { compression: v1::Compression::None.into(), ..mirror(&["slow"]) };
     world.api.add_mirror("m", uncompressed)?;
     world.api.wait_cause("m", "THROTTLED", SOON)?;
     // The cluster is asked which quota it is.

@@ -93,7 +93,7 @@ fn wait_to_source(world: &World, mirror: &str, state: &str) -> Result<()> {
     let waited = wait_until(SOON, &format!("{GROUP} to be {state}"), || {
         last = group(world, mirror).ok();
         let back = last.as_ref().and_then(|group| group.to_source.as_ref());
-        Ok(back.is_some_and(|back| back.state == state).then_some(()))
+        Ok(back.is_some_and(|back| back.state().short_name() == state).then_some(()))
     });
     waited.with_context(|| format!("{last:?}"))
 }
@@ -219,7 +219,7 @@ fn every_position_leads_back(world: &World, source: &Dumps, copies: &Dumps) -> R
                 let expected =
                     |t: &str| expected_source(&source[t], &copies[t], o.partition, o.target_offset?);
                 let topic = o.target_topic.strip_prefix("a.").unwrap_or_default();
-                o.source_topic != topic || expected(topic) != Some(o.source_offset)
+                o.source_topic != topic || expected(topic) != o.source_offset
             })
             .collect();
         Ok(wrong.is_empty().then_some(()))

@@ -81,7 +81,7 @@ fn wait_group(world: &World, name: &str, state: &[&str]) -> Result<v1::GroupStat
     let mut last = None;
     let waited = wait_until(SEEN, &format!("{name} to be {state:?}"), || {
         last = group(world, name)?;
-        Ok(last.clone().filter(|group| state.contains(&group.state.as_str())))
+        Ok(last.clone().filter(|group| state.contains(&group.state().short_name())))
     });
     waited.with_context(|| format!("{last:#?}"))
 }

@@ -40,7 +40,7 @@ fn wait_group(world: &World, group: &str, state: &str) -> Result<v1::GroupStatus
     let mut last = Vec::new();
     let waited = wait_until(SEEN, &format!("{group} to be {state}"), || {
         last = world.api.status("m")?.groups;
-        Ok(last.iter().find(|g| g.group == group && g.state == state).cloned())
+        Ok(last.iter().find(|g| g.group == group && g.state().short_name() == state).cloned())
     });
     waited.with_context(|| format!("{last:#?}"))
 }

@@ -320,7 +320,7 @@ fn gap(api: &Api, topic: &str, partition: i32) -> Result<Option<(String, i64, i6
     let ranges = api.ranges("m")?;
     let mut all = ranges.iter().filter(|r| r.source_topic == topic).flat_map(|r| &r.partitions);
     let found = all.find(|p| p.partition == partition).context("the partition is reported")?;
-    let told = |gap: &Gap| (gap.reason.clone(), gap.first_offset, gap.end_offset);
+    let told = |gap: &Gap| (gap.reason().short_name().to_owned(), gap.first_offset, gap.end_offset);
     ensure!(found.gaps.len() < 2, "{:?}", found.gaps);
     Ok(found.gaps.first().map(told))
 }

@@ -165,7 +165,7 @@ fn lag_is_shown_in_every_state_and_unknown_is_never_0() -> Result<()> {
 fn paused(world: &World) -> Result<()> {
     wait_until(SAID, "the group to be in step", || {
         let groups = world.api.status("paused")?.groups;
-        Ok((groups.len() == 1 && groups[0].state == "SYNCED").then_some(()))
+        Ok((groups.len() == 1 && groups[0].state() == v1::group_status::State::Synced).then_some(()))
     })?;
     pause(world, "paused")?;
     produce(world, "paused", 50)?;

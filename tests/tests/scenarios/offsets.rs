@@ -102,7 +102,7 @@ fn translated_by_the_api(
     let mut wrong = Vec::new();
     for translated in &answer.offsets {
         let (topic, partition, offset) =
-            (&translated.source_topic, translated.partition, translated.source_offset);
+            (&translated.source_topic, translated.partition, translated.source_offset.unwrap_or(-1));
         let expected = topics.expected(topic, partition, offset)?;
         if translated.target_offset != Some(expected) {
             let said = (&translated.target_offset, &translated.reason, &translated.message);

@@ -92,6 +92,7 @@ fn an_untrusted_certificate_is_named() -> Result<()> {
     let name = "clusters/untrusted".to_owned();
     let answer = world.api.test_cluster(v1::TestClusterRequest { name, ..Default::default() });
     let answer = answer.map_err(twinlog_tests::api::told)?;
-    assert!(!answer.reachable && answer.error.to_lowercase().contains("certificate"), "{answer:?}");
+    let said = answer.cause.clone().unwrap_or_default().message.to_lowercase();
+    assert!(!answer.reachable && said.contains("certificate"), "{answer:?}");
     Ok(())
 }

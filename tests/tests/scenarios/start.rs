@@ -31,7 +31,8 @@ fn wait_runs(world: &World, topic: &str, partitions: usize) -> Result<()> {
     wait_until(SETTLED, &format!("{partitions} partitions of {topic} to run"), || {
         let ranges = world.api.ranges("m")?;
         let ranges = ranges.iter().filter(|r| r.target_topic == format!("a.{topic}"));
-        let running: usize = ranges.map(|r| r.partitions.iter().filter(|p| p.source_end >= 0).count()).sum();
+        let running: usize =
+            ranges.map(|r| r.partitions.iter().filter(|p| p.source_end.is_some()).count()).sum();
         Ok((running == partitions).then_some(()))
     })
 }

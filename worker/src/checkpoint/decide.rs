@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::model::Mirror;
-use twinlog_proto::v1;
+use twinlog_proto::v1::{self, group_status::State as Is};
 
 use crate::kafka::{CommittedOffset, GroupDescription, GroupListing, GroupState, GroupType, KafkaError};
 use crate::lane::Translation;
@@ -129,7 +129,7 @@ pub(super) fn not_translated(group: &GroupListing) -> Option<v1::GroupStatus> {
     };
     Some(v1::GroupStatus {
         group: group.group.clone(),
-        state: "NOT_SYNCED".to_owned(),
+        state: Is::NotSynced.into(),
         message,
         ..v1::GroupStatus::default()
     })
@@ -299,28 +299,28 @@ pub(super) fn is_in_step(group: &Translated, synced: Option<&Synced>) -> bool {
 pub(super) fn status(group: &Translated, synced: Option<&Synced>) -> v1::GroupStatus {
     let waiting = group.partitions.saturating_sub(group.checkpoints.len());
     let (state, message) = match (&group.error, &group.waiting, synced) {
-        (Some(error), _, _) => ("WAITING", format!("its offsets on the source can't be read: {error}")),
-        (_, _, Some(Synced::Failed(message))) => ("NOT_SYNCED", message.clone()),
+        (Some(error), _, _) => (Is::Waiting, format!("its offsets on the source can't be read: {error}")),
+        (_, _, Some(Synced::Failed(message))) => (Is::NotSynced, message.clone()),
         (_, _, Some(Synced::Active(state))) => (
-            "ACTIVE_ON_TARGET",
+            Is::ActiveOnTarget,
             format!("the group is {state:?} on the target: its offsets there are its own"),
         ),
-        (_, Some(message), _) => ("WAITING", message.clone()),
+        (_, Some(message), _) => (Is::Waiting, message.clone()),
         (_, _, Some(Synced::Ahead(n))) => (
-            "AHEAD_ON_TARGET",
+            Is::AheadOnTarget,
             format!("{n} partitions are further on the target than translated: left as they are"),
         ),
         // To the target nothing is ever passed over.
         (_, _, Some(Synced::Yes | Synced::Unread(_))) if group.at_copy_end > 0 => (
-            "AT_COPY_END",
+            Is::AtCopyEnd,
             format!(
                 "in {} partitions the group is ahead of the copy: on the target it stands where the copy ends",
                 group.at_copy_end
             ),
         ),
-        (_, _, Some(Synced::Yes | Synced::Unread(_))) => ("SYNCED", String::new()),
+        (_, _, Some(Synced::Yes | Synced::Unread(_))) => (Is::Synced, String::new()),
         (_, _, None) => (
-            "NOT_SYNCED",
+            Is::NotSynced,
             "checkpoints are written; offsets are not committed (sync_group_offsets is off)".into(),
         ),
     };
@@ -328,7 +328,7 @@ pub(super) fn status(group: &Translated, synced: Option<&Synced>) -> v1::GroupSt
         group: group.group.clone(),
         partitions: i32::try_from(group.partitions).unwrap_or(i32::MAX),
         partitions_waiting: i32::try_from(waiting).unwrap_or(i32::MAX),
-        state: state.to_owned(),
+        state: state.into(),
         message,
         to_source: None,
         sync_time: None,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use twinlog_proto::id::TargetOffset;
 use twinlog_proto::model::Mirror;
-use twinlog_proto::v1;
+use twinlog_proto::v1::{self, group_to_source::State as Is};
 
 use super::decide::{self, Place, Side, Synced, Translated};
 use super::{Checkpoints, GROUPS_BATCH, Ready, sync};
@@ -195,34 +195,34 @@ impl Back {
 
     fn status(&self, synced: Option<&Synced>) -> v1::GroupToSource {
         let (state, message) = match (&self.error, &self.waiting.1, synced) {
-            (Some(error), _, _) => ("WAITING", error.clone()),
-            (_, _, Some(Synced::Failed(message))) => ("NOT_SYNCED", message.clone()),
+            (Some(error), _, _) => (Is::Waiting, error.clone()),
+            (_, _, Some(Synced::Failed(message))) => (Is::NotSynced, message.clone()),
             (_, _, Some(Synced::Active(state))) => (
-                "ACTIVE_ON_SOURCE",
+                Is::ActiveOnSource,
                 format!("the group is {state:?} on the source: its offsets there are its own"),
             ),
-            (_, Some(message), _) => ("WAITING", message.clone()),
+            (_, Some(message), _) => (Is::Waiting, message.clone()),
             (_, _, Some(Synced::Unread(n))) => (
-                "WAITING",
+                Is::Waiting,
                 format!(
                     "in {n} partitions the group has not read on the source what lies before the mirror's start: set its offset there \
                      by hand"
                 ),
             ),
             _ if self.set_back > 0 => (
-                "SET_BACK_ON_SOURCE",
+                Is::SetBackOnSource,
                 format!("{} partitions were further on the source before: left as they are", self.set_back),
             ),
             (_, _, Some(Synced::Ahead(n))) => {
-                ("AHEAD_ON_SOURCE", format!("{n} partitions are further on the source: left as they are"))
+                (Is::AheadOnSource, format!("{n} partitions are further on the source: left as they are"))
             }
-            (_, _, Some(Synced::Yes) | None) => ("SYNCED", String::new()),
+            (_, _, Some(Synced::Yes) | None) => (Is::Synced, String::new()),
         };
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         v1::GroupToSource {
             partitions: count(self.partitions),
             partitions_waiting: count(self.waiting.0),
-            state: state.to_owned(),
+            state: state.into(),
             message,
         }
     }
@@ -237,7 +237,7 @@ pub(super) fn attach(groups: &mut Vec<v1::GroupStatus>, mut back: HashMap<String
     rest.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     groups.extend(rest.into_iter().map(|(group, to_source)| v1::GroupStatus {
         group,
-        state: "ONLY_ON_TARGET".to_owned(),
+        state: v1::group_status::State::OnlyOnTarget.into(),
         message: "it has no offsets on the source in topics of this mirror".to_owned(),
         to_source: Some(to_source),
         ..v1::GroupStatus::default()

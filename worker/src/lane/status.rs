@@ -247,7 +247,7 @@ impl Board {
                 if status.partitions.iter().any(|known| known.partition == *number) {
                     continue;
                 }
-                let mut known = v1::PartitionStatus { source_end: -1, target_end: -1, ..Default::default() };
+                let mut known = v1::PartitionStatus::default();
                 fill(&mut known, *number, p);
                 known.set_state(status.state);
                 lag::enter(&mut known, progress.ends.get(number).copied(), false);
@@ -318,8 +318,8 @@ impl Board {
             let status = self.settled(slot.partition, |status| measure(status, account, slot, ends, now));
             self.metrics.show(account, now);
             newest.extend(account.newest.map(|(timestamp, _)| (slot.partition, timestamp)));
-            p50 = p50.max(status.latency_p50_ms);
-            p99 = p99.max(status.latency_p99_ms);
+            p50 = p50.max(status.latency_p50_ms.unwrap_or(0.0));
+            p99 = p99.max(status.latency_p99_ms.unwrap_or(0.0));
             records += account.meter.records;
             bytes += account.meter.bytes;
             statuses.push(status);
@@ -382,8 +382,7 @@ impl Board {
 
     /// A partition's status with the state that its causes give it.
     fn settled(&self, partition: i32, fill: impl FnOnce(&mut v1::PartitionStatus)) -> v1::PartitionStatus {
-        let mut status =
-            v1::PartitionStatus { partition, source_end: -1, target_end: -1, ..Default::default() };
+        let mut status = v1::PartitionStatus { partition, ..Default::default() };
         status.set_state(State::Active);
         fill(&mut status);
         let (records, bytes) = self.copied.get(&partition).copied().unwrap_or_default();
@@ -391,7 +390,7 @@ impl Board {
         status.bytes += bytes;
         if self.by_key {
             // What is copied lies in several partitions of the target.
-            status.target_end = -1;
+            status.target_end = None;
         }
         let blocked = self.blocked.get(&partition).filter(|_| status.state() == State::Stopped);
         if let Some(cause) = self.halted.get(&partition).or(blocked) {
@@ -449,7 +448,7 @@ impl Board {
 fn fill(status: &mut v1::PartitionStatus, partition: i32, progress: &PartitionProgress) {
     status.partition = partition;
     status.position = Some(progress.position.0);
-    status.target_end = progress.chunk.target_end().0;
+    status.target_end = Some(progress.chunk.target_end().0);
     status.gaps = progress.gaps.iter().map(gap).collect();
 }
 
@@ -468,16 +467,16 @@ fn measure(
         (Some((end, then)), Some(high)) if high <= then => Some(end),
         (_, high) => status.source_last_stable_offset.or(high),
     };
-    status.source_end = end.map_or(-1, |end| end.max(account.durable.0));
+    status.source_end = end.map(|end| end.max(account.durable.0));
     let reading = account.meter.read(now);
     status.records_per_second = reading.records_per_second;
     status.bytes_per_second = reading.bytes_per_second;
-    status.latency_p50_ms = reading.p50_ms;
-    status.latency_p99_ms = reading.p99_ms;
+    status.latency_p50_ms = Some(reading.p50_ms).filter(|ms| *ms > 0.0);
+    status.latency_p99_ms = Some(reading.p99_ms).filter(|ms| *ms > 0.0);
     status.records = i64::try_from(account.meter.records).unwrap_or(i64::MAX);
     status.bytes = i64::try_from(account.meter.bytes).unwrap_or(i64::MAX);
     let age = account.newest.map(|(timestamp, acknowledged)| millis(acknowledged).saturating_sub(timestamp));
-    status.record_age_ms = age.unwrap_or(0).max(0);
+    status.record_age_ms = age.map(|age| age.max(0));
     if slot.stopped {
         status.set_state(State::Stopped);
     }
@@ -487,7 +486,7 @@ fn gap(gap: &Gap) -> v1::Gap {
     v1::Gap {
         first_offset: gap.first.0,
         end_offset: gap.end.0,
-        reason: gap.kind.as_str().to_owned(),
+        reason: gap.kind.wire().into(),
         time: Some(gap.time.into()),
     }
 }

@@ -134,11 +134,14 @@ impl Asked<'_> {
 /// Whatever stands in the way is the answer, not an error: that is what was asked.
 async fn test_cluster(asked: &Asked<'_>) -> Result<v1::TestClusterResponse, Cause> {
     let worker = asked.context.worker.to_string();
-    let unreachable =
-        |error: String| v1::TestClusterResponse { error, worker: worker.clone(), ..Default::default() };
+    let unreachable = |cause: Cause| v1::TestClusterResponse {
+        cause: Some(cause.into()),
+        worker: worker.clone(),
+        ..Default::default()
+    };
     let handle = match asked.cluster() {
         Ok(handle) => handle,
-        Err(cause) => return Ok(unreachable(format!("{}: {}", cause.reason, cause.message))),
+        Err(cause) => return Ok(unreachable(cause)),
     };
     let response = v1::TestClusterResponse {
         security_protocol: handle.properties.security_protocol().to_owned(),
@@ -151,8 +154,8 @@ async fn test_cluster(asked: &Asked<'_>) -> Result<v1::TestClusterResponse, Caus
     let info = match client.describe_cluster().await {
         Ok(info) => info,
         Err(error) => {
-            let error = format!("{}: {}", error.reason, error.message);
-            return Ok(v1::TestClusterResponse { error, ..response });
+            let cause = Some(Cause::from(error).into());
+            return Ok(v1::TestClusterResponse { cause, ..response });
         }
     };
     Ok(v1::TestClusterResponse {

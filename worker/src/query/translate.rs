@@ -204,7 +204,7 @@ fn translated(
     v1::TranslatedOffset {
         source_topic: position.topic,
         partition: position.partition,
-        source_offset: position.offset,
+        source_offset: Some(position.offset),
         target_topic,
         target_offset,
         reason,
@@ -220,8 +220,8 @@ fn translated_to_source(
     translation: Translation<SourcePosition>,
 ) -> v1::TranslatedOffset {
     let (source_offset, reason, message) = match translation {
-        Translation::Exact(found) => (found.offset.0, "", String::new()),
-        Translation::Not { reason, message } => (-1, reason.as_str(), message),
+        Translation::Exact(found) => (Some(found.offset.0), "", String::new()),
+        Translation::Not { reason, message } => (None, reason.as_str(), message),
     };
     let is_copy = reason != Reason::NOT_A_COPY.as_str();
     let source_topic = mirror.policy.source_topic(&position.topic).filter(|_| is_copy);

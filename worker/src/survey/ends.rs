@@ -344,19 +344,13 @@ fn status(
     let log_start = part.and_then(|part| part.log_start);
     let other =
         |copied: &Copied| !topic_id.is_empty() && !copied.topic_id.is_empty() && copied.topic_id != topic_id;
-    let mut status = v1::PartitionStatus {
-        partition,
-        source_end: -1,
-        target_end: -1,
-        source_log_start: log_start,
-        ..Default::default()
-    };
+    let mut status = v1::PartitionStatus { partition, source_log_start: log_start, ..Default::default() };
     match copied {
         // Another topic under the same name: nothing of this one.
         Some(Some(copied)) if other(copied) => status.missing_from = log_start,
         Some(Some(copied)) => {
             status.position = Some(copied.position);
-            status.target_end = copied.target_end;
+            status.target_end = Some(copied.target_end);
             // It has fewer records than were copied: another log, of which nobody has said yet what counts.
             let shorter = part.is_some_and(|part| part.ends.high_watermark < copied.position);
             status.missing_from = log_start.filter(|_| shorter);

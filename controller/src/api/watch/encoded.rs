@@ -10,7 +10,7 @@ use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder
 use tracing::warn;
 use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::v1;
-use twinlog_proto::v1::watch_mirrors_response::Event as Sent;
+use twinlog_proto::v1::watch_mirrors_response::{Change, Event as Sent};
 
 use crate::state::mirror_message;
 use crate::store::Entry;
@@ -29,7 +29,12 @@ pub(crate) struct Encoded {
 
 impl Encoded {
     pub(super) fn new(event: Sent, revision: i64) -> Self {
-        Self { event: bytes_of(event), revision }
+        Self { event: bytes_of(event, Change::Unspecified), revision }
+    }
+
+    /// A mirror that is there when the watch begins.
+    pub(super) fn present(mirror: v1::Mirror, revision: i64) -> Self {
+        Self { event: bytes_of(Sent::Mirror(mirror), Change::Present), revision }
     }
 
     pub(super) fn message(&self) -> Result<v1::WatchMirrorsResponse, Status> {
@@ -43,13 +48,13 @@ impl Encoded {
     /// Messages that follow each other are one.
     fn put(&self, buffer: &mut impl BufMut) {
         buffer.put_slice(&self.event);
-        let rest = v1::WatchMirrorsResponse { event: None, revision: self.revision };
+        let rest = v1::WatchMirrorsResponse { revision: self.revision, ..Default::default() };
         rest.encode_raw(buffer);
     }
 }
 
-fn bytes_of(event: Sent) -> Bytes {
-    v1::WatchMirrorsResponse { event: Some(event), revision: 0 }.encode_to_vec().into()
+fn bytes_of(event: Sent, change: Change) -> Bytes {
+    v1::WatchMirrorsResponse { event: Some(event), revision: 0, change: change.into() }.encode_to_vec().into()
 }
 
 /// The last changes of mirrors.
@@ -98,7 +103,13 @@ impl Kept {
 fn read(entry: &Entry) -> Option<Bytes> {
     // Only the message: nobody needs its patterns here.
     match mirror_message(entry) {
-        Ok(mirror) => Some(bytes_of(Sent::Mirror(mirror))),
+        Ok(mirror) => {
+            let change = match entry.create_revision == entry.mod_revision {
+                true => Change::Created,
+                false => Change::Updated,
+            };
+            Some(bytes_of(Sent::Mirror(mirror), change))
+        }
         Err(problem) => {
             warn!(key = entry.key, problem, "unreadable mirror left out of watches");
             None

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::super::connect::Connection;
 use super::super::failure::Failure;
 use super::super::fields::{
-    Guarantee, Naming, OntoExisting, Partitioning, Start, config_exclude, key_value, patterns, start_position,
+    Compression, Engine, Guarantee, Naming, OntoExisting, Partitioning, Start, config_exclude, key_value,
+    patterns, start_position,
 };
 use super::super::human;
 use super::super::output::{Output, json};
@@ -93,9 +94,12 @@ pub(crate) struct Args {
     /// How long a record may wait in Twinlog before it is sent and committed. [default: 200ms]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     target_latency: Option<Duration>,
-    /// none, gzip, snappy, lz4 or zstd. [default: lz4]
+    /// How batches are compressed on the target. [default: lz4]
     #[arg(long, value_name = "CODEC")]
-    compression: Option<String>,
+    compression: Option<Compression>,
+    /// How records are moved. [default: auto]
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<Engine>,
     /// Go on at the first record that exists where records were gone before they were copied; otherwise stop and say so
     #[arg(long)]
     resume_after_gap: bool,
@@ -180,7 +184,8 @@ impl Args {
                 config_exclude: config_exclude(&self.config_exclude),
             }),
             target_latency: self.target_latency.and_then(|d| d.try_into().ok()),
-            compression: self.compression.unwrap_or_default(),
+            compression: self.compression.map(|codec| codec.wire().into()).unwrap_or_default(),
+            engine: self.engine.map(|engine| engine.wire().into()).unwrap_or_default(),
             gap_policy: if self.resume_after_gap { v1::GapPolicy::Resume.into() } else { 0 },
             partitioning: self.partitioning.map(|p| p.wire().into()).unwrap_or_default(),
             config_sync: self

@@ -46,11 +46,11 @@ fn describe(id: &str, given: &v1::GiveBackMirrorResponse, dry_run: bool) -> Stri
     let mut text = String::new();
     for v1::GivenBackPosition { source_topic, partition, last_copied_offset } in &given.positions {
         let _ = match last_copied_offset {
-            -1 => writeln!(
+            None => writeln!(
                 text,
                 "{source_topic} partition {partition}: nothing was copied, MirrorMaker 2 begins at the start"
             ),
-            last => writeln!(
+            Some(last) => writeln!(
                 text,
                 "{source_topic} partition {partition}: MirrorMaker 2 goes on after offset {last}"
             ),

@@ -127,7 +127,7 @@ pub(super) fn status(status: &v1::MirrorStatus, ranges: bool) -> String {
     let totals = status.totals.unwrap_or_default();
     let mut text = format!(
         "mirror {} is {}: lag {}, {} records/s, {}/s, {} of {} partitions active\n",
-        human::id(&status.name),
+        human::id(&status.mirror),
         human::state(status.state().short_name()),
         lag::sentence(&totals),
         human::rate(totals.records_per_second),
@@ -185,9 +185,9 @@ fn topics(status: &v1::MirrorStatus) -> String {
             lag::cell(&totals),
             human::rate(totals.records_per_second),
             human::bytes(totals.bytes_per_second),
-            human::millis(totals.latency_p50_ms),
-            human::millis(totals.latency_p99_ms),
-            human::millis(totals.record_age_ms as f64),
+            human::maybe_millis(totals.latency_p50_ms),
+            human::maybe_millis(totals.latency_p99_ms),
+            human::maybe_millis(totals.record_age_ms.map(|ms| ms as f64)),
             topic.causes.first().map_or_else(|| topic.note.clone(), |each| brief(each, &status.causes)),
         ]);
     }
@@ -200,7 +200,7 @@ fn groups(status: &v1::MirrorStatus) -> String {
     for group in &status.groups {
         table.row([
             group.group.clone(),
-            human::state(&group.state),
+            human::state(group.state().short_name()),
             human::ago(group.sync_time, now),
             group.partitions.to_string(),
             group.partitions_waiting.to_string(),
@@ -224,7 +224,7 @@ fn groups_to_source(groups: &[v1::GroupStatus]) -> String {
         let Some(back) = &group.to_source else { continue };
         table.row([
             group.group.clone(),
-            human::state(&back.state),
+            human::state(back.state().short_name()),
             back.partitions.to_string(),
             back.partitions_waiting.to_string(),
             back.message.clone(),

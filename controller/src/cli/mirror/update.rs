@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::super::connect::Connection;
 use super::super::failure::Failure;
-use super::super::fields::{OntoExisting, config_exclude, key_value, patterns};
+use super::super::fields::{Compression, Engine, OntoExisting, config_exclude, key_value, patterns};
 use super::super::human;
 use super::super::output::{Output, json};
 use super::show;
@@ -81,9 +81,12 @@ pub(crate) struct Changes {
     /// How often consumer groups are translated
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     refresh_groups: Option<Duration>,
-    /// none, gzip, snappy, lz4 or zstd
+    /// How batches are compressed on the target
     #[arg(long, value_name = "CODEC")]
-    compression: Option<String>,
+    compression: Option<Compression>,
+    /// How records are moved
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<Engine>,
     /// When records are gone before they were copied: halt until someone decides, or resume at the first that exists
     #[arg(long, value_name = "POLICY")]
     gap_policy: Option<GapPolicy>,
@@ -160,7 +163,9 @@ impl Changes {
         let refresh = mirror.refresh.get_or_insert_default();
         paths.set("refresh", duration(self.refresh_topics), &mut refresh.topics);
         paths.set("refresh", duration(self.refresh_groups), &mut refresh.groups);
-        paths.set("compression", self.compression, &mut mirror.compression);
+        let codec = self.compression.map(|codec| codec.wire().into());
+        paths.set("compression", codec, &mut mirror.compression);
+        paths.set("engine", self.engine.map(|engine| engine.wire().into()), &mut mirror.engine);
         let policy = self.gap_policy.map(|policy| match policy {
             GapPolicy::Halt => v1::GapPolicy::Halt.into(),
             GapPolicy::Resume => v1::GapPolicy::Resume.into(),

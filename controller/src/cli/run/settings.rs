@@ -9,7 +9,9 @@ use twinlog_proto::secret::{Access, Rule};
 use twinlog_proto::{client_properties, login, v1};
 
 use super::super::failure::Failure;
-use super::super::fields::{Guarantee, Naming, OntoExisting, Partitioning, Start, config_exclude, patterns};
+use super::super::fields::{
+    Engine, Guarantee, Naming, OntoExisting, Partitioning, Start, config_exclude, patterns,
+};
 use super::super::import::FileArgs;
 use super::end;
 use crate::config::host_name;
@@ -50,7 +52,7 @@ pub(crate) struct Args {
     /// MirrorMaker 2's configuration with all of its flows: mm2.properties, resources of Strimzi, or connectors as Kafka Connect takes
     /// them, in one file or in several
     #[arg(value_name = "FILE", conflicts_with_all = ["config", "source", "target", "source_id", "target_id", "source_config",
-        "target_config", "topics", "exclude", "groups", "sync_group_offsets", "sync_group_offsets_to_source", "naming", "start", "start_group", "guarantee",
+        "target_config", "topics", "exclude", "groups", "sync_group_offsets", "sync_group_offsets_to_source", "naming", "start", "start_group", "guarantee", "engine",
         "replication_factor", "config_exclude", "partitioning", "config_sync", "acl_sync"])]
     #[serde(skip)]
     pub(super) file: Vec<PathBuf>,
@@ -104,6 +106,9 @@ pub(crate) struct Args {
     /// [default: exactly-once]
     #[arg(long, value_name = "GUARANTEE")]
     guarantee: Option<Guarantee>,
+    /// How records are moved. [default: auto]
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<Engine>,
     /// Replication factor of topics it creates. [default: the target's]
     #[arg(long, value_name = "N")]
     replication_factor: Option<i32>,
@@ -168,6 +173,7 @@ impl Args {
             start: self.start.or(file.start),
             start_group: self.start_group.or(file.start_group),
             guarantee: self.guarantee.or(file.guarantee),
+            engine: self.engine.or(file.engine),
             replication_factor: self.replication_factor.or(file.replication_factor),
             config_exclude: list(self.config_exclude, file.config_exclude),
             partitioning: self.partitioning.or(file.partitioning),
@@ -293,6 +299,7 @@ impl Args {
             naming: Some(self.naming.unwrap_or(Naming::Prefix).wire()),
             start: Some(start),
             guarantee: self.guarantee.unwrap_or(Guarantee::ExactlyOnce).wire().into(),
+            engine: self.engine.map(|engine| engine.wire().into()).unwrap_or_default(),
             topic_creation: Some(v1::TopicCreation {
                 replication_factor: self.replication_factor.unwrap_or_default(),
                 config_exclude: config_exclude(&self.config_exclude),

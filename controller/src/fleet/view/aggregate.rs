@@ -75,6 +75,11 @@ fn is_same(a: &v1::Cause, b: &v1::Cause) -> bool {
     of_cluster(a) && of_cluster(b) && cluster(a).is_some() && cluster(a) == cluster(b)
 }
 
+/// Of two that may not be known.
+fn larger(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    a.into_iter().chain(b).reduce(f64::max)
+}
+
 /// Adds what is known of a part.
 pub(super) fn add_totals(totals: &mut v1::Totals, part: &v1::Totals) {
     lag::add_totals(totals, part);
@@ -82,8 +87,8 @@ pub(super) fn add_totals(totals: &mut v1::Totals, part: &v1::Totals) {
     totals.bytes_per_second += part.bytes_per_second;
     totals.records += part.records;
     totals.bytes += part.bytes;
-    totals.latency_p50_ms = totals.latency_p50_ms.max(part.latency_p50_ms);
-    totals.latency_p99_ms = totals.latency_p99_ms.max(part.latency_p99_ms);
+    totals.latency_p50_ms = larger(totals.latency_p50_ms, part.latency_p50_ms);
+    totals.latency_p99_ms = larger(totals.latency_p99_ms, part.latency_p99_ms);
     totals.record_age_ms = totals.record_age_ms.max(part.record_age_ms);
     totals.partitions += part.partitions;
     totals.partitions_active += part.partitions_active;
@@ -97,8 +102,8 @@ pub(super) fn add_partition(totals: &mut v1::Totals, partition: &v1::PartitionSt
     totals.bytes_per_second += partition.bytes_per_second;
     totals.records += partition.records;
     totals.bytes += partition.bytes;
-    totals.latency_p50_ms = totals.latency_p50_ms.max(partition.latency_p50_ms);
-    totals.latency_p99_ms = totals.latency_p99_ms.max(partition.latency_p99_ms);
+    totals.latency_p50_ms = larger(totals.latency_p50_ms, partition.latency_p50_ms);
+    totals.latency_p99_ms = larger(totals.latency_p99_ms, partition.latency_p99_ms);
     totals.record_age_ms = totals.record_age_ms.max(partition.record_age_ms);
     totals.partitions_active += i32::from(partition.state() == State::Active);
     totals.gap_records += partition.gaps.iter().map(|gap| gap.end_offset - gap.first_offset).sum::<i64>();

@@ -14,7 +14,8 @@ use crate::state::{MirrorState, State};
 pub(crate) fn bare(mirror: &MirrorState) -> v1::MirrorStatus {
     let name = mirror.model.id.name();
     v1::MirrorStatus {
-        name: name.clone(),
+        name: format!("{name}/status"),
+        mirror_etag: mirror.wire.etag.clone(),
         mirror: name,
         source: mirror.wire.source.clone(),
         target: mirror.wire.target.clone(),

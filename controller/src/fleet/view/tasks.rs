@@ -9,6 +9,7 @@ use prost_types::Timestamp;
 use tokio::time::Instant;
 use twinlog_proto::id::{MirrorId, TaskName};
 use twinlog_proto::reason::Reason;
+use twinlog_proto::v1::group_status::State as Group;
 use twinlog_proto::v1::{self, State as Is};
 
 use super::{Known, View, cause};
@@ -114,7 +115,7 @@ fn said(groups: &[v1::GroupStatus], round: Option<Timestamp>) -> impl Iterator<I
 
 /// A group that is in step was brought there with all others of its task.
 fn with_sync_time(group: &v1::GroupStatus, round: Option<Timestamp>) -> v1::GroupStatus {
-    let in_step = matches!(group.state.as_str(), "SYNCED" | "AT_COPY_END" | "AHEAD_ON_TARGET");
+    let in_step = matches!(group.state(), Group::Synced | Group::AtCopyEnd | Group::AheadOnTarget);
     let sync_time = group.sync_time.or(round.filter(|_| in_step));
     v1::GroupStatus { sync_time, ..group.clone() }
 }

@@ -154,7 +154,7 @@ fn what_the_file_says_is_what_the_mirror_does() {
     assert_eq!((refresh.topics.unwrap().seconds, refresh.groups.unwrap().seconds), (7, 60));
     assert_eq!(mirror.guarantee(), v1::Guarantee::AtLeastOnce);
     assert_eq!(mirror.start.as_ref().unwrap().position, Some(start_position::Position::Latest(true)));
-    assert_eq!(mirror.compression, "zstd");
+    assert_eq!(mirror.compression(), v1::Compression::Zstd);
     let heartbeats = mirror.heartbeats.unwrap();
     assert_eq!((heartbeats.enabled, heartbeats.replicate), (Some(false), Some(false)));
     assert!(

@@ -63,7 +63,7 @@ fn a_range_that_grew_and_changed_settings_are_applied_live() {
     let grown = set(1, 2, vec![range(6)]);
     assert_eq!(actions(&observed, &grown), [("replicate/m/a.t/0".to_owned(), Action::Update)]);
     let mut other = set(1, 2, vec![range(4)]);
-    other.mirrors[0].compression = "zstd".into();
+    other.mirrors[0].set_compression(twinlog_proto::v1::Compression::Zstd);
     assert_eq!(actions(&observed, &other), [("replicate/m/a.t/0".to_owned(), Action::Update)]);
 }
 
