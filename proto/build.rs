@@ -16,9 +16,12 @@ const FILES: &[&str] = &[
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=twinlog");
-    let descriptors = protox::compile(FILES, ["."])?;
+    println!("cargo:rerun-if-changed=google");
+    let mut compiler = protox::Compiler::new(["."])?;
+    compiler.include_imports(true).open_files(FILES)?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(out.join("twinlog.bin"), prost::Message::encode_to_vec(&descriptors))?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    // As it was compiled: the generated types of descriptors have no place for annotations of fields.
+    std::fs::write(out.join("twinlog.bin"), compiler.encode_file_descriptor_set())?;
+    tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -107,8 +107,13 @@ pub async fn serve(
     routes.add_service(controller.worker_service());
     routes.add_service(controller.peer_service());
     routes.add_service(health);
-    let reflection =
-        || tonic_reflection::server::Builder::configure().register_file_descriptor_set(descriptors::public());
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_file_descriptor_set(descriptors::public())
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // What errors carry.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
     routes.add_service(reflection().build_v1().map_err(ServeError::Reflection)?);
     routes.add_service(reflection().build_v1alpha().map_err(ServeError::Reflection)?);
 

@@ -186,8 +186,24 @@ pub fn decode_cluster(entry: &Entry) -> Result<ClusterState, String> {
 /// A stored mirror as the API shows it, with its etag.
 pub fn mirror_message(entry: &Entry) -> Result<v1::Mirror, String> {
     let mut wire = v1::Mirror::decode(entry.value.clone()).map_err(|e| e.to_string())?;
+    carry_over(&mut wire, &entry.value);
     wire.etag = etag(entry.mod_revision);
     Ok(wire)
+}
+
+/// Fills in what earlier versions stored in other fields: the codec by its name.
+pub(crate) fn carry_over(mirror: &mut v1::Mirror, stored: &[u8]) {
+    #[derive(Message)]
+    struct Before {
+        #[prost(string, tag = "23")]
+        compression: String,
+    }
+    if mirror.compression == 0
+        && let Ok(before) = Before::decode(stored)
+        && let Some(codec) = v1::Compression::from_name(&before.compression.to_uppercase())
+    {
+        mirror.set_compression(codec);
+    }
 }
 
 /// Parses a stored mirror, filling in the etag.

@@ -8,7 +8,7 @@ use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::v1;
 
 use super::request::{Fingerprint, Request};
-use crate::state::etag;
+use crate::state::{carry_over, etag};
 use crate::store::Entry;
 
 /// Requests remembered per resource: a retry after more other writes than this is not recognised.
@@ -33,6 +33,8 @@ struct RequestRecord {
 pub(super) trait Resource: Message + Default + Clone {
     fn name(&self) -> &str;
     fn output(&mut self) -> Output<'_>;
+    /// Fills in what earlier versions stored in other fields.
+    fn carry_over(&mut self, _stored: &[u8]) {}
     /// Takes every map field out, each with a name: maps have no order on the wire.
     fn take_maps(&mut self) -> Vec<(&'static str, std::collections::HashMap<String, String>)>;
 }
@@ -77,6 +79,9 @@ impl Resource for v1::Mirror {
         let Self { create_time, update_time, etag, uid, .. } = self;
         Output { create_time, update_time, etag, uid }
     }
+    fn carry_over(&mut self, stored: &[u8]) {
+        carry_over(self, stored);
+    }
     fn take_maps(&mut self) -> Vec<(&'static str, std::collections::HashMap<String, String>)> {
         let mut maps = vec![
             ("placement", std::mem::take(&mut self.placement)),
@@ -107,6 +112,7 @@ impl<T: Resource> Stored<T> {
             reason::status(Reason::INTERNAL, format!("the stored {} can't be read", entry.key), &[])
         };
         let mut resource = T::decode(entry.value.clone()).map_err(unreadable)?;
+        resource.carry_over(&entry.value);
         *resource.output().etag = etag(entry.mod_revision);
         let requests = Requests::decode(entry.value.clone()).map_err(unreadable)?;
         Ok(Self { resource, mod_revision: entry.mod_revision, requests })

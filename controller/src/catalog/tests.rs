@@ -1,3 +1,5 @@
+mod retries;
+
 use tonic::Code;
 use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::v1;

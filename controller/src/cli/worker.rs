@@ -41,7 +41,7 @@ pub(super) async fn execute(
                 true => format!("worker {id} takes work again"),
                 false => format!(
                     "worker {id} is being drained, {} ranges to go; see: twinlog worker list",
-                    worker.ranges
+                    worker.ranges()
                 ),
             })
         }
@@ -98,12 +98,12 @@ fn row(worker: &v1::Worker) -> [String; 9] {
     let mut labels: Vec<String> = worker.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     labels.sort();
     let ranges = match worker.capacity {
-        0 => worker.ranges.to_string(),
-        capacity => format!("{}/{capacity}", worker.ranges),
+        0 => worker.ranges().to_string(),
+        capacity => format!("{}/{capacity}", worker.ranges()),
     };
     let memory = format!(
         "{} of {}",
-        human::bytes(worker.memory_bytes as f64),
+        human::bytes(worker.memory_bytes() as f64),
         human::bytes(worker.memory_limit_bytes as f64)
     );
     let silent = worker.since_last_report.and_then(|d| Duration::try_from(d).ok());
@@ -111,8 +111,8 @@ fn row(worker: &v1::Worker) -> [String; 9] {
         human::id(&worker.name),
         human::state(worker.state().short_name()),
         known(ranges),
-        known(human::rate(worker.records_per_second)),
-        known(human::bytes(worker.bytes_per_second)),
+        known(human::rate(worker.records_per_second())),
+        known(human::bytes(worker.bytes_per_second())),
         known(memory),
         silent.map(|d| format!("{} ago", human::duration(d))).unwrap_or_default(),
         known(labels.join(",")),

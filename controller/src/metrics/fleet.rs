@@ -49,14 +49,18 @@ fn by_state(states: impl Iterator<Item = &'static str>) -> Vec<([(&'static str, 
 fn worker_gauges(text: &mut Text, workers: &[v1::Worker]) {
     let states = by_state(workers.iter().map(|worker| worker.state().short_name()));
     text.gauge("twinlog_workers", "Workers, by state.", states);
-    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&v1::Worker) -> f64| {
+    // What isn't known has no sample.
+    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&v1::Worker) -> Option<f64>| {
         let label = |worker: &v1::Worker| worker.name.trim_start_matches("workers/").to_owned();
-        text.gauge(name, help, workers.iter().map(|worker| ([("worker", label(worker))], value(worker))));
+        let known = |worker| Some(([("worker", label(worker))], value(worker)?));
+        text.gauge(name, help, workers.iter().filter_map(known));
     };
-    gauge("twinlog_worker_ranges", "Partition ranges a worker runs.", &|w| f64::from(w.ranges));
-    gauge("twinlog_worker_memory_bytes", "Record data a worker holds.", &|w| w.memory_bytes as f64);
+    gauge("twinlog_worker_ranges", "Partition ranges a worker runs.", &|w| w.ranges.map(f64::from));
+    gauge("twinlog_worker_memory_bytes", "Record data a worker holds.", &|w| {
+        w.memory_bytes.map(|bytes| bytes as f64)
+    });
     gauge("twinlog_worker_memory_limit_bytes", "Record data a worker may hold.", &|w| {
-        w.memory_limit_bytes as f64
+        Some(w.memory_limit_bytes as f64)
     });
 }
 

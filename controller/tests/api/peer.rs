@@ -88,6 +88,11 @@ async fn reflection_shows_the_public_services_only() {
         ["ClusterService", "FleetService", "MirrorService", "OffsetService"]
             .map(|n| format!("twinlog.v1.{n}"))
     );
+    // What errors carry, and health: clients find all that they meet.
+    for symbol in ["google.rpc.ErrorInfo", "google.rpc.BadRequest", "grpc.health.v1.Health"] {
+        let asked = reflected(&service, MessageRequest::FileContainingSymbol(symbol.to_owned())).await;
+        assert!(matches!(asked, Ok(MessageResponse::FileDescriptorResponse(_))), "{symbol}: {asked:?}");
+    }
     for symbol in [
         "twinlog.internal.v1.PeerService",
         "twinlog.internal.v1.PeerAskRequest",

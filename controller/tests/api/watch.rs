@@ -6,7 +6,7 @@ use tonic::transport::Endpoint;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 use twinlog_proto::v1::mirror_service_client::MirrorServiceClient;
-use twinlog_proto::v1::watch_mirrors_response::Event;
+use twinlog_proto::v1::watch_mirrors_response::{Change, Event};
 
 use crate::service::{PATIENCE, Service, create_mirror, expect};
 
@@ -57,12 +57,13 @@ async fn a_watch_shows_the_present_then_changes_and_resumes_where_it_was() {
     let service = Service::with_clusters().await;
     service.mirrors().create_mirror(create_mirror("m")).await.unwrap();
     let mut stream = watch(&service, since(0)).await;
-    assert_eq!(short(&next(&mut stream).await), "mirrors/m RUNNING");
+    let present = next(&mut stream).await;
+    assert_eq!((short(&present), present.change()), ("mirrors/m RUNNING".to_owned(), Change::Present));
     assert_eq!(short(&next(&mut stream).await), "synced");
 
     set(&service, "m", false).await;
     let paused = next(&mut stream).await;
-    assert_eq!(short(&paused), "mirrors/m PAUSED");
+    assert_eq!((short(&paused), paused.change()), ("mirrors/m PAUSED".to_owned(), Change::Updated));
     let Some(Event::Mirror(mirror)) = &paused.event else { panic!("{paused:?}") };
     assert_eq!(mirror.etag, paused.revision.to_string());
 
@@ -73,8 +74,13 @@ async fn a_watch_shows_the_present_then_changes_and_resumes_where_it_was() {
     let delete = v1::DeleteMirrorRequest { name: "mirrors/m".to_owned(), ..Default::default() };
     service.mirrors().delete_mirror(delete).await.unwrap();
     let mut stream = watch(&service, since(paused.revision)).await;
-    for expected in ["mirrors/m RUNNING", "mirrors/n RUNNING", "mirrors/m deleted"] {
-        assert_eq!(short(&next(&mut stream).await), expected);
+    for (expected, change) in [
+        ("mirrors/m RUNNING", Change::Updated),
+        ("mirrors/n RUNNING", Change::Created),
+        ("mirrors/m deleted", Change::Unspecified),
+    ] {
+        let message = next(&mut stream).await;
+        assert_eq!((short(&message).as_str(), message.change()), (expected, change));
     }
 }
 
