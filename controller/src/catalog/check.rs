@@ -361,6 +361,8 @@ fn enums(problems: &mut Problems, wire: &v1::Mirror) {
     problems.known::<v1::DesiredState>("desired_state", wire.desired_state);
     problems.known::<v1::GapPolicy>("gap_policy", wire.gap_policy);
     problems.known::<v1::OntoExisting>("onto_existing", wire.onto_existing);
+    problems.known::<v1::Compression>("compression", wire.compression);
+    problems.known::<v1::Engine>("engine", wire.engine);
     if let Some(naming) = &wire.naming {
         problems.known::<v1::naming::Kind>("naming.kind", naming.kind);
         problems.known::<v1::naming::InternalTopics>("naming.internal_topics", naming.internal_topics);

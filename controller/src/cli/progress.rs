@@ -185,7 +185,7 @@ mod tests {
             ..v1::TopicStatus::default()
         };
         v1::MirrorStatus {
-            name: "mirrors/m".to_owned(),
+            mirror: "mirrors/m".to_owned(),
             state: v1::State::Active.into(),
             totals,
             topics: vec![topic("a"), topic("b"), topic("c")],

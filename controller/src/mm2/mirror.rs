@@ -135,7 +135,7 @@ pub(super) fn make(flow: &FlowView) -> Made {
     };
     if let Some(connector) = active.source {
         source(&mut mirror, connector, &mut reader);
-        producer(&mut mirror, flow, connector);
+        producer(&mut mirror, flow, connector, &mut reader);
     }
     if let Some(connector) = active.checkpoint {
         checkpoint(&mut mirror, connector, &mut reader);
@@ -273,14 +273,19 @@ fn start(connector: &Connector) -> Option<v1::StartPosition> {
 }
 
 /// What the framework's producer of records says about the mirror itself.
-fn producer(mirror: &mut v1::Mirror, flow: &FlowView, connector: &Connector) {
+fn producer(mirror: &mut v1::Mirror, flow: &FlowView, connector: &Connector, reader: &mut Reader) {
     let codec = connector
         .props()
         .get("producer.override.compression.type")
         .or_else(|| flow.worker.get("producer.compression.type"));
-    // What is none of them was named by the audit.
-    let codec = codec.and_then(|codec| v1::Compression::from_name(&codec.trim().to_ascii_uppercase()));
-    mirror.compression = codec.map(i32::from).unwrap_or_default();
+    let Some(codec) = codec.map(|codec| codec.trim()).filter(|codec| !codec.is_empty()) else { return };
+    match v1::Compression::from_name(&codec.to_ascii_uppercase()) {
+        Some(codec) => mirror.set_compression(codec),
+        None => {
+            let what = format!("{codec:?} is none of none, gzip, snappy, lz4, zstd");
+            reader.invalid.push(Invalid { key: "producer.compression.type".to_owned(), what });
+        }
+    }
 }
 
 /// What the checkpoint connector does.

@@ -289,7 +289,6 @@ impl<'a> Making<'a> {
     fn flow(&mut self, flow: &FlowView, source: &ClusterView, target: &ClusterView) {
         let made = mirror::make(flow);
         let name = flow.name();
-        let usable = made.invalid.is_empty();
         for found in made.invalid {
             self.invalid_in(&name, &found.key, found.what);
         }
@@ -327,10 +326,9 @@ impl<'a> Making<'a> {
         if self.options.take_over && !mirror.topics.is_empty() {
             mirror.take_over = Some(take_over(flow));
         }
-        if usable {
-            for (field, what) in model::Mirror::parse(&mirror).err().unwrap_or_default() {
-                self.invalid_in(&name, key_of(&field), what);
-            }
+        // What could not be read stands at its default here, and is named once.
+        for (field, what) in model::Mirror::parse(&mirror).err().unwrap_or_default() {
+            self.invalid_in(&name, key_of(&field), what);
         }
         self.plan.mirrors.push(mirror);
     }
@@ -373,7 +371,6 @@ fn key_of(field: &str) -> &str {
         ("groups", "groups"),
         ("topic_creation.config_exclude", "config.properties.exclude"),
         ("naming.separator", "replication.policy.separator"),
-        ("compression", "producer.compression.type"),
     ];
     KEYS.iter().find(|(prefix, _)| field.starts_with(prefix)).map_or(field, |(_, key)| key)
 }

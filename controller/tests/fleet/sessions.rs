@@ -389,7 +389,7 @@ async fn a_worker_that_reports_rubbish_is_doubted_by_name_and_counts_for_nothing
     assert_eq!(sums, (0, 0, None, 0.0, 0.0));
     assert_eq!((totals.latency_p99_ms, totals.partitions_active), (None, 0));
     let workers = world.replica.controller.workers().await.unwrap();
-    assert_eq!((workers[0].memory_bytes, workers[0].bytes_per_second), (0, 0.0));
+    assert_eq!((workers[0].memory_bytes, workers[0].bytes_per_second), (Some(0), Some(0.0)));
 }
 
 /// Claims every range of the mirror, wherever it runs, and the whole throughput.
