@@ -133,7 +133,7 @@ fn keys_land_where_kafkas_producer_puts_them_also_through_a_kill() -> Result<()>
     for victim in &world.workers {
         wait_until(SETTLED, "every worker to have ranges", || {
             let workers = world.api.workers()?;
-            Ok((workers.len() == world.workers.len() && workers.iter().all(|w| w.ranges > 0)).then_some(()))
+            Ok((workers.len() == world.workers.len() && workers.iter().all(|w| w.ranges() > 0)).then_some(()))
         })?;
         std::thread::sleep(Duration::from_secs(1));
         victim.process.kill9()?;

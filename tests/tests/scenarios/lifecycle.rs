@@ -82,7 +82,7 @@ fn paused_and_resumed(world: &World) -> Result<()> {
 
 fn drained(world: &World) -> Result<()> {
     let workers = world.api.workers()?;
-    let busy = workers.iter().find(|w| w.ranges > 0).context("nobody copies")?.name.clone();
+    let busy = workers.iter().find(|w| w.ranges() > 0).context("nobody copies")?.name.clone();
     world.tools.tail_stats(COPY, true)?;
     world.api.drain_worker(v1::DrainWorkerRequest { name: busy.clone(), cancel: false }).map_err(told)?;
     wait_until(SETTLED, &format!("{busy} to be empty"), || {

@@ -85,7 +85,7 @@ fn finish(world: &World) -> Result<()> {
 fn wait_all_busy(world: &World) -> Result<()> {
     wait_until(TAKEN_OVER, "every worker to have ranges", || {
         let workers = world.api.workers()?;
-        Ok((workers.len() == world.workers.len() && workers.iter().all(|w| w.ranges > 0)).then_some(()))
+        Ok((workers.len() == world.workers.len() && workers.iter().all(|w| w.ranges() > 0)).then_some(()))
     })
 }
 
