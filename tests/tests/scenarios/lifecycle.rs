@@ -87,7 +87,7 @@ fn drained(world: &World) -> Result<()> {
     world.api.drain_worker(v1::DrainWorkerRequest { name: busy.clone(), cancel: false }).map_err(told)?;
     wait_until(SETTLED, &format!("{busy} to be empty"), || {
         let worker = world.api.workers()?.into_iter().find(|w| w.name == busy);
-        Ok(worker.is_some_and(|w| w.tasks == 0).then_some(()))
+        Ok(worker.is_some_and(|w| w.tasks() == 0).then_some(()))
     })?;
     wait_caught_up(world)?;
     let silence = world.tools.tail_stats(COPY, false)?.silence_ms;
