@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use twinlog_proto::client_properties::KERBEROS;
 use twinlog_proto::jaas;
-use twinlog_proto::login::{self, JAAS_ENDPOINT, MSK_MECHANISM};
+use twinlog_proto::jaas::ENDPOINT as JAAS_ENDPOINT;
+use twinlog_proto::login::{self, MSK_MECHANISM};
 
 const JAAS: &str = "sasl.jaas.config";
 const MECHANISM: &str = "sasl.mechanism";

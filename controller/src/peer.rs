@@ -1,19 +1,19 @@
 //! `internal.v1.PeerService`: what other replicas ask of the leader. Answered from here or not at all, and to replicas only.
 
-pub(crate) mod credential;
-
 use std::sync::Arc;
+use std::time::Duration;
 
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tracing::Instrument;
 use twinlog_proto::id::{MirrorId, WorkerId};
 use twinlog_proto::internal::v1 as internal;
-use twinlog_proto::reason::{Reason, bad_request};
+use twinlog_proto::reason::{Reason, bad_request, status};
 use twinlog_proto::{telemetry, v1};
 
-use crate::controller::{Replica, question_of};
-use crate::relay;
+use crate::fleet::Question;
+use crate::leader::Replica;
+use crate::relay::{self, credential};
 use crate::statuses::Listing;
 
 #[derive(Clone)]
@@ -36,6 +36,17 @@ impl Peer {
 fn mirror_id(name: &str) -> Result<MirrorId, Status> {
     MirrorId::from_name(name)
         .map_err(|e| bad_request(Reason::INVALID_FIELD, &[("name".to_owned(), e.to_string())]))
+}
+
+fn question_of(request: internal::PeerAskRequest) -> Result<Question, Status> {
+    let deadline = request.deadline.and_then(|deadline| Duration::try_from(deadline).ok());
+    let query = request.query.unwrap_or_default();
+    match (query.question, deadline) {
+        (Some(question), Some(deadline)) => {
+            Ok(Question { question, clusters: query.clusters, mirror: query.mirror, deadline })
+        }
+        _ => Err(status(Reason::INVALID_FIELD, "query.question and deadline are needed", &[])),
+    }
 }
 
 #[tonic::async_trait]

@@ -21,7 +21,6 @@ use crate::handover::{self, Holders};
 use crate::planner::{self, Placement};
 use crate::state::{Cache, State};
 use crate::store::{CommitOutcome, Leadership, MAX_TXN_BYTES, Store, StoreError, Transaction, Write};
-pub(crate) use work::{is_copied, range};
 
 /// Writes in one transaction: below the store's limit, with room for the guard.
 const BATCH: usize = 100;

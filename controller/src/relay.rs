@@ -2,6 +2,8 @@
 //!
 //! A relayed call is never relayed again. Without a leader the answer is UNAVAILABLE (NO_LEADER) with a retry hint.
 
+pub(crate) mod credential;
+
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -19,8 +21,6 @@ use twinlog_proto::internal::v1::worker_service_client::WorkerServiceClient;
 use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::tls::ClientTls;
 
-use crate::peer::credential;
-use crate::session::{ControllerStream, WorkerStream};
 use crate::state::Cache;
 use crate::store::LeaderInfo;
 
@@ -36,6 +36,12 @@ const PING: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Statuses and sets of thousands of ranges are large.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// What a worker hears in its session.
+pub(crate) type ControllerStream =
+    Pin<Box<dyn Stream<Item = Result<internal::ControllerMessage, Status>> + Send>>;
+/// What it says.
+pub(crate) type WorkerStream = Pin<Box<dyn Stream<Item = Result<internal::WorkerMessage, Status>> + Send>>;
 
 type Key = (LeaderInfo, Vec<Option<SystemTime>>);
 

@@ -1,10 +1,9 @@
 //! The leader's end of the stream to one worker: what comes in goes to the fleet, what the fleet has goes out.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,9 +16,9 @@ use twinlog_proto::internal::v1::controller_message::Message as Out;
 use twinlog_proto::internal::v1::worker_message::Message as In;
 use twinlog_proto::reason::{Reason, bad_request, status};
 
-use crate::controller::Replica;
 use crate::fleet::member::{Link, Profile, Running};
-use crate::relay;
+use crate::leader::Replica;
+use crate::relay::{self, ControllerStream, WorkerStream};
 
 /// Messages towards a worker that wait for the network, at most.
 const OUTBOX: usize = 8;
@@ -32,10 +31,6 @@ const LATE_REPORT: Duration = Duration::from_millis(250);
 const ADMISSION_STEP: Duration = Duration::from_millis(50);
 /// A new stream must say hello within this time.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-
-pub(crate) type ControllerStream =
-    Pin<Box<dyn Stream<Item = Result<internal::ControllerMessage, Status>> + Send>>;
-pub(crate) type WorkerStream = Pin<Box<dyn Stream<Item = Result<internal::WorkerMessage, Status>> + Send>>;
 
 /// `internal.v1.WorkerService` on any replica: served here by the leader, passed on to it by the others.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use prost::Message;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use twinlog_proto::id::{ClusterId, MirrorId, TaskName, Term, WorkerId};
+use twinlog_proto::id::{ClusterId, MirrorId, TaskName, WorkerId};
 use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::{model, v1};
@@ -22,7 +22,7 @@ use crate::assignment::Assignment;
 use crate::inventory;
 use crate::keys;
 use crate::last_groups::{self, LastGroups};
-use crate::store::{Entry, Event, LeaderInfo, Snapshot, Store, StoreError, WatchBatch};
+use crate::store::{Entry, Event, LeaderInfo, LeaderRecord, Snapshot, Store, StoreError, WatchBatch};
 
 /// Pause before the store is asked again after an error.
 const RETRY: Duration = Duration::from_millis(250);
@@ -64,29 +64,13 @@ pub struct State {
     pub assignments: Arc<BTreeMap<Arc<TaskName>, Arc<Assignment>>>,
     pub drains: Arc<BTreeSet<WorkerId>>,
     pub leader: Option<LeaderInfo>,
-    /// What replicas show each other, see `peer::credential`.
+    /// What replicas show each other, see `relay::credential`.
     pub peer_secret: Option<Arc<str>>,
 }
 
 /// The etag that the API shows for a mod revision.
 pub fn etag(mod_revision: i64) -> String {
     mod_revision.to_string()
-}
-
-/// The stored form of a leader key's value.
-#[derive(Clone, PartialEq, Message)]
-pub struct LeaderRecord {
-    #[prost(string, tag = "1")]
-    pub id: String,
-    #[prost(string, tag = "2")]
-    pub address: String,
-}
-
-impl LeaderRecord {
-    pub fn info(entry: &Entry) -> Result<LeaderInfo, prost::DecodeError> {
-        let record = Self::decode(entry.value.clone())?;
-        Ok(LeaderInfo { term: Term(entry.create_revision), id: record.id, address: record.address })
-    }
 }
 
 impl State {

@@ -16,8 +16,8 @@ use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::v1;
 
 use crate::catalog::invalid;
-use crate::controller::Replica;
 use crate::fleet::{Summaries, bare};
+use crate::leader::Replica;
 use crate::page::{MAX_PAGE_BYTES, Page};
 use crate::state::MirrorState;
 use filter::Filter;

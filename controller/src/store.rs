@@ -10,6 +10,7 @@
 
 pub mod embedded;
 pub mod etcd;
+mod leader;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use futures::stream::BoxStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::Term;
+
+pub use leader::{LeaderInfo, LeaderRecord};
 
 /// Writes in one transaction, at most, and one more than the guards: etcd's `--max-txn-ops` is 128 by default.
 pub const MAX_TXN_OPS: usize = 128;
@@ -146,14 +149,6 @@ pub struct Candidate {
     pub address: String,
     /// A leadership that is not renewed for this long is over.
     pub ttl: Duration,
-}
-
-/// Who leads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaderInfo {
-    pub term: Term,
-    pub id: String,
-    pub address: String,
 }
 
 /// A leadership that is held. It renews itself until it is dropped (then it runs out) or resigned (then it ends at once).

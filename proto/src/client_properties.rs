@@ -4,7 +4,7 @@
 //! them: a worker doesn't trust its controller. A property of librdkafka can load a library into the process
 //! (`plugin.library.paths`), so nothing unknown is ever handed on.
 
-use crate::login;
+use crate::jaas;
 
 /// What becomes of a client property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub fn servers<'a>(
         match bare(key) {
             "bootstrap.servers" => all.extend(value.split(',').map(|server| server.trim().to_owned())),
             key if key.contains("token.endpoint.ur") => all.push(host_of(value)),
-            "sasl.jaas.config" => all.extend(login::endpoint_of(value).map(|url| host_of(&url))),
+            "sasl.jaas.config" => all.extend(jaas::endpoint_of(value).map(|url| host_of(&url))),
             _ => {}
         }
     }

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
+/// The option of a login module that names the token endpoint.
+pub const ENDPOINT: &str = "oauth.token.endpoint.uri";
+
 /// One login module with its options.
 #[derive(PartialEq, Eq)]
 pub struct Jaas {
@@ -39,6 +42,11 @@ pub fn parse(text: &str) -> Result<Jaas, &'static str> {
         return Err("something follows the ; that ends it: one login module is possible");
     }
     Ok(Jaas { module, options })
+}
+
+/// The token endpoint that a login module names: in Strimzi's spelling, Kafka has none.
+pub(crate) fn endpoint_of(jaas: &str) -> Option<String> {
+    parse(jaas).ok()?.options.remove(ENDPOINT)
 }
 
 fn next_is(chars: &mut Peekable<Chars<'_>>, wanted: char) -> bool {

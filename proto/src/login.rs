@@ -1,7 +1,7 @@
 //! Logins with tokens: what login modules say of them, and what a mechanism implies. Controller and worker judge by the same words.
 
 use crate::client_properties::bare;
-use crate::jaas::{self, Jaas};
+use crate::jaas::Jaas;
 
 /// The mechanism of Amazon MSK's own.
 pub const MSK_MECHANISM: &str = "AWS_MSK_IAM";
@@ -19,14 +19,6 @@ pub fn implied_references<'a>(properties: impl IntoIterator<Item = (&'a String, 
         false => String::new(),
     }
 }
-
-/// The token endpoint that a login module names: in Strimzi's spelling, Kafka has none.
-pub(crate) fn endpoint_of(jaas: &str) -> Option<String> {
-    jaas::parse(jaas).ok()?.options.remove(JAAS_ENDPOINT)
-}
-
-/// The option of a login module that names the token endpoint.
-pub const JAAS_ENDPOINT: &str = "oauth.token.endpoint.uri";
 
 /// Options of `OAuthBearerLoginModule` that get a token in another way, have its server trusted, or go with it.
 const NOT_TAKEN: &[(&str, &str)] = &[
@@ -53,6 +45,7 @@ pub fn option_not_taken(jaas: &Jaas) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jaas;
 
     #[test]
     fn options_that_would_be_left_out_are_named() {

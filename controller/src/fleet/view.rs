@@ -20,7 +20,7 @@ use twinlog_proto::v1::{self, State as Is};
 
 use super::member::Member;
 use super::{Fleet, Members, orphans};
-use crate::reconciler::{is_copied, range};
+use crate::ranges::{is_copied, range};
 use crate::state::{MirrorState, State};
 use aggregate::{add_totals, add_warnings, combine, worse_cause};
 pub(crate) use summary::{Summaries, bare};

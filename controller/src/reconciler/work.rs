@@ -10,6 +10,7 @@ use twinlog_proto::v1;
 use crate::assignment::Assignment;
 use crate::heartbeats::Heartbeats;
 use crate::planner::{Input, MirrorInput, TopicInput, checkpoint_shards};
+use crate::ranges::{is_copied, range};
 use crate::state::{MirrorState, State};
 
 /// What the planner must know of the mirrors and of what runs now.
@@ -48,12 +49,6 @@ fn translates_groups(mirror: &MirrorState) -> bool {
     let model = &mirror.model;
     let syncs = model.sync_group_offsets || model.sync_group_offsets_to_source;
     !mirror.wire.groups.is_empty() && (model.checkpoints || syncs)
-}
-
-/// A topic that is blocked as a whole has no partitions to copy. One that is blocked in part (the target can't grow) is copied
-/// as far as it goes.
-pub(crate) fn is_copied(topic: &internal::InventoryTopic) -> bool {
-    topic.partitions > 0
 }
 
 fn topic_input(topic: &internal::InventoryTopic) -> TopicInput<'_> {
@@ -153,27 +148,6 @@ fn for_workers(wire: v1::Mirror) -> v1::Mirror {
         desired_state_time: None,
         ..wire
     }
-}
-
-/// A block of a topic as it is now; `None` where the topic has no such block.
-pub(crate) fn range(
-    topic: &internal::InventoryTopic,
-    block: u32,
-    block_size: u32,
-) -> Option<internal::PartitionRange> {
-    let first = i32::try_from(block.checked_mul(block_size)?).ok()?;
-    let count = (topic.partitions - first).min(i32::try_from(block_size).ok()?);
-    (count > 0).then(|| internal::PartitionRange {
-        source_topic: topic.source_topic.clone(),
-        target_topic: topic.target_topic.clone(),
-        block: i32::try_from(block).unwrap_or(i32::MAX),
-        first_partition: first,
-        partition_count: count,
-        source_topic_id: topic.source_topic_id.clone(),
-        target_max_message_bytes: topic.target_max_message_bytes,
-        initial_partitions: topic.initial_partitions,
-        target_topic_id: topic.target_topic_id.clone(),
-    })
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use super::{
     StoreError, Transaction, Watch, WatchBatch, Write,
 };
 use crate::keys;
-use crate::state::LeaderRecord;
+use crate::store::LeaderRecord;
 use file::File;
 
 /// Key to (create revision, mod revision, value).

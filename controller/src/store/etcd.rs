@@ -26,7 +26,7 @@ use super::{
     Transaction, Watch, WatchBatch, Write,
 };
 use crate::keys;
-use crate::state::LeaderRecord;
+use crate::store::LeaderRecord;
 use base::Base;
 use clients::Clients;
 use history::History;

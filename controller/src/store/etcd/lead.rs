@@ -13,7 +13,7 @@ use twinlog_proto::id::Term;
 
 use super::{EtcdStore, Kind, limited, revision_of};
 use crate::keys;
-use crate::state::LeaderRecord;
+use crate::store::LeaderRecord;
 use crate::store::{Candidate, Event, Guard, Hold, Leadership, Resign, Store, StoreError};
 
 /// Renewals within one TTL.

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use twinlog_proto::login::{self, JAAS_ENDPOINT, MSK_CREDENTIALS};
+use twinlog_proto::jaas::ENDPOINT as JAAS_ENDPOINT;
+use twinlog_proto::login::{self, MSK_CREDENTIALS};
 
 use super::bag::Bag;
 use super::sasl::login_module;
