@@ -1,72 +1,23 @@
 //! Judges every key of a file by where it stands: what it does here, and where it does nothing, why, and what would.
 
+mod alike;
 mod client;
 mod doubtful;
+mod effect;
 mod excluded;
 mod hints;
-mod judge;
+mod verdict;
 
 use std::collections::BTreeSet;
 
 use super::dedicated::Dedicated;
 use super::report::{Effect, Entry, Remedy};
+use verdict::Verdict;
 
 pub(super) use doubtful::{comment, pattern};
 pub(super) use excluded::of_connector as excluded_of_connector;
-pub(super) use judge::judge;
-
-/// Where a key stands in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
-    Top,
-    /// `X.<key>`
-    Cluster,
-    /// `X->Y.<key>`
-    Flow,
-}
-
-/// A place for keys in a file, and those where they could do something instead. What stands before a key is its prefix.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) scope: Scope,
-    pub(super) here: String,
-    /// Prefixes of the flows that this place is about.
-    pub(super) flows: Vec<String>,
-    /// Prefixes of the clusters that these read from, and write to.
-    pub(super) sources: Vec<String>,
-    pub(super) targets: Vec<String>,
-}
-
-impl Place {
-    /// The keys of one connector by itself.
-    pub(super) fn connector(here: impl Into<String>) -> Self {
-        let here = here.into();
-        Self { scope: Scope::Flow, flows: vec![here.clone()], here, sources: Vec::new(), targets: Vec::new() }
-    }
-}
-
-/// What a key does, why, and what helps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Verdict {
-    pub(super) effect: Effect,
-    pub(super) why: String,
-    pub(super) remedies: Vec<Remedy>,
-}
-
-impl Verdict {
-    fn new(effect: Effect, why: impl Into<String>) -> Self {
-        Self { effect, why: why.into(), remedies: Vec::new() }
-    }
-
-    fn or(mut self, remedy: impl IntoIterator<Item = Remedy>) -> Self {
-        self.remedies.extend(remedy);
-        self
-    }
-
-    pub(super) fn entry(self, key: impl Into<String>) -> Entry {
-        Entry { remedies: self.remedies, ..Entry::new(self.effect, key, self.why) }
-    }
-}
+pub(super) use hints::judge;
+pub(super) use verdict::{Place, Scope};
 
 /// Keys of a flow that decide whether there is one.
 const DECIDES: [&str; 2] = ["enabled", "emit.heartbeats.enabled"];

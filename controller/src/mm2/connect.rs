@@ -13,7 +13,7 @@ use super::connector::{Connector, Side};
 use super::flow::{ClusterView, FlowView};
 use super::providers::Providers;
 use super::report::{Effect, Entry, Remedy};
-use super::views::Views;
+use super::views::{Held, Views};
 use super::{Props, keys};
 
 const PACKAGE: &str = "org.apache.kafka.connect.mirror.";
@@ -60,21 +60,6 @@ pub struct Given {
     pub lines: BTreeMap<String, usize>,
     /// How workers refer to a key of it: `${file:<file>:<prefix><key>}`. `None`: they can't.
     pub secrets: Option<Held>,
-}
-
-/// Where a key's value can be read again.
-#[derive(Debug, Clone)]
-pub struct Held {
-    /// Index of the file, in the order in which they were given.
-    pub file: usize,
-    /// A JSON pointer to the configuration; empty for a properties file.
-    pub pointer: String,
-}
-
-impl Held {
-    fn below(self, prefix: &str) -> Self {
-        Self { pointer: format!("{}{prefix}", self.pointer), ..self }
-    }
 }
 
 impl Given {

@@ -1,6 +1,5 @@
 //! The configuration of one MM2 connector: its clients (mirrormaker2 reference 1.3), its values, and what MM2 itself refuses (1.4-1.6).
 
-use super::flow::Role;
 use super::keys;
 use super::providers::Providers;
 use super::{Props, list};
@@ -17,6 +16,26 @@ impl Side {
         match self {
             Self::Source => "source",
             Self::Target => "target",
+        }
+    }
+}
+
+/// What a client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Producer,
+    Consumer,
+    Admin,
+}
+
+impl Role {
+    pub const ALL: [Self; 3] = [Self::Producer, Self::Consumer, Self::Admin];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+            Self::Admin => "admin",
         }
     }
 }

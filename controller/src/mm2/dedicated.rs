@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::connector::Connector;
-use super::flow::{ClusterView, FlowView, Role};
+use super::connector::Role;
+use super::flow::{ClusterView, FlowView};
 use super::keys;
 use super::providers::Providers;
 use super::{Props, list};

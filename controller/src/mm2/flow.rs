@@ -3,26 +3,6 @@
 use super::Props;
 use super::connector::Connector;
 
-/// What a client does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    Producer,
-    Consumer,
-    Admin,
-}
-
-impl Role {
-    pub const ALL: [Self; 3] = [Self::Producer, Self::Consumer, Self::Admin];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Producer => "producer",
-            Self::Consumer => "consumer",
-            Self::Admin => "admin",
-        }
-    }
-}
-
 /// One cluster: how each role connects, and the settings beyond that (`consumer.fetch.min.bytes`, ...).
 #[derive(Debug, Clone)]
 pub struct ClusterView {

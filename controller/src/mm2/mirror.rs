@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use twinlog_proto::v1;
 
 use super::Props;
+use super::connector::Role;
 use super::connector::{Connector, Invalid, Side};
-use super::flow::{FlowView, Role};
+use super::flow::FlowView;
 use super::keys::{self, ClientFate};
 
 pub(super) use naming::{Policy, said_once};

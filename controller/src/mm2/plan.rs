@@ -10,11 +10,13 @@ use twinlog_proto::{model, names, secret, v1};
 
 use crate::credentials;
 
-use super::connect::{self, Held};
+use super::connect;
+use super::connector::Role;
 use super::connector::Side;
 use super::dedicated::Dedicated;
-use super::flow::{ClusterView, FlowView, Role};
+use super::flow::{ClusterView, FlowView};
 use super::report::{Effect, Entry, Remedy};
+use super::views::Held;
 use super::views::Views;
 use super::{Props, audit, keys, mirror};
 

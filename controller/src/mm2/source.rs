@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use twinlog_proto::properties;
 
-use super::connect::{self, Given, Held, Kind};
+use super::connect::{self, Given, Kind};
 use super::dedicated::Dedicated;
+use super::views::Held;
 use super::views::Views;
 use super::{Mm2Error, Options, Plan, Props, kubernetes, plan};
 use crate::named_file;

@@ -1,9 +1,23 @@
 //! What a file that is no `mm2.properties` comes to: clusters, flows, and what is said of its keys.
 
 use super::Props;
-use super::connect::Held;
 use super::flow::{ClusterView, FlowView};
 use super::report::Entry;
+
+/// Where a key's value can be read again.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// Index of the file, in the order in which they were given.
+    pub file: usize,
+    /// A JSON pointer to the configuration; empty for a properties file.
+    pub pointer: String,
+}
+
+impl Held {
+    pub(super) fn below(self, prefix: &str) -> Self {
+        Self { pointer: format!("{}{prefix}", self.pointer), ..self }
+    }
+}
 
 /// A file's clusters and flows.
 #[derive(Debug, Default)]

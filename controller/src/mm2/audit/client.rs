@@ -3,8 +3,8 @@
 use twinlog_proto::client_properties::{self, Fate};
 use twinlog_proto::login::{MSK_CREDENTIALS, MSK_MECHANISM};
 
-use super::judge::{honoured, ignored, unsupported};
-use super::{Place, Verdict, hints};
+use super::alike::alike;
+use super::verdict::{Place, Verdict};
 use crate::mm2::keys::{self, ClientFate};
 use crate::mm2::report::{Effect, Remedy};
 
@@ -15,7 +15,7 @@ const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
 /// `role` is empty for all of a cluster's clients.
 pub(super) fn client(place: &Place, role: &str, key: &str, value: &str) -> Verdict {
     if value.is_empty() && keys::is_client_key(key) {
-        return honoured();
+        return Verdict::honoured();
     }
     if let Some(verdict) = login(key, value) {
         return verdict;
@@ -31,21 +31,23 @@ pub(super) fn client(place: &Place, role: &str, key: &str, value: &str) -> Verdi
         return Verdict::new(Effect::Invalid, what).or([Remedy::Remove]);
     }
     match keys::client_fate(role, key) {
-        ClientFate::Passed => honoured(),
-        ClientFate::NoEffect(why) => ignored(why),
+        ClientFate::Passed => Verdict::honoured(),
+        ClientFate::NoEffect(why) => Verdict::ignored(why),
         ClientFate::Mirror if key == "isolation.level" => match value {
-            "read_committed" => honoured(),
+            "read_committed" => Verdict::honoured(),
             _ => Verdict::new(
                 Effect::Different,
                 "records of aborted transactions are never copied: the source is always read committed",
             ),
         },
         ClientFate::Mirror if key == "auto.offset.reset" => match value {
-            "earliest" | "latest" => honoured(),
-            _ => unsupported(format!("{value}: a mirror starts at the earliest or the latest record"))
-                .or(["earliest", "latest"].map(|known| Remedy::Value(known.to_owned()))),
+            "earliest" | "latest" => Verdict::honoured(),
+            _ => {
+                Verdict::unsupported(format!("{value}: a mirror starts at the earliest or the latest record"))
+                    .or(["earliest", "latest"].map(|known| Remedy::Value(known.to_owned())))
+            }
         },
-        ClientFate::Mirror => honoured(),
+        ClientFate::Mirror => Verdict::honoured(),
         ClientFate::Unknown => {
             let prefix = if role.is_empty() { String::new() } else { format!("{role}.") };
             // The key may stand behind a side, too.
@@ -53,7 +55,7 @@ pub(super) fn client(place: &Place, role: &str, key: &str, value: &str) -> Verdi
                 client(place, role, other, value).effect <= Effect::Honoured
                     && keys::client_fate(role, other) == ClientFate::Passed
             };
-            let meant = hints::alike(key, keys::client_keys(role).into_iter()).into_iter().find(helps);
+            let meant = alike(key, keys::client_keys(role).into_iter()).into_iter().find(helps);
             let renamed = meant.map(|other| Remedy::Rename(vec![format!("{}{prefix}{other}", place.here)]));
             Verdict::new(Effect::Unknown, format!("no {role} setting that Kafka or Twinlog knows"))
                 .or(renamed)
@@ -66,7 +68,7 @@ fn login(key: &str, value: &str) -> Option<Verdict> {
     if let Fate::Java(why) = client_properties::fate_of(key, value)
         && key.ends_with(".class")
     {
-        return Some(ignored(why));
+        return Some(Verdict::ignored(why));
     }
     if value == MSK_OAUTH {
         return Some(invalid(format!(
@@ -85,7 +87,7 @@ fn login(key: &str, value: &str) -> Option<Verdict> {
         ));
     }
     if key.starts_with("sasl.kerberos.") {
-        return Some(ignored("there is no Kerberos here: sasl.mechanism must be another one"));
+        return Some(Verdict::ignored("there is no Kerberos here: sasl.mechanism must be another one"));
     }
     if is_mechanism(key) && value.eq_ignore_ascii_case("GSSAPI") {
         return Some(invalid(client_properties::KERBEROS));

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{Given, Held, Kind};
+use super::{Given, Kind};
 use crate::mm2::strimzi::text;
+use crate::mm2::views::Held;
 
 const CLASS: &str = "connector.class";
 /// How deep a connector may stand.

@@ -1,8 +1,7 @@
-//! One key at one place.
+//! One key at one place: what it does there, by itself.
 
 use super::client::client;
-use super::hints::{self, At};
-use super::{Place, Scope, Verdict};
+use super::verdict::{At, Place, Scope, Verdict};
 use crate::mm2::keys::{self, Fate};
 use crate::mm2::mirror::Policy;
 use crate::mm2::report::{Effect, Remedy};
@@ -12,9 +11,10 @@ const PACKAGE: &str = "org.apache.kafka.connect.mirror.";
 const FORWARDING_ADMIN: &str = "org.apache.kafka.clients.admin.ForwardingAdmin";
 const BYTES: &str = "org.apache.kafka.connect.converters.ByteArrayConverter";
 
-pub(in crate::mm2) fn judge(place: &Place, key: &str, value: &str) -> Verdict {
+/// What it does where it stands; `hints` looks where else it would do something.
+pub(super) fn of(place: &Place, key: &str, value: &str) -> Verdict {
     if let Some((_, why)) = keys::REMOVED.iter().find(|(removed, _)| *removed == key) {
-        return ignored(why);
+        return Verdict::ignored(*why);
     }
     let value = value.trim();
     match place.scope {
@@ -33,23 +33,21 @@ fn top(place: &Place, key: &str, value: &str) -> Verdict {
     }
     if key.starts_with("config.providers.") {
         return match key.ends_with(".class") {
-            true => honoured(),
-            false => ignored("workers resolve references by rules of their own"),
+            true => Verdict::honoured(),
+            false => Verdict::ignored("workers resolve references by rules of their own"),
         };
     }
     if flow_only(key).is_some() {
-        return hints::instead(
-            place,
-            value,
+        return Verdict::instead(
             "MM2 takes it with a flow's prefix only, and drops it here without a word",
-            &[(At::Flow, key)],
+            [(At::Flow, key.to_owned())],
         );
     }
     if keys::WORKER_FROM_TOP.iter().any(|prefix| key.starts_with(prefix)) {
-        return worker(place, key, value).unwrap_or_else(|| hints::unknown(place, key, value));
+        return worker(place, key, value).unwrap_or_else(|| Verdict::unknown());
     }
     if let Some((role, setting)) = role_key(key) {
-        return hints::of_role(place, role, setting, value, "MM2 drops it here without a word");
+        return of_role(place, role, setting, "MM2 drops it here without a word");
     }
     of_target(
         place,
@@ -63,13 +61,13 @@ fn cluster(place: &Place, key: &str, value: &str) -> Verdict {
     // In a resource the target's configuration is Connect's own.
     if place.flows.is_empty() && (key == "config.providers" || key.starts_with("config.providers.")) {
         return match key.contains(".param.") {
-            true => ignored("workers resolve references by rules of their own"),
-            false => honoured(),
+            true => Verdict::ignored("workers resolve references by rules of their own"),
+            false => Verdict::honoured(),
         };
     }
     if let Some((role, setting)) = role_key(key) {
         if let Some(setting) = setting.strip_prefix("override.") {
-            return hints::of_role(place, role, setting, value, "MM2 takes overrides from a flow only");
+            return of_role(place, role, setting, "MM2 takes overrides from a flow only");
         }
         return client(place, role, setting, value);
     }
@@ -87,9 +85,9 @@ fn cluster(place: &Place, key: &str, value: &str) -> Verdict {
     }
     if keys::is_connector_key(key) || flow_only(key).is_some() {
         let why = "MM2 takes it from the top level or a flow, not from a cluster";
-        return hints::instead(place, value, why, &[(At::Flow, key)]);
+        return Verdict::instead(why, [(At::Flow, key.to_owned())]);
     }
-    hints::unknown(place, key, value)
+    Verdict::unknown()
 }
 
 fn flow(place: &Place, key: &str, value: &str) -> Verdict {
@@ -97,16 +95,20 @@ fn flow(place: &Place, key: &str, value: &str) -> Verdict {
         return fated(place, fate, key, value);
     }
     if key == "config.providers" || key.starts_with("config.providers.") {
-        return ignored("config providers are the process's, not a flow's: name them at the top level");
+        return Verdict::ignored(
+            "config providers are the process's, not a flow's: name them at the top level",
+        );
     }
     // Part of the clusters themselves.
     if place.sources.is_empty()
         && ["source.cluster.bootstrap.servers", "target.cluster.bootstrap.servers"].contains(&key)
     {
-        return honoured();
+        return Verdict::honoured();
     }
     if key.ends_with(".bootstrap.servers") {
-        return unsupported("a flow has the brokers of its clusters: name a cluster of its own for others");
+        return Verdict::unsupported(
+            "a flow has the brokers of its clusters: name a cluster of its own for others",
+        );
     }
     for side in ["source", "target"] {
         let Some(rest) = key.strip_prefix(side).and_then(|rest| rest.strip_prefix('.')) else { continue };
@@ -116,7 +118,7 @@ fn flow(place: &Place, key: &str, value: &str) -> Verdict {
         if let Some((role, setting)) = role_key(rest) {
             return match (side, role) {
                 ("source", "consumer") | (_, "admin") => client(place, role, setting, value),
-                _ => hints::of_role(place, role, setting, value, INTERNAL_CLIENT),
+                _ => of_role(place, role, setting, INTERNAL_CLIENT),
             };
         }
     }
@@ -134,14 +136,13 @@ fn flow(place: &Place, key: &str, value: &str) -> Verdict {
                 "Connect overrides no such client of a source connector"
             };
             let setting = setting.strip_prefix("override.").unwrap_or(setting);
-            return hints::of_role(place, role, setting, value, why);
+            return of_role(place, role, setting, why);
         }
         None => {}
     }
     if keys::is_client_key(key) {
-        let sides = ["source", "target"].map(|side| format!("{side}.cluster.{key}"));
-        let meant = [(At::Here, sides[0].as_str()), (At::Here, sides[1].as_str())];
-        return hints::either(place, value, "MM2 only checks it here", &meant);
+        let sides = ["source", "target"].map(|side| (At::Here, format!("{side}.cluster.{key}")));
+        return Verdict::either("MM2 only checks it here", sides);
     }
     of_target(place, key, value, "MM2 takes it from the target cluster only, never from a flow")
 }
@@ -150,8 +151,8 @@ fn flow(place: &Place, key: &str, value: &str) -> Verdict {
 fn of_target(place: &Place, key: &str, value: &str, why: &str) -> Verdict {
     match worker(place, key, value) {
         Some(there) if there.effect == Effect::Ignored => there,
-        Some(_) => hints::instead(place, value, why, &[(At::Target, key)]),
-        None => hints::unknown(place, key, value),
+        Some(_) => Verdict::instead(why, [(At::Target, key.to_owned())]),
+        None => Verdict::unknown(),
     }
 }
 
@@ -166,7 +167,22 @@ fn of_side(place: &Place, side: &str, setting: &str, value: &str) -> Verdict {
         None if side == "source" => ("consumer", setting),
         None => ("producer", setting),
     };
-    hints::of_role(place, role, setting, value, why)
+    of_role(place, role, setting, why)
+}
+
+/// A client's setting where no client reads it.
+fn of_role(from: &Place, role: &str, setting: &str, why: &str) -> Verdict {
+    let setting = setting.strip_prefix("override.").unwrap_or(setting);
+    let key = format!("{role}.{setting}");
+    let meant = match (role, from.scope) {
+        ("consumer", Scope::Flow) => vec![(At::Here, format!("source.consumer.{setting}"))],
+        ("consumer", _) => vec![(At::Source, key)],
+        ("producer", Scope::Flow) => vec![(At::Here, format!("producer.override.{setting}"))],
+        ("producer", _) => vec![(At::Target, key)],
+        (_, Scope::Flow) => vec![(At::Here, key)],
+        _ => vec![(At::Source, key.clone()), (At::Target, key)],
+    };
+    Verdict::instead(why, meant)
 }
 
 const INTERNAL_CLIENT: &str = "in MM2 it reaches only clients of internal topics";
@@ -190,31 +206,17 @@ fn worker(place: &Place, key: &str, value: &str) -> Option<Verdict> {
         return Some(fated(place, fate, key, value));
     }
     let known = keys::WORKER_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
-    known.then(|| ignored("it configures Kafka Connect, which is not there"))
-}
-
-pub(super) fn honoured() -> Verdict {
-    Verdict::new(Effect::Honoured, "")
-}
-
-pub(super) fn ignored(why: &str) -> Verdict {
-    Verdict::new(Effect::Ignored, why)
-}
-
-pub(super) fn unsupported(why: impl Into<String>) -> Verdict {
-    Verdict::new(Effect::Unsupported, why)
+    known.then(|| Verdict::ignored("it configures Kafka Connect, which is not there"))
 }
 
 fn fated(place: &Place, fate: Fate, key: &str, value: &str) -> Verdict {
     match fate {
-        Fate::Honoured => honoured(),
+        Fate::Honoured => Verdict::honoured(),
         Fate::Different(how) => Verdict::new(Effect::Different, how),
-        Fate::NoEffect(why) => ignored(why),
+        Fate::NoEffect(why) => Verdict::ignored(why),
         Fate::OfConnect => {
             let why = "in MM2 it reaches only Connect's own clients";
-            let roles = ROLES.map(|role| format!("{role}.{key}"));
-            let meant: Vec<_> = roles.iter().map(|key| (At::Here, key.as_str())).collect();
-            hints::either(place, value, why, &meant)
+            Verdict::either(why, ROLES.map(|role| (At::Here, format!("{role}.{key}"))))
         }
         Fate::Depends => by_value(place, key, value),
     }
@@ -226,20 +228,20 @@ fn by_value(place: &Place, key: &str, value: &str) -> Verdict {
         "group.filter.class" => only("DefaultGroupFilter", "group filter", value),
         "config.property.filter.class" => only("DefaultConfigPropertyFilter", "config filter", value),
         "replication.policy.class" => policy(value),
-        "forwarding.admin.class" if value == FORWARDING_ADMIN => honoured(),
-        "forwarding.admin.class" => unsupported(format!(
+        "forwarding.admin.class" if value == FORWARDING_ADMIN => Verdict::honoured(),
+        "forwarding.admin.class" => Verdict::unsupported(format!(
             "{value} can't run here: topics, configs and ACLs are written to the target cluster itself"
         ))
         .or([Remedy::Remove]),
         "key.converter" | "value.converter" | "header.converter" => converter(value),
-        "transforms" | "predicates" if value.is_empty() => honoured(),
-        "transforms" => unsupported(format!(
+        "transforms" | "predicates" if value.is_empty() => Verdict::honoured(),
+        "transforms" => Verdict::unsupported(format!(
             "records are copied as they are, without the transforms {value}: they would differ from MM2's"
         ))
         .or([Remedy::Remove]),
-        "predicates" => ignored("predicates only steer transforms"),
+        "predicates" => Verdict::ignored("predicates only steer transforms"),
         "exactly.once.source.support" => match value.to_ascii_lowercase().as_str() {
-            "enabled" | "disabled" => honoured(),
+            "enabled" | "disabled" => Verdict::honoured(),
             "preparing" => {
                 Verdict::new(Effect::Different, "there is nothing to prepare: the mirror is exactly_once")
             }
@@ -253,14 +255,14 @@ fn by_value(place: &Place, key: &str, value: &str) -> Verdict {
         _ if key.starts_with("producer.override.") => {
             client(place, "producer", &key["producer.override.".len()..], value)
         }
-        _ => ignored("it belongs to transforms or predicates"),
+        _ => Verdict::ignored("it belongs to transforms or predicates"),
     }
 }
 
 fn only(class: &str, what: &str, value: &str) -> Verdict {
     match value.strip_prefix(PACKAGE) {
-        Some(own) if own == class => honoured(),
-        _ => unsupported(format!("{what} {value} can't run here"))
+        Some(own) if own == class => Verdict::honoured(),
+        _ => Verdict::unsupported(format!("{what} {value} can't run here"))
             .or([Remedy::Value(format!("{PACKAGE}{class}"))]),
     }
 }
@@ -268,14 +270,14 @@ fn only(class: &str, what: &str, value: &str) -> Verdict {
 fn policy(value: &str) -> Verdict {
     const KNOWN: [&str; 2] = ["DefaultReplicationPolicy", "IdentityReplicationPolicy"];
     match Policy::of(value) {
-        Policy::Known(_) => honoured(),
+        Policy::Known(_) => Verdict::honoured(),
         Policy::Prefixless => Verdict::new(
             Effect::Different,
             format!("{value} keeps topic names, and so it is taken for {PACKAGE}{}: only heartbeats topics have the source's alias before them", KNOWN[1]),
         ),
         Policy::Short(class) => Verdict::new(Effect::Invalid, format!("Java finds no class {value:?}: its package is missing"))
             .or([Remedy::Value(class.to_owned())]),
-        Policy::Unknown => unsupported(format!(
+        Policy::Unknown => Verdict::unsupported(format!(
             "replication policy {value:?} can't run here. With the first of these the source's alias stands before each topic's name, with the second names stay as they are"
         ))
         .or(KNOWN.map(|known| Remedy::Value(format!("{PACKAGE}{known}")))),
@@ -284,8 +286,8 @@ fn policy(value: &str) -> Verdict {
 
 fn converter(value: &str) -> Verdict {
     match value == BYTES {
-        true => honoured(),
-        false => unsupported(format!(
+        true => Verdict::honoured(),
+        false => Verdict::unsupported(format!(
             "records are copied byte for byte, without {value}: they would differ from MM2's"
         ))
         .or([Remedy::Value(BYTES.to_owned())]),
