@@ -5,10 +5,10 @@ use twinlog_proto::reason;
 use twinlog_proto::v1;
 
 use super::connect::Connection;
+use super::desired::{Origin, Settings};
 use super::failure::{Failure, Kind};
 use super::human;
 use super::mirror;
-use super::run::{Origin, Settings};
 use crate::mm2::{LABEL, LABEL_VALUE};
 
 /// What flags say about an existing mirror. The immutable ones stand here too, so that a change of theirs is refused.

@@ -1,6 +1,9 @@
-//! Numbers as people read them.
+//! Numbers, times and causes as people read them.
 
 use std::time::{Duration, SystemTime};
+
+use twinlog_proto::text::visible;
+use twinlog_proto::v1;
 
 /// `1,234,567`
 pub(super) fn count(number: i64) -> String {
@@ -89,6 +92,11 @@ pub(super) fn millis(ms: f64) -> String {
 /// `ACTIVE` as `active`, `NOT_BACK` as `not back`.
 pub(super) fn state(name: &str) -> String {
     name.to_lowercase().replace('_', " ")
+}
+
+/// Why something is as it is.
+pub(super) fn cause(cause: &v1::Cause) -> String {
+    visible(&format!("{}: {}", cause.reason, cause.message)).into_owned()
 }
 
 /// The id of a resource name.

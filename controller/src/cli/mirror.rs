@@ -15,7 +15,7 @@ use super::output::{Output, json};
 use super::watch;
 
 pub(super) use list::{mirrors, statuses};
-pub(super) use show::{cause, table};
+pub(super) use show::table;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -99,7 +99,7 @@ pub(super) async fn execute(
 
 /// What is to be known where the source could not be asked.
 fn unasked(translated: &v1::TranslateOffsetsResponse, now: SystemTime) -> Option<String> {
-    let cause = super::mirror::cause(translated.unasked.as_ref()?);
+    let cause = super::human::cause(translated.unasked.as_ref()?);
     let as_of = translated.offsets.iter().filter_map(|offset| offset.as_of);
     let oldest = as_of.min_by_key(|time| (time.seconds, time.nanos));
     Some(match oldest {

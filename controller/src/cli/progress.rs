@@ -8,7 +8,6 @@ use twinlog_proto::v1;
 
 use super::human;
 use super::lag;
-use super::mirror::cause;
 use super::output::{self, Table};
 
 /// How far back lag is compared to tell where it is going.
@@ -130,7 +129,7 @@ impl Progress {
             ));
         }
         if let Some(first) = status.causes.first() {
-            line.push_str(&format!(", {}{}", cause(first), human::since(first.since)));
+            line.push_str(&format!(", {}{}", human::cause(first), human::since(first.since)));
         }
         line
     }
@@ -154,7 +153,7 @@ impl Progress {
                 lag::cell(&totals),
                 human::maybe_millis(totals.latency_p99_ms),
                 self.eta(&status.mirror, &topic.source_topic, totals).text(),
-                topic.causes.first().map(cause).unwrap_or_default(),
+                topic.causes.first().map(human::cause).unwrap_or_default(),
             ]);
         }
         if !table.is_empty() {

@@ -3,9 +3,9 @@
 //! Started again with the same data folder it goes on where it was. Flags that changed change the mirror; what can't be
 //! changed is said. Secrets stay in the properties files: the store only holds references to them.
 
+mod args;
 mod dry;
 mod end;
-mod settings;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -22,7 +22,9 @@ use twinlog_proto::secret::Access;
 
 use super::apply;
 use super::connect::{self, Connection};
+use super::desired::Settings;
 use super::failure::{Failure, Kind};
+use super::mm2_file;
 use super::output::{Format, Output, print};
 use super::watch::{self, Display};
 use crate::catalog::LiteralSecrets;
@@ -34,8 +36,8 @@ use crate::server::ServerConfig;
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 
+pub(super) use args::Args;
 pub(super) use dry::try_out;
-pub(super) use settings::{Args, Origin, Settings};
 
 /// How long the controller in this process may take to answer its first call.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
@@ -69,8 +71,8 @@ pub(super) async fn run(
     if args.of_file.is_dry_run() {
         return dry_run(args, &Output::new(format.unwrap_or_default())).await;
     }
-    let settings = Settings::resolve(args)?;
-    for note in super::import::begins(&settings.mirrors) {
+    let settings = args.resolve()?;
+    for note in mm2_file::begins(&settings.mirrors) {
         print(&note)?;
     }
     let store = open_store(&settings.data)?;
@@ -99,10 +101,10 @@ pub(super) async fn run(
 async fn dry_run(args: Args, output: &Output) -> Result<(), Failure> {
     if !args.file.is_empty() {
         args.of_file.show_run(&args.file, args.allows_loops(), output)?;
-        return dry::try_out(&Settings::quietly(args)?, true).await;
+        return dry::try_out(&args.quietly()?, true).await;
     }
-    let settings = Settings::resolve(args)?;
-    super::import::show_settings(&settings, output)?;
+    let settings = args.resolve()?;
+    mm2_file::show_settings(&settings, output)?;
     dry::try_out(&settings, true).await
 }
 

@@ -8,7 +8,7 @@ use twinlog_proto::v1;
 use super::connect::Connection;
 use super::failure::Failure;
 use super::output::{Output, Table, json, json_list};
-use super::{human, mirror};
+use super::human;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -116,6 +116,6 @@ fn row(worker: &v1::Worker) -> [String; 9] {
         known(memory),
         silent.map(|d| format!("{} ago", human::duration(d))).unwrap_or_default(),
         known(labels.join(",")),
-        worker.cause.as_ref().map(mirror::cause).unwrap_or_default(),
+        worker.cause.as_ref().map(human::cause).unwrap_or_default(),
     ]
 }

@@ -40,14 +40,10 @@ pub(crate) fn table(statuses: &[v1::MirrorStatus], chosen: bool) -> String {
             lag::cell(&totals),
             known(human::rate(totals.records_per_second)),
             known(human::bytes(totals.bytes_per_second)),
-            status.causes.first().map(cause).unwrap_or_default(),
+            status.causes.first().map(human::cause).unwrap_or_default(),
         ]);
     }
     table.render()
-}
-
-pub(crate) fn cause(cause: &v1::Cause) -> String {
-    visible(&format!("{}: {}", cause.reason, cause.message)).into_owned()
 }
 
 pub(super) fn describe(mirror: &v1::Mirror) -> String {
@@ -136,7 +132,7 @@ pub(super) fn status(status: &v1::MirrorStatus, ranges: bool) -> String {
         totals.partitions,
     );
     for each in &status.causes {
-        text.push_str(&paragraph("  ", &format!("{}{}", cause(each), human::since(each.since))));
+        text.push_str(&paragraph("  ", &format!("{}{}", human::cause(each), human::since(each.since))));
     }
     if totals.gap_records > 0 {
         text.push_str(&format!(
@@ -160,7 +156,7 @@ pub(super) fn status(status: &v1::MirrorStatus, ranges: bool) -> String {
 /// A cause that is said above is only named here.
 fn brief(each: &v1::Cause, said: &[v1::Cause]) -> String {
     let is_said = said.iter().any(|known| known.reason == each.reason);
-    if is_said { each.reason.clone() } else { cause(each) }
+    if is_said { each.reason.clone() } else { human::cause(each) }
 }
 
 fn topics(status: &v1::MirrorStatus) -> String {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use super::super::desired::Settings;
 use super::super::failure::Failure;
-use super::{Parts, Settings, apply, connected, open_store};
+use super::{Parts, apply, connected, open_store};
 use crate::config::EMBEDDED_STORE_FILE;
 use crate::server::ServerConfig;
 

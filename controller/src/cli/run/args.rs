@@ -1,18 +1,17 @@
 //! Flags of `twinlog run` over its TOML file: the same settings, the same names.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use twinlog_proto::secret::{Access, Rule};
-use twinlog_proto::{client_properties, login, v1};
+use twinlog_proto::v1;
 
+use super::super::desired::{Origin, Settings};
 use super::super::failure::Failure;
 use super::super::fields::{
     Engine, Guarantee, Naming, OntoExisting, Partitioning, Start, config_exclude, patterns,
 };
-use super::super::import::FileArgs;
+use super::super::mm2_file::FileArgs;
 use super::end;
 use crate::config::host_name;
 use crate::named_file;
@@ -189,90 +188,41 @@ impl Args {
     }
 }
 
-/// What shall run.
-#[derive(Debug)]
-pub(crate) struct Settings {
-    pub(crate) clusters: Vec<v1::Cluster>,
-    pub(crate) mirrors: Vec<v1::Mirror>,
-    pub(crate) origin: Origin,
-    pub(crate) data: PathBuf,
-    pub(crate) listen: Option<SocketAddr>,
-    /// Names that the API answers for.
-    pub(crate) hosts: Vec<String>,
-}
-
-/// Where mirrors come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// One mirror, for which the data folder is.
-    Flags,
-    /// All flows of MirrorMaker's file.
-    File,
-}
-
-impl Settings {
-    pub(super) fn resolve(args: Args) -> Result<Self, Failure> {
-        let file = args.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
-        let args = args.over(file);
+impl Args {
+    pub(super) fn resolve(self) -> Result<Settings, Failure> {
+        let file = self.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let args = self.over(file);
         let (data, listen) =
             (args.data.clone().unwrap_or_else(|| PathBuf::from("twinlog-data")), args.listen);
-        Self::of(args, FileArgs::say, (data, listen))
+        args.settings(FileArgs::say, (data, listen))
     }
 
     /// The same of a file that has been shown, without a word.
-    pub(super) fn quietly(args: Args) -> Result<Self, Failure> {
+    pub(super) fn quietly(self) -> Result<Settings, Failure> {
         let (data, listen) =
-            (args.data.clone().unwrap_or_else(|| PathBuf::from("twinlog-data")), args.listen);
-        Self::of(args, |_, _| Ok(()), (data, listen))
+            (self.data.clone().unwrap_or_else(|| PathBuf::from("twinlog-data")), self.listen);
+        self.settings(|_, _| Ok(()), (data, listen))
     }
 
-    fn of(
-        args: Args,
+    fn settings(
+        self,
         say: fn(&[PathBuf], &crate::mm2::Plan) -> Result<(), Failure>,
         (data, listen): (PathBuf, Option<SocketAddr>),
-    ) -> Result<Self, Failure> {
-        let mut hosts = args.allowed_host.clone();
+    ) -> Result<Settings, Failure> {
+        let mut hosts = self.allowed_host.clone();
         hosts.push(host_name());
-        if !args.file.is_empty() {
-            let plan = args.of_file.plan_to_run(&args.file, args.allows_loops())?;
-            say(&args.file, &plan)?;
+        if !self.file.is_empty() {
+            let plan = self.of_file.plan_to_run(&self.file, self.allows_loops())?;
+            say(&self.file, &plan)?;
             let (clusters, mirrors) = (plan.clusters, plan.mirrors);
-            return Ok(Self { clusters, mirrors, origin: Origin::File, data, listen, hosts });
+            return Ok(Settings { clusters, mirrors, origin: Origin::File, data, listen, hosts });
         }
-        args.of_file.refuse_without_file()?;
-        let (clusters, mirror) = args.one_mirror()?;
+        self.of_file.refuse_without_file()?;
+        let (clusters, mirror) = self.one_mirror()?;
         let (clusters, mirrors) = (clusters.into(), vec![mirror]);
-        Ok(Self { clusters, mirrors, origin: Origin::Flags, data, listen, hosts })
+        Ok(Settings { clusters, mirrors, origin: Origin::Flags, data, listen, hosts })
     }
 
-    /// What the worker may resolve: what the files refer to, each for the servers of the cluster that it stands in. Whoever
-    /// reaches the API can't have more read than that.
-    pub(super) fn secrets(&self) -> Access {
-        let mut rules = Vec::new();
-        let mut named = |cluster: &v1::Cluster, properties: &HashMap<String, String>| {
-            let servers = client_properties::servers(&cluster.bootstrap_servers, properties);
-            rules.extend(properties.values().flat_map(|value| Rule::exactly(value, &servers)));
-            rules.extend(Rule::exactly(&login::implied_references(properties), &servers));
-        };
-        for cluster in &self.clusters {
-            named(cluster, &cluster.properties);
-            for mirror in &self.mirrors {
-                for (end, own) in
-                    [(&mirror.source, &mirror.source_properties), (&mirror.target, &mirror.target_properties)]
-                {
-                    if *end == cluster.name && !own.is_empty() {
-                        let mut all = cluster.properties.clone();
-                        all.extend(own.clone());
-                        named(cluster, &all);
-                    }
-                }
-            }
-        }
-        Access::with(rules)
-    }
-}
-
-impl Args {
     pub(super) fn allows_loops(&self) -> bool {
         self.allow_loops.unwrap_or_default()
     }
@@ -352,7 +302,7 @@ mod tests {
     }
 
     fn settings(flags: &[&str]) -> Result<Settings, Failure> {
-        Settings::resolve(Cli::parse_from([&["run"], flags].concat()).args)
+        Cli::parse_from([&["run"], flags].concat()).args.resolve()
     }
 
     fn file(text: &str) -> tempfile::NamedTempFile {
