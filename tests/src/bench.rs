@@ -22,6 +22,7 @@ mod mm2;
 pub mod plain;
 mod report;
 mod row;
+mod running;
 mod sample;
 mod subject;
 mod topics;

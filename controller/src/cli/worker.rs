@@ -7,8 +7,8 @@ use twinlog_proto::v1;
 
 use super::connect::Connection;
 use super::failure::Failure;
-use super::output::{Output, Table, json, json_list};
 use super::human;
+use super::output::{Output, Table, json, json_list};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::Place;
+use super::running::Running;
 use super::sample::{POLL, cpu_seconds, peak_mib};
-use super::subject::{Job, Running, Subject};
+use super::subject::{Job, Subject};
 use super::topics::{Content, Ends};
 
 const WARM_SHARE: f64 = 0.3;

@@ -15,8 +15,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde::Serialize;
 
 use super::row::{LATENCY_RATE, Row};
+use super::running::Running;
 use super::sample::{POLL, cpu_seconds, peak_mib, percentile};
-use super::subject::{Job, Running, Subject};
+use super::subject::{Job, Subject};
 use super::topics::{self, Ends};
 use super::{Place, data};
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::cache::classpath;
+use super::jars::classpath;
 use super::process::spawn_mortal;
 use super::{Port, wait_until};
 

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::archive;
+use super::jars::classpath;
 
 const POM: &str = include_str!("pom.xml");
 pub(super) const LOG4J: &str = include_str!("log4j2.xml");
@@ -93,21 +94,6 @@ pub fn ensure_java_tools(version: &str, sources: &[(&str, &str)]) -> Result<Path
         }
         run(compile, "is a JDK of 17 or newer installed (Debian: apt-get install default-jdk-headless)?")
     })
-}
-
-/// All jars of a folder in a fixed order. Kafka 3.9 and 2.8 bring two log bindings; ours is log4j2.
-pub(crate) fn classpath(jars: &Path) -> Result<String> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(jars).with_context(|| format!("cannot read {}", jars.display()))? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
-        if name.ends_with(".jar") && !name.starts_with("slf4j-reload4j") && !name.starts_with("slf4j-log4j12")
-        {
-            names.push(path.display().to_string());
-        }
-    }
-    names.sort();
-    Ok(names.join(":"))
 }
 
 /// Makes `cache/name` with `make` unless it is there. Others wait; what fails leaves nothing behind.

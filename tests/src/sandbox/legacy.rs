@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::archive::JVM;
-use super::cache::{LOG4J, classpath, ensure_kafka};
+use super::cache::{LOG4J, ensure_kafka};
+use super::jars::classpath;
 use super::{KafkaOptions, Port, Process, Program, Sandbox};
 
 /// Starts ZooKeeper and one broker, without waiting for them: the broker waits for ZooKeeper.

@@ -4,7 +4,8 @@
 use anyhow::{Context, Result};
 
 use super::archive::JVM;
-use super::cache::{LOG4J, classpath, ensure_kafka};
+use super::cache::{LOG4J, ensure_kafka};
+use super::jars::classpath;
 use super::{Kafka, Process, Program, Sandbox};
 
 const VERSION: &str = "2.8.2";

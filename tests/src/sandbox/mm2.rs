@@ -3,7 +3,8 @@
 use anyhow::{Context, Result};
 
 use super::archive::JVM;
-use super::cache::{classpath, ensure_kafka, ensure_start_files};
+use super::cache::{ensure_kafka, ensure_start_files};
+use super::jars::classpath;
 use super::{Kafka, Process, Program, Sandbox};
 
 /// What one-broker clusters need, and what makes a test quick.
