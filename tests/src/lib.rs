@@ -2,12 +2,13 @@
 //! that share no code with it.
 //!
 //! `sandbox` starts and stops the processes, `tools` drives the Java producer and reader, `verify` compares what they read, `marks` finds what must not
-//! be shown.
+//! be shown, `house` finds circles among modules.
 
 pub mod api;
 pub mod bench;
 pub mod controller;
 pub mod demo;
+pub mod house;
 pub mod marks;
 pub mod sandbox;
 pub mod token_server;
