@@ -147,6 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn logins_that_cant_be_made_are_named() {
         let good = "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" password=\"hush\";";
         let scram = good.replace("plain.Plain", "scram.Scram");

@@ -3,6 +3,8 @@
 //! `store` keeps what must survive, `state` is the view of it in memory, `planner` decides, `reconciler` makes it so through
 //! `fleet` and `session`, `relay` lets any replica answer for the leader, and `controller` ties them together.
 
+#![forbid(unsafe_code)]
+
 pub mod api;
 pub mod assignment;
 mod caller;

@@ -1,5 +1,7 @@
 //! `twinlog-controller`: one replica of the controller, from its settings to its end.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -138,6 +140,7 @@ fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Output 
                 }
                 Some(at) if at.elapsed() > SAME_SIGNAL => {
                     warn!("told to stop twice: ending at once");
+                    #[expect(clippy::exit, reason = "asked twice to end: nothing is waited for")]
                     std::process::exit(130);
                 }
                 Some(_) => {}

@@ -1,23 +1,25 @@
 //! The Twinlog API as generated code, and what both sides must agree on: identities, the domain model parsed from the
 //! wire, topic selection and naming, how lag is counted, stable error reasons, bounds of texts, secrets, TLS settings and telemetry.
 
+#![forbid(unsafe_code)]
+
 /// The public API, generated from `twinlog/v1/*.proto`.
 pub mod v1 {
-    #![allow(clippy::all, unreachable_pub, rust_2018_idioms)]
+    #![allow(clippy::all, clippy::too_many_lines, unreachable_pub, rust_2018_idioms)]
     tonic::include_proto!("twinlog.v1");
 }
 
 /// What controllers and workers say to each other, generated from `twinlog/internal/v1/*.proto`: not for clients.
 pub mod internal {
     pub mod v1 {
-        #![allow(clippy::all, unreachable_pub, rust_2018_idioms)]
+        #![allow(clippy::all, clippy::too_many_lines, unreachable_pub, rust_2018_idioms)]
         tonic::include_proto!("twinlog.internal.v1");
     }
 }
 
 /// What Twinlog keeps on target clusters, generated from `twinlog/storage/v1/storage.proto`.
 pub mod storage {
-    #![allow(clippy::all, unreachable_pub, rust_2018_idioms)]
+    #![allow(clippy::all, clippy::too_many_lines, unreachable_pub, rust_2018_idioms)]
     tonic::include_proto!("twinlog.storage.v1");
 }
 

@@ -237,6 +237,7 @@ fn is_host(host: &str) -> bool {
 
 impl Mirror {
     /// Parses and checks a mirror, filling in defaults. Errors name fields relative to `mirror`.
+    #[expect(clippy::too_many_lines, reason = "a line or two for each field, in their order")]
     pub fn parse(wire: &v1::Mirror) -> Result<Self, Vec<Violation>> {
         let mut bad = Violations::default();
         let id = bad.take("name", MirrorId::from_name(&wire.name));

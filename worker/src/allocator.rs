@@ -4,6 +4,8 @@
 //! (eight heaps per core) each heap keeps what its busiest moment needed, and a worker with many lanes holds half as much
 //! memory again as it uses.
 
+#![allow(unsafe_code)]
+
 /// Limits the heaps to one per core. Call it before lanes start; heaps that are there already stay.
 pub(crate) fn limit_heaps() {
     let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);

@@ -47,6 +47,7 @@ fn signals(stop: CancellationToken) -> std::io::Result<impl Future<Output = ()>>
                 tracing::warn!(
                     "ended at once, as asked twice; the next owners of the ranges fence this worker"
                 );
+                #[expect(clippy::exit, reason = "asked twice to end: nothing is waited for")]
                 std::process::exit(130);
             }
             stop.cancel();

@@ -1,5 +1,7 @@
 //! `twinlog`, the command line. The only place that sees both controller and worker: `twinlog run` has both in one process.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 use std::time::Duration;
 

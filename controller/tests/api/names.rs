@@ -49,6 +49,7 @@ async fn servers_and_ids_that_can_not_be_are_refused_by_name() {
 type Spoil = fn(&mut v1::Mirror);
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn texts_of_a_mirror_that_can_not_be_are_refused_by_name() {
     let service = Service::with_clusters().await;
     let cases: [(Spoil, &str); 14] = [

@@ -77,7 +77,7 @@ impl Replica {
         id: &'static str,
         store: impl AsyncFnOnce() -> Arc<dyn Store> + Send + 'static,
     ) -> Doomed {
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let handle = runtime.handle().clone();
@@ -85,6 +85,7 @@ impl Replica {
             handle.block_on(async {
                 let replica = Self::start(id, store().await).await;
                 sender.send((replica.address.clone(), replica.controller.clone())).unwrap();
+                #[expect(clippy::mem_forget, reason = "its end is its runtime's, as of a process that is killed")]
                 std::mem::forget(replica);
             });
         });

@@ -18,7 +18,7 @@ async fn it_keeps_everything_but_the_leader_over_a_restart() {
     let revision = store.list("/").await.unwrap().revision;
     let refused = EmbeddedStore::open(&path).err().unwrap();
     assert!(matches!(&refused, StoreError::Unusable(text) if text.contains("in use")), "{refused}");
-    // As if the process died: nothing is given back.
+    #[expect(clippy::mem_forget, reason = "as if the process died: nothing is given back")]
     std::mem::forget(leadership);
     drop(store);
     let path_copy = dir.path().join("copy.redb");

@@ -1,7 +1,5 @@
 //! What names stand for: the module that defines them, through uses and re-exports.
 
-use std::collections::BTreeSet;
-
 use super::read::{Module, Use};
 use super::{Arrows, Place};
 
@@ -29,7 +27,7 @@ pub(super) fn arrows(modules: &[Module]) -> Arrows {
             };
             if modules[target].file != module.file {
                 let ends = (place(module), place(&modules[target]));
-                arrows.entry(ends).or_insert_with(BTreeSet::new).insert(name);
+                arrows.entry(ends).or_default().insert(name);
             }
         }
     }
@@ -48,9 +46,8 @@ fn is_arrow(module: &Module, used: &Use) -> bool {
 fn resolve(modules: &[Module], from: usize, path: &[String], depth: usize) -> Option<Target> {
     let depth = depth.checked_sub(1)?;
     let mut at = from;
-    let mut names = path.iter();
     let mut first = true;
-    while let Some(name) = names.next() {
+    for name in path {
         match name.as_str() {
             "crate" => at = 0,
             "self" => {}

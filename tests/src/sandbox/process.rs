@@ -231,6 +231,7 @@ fn spawn(program: &Program, folder: &Path, log: File) -> std::io::Result<Child> 
 /// Starts a command that the kernel kills when this process ends, in a process group of its own.
 pub(crate) fn spawn_mortal(mut command: Command) -> std::io::Result<Child> {
     command.process_group(0);
+    #[allow(unsafe_code)]
     // SAFETY: between fork and exec only one system call is made, which is safe there.
     unsafe {
         command.pre_exec(|| {

@@ -44,7 +44,7 @@ fn top(place: &Place, key: &str, value: &str) -> Verdict {
         );
     }
     if keys::WORKER_FROM_TOP.iter().any(|prefix| key.starts_with(prefix)) {
-        return worker(place, key, value).unwrap_or_else(|| Verdict::unknown());
+        return worker(place, key, value).unwrap_or_else(Verdict::unknown);
     }
     if let Some((role, setting)) = role_key(key) {
         return of_role(place, role, setting, "MM2 drops it here without a word");

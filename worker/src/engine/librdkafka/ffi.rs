@@ -10,6 +10,8 @@
 //! - a text of librdkafka's is copied where it is met, in the call that gives it. No text is taken from a message that was
 //!   produced: see `target`.
 
+#![allow(unsafe_code)]
+
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
