@@ -31,12 +31,12 @@ use crate::assignments::Shard;
 use crate::board::{StatusCell, TaskStatus, state_of};
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
+use crate::flow::Ends;
 use crate::kafka::{GroupListing, Isolation, KafkaError, OffsetSpec};
 use crate::lane::Translator;
 use crate::metrics;
 use crate::mm2::{Checkpoint, CheckpointKey};
 use crate::said::Said;
-use crate::supervisor::Ends;
 use crate::survey::internal;
 
 use decide::{GroupOffsets, Place, Previous, Side, Synced, Translated};

@@ -1,6 +1,8 @@
 //! One Kafka cluster as the tasks of a worker share it: resolved properties and one admin client.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use twinlog_proto::id::ClusterId;
@@ -8,10 +10,8 @@ use twinlog_proto::model;
 use twinlog_proto::secret::Access;
 
 use crate::kafka::{ClientProperties, KafkaClient, KafkaError};
-use crate::offset_syncs::SyncQueue;
 use crate::said::Said;
 use crate::source_ends::EndsWatch;
-use crate::take_over::Shared;
 
 /// A quota that was met so lately is probably still there.
 const THROTTLED_LATELY: Duration = Duration::from_secs(60);
@@ -21,16 +21,14 @@ pub struct ClusterHandle {
     pub id: ClusterId,
     pub properties: ClientProperties,
     pub client: KafkaClient,
-    /// Where offset syncs for this cluster queue, once a lane has some.
-    pub(crate) syncs: OnceLock<SyncQueue>,
     /// When it was seen last that quotas hold requests back.
     throttled: Mutex<Option<Instant>>,
     /// What was said of its being away.
     away: Mutex<Said>,
     /// How partitions end here, where somebody wants to know.
     pub(crate) ends: EndsWatch,
-    /// What was read here of a MirrorMaker 2 that is taken over.
-    pub(crate) shared: Shared,
+    /// What those who work with the cluster share, see `beside`.
+    beside: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 impl ClusterHandle {
@@ -53,11 +51,10 @@ impl ClusterHandle {
             id: cluster.id.clone(),
             properties,
             client,
-            syncs: OnceLock::new(),
             throttled: Mutex::default(),
             away: Mutex::default(),
             ends: EndsWatch::default(),
-            shared: Shared::default(),
+            beside: Mutex::default(),
         })
     }
 
@@ -77,24 +74,30 @@ impl ClusterHandle {
         last.is_some_and(|at| at.elapsed() < THROTTLED_LATELY)
     }
 
-    /// The same cluster without the queue of offset syncs: that one must not keep itself alive.
-    pub(crate) fn without_syncs(&self) -> Self {
+    /// What is shared by those who work with the cluster, one thing of each type: the first who asks makes it.
+    pub(crate) fn beside<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = beside.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(make())).clone();
+        kept.downcast().expect("it is kept by its type")
+    }
+
+    /// The same cluster with nothing beside it: what is kept there must not keep itself alive.
+    pub(crate) fn alone(&self) -> Self {
         let (id, properties, client) = (self.id.clone(), self.properties.clone(), self.client.clone());
         Self {
             id,
             properties,
             client,
-            syncs: OnceLock::new(),
             throttled: Mutex::default(),
             away: Mutex::default(),
             ends: self.ends.clone(),
-            shared: Shared::default(),
+            beside: Mutex::default(),
         }
     }
 
     /// The same cluster and connections, whose calls end within `deadline`.
     #[must_use]
     pub fn with_deadline(&self, deadline: std::time::Duration) -> Self {
-        Self { client: self.client.with_deadline(deadline), ..self.without_syncs() }
+        Self { client: self.client.with_deadline(deadline), ..self.alone() }
     }
 }

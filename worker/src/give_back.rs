@@ -11,12 +11,12 @@ use twinlog_proto::v1;
 
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
+use crate::flow::Ends;
 use crate::kafka::{KafkaError, NewTopic};
 use crate::lane::Translator;
 use crate::mm2_offsets::{self, DEFAULT_CONNECTOR, Key, Known, Offsets};
 use crate::produce::{Producer, Record, millis};
-use crate::supervisor::Ends;
-use crate::take_over;
+use crate::take_over::{self, Shared};
 
 /// A reset position, in Connect's JSON.
 const NOTHING: &[u8] = b"null";
@@ -76,8 +76,7 @@ async fn write(
     let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
     let alias = mirror.policy.source_alias();
     let now = millis(SystemTime::now());
-    let records = target
-        .shared
+    let records = Shared::of(target)
         .offsets(target, &place.offsets_topic, alias, |offsets| {
             records(offsets, place.connector.as_deref(), alias, partitions, positions, now)
         })

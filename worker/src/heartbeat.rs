@@ -23,11 +23,11 @@ use twinlog_proto::v1;
 use crate::board::{StatusCell, TaskStatus, state_of};
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
+use crate::flow::Ends;
 use crate::kafka::KafkaError;
 use crate::metrics;
 use crate::mm2;
 use crate::produce::{Producer, Record, millis};
-use crate::supervisor::Ends;
 use crate::survey::internal::{self, HEARTBEATS};
 
 /// Beats between two tries where it can't succeed unless somebody acts: a permission, a replication factor.

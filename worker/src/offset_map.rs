@@ -3,7 +3,6 @@
 //! A lane extends the open chunk of each partition as records are acknowledged, and closes it when it is long. The
 //! `Translator` puts the closed chunks and the open one together again and answers for consumer positions.
 
-mod chunk;
 mod ends;
 mod history;
 mod kept;
@@ -11,7 +10,7 @@ mod mapped;
 mod reader;
 mod translator;
 
-pub use chunk::{Chunk, Damaged, Found, OutOfOrder, Segment};
+pub use crate::chunk::{Chunk, Damaged, Found, OutOfOrder, Segment};
 use history::History;
 pub(crate) use kept::{kept, progress_of_others};
 pub(crate) use mapped::{Mapped, mapped};

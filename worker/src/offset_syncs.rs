@@ -67,7 +67,7 @@ impl SyncSender {
     ) -> Option<Self> {
         let topic = internal::offset_syncs(mirror)?;
         let home = if mirror.offset_syncs == OffsetSyncLocation::Source { source } else { target };
-        Some(Self { queue: home.sync_queue(), topic: Arc::new(topic), source_topic: source_topic.into() })
+        Some(Self { queue: SyncQueue::of(home), topic: Arc::new(topic), source_topic: source_topic.into() })
     }
 
     /// False where the writer has more to do than it may hold: the sync, or a newer one, is to be sent later.
@@ -78,22 +78,18 @@ impl SyncSender {
 }
 
 /// The queue of a cluster's writer.
-#[derive(Clone)]
-pub(crate) struct SyncQueue(mpsc::Sender<Wanted>);
+struct SyncQueue(mpsc::Sender<Wanted>);
 
 impl SyncQueue {
+    fn of(cluster: &ClusterHandle) -> mpsc::Sender<Wanted> {
+        cluster.beside(|| Self::start(cluster.alone())).0.clone()
+    }
+
     /// Starts the writer; it ends when the last sender is gone.
-    pub(crate) fn start(cluster: ClusterHandle) -> Self {
+    fn start(cluster: ClusterHandle) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(write(cluster, receiver));
         Self(sender)
-    }
-}
-
-impl ClusterHandle {
-    fn sync_queue(&self) -> mpsc::Sender<Wanted> {
-        let queue = self.syncs.get_or_init(|| SyncQueue::start(self.without_syncs()));
-        queue.0.clone()
     }
 }
 

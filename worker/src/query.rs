@@ -3,6 +3,7 @@
 //! Every question has a deadline, and only so many are worked on at once; the rest wait within their deadlines.
 
 mod answer;
+mod asked;
 mod holds;
 mod permissions;
 mod reach;

@@ -23,7 +23,6 @@ use crate::budget::Budget;
 use crate::clusters::Clusters;
 
 use diff::Action;
-pub use task::Ends;
 
 /// A task that ended by itself (a defect) is started again after this.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);

@@ -20,6 +20,7 @@ pub mod internal;
 mod inventory;
 pub mod limits;
 pub mod look;
+pub mod pair;
 pub mod select;
 
 use std::collections::{HashMap, HashSet};
@@ -34,17 +35,18 @@ use twinlog_proto::reason::Reason;
 
 use crate::board::{Board, StatusCell, TaskStatus, state_of};
 use crate::cause::Cause;
+use crate::flow::Ends;
 use crate::kafka::KafkaError;
 use crate::metrics;
 use crate::offset_map;
 use crate::said::Said;
-use crate::supervisor::Ends;
 
 use beats::Beats;
 use decide::Decision;
-use drift::{Drift, Pair};
+use drift::Drift;
 use limits::Limits;
 use look::Look;
+use pair::Pair;
 
 /// An unchanged inventory is sent again after this, to say that it is still so.
 const REPEAT_INVENTORY: Duration = Duration::from_secs(30);
@@ -184,7 +186,7 @@ impl Survey {
         }
         self.internal.ensure(&mirror, &ends).await?;
         apply::apply(&mirror, &ends.source.client, &ends.target.client, &mut look.decisions).await?;
-        self.copied = drift::pairs(&look.decisions);
+        self.copied = pair::pairs(&look.decisions);
         self.limits.refresh(&ends.target.client, &look.decisions).await?;
         let gone = self.gone(&look.decisions).await?;
         Ok(self.inventory(&look, gone))

@@ -210,8 +210,7 @@ impl Question<'_> {
         let ahead = |(partition, known): (i32, Option<Known>)| {
             may_be_further(self.partitions[&partition], known).then_some((partition, known))
         };
-        self.target
-            .shared
+        Shared::of(self.target)
             .offsets(self.target, topic, alias, |offsets| {
                 let known = |p: &i32| (*p, offsets.get(connector, self.source_topic, *p));
                 self.partitions.keys().map(known).filter_map(ahead).collect()
@@ -231,8 +230,7 @@ impl Question<'_> {
             return newest;
         }
         for (cluster, topic) in sides {
-            let found: Result<Vec<Option<Sync>>, KafkaError> = cluster
-                .shared
+            let found: Result<Vec<Option<Sync>>, KafkaError> = Shared::of(cluster)
                 .syncs(cluster, &topic, |syncs| {
                     partitions.iter().map(|p| syncs.newest(self.source_topic, *p)).collect()
                 })

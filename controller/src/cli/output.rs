@@ -109,7 +109,10 @@ pub(super) fn paragraph(indent: &str, text: &str) -> String {
 /// complaint.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     match writeln!(std::io::stdout(), "{}", visible_lines(text)) {
-        #[expect(clippy::exit, reason = "nobody reads any more: there is nothing left to say, and nothing to clean up")]
+        #[expect(
+            clippy::exit,
+            reason = "nobody reads any more: there is nothing left to say, and nothing to clean up"
+        )]
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => Ok(other?),
     }

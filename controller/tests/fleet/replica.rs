@@ -85,7 +85,10 @@ impl Replica {
             handle.block_on(async {
                 let replica = Self::start(id, store().await).await;
                 sender.send((replica.address.clone(), replica.controller.clone())).unwrap();
-                #[expect(clippy::mem_forget, reason = "its end is its runtime's, as of a process that is killed")]
+                #[expect(
+                    clippy::mem_forget,
+                    reason = "its end is its runtime's, as of a process that is killed"
+                )]
                 std::mem::forget(replica);
             });
         });

@@ -1,7 +1,6 @@
 //! One answer per kind of question.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use twinlog_proto::filter::Filter;
@@ -9,24 +8,24 @@ use twinlog_proto::id::TaskName;
 use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::internal::v1::answer::Answer;
 use twinlog_proto::internal::v1::query::Question;
-use twinlog_proto::model::{Cluster, Mirror};
+use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 use twinlog_proto::v1::planned_topic::Action;
 
+use super::asked::Asked;
 use super::{holds, permissions, reach, start_group, translate};
-use crate::assignments::violations;
 use crate::cause::Cause;
-use crate::cluster::ClusterHandle;
 use crate::give_back;
 use crate::kafka::GroupType;
-use crate::supervisor::{Context, Ends};
+use crate::supervisor::Context;
 use crate::survey::apply::new_topics;
 use crate::survey::beats::Beats;
 use crate::survey::decide::{Decision, Step};
 use crate::survey::drift;
 use crate::survey::limits::Limits;
 use crate::survey::look::{Look, same_cluster_message};
+use crate::survey::pair::pairs;
 use crate::survey::select;
 
 /// How long a test of a cluster waits for a broker. Well within the question's own deadline: that nobody answers is the answer.
@@ -80,54 +79,6 @@ fn refuse_unless_paused(context: &Context, mirror: &Mirror) -> Result<(), Cause>
             format!("mirrors/{0} copies: pause it first (twinlog mirror pause {0})", mirror.id),
         )),
         false => Ok(()),
-    }
-}
-
-/// What a question came with.
-pub(super) struct Asked<'a> {
-    context: &'a Context,
-    clusters: &'a [v1::Cluster],
-    mirror: Option<&'a v1::Mirror>,
-    patience: Duration,
-}
-
-impl Asked<'_> {
-    /// The only cluster of a question about one.
-    fn cluster(&self) -> Result<Arc<ClusterHandle>, Cause> {
-        match self.clusters {
-            [wire] => self.open(wire, &BTreeMap::new()),
-            _ => Err(Cause::new(Reason::INVALID_FIELD, "the question must name one cluster")),
-        }
-    }
-
-    fn open(
-        &self,
-        wire: &v1::Cluster,
-        properties: &BTreeMap<String, String>,
-    ) -> Result<Arc<ClusterHandle>, Cause> {
-        let cluster = Cluster::parse(wire)
-            .map_err(|list| Cause::new(Reason::INVALID_FIELD, violations(&wire.name, &list)))?;
-        let handle = self.context.clusters.handle(&cluster.with(properties))?;
-        Ok(Arc::new(handle.with_deadline(self.patience)))
-    }
-
-    pub(super) fn flow(&self) -> Result<(Arc<Mirror>, Ends), Cause> {
-        let invalid = |message: String| Cause::new(Reason::INVALID_FIELD, message);
-        let wire = self.mirror.ok_or_else(|| invalid("the question must name a mirror".into()))?;
-        let mirror = Mirror::parse(wire).map_err(|list| invalid(violations(&wire.name, &list)))?;
-        let end = |name: &str, properties: &BTreeMap<String, String>| match self
-            .clusters
-            .iter()
-            .find(|c| c.name == name)
-        {
-            Some(cluster) => self.open(cluster, properties),
-            None => Err(invalid(format!("the question must bring {name}, which {} names", wire.name))),
-        };
-        let ends = Ends {
-            source: end(&wire.source, &mirror.source_properties)?,
-            target: end(&wire.target, &mirror.target_properties)?,
-        };
-        Ok((Arc::new(mirror), ends))
     }
 }
 
@@ -256,7 +207,7 @@ async fn plan(asked: &Asked<'_>, question: &internal::PlanQuestion) -> Result<v1
         .map(|decision| planned(&mirror, decision, configs.remove(&decision.target).unwrap_or_default()))
         .collect();
     if !look.same_cluster() {
-        let (found, unseen) = drift::planned(&mirror, &ends, &drift::pairs(&look.decisions)).await;
+        let (found, unseen) = drift::planned(&mirror, &ends, &pairs(&look.decisions)).await;
         warnings.extend(unseen);
         let mut limits = Limits::default();
         limits.refresh(&ends.target.client, &look.decisions).await?;

@@ -6,10 +6,10 @@ use twinlog_proto::model::{Mirror, OntoExisting, Start};
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
+use crate::flow::Ends;
 use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec};
 use crate::offset_map;
 use crate::start_group::Committed;
-use crate::supervisor::Ends;
 use crate::survey::decide::{Decision, Step};
 
 /// A plan looks into so many partitions of the target at most.

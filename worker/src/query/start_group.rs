@@ -5,9 +5,9 @@ use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
 use crate::cause::Cause;
+use crate::flow::Ends;
 use crate::offset_map;
 use crate::start_group::{self, Committed};
-use crate::supervisor::Ends;
 use crate::survey::decide::{Decision, Step};
 
 /// Topics that the warning names; of the rest it says how many.

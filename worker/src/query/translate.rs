@@ -12,14 +12,14 @@ use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
-use super::answer::Asked;
+use super::asked::Asked;
 use super::reach;
 use crate::cause::Cause;
 use crate::checkpoint;
 use crate::cluster::ClusterHandle;
+use crate::flow::Ends;
 use crate::kafka::{CommittedOffset, KafkaClient, KafkaError};
 use crate::lane::{SourcePosition, Translation, Translator};
-use crate::supervisor::Ends;
 
 /// Explicit offsets in one question.
 const MAX_OFFSETS: usize = 10_000;

@@ -14,7 +14,7 @@ use super::Context;
 use crate::assignments::{Assigned, Kind, Work};
 use crate::board::{StatusCell, TaskStatus};
 use crate::cause::Cause;
-use crate::cluster::ClusterHandle;
+use crate::flow::Ends;
 use crate::lane::lag::LagView;
 use crate::lane::{self, LaneHandle, LaneSpec};
 use crate::{checkpoint, heartbeat, survey};
@@ -36,21 +36,6 @@ pub(super) struct Task {
     pub(super) context: Arc<Context>,
     pub(super) status: StatusCell,
     pub(super) drain: CancellationToken,
-}
-
-/// Both ends of a flow.
-#[derive(Clone)]
-pub struct Ends {
-    pub source: Arc<ClusterHandle>,
-    pub target: Arc<ClusterHandle>,
-}
-
-impl Ends {
-    /// The same ends, whose calls end within `deadline`.
-    fn with_deadline(&self, deadline: Duration) -> Self {
-        let within = |handle: &ClusterHandle| Arc::new(handle.with_deadline(deadline));
-        Self { source: within(&self.source), target: within(&self.target) }
-    }
 }
 
 /// What comes after a run.

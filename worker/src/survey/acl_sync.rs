@@ -9,10 +9,11 @@ use twinlog_proto::model::Mirror;
 use twinlog_proto::v1;
 
 use super::acls::{self, Comparison, Difference, Kind};
-use super::drift::{self, Pair};
+use super::pair::Pair;
+use crate::flow::Ends;
 use crate::kafka::code::SECURITY_DISABLED;
 use crate::kafka::{Acl, AclFilter, AclResource, KafkaClient, KafkaError};
-use crate::supervisor::Ends;
+use crate::metrics;
 
 /// ACLs added or removed by one request.
 const BATCH: usize = 100;
@@ -155,11 +156,8 @@ impl AclSync {
                 "an ACL was brought in step");
             *self.mended.entry(topic.clone()).or_default() += 1;
         }
-        drift::mended(
-            mirror,
-            "acl",
-            i64::try_from(self.open.iter().filter(|o| done(o)).count()).unwrap_or(0),
-        );
+        let mended = self.open.iter().filter(|open| done(open)).count();
+        metrics::drift_mended(&mirror.id, "acl", u64::try_from(mended).unwrap_or(0));
         self.open.retain(|open| !done(open));
     }
 

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::policy::Naming;
 
-use super::drift::Pair;
+use super::pair::Pair;
 use crate::kafka::{Acl, AclOperation, AclPattern, AclResource};
 
 /// The name that means every topic.

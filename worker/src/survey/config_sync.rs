@@ -10,9 +10,10 @@ use twinlog_proto::v1;
 
 use super::adapt;
 use super::configs::{Difference, differences};
-use super::drift::{self, Pair};
+use super::pair::Pair;
+use crate::flow::Ends;
 use crate::kafka::{ConfigChange, KafkaClient, KafkaError};
-use crate::supervisor::Ends;
+use crate::metrics;
 
 /// Topics whose configs are held at a time, of both sides: some 10 KiB each.
 const BATCH: usize = 500;
@@ -134,7 +135,7 @@ impl ConfigSync {
             topic.mend(&name, target, result).await;
             let mended = topic.mended - before;
             if mended > 0 {
-                drift::mended(mirror, "config", mended);
+                metrics::drift_mended(&mirror.id, "config", u64::try_from(mended).unwrap_or(0));
                 let configs = changes.get(&name);
                 tracing::info!(mirror = %mirror.id, topic = name, ?configs, mended, "configs were brought in step");
             }

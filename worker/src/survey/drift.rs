@@ -8,23 +8,10 @@ use twinlog_proto::v1;
 use super::acl_sync::{self, AclSync};
 use super::acls;
 use super::config_sync::{self, ConfigSync};
-use super::decide::Decision;
+use super::pair::Pair;
+use crate::flow::Ends;
 use crate::kafka::KafkaError;
 use crate::metrics;
-use crate::supervisor::Ends;
-
-/// A topic that is copied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pair {
-    pub source: String,
-    pub target: String,
-}
-
-/// The topics that are copied, at least in part: only these are kept in step.
-pub fn pairs<'a>(decisions: impl IntoIterator<Item = &'a Decision>) -> Vec<Pair> {
-    let copied = decisions.into_iter().filter(|d| d.partitions() > 0 && d.target_partitions > 0);
-    copied.map(|d| Pair { source: d.source.name.clone(), target: d.target.clone() }).collect()
-}
 
 /// Everything that a mirror keeps in step besides records.
 #[derive(Default)]
@@ -101,9 +88,4 @@ pub async fn planned(
         }
     }
     (drift, warnings)
-}
-
-/// Differences that are no more.
-pub(super) fn mended(mirror: &Mirror, kind: &'static str, count: i64) {
-    metrics::drift_mended(&mirror.id, kind, u64::try_from(count).unwrap_or(0));
 }

@@ -23,9 +23,9 @@ use self::target::TargetEnds;
 use super::beats::Beats;
 use super::select::{self, Selection, SourceTopic};
 use crate::board::Board;
+use crate::flow::Ends;
 use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec};
 use crate::produce::Producer;
-use crate::supervisor::Ends;
 
 /// Between two looks at the source: the shortest, and for each thousand partitions.
 const LOOK: Duration = Duration::from_secs(5);

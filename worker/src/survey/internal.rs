@@ -11,9 +11,9 @@ use twinlog_proto::model::{Mirror, OffsetSyncLocation};
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
+use crate::flow::Ends;
 use crate::kafka::{KafkaClient, KafkaError, NewTopic};
 use crate::progress::StorageTopics;
-use crate::supervisor::Ends;
 
 /// Small segments: a segment that is still written to is never compacted, and readers scan it from the start.
 const SEGMENT_BYTES: &str = "16777216";

@@ -11,8 +11,8 @@ use super::apart::{self, Side};
 use super::beats::Beats;
 use super::decide::{self, Decision, Step, TargetTopic};
 use super::select::{self, Selection, SourceTopic};
+use crate::flow::Ends;
 use crate::kafka::{AclOperation, KafkaError, TopicMetadata};
-use crate::supervisor::Ends;
 
 /// Topics that a warning names; of the rest it says how many.
 const NAMED_IN_WARNING: usize = 5;

@@ -63,7 +63,7 @@ impl Older<'_> {
             (self.target, policy.offset_syncs_topic(policy.source_alias())),
         ] {
             let all = |syncs: &super::syncs::Syncs| syncs.all(self.topic, self.partition).to_vec();
-            known.extend(cluster.shared.syncs(cluster, &topic, all).await.unwrap_or_default());
+            known.extend(super::Shared::of(cluster).syncs(cluster, &topic, all).await.unwrap_or_default());
         }
         known.retain(|sync| {
             sync.source >= start.0

@@ -11,7 +11,7 @@ use crate::cluster::ClusterHandle;
 use crate::kafka::KafkaError;
 use crate::mm2_offsets::Offsets;
 
-/// Held by the cluster that the topics are on.
+/// Kept beside the cluster that the topics are on.
 #[derive(Default)]
 pub(crate) struct Shared {
     /// By topic and alias of the source.
@@ -30,6 +30,10 @@ struct Followed<T> {
 }
 
 impl Shared {
+    pub(crate) fn of(cluster: &ClusterHandle) -> Arc<Self> {
+        cluster.beside(Self::default)
+    }
+
     /// Looks at the positions of the source `alias` as they are now.
     pub(crate) async fn offsets<R>(
         &self,

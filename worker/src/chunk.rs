@@ -1,4 +1,4 @@
-//! A piece of the map: consecutive segments, in memory and as stored.
+//! A piece of the offset map: consecutive segments, in memory and as stored.
 
 use prost::Message;
 use twinlog_proto::id::{SourceOffset, TargetOffset};
