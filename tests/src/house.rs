@@ -1,4 +1,4 @@
-//! Where the modules of a crate use each other in a circle.
+//! What holds for the tree as a whole: no modules use each other in a circle; what it depends on is used, and may be.
 //!
 //! A module is a file, and one room with the modules below it: `fleet.rs` holds the words that `fleet/*.rs` share and puts them together, so
 //! between a module and what lies below it arrows go both ways. Between rooms beside each other they go one way, at every level: `x/a.rs -> y.rs`
@@ -8,6 +8,9 @@
 //! doesn't use the name. Tests are no part of it. What a file uses without naming it (a method of another room's type) isn't seen.
 
 mod circles;
+mod licences;
+mod mentions;
+mod packages;
 mod read;
 mod resolve;
 mod sources;
@@ -18,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 pub use circles::Circle;
+pub use packages::Packages;
 pub use sources::Sources;
 
 /// What a file takes of another: the names, by the files and the rooms that they stand for.

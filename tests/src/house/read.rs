@@ -199,7 +199,7 @@ fn is_public(before: &[Token]) -> bool {
 }
 
 /// How many tokens are there for tests only, from here.
-fn test_only(tokens: &[Token]) -> Option<usize> {
+pub(super) fn test_only(tokens: &[Token]) -> Option<usize> {
     let [Token::Sign('#'), attribute, rest @ ..] = tokens else { return None };
     let [cfg, condition] = attribute.within(Delimiter::Bracket)? else { return None };
     let [test] = condition.within(Delimiter::Parenthesis)? else { return None };

@@ -37,7 +37,7 @@ impl Sources {
         self.0.keys().map(String::as_str)
     }
 
-    pub(super) fn text(&self, file: &str) -> Option<&str> {
+    pub fn text(&self, file: &str) -> Option<&str> {
         self.0.get(file).map(String::as_str)
     }
 }

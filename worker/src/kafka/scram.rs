@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256, Sha512};
 
 /// Fewest rounds that Kafka itself allows; a server that asks for less is not to be trusted with a proof.
@@ -93,8 +93,8 @@ impl Hash {
     }
 
     fn hmac(self, key: &[u8], message: &[u8]) -> Vec<u8> {
-        fn with<M: Mac + hmac::digest::KeyInit>(key: &[u8], message: &[u8]) -> Vec<u8> {
-            let mut mac = <M as Mac>::new_from_slice(key).expect("HMAC takes keys of any length");
+        fn with<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> Vec<u8> {
+            let mut mac = M::new_from_slice(key).expect("HMAC takes keys of any length");
             mac.update(message);
             mac.finalize().into_bytes().to_vec()
         }
