@@ -3,6 +3,10 @@
 
 #![forbid(unsafe_code)]
 
+// Generated code names them.
+use prost as _;
+use tonic_prost as _;
+
 /// The public API, generated from `twinlog/v1/*.proto`.
 pub mod v1 {
     #![allow(clippy::all, clippy::too_many_lines, unreachable_pub, rust_2018_idioms)]
