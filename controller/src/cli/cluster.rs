@@ -276,7 +276,7 @@ fn test_result(tested: &v1::TestClusterResponse) -> String {
         return format!(
             "not reachable from {}: {}",
             human::id(&tested.worker),
-            tested.cause.as_ref().map(super::mirror::cause).unwrap_or_default()
+            tested.cause.as_ref().map(super::human::cause).unwrap_or_default()
         );
     }
     let mechanism =

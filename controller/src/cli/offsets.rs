@@ -113,8 +113,11 @@ fn unasked(translated: &v1::TranslateOffsetsResponse, now: SystemTime) -> Option
     })
 }
 
-/// What was asked, and the answer if there is one: topic and offset.
-fn sides(offset: &v1::TranslatedOffset, to_source: bool) -> ((&str, Option<i64>), (&str, Option<i64>)) {
+/// A topic, and an offset in it if there is one.
+type Side<'a> = (&'a str, Option<i64>);
+
+/// What was asked, and the answer.
+fn sides(offset: &v1::TranslatedOffset, to_source: bool) -> (Side<'_>, Side<'_>) {
     let source = (offset.source_topic.as_str(), offset.source_offset);
     let target = (offset.target_topic.as_str(), offset.target_offset);
     match to_source {
