@@ -23,7 +23,10 @@ async fn a_mirror_lives_from_create_to_delete() {
     expect(client.resume_mirror(resume).await, Reason::ETAG_MISMATCH, "read it again");
 
     let status = v1::GetMirrorStatusRequest { name: made.name.clone(), ..Default::default() };
-    assert_eq!(client.get_mirror_status(status).await.unwrap().into_inner().name, made.name.clone() + "/status");
+    assert_eq!(
+        client.get_mirror_status(status).await.unwrap().into_inner().name,
+        made.name.clone() + "/status"
+    );
     let delete = v1::DeleteMirrorRequest { name: made.name.clone(), ..Default::default() };
     client.delete_mirror(delete).await.unwrap();
     let get = v1::GetMirrorRequest { name: made.name };
