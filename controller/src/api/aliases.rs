@@ -41,14 +41,15 @@ impl Api {
     /// The cluster and the name that it was known by before.
     async fn alias(&self, cluster: &ClusterId) -> Option<(ClusterId, ClusterId)> {
         let state = self.state();
-        let surveyed = places::stored(&state);
-        if surveyed.is_empty() || places::kafka_id(&surveyed, cluster).is_some() {
+        let mut surveyed = places::by_kafka_id(&places::stored(&state));
+        if surveyed.is_empty() || surveyed.values().any(|names| names.contains(cluster)) {
             return None;
         }
         let seen = self.look_at(cluster).await?;
-        let known = places::by_kafka_id(&surveyed).remove(seen.kafka_id.as_str())?;
+        let known = surveyed.remove(seen.kafka_id.as_str())?;
         for name in known.into_iter().filter(|name| *name != cluster).take(MAX_ASKED) {
-            let other = self.look_at(name).await?;
+            // One that doesn't answer says nothing of the others.
+            let Some(other) = self.look_at(name).await else { continue };
             if !other.addresses.is_disjoint(&seen.addresses) {
                 return Some((cluster.clone(), name.clone()));
             }

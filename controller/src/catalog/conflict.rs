@@ -1,8 +1,6 @@
 //! What could not be known when a mirror was created: that a cluster of it is another one's second name. Then two mirrors may write
 //! each record twice, or send it round for ever, and one of them has to stop: the younger one.
 
-use std::sync::Arc;
-
 use twinlog_proto::id::MirrorId;
 use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::model::Mirror;
@@ -39,13 +37,12 @@ impl<'a> Conflicts<'a> {
         if ![&model.source, &model.target].into_iter().any(|side| self.places.is_shared(side)) {
             return None;
         }
-        let older: Vec<&Arc<MirrorState>> = self
+        let older = self
             .state
             .mirrors
             .values()
-            .filter(|other| other.model.running && other.create_revision < mirror.create_revision)
-            .collect();
-        let others: Vec<&Mirror> = older.iter().map(|other| other.model.as_ref()).collect();
+            .filter(|other| other.model.running && other.create_revision < mirror.create_revision);
+        let others: Vec<&Mirror> = older.map(|other| other.model.as_ref()).collect();
         let double = overlap::among(model, &others, self.state, &self.places);
         if let Some(double) = double.iter().find(|overlap| overlap.same_source && overlap.found) {
             return Some(self.cause(Reason::TARGET_OVERLAP, model, &double.message()));

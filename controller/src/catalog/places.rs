@@ -87,11 +87,6 @@ pub fn stored(state: &State) -> Vec<(&Mirror, &Inventory)> {
     state.inventories.iter().filter_map(of).collect()
 }
 
-/// Kafka's id of a registered cluster, where a survey has seen it.
-pub fn kafka_id<'a>(seen: &Seen<'a>, cluster: &ClusterId) -> Option<&'a str> {
-    by_kafka_id(seen).into_iter().find_map(|(id, names)| names.contains(cluster).then_some(id))
-}
-
 /// Registered names by the id that surveys have seen of them.
 pub fn by_kafka_id<'a>(seen: &Seen<'a>) -> BTreeMap<&'a str, BTreeSet<&'a ClusterId>> {
     let mut all: BTreeMap<&str, BTreeSet<&ClusterId>> = BTreeMap::new();

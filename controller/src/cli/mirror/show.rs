@@ -229,8 +229,16 @@ fn groups_to_source(groups: &[v1::GroupStatus]) -> String {
     if table.is_empty() { String::new() } else { table.render() }
 }
 
+/// `librdkafka, transactions`; nothing where nothing runs.
+fn engine(range: &v1::RangeStatus) -> String {
+    let known = range.engine() != v1::Engine::Unspecified;
+    let both = format!("{}, {}", range.engine().short_name(), range.mode().short_name());
+    if known { human::state(&both) } else { String::new() }
+}
+
 fn ranges(status: &v1::MirrorStatus) -> String {
-    let mut table = Table::new(["TARGET TOPIC", "PARTITIONS", "WORKER", "EPOCH", "STATE", "LAG", "CAUSE"]);
+    let mut table =
+        Table::new(["TARGET TOPIC", "PARTITIONS", "WORKER", "EPOCH", "ENGINE", "STATE", "LAG", "CAUSE"]);
     for range in status.topics.iter().flat_map(|topic| &topic.ranges) {
         let last = range.first_partition + range.partition_count.max(1) - 1;
         table.row([
@@ -238,6 +246,7 @@ fn ranges(status: &v1::MirrorStatus) -> String {
             format!("{}-{last}", range.first_partition),
             human::id(&range.worker),
             range.epoch.to_string(),
+            engine(range),
             human::state(range.state().short_name()),
             lag::cell_of(&range.partitions, range.partition_count),
             range.cause.as_ref().map(|each| brief(each, &status.causes)).unwrap_or_default(),
