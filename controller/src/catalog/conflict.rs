@@ -82,6 +82,8 @@ pub(crate) fn stop(inventory: &mut internal::Inventory, cause: &v1::Cause) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::state::InventoryState;
 
