@@ -4,6 +4,7 @@
 mod aliases;
 mod cluster;
 mod fleet;
+mod gaps;
 mod last_plan;
 mod mirror;
 mod offset;

@@ -301,6 +301,7 @@ impl Mirror {
         let config_sync = ConfigSync::parse(wire, &mut bad);
         let acl_sync = AclSync::parse(wire, &mut bad);
         bad.engine(wire.engine());
+        bad.latency_objective(wire.latency_objective);
         let start = bad.start(wire.start.as_ref());
         let start_group = bad.start_group(wire);
         let name = |id: &Option<ClusterId>| id.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -64,6 +64,7 @@ impl Api {
         give_back_mirror: MirrorServiceClient(GiveBackMirrorRequest) -> v1::GiveBackMirrorResponse;
         get_mirror_status: MirrorServiceClient(GetMirrorStatusRequest) -> v1::MirrorStatus;
         list_ranges: MirrorServiceClient(ListRangesRequest) -> v1::ListRangesResponse;
+        list_gaps: MirrorServiceClient(ListGapsRequest) -> v1::ListGapsResponse;
         translate_offsets: OffsetServiceClient(TranslateOffsetsRequest) -> v1::TranslateOffsetsResponse;
         list_workers: FleetServiceClient(ListWorkersRequest) -> v1::ListWorkersResponse;
         drain_worker: FleetServiceClient(DrainWorkerRequest) -> v1::Worker;

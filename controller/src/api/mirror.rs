@@ -14,7 +14,7 @@ use twinlog_proto::v1;
 use twinlog_proto::v1::mirror_service_server::MirrorService;
 
 use super::watch::{self, MessageStream};
-use super::{Api, LONG_QUERY_DEADLINE, last_plan, wrong_answer};
+use super::{Api, LONG_QUERY_DEADLINE, gaps, last_plan, wrong_answer};
 use crate::caller::Caller;
 use crate::catalog::places::{self, Aliases, Places};
 use crate::catalog::{Written, invalid, loops, mirror_id, mirror_not_found, overlap};
@@ -137,6 +137,16 @@ impl MirrorService for Api {
         ranges.sort_by_cached_key(key);
         let (ranges, next_page_token) = page.cut(ranges, key);
         Ok(Response::new(v1::ListRangesResponse { ranges, next_page_token }))
+    }
+
+    async fn list_gaps(
+        &self,
+        request: Request<v1::ListGapsRequest>,
+    ) -> Result<Response<v1::ListGapsResponse>, Status> {
+        let v1::ListGapsRequest { parent, page_size, page_token } = request.into_inner();
+        let id = mirror_id("parent", &parent)?;
+        let page = Page::new(format!("{parent}/gaps"), page_size, &page_token)?;
+        Ok(Response::new(gaps::page(page, self.controller.ranges(&id).await?)))
     }
 
     type WatchMirrorsStream = MessageStream;

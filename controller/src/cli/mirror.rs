@@ -1,6 +1,7 @@
 //! `twinlog mirror`
 
 mod create;
+mod gaps;
 mod give_back;
 mod list;
 mod show;
@@ -46,6 +47,11 @@ pub(super) enum Command {
     /// Write a paused mirror's positions where MirrorMaker 2 looks for its own, so that it goes on exactly there
     #[command(after_help = give_back::EXAMPLES)]
     GiveBack(give_back::Args),
+    /// What it has not copied and never will, with the reason: source offsets that were gone before they were copied
+    #[command(
+        after_help = "Examples:\n  twinlog mirror gaps orders\n  twinlog mirror gaps orders -o json | jq '.gaps[].gap'"
+    )]
+    Gaps { id: String },
     /// Delete a mirror. What it copied, and its progress on the target, stay
     #[command(alias = "rm")]
     Delete { id: String },
@@ -107,6 +113,7 @@ pub(super) async fn execute(
             })
         }
         Command::GiveBack(args) => give_back::execute(args, connection, output).await,
+        Command::Gaps { id } => gaps::execute(&id, connection, output).await,
         Command::Delete { id } => {
             let request =
                 v1::DeleteMirrorRequest { name: name(&id), request_id: new_id(), ..Default::default() };

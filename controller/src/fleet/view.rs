@@ -278,7 +278,7 @@ impl<'a> View<'a> {
             drift: topic.drift.clone(),
             drift_mended: topic.drift_mended,
             note: topic.note.clone(),
-            sync_state: v1::SyncState::Unspecified.into(),
+            ..v1::TopicStatus::default()
         }
     }
 

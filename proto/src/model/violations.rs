@@ -163,6 +163,12 @@ impl Violations {
         }
     }
 
+    pub(super) fn latency_objective(&mut self, given: Option<prost_types::Duration>) {
+        if given.is_some() {
+            self.add("latency_objective", "is not in this version: leave it out");
+        }
+    }
+
     pub(super) fn engine(&mut self, given: v1::Engine) {
         if given == v1::Engine::Native {
             let what = "NATIVE is not in this version: leave it out or say AUTO, and what fits best is taken, or LIBRDKAFKA";

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use twinlog_proto::v1::{self, GapPolicy, Mirror};
+use twinlog_tests::api::told;
 use twinlog_tests::sandbox::wait_until;
 use twinlog_tests::tools::{Isolation, LoadOptions};
 use twinlog_tests::world::{World, WorldOptions, mirror};
@@ -83,6 +84,12 @@ fn retention_that_outran_the_mirror_halts_or_is_recorded() -> Result<()> {
         Ok(partition.and_then(|p| p.gaps.first().cloned()))
     })?;
     assert_eq!((gap.first_offset, gap.end_offset), (500, 800), "{gap:?}");
+    let parent = "mirrors/resuming".to_owned();
+    let listed = world.api.list_gaps(v1::ListGapsRequest { parent, ..Default::default() }).map_err(told)?;
+    let of_topic: Vec<_> = listed.gaps.iter().filter(|gap| gap.source_topic == "resuming").collect();
+    assert!(of_topic.iter().any(|listed| listed.gap == Some(gap)), "{listed:?}");
+    let shown = world.controllers[0].cli(&["mirror", "gaps", "resuming"])?;
+    assert!(shown.contains("retention") && shown.contains("799"), "{shown}");
     let lost = world.api.status("resuming")?.totals.context("no totals")?.gap_records;
     assert_eq!(lost, 300);
     Ok(())
