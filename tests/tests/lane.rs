@@ -111,7 +111,7 @@ impl World {
             source: self.source.clone(),
             target: self.target.clone(),
         };
-        start(spec, &self.budget).expect("a thread")
+        start(spec, &self.budget)
     }
 
     fn producer(&self, transactional_id: Option<&str>) -> Result<BaseProducer> {

@@ -10,8 +10,9 @@ mod seat;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 pub use divide::{MAX_SHARE_BYTES, MIN_SHARE_BYTES};
 pub use seat::{Crowd, Limit, Seat, Turn};
@@ -54,16 +55,7 @@ struct Waiter {
 
 struct Sitting {
     turn: Arc<Turn>,
-    thread: Option<Thread>,
     held: Option<Held>,
-}
-
-impl Sitting {
-    fn wake(&self) {
-        if let Some(thread) = &self.thread {
-            thread.unpark();
-        }
-    }
 }
 
 struct Held {
@@ -143,7 +135,7 @@ impl Budget {
             if let Some(held) = &mut seat.held {
                 held.told = Some(now);
                 seat.turn.ends();
-                seat.wake();
+                seat.turn.wake();
             }
         }
     }
@@ -158,7 +150,7 @@ impl State {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         seat.turn.begins();
         seat.held = Some(Held { bytes, descriptors, since: now, told: None });
-        seat.wake();
+        seat.turn.wake();
         self.reserved += bytes;
         self.descriptors += descriptors;
         self.running += 1;

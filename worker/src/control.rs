@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::Epoch;
 use twinlog_proto::model;
@@ -12,19 +12,14 @@ use twinlog_proto::model;
 use crate::budget::Turn;
 use crate::range::Range;
 
-/// Shared by the handle and the lane's thread. Everything wakes the thread, wherever it waits.
+/// Shared by the handle, the lane and its engine. Everything wakes the lane, wherever it waits.
 pub(crate) struct Control {
-    state: Mutex<State>,
+    wanted: Mutex<Wanted>,
     stop: CancellationToken,
     /// An epoch in progress on the target that is later than the lane's; 0: none.
     later_epoch: AtomicI64,
     /// Whether others wait for what this lane holds.
     turn: Arc<Turn>,
-}
-
-struct State {
-    wanted: Wanted,
-    thread: Option<Thread>,
 }
 
 /// What the lane should run; `version` grows with every change that the lane has to act on.
@@ -39,61 +34,56 @@ impl Control {
     pub(crate) fn new(mirror: Arc<model::Mirror>, range: Range) -> Self {
         let wanted = Wanted { mirror, range, version: 0 };
         Self {
-            state: Mutex::new(State { wanted, thread: None }),
+            wanted: Mutex::new(wanted),
             stop: CancellationToken::new(),
             later_epoch: AtomicI64::new(0),
             turn: Arc::default(),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The calling thread is the one to wake.
-    pub(crate) fn attach(&self) {
-        self.state().thread = Some(std::thread::current());
-    }
-
-    fn wake(&self) {
-        if let Some(thread) = &self.state().thread {
-            thread.unpark();
-        }
+    /// Resolves when the lane was told something since this was last awaited. There is one who awaits it: the lane, or its engine
+    /// while that runs.
+    pub(crate) async fn woken(&self) {
+        self.turn.woken().await;
     }
 
     pub(crate) fn wanted(&self) -> Wanted {
-        self.state().wanted.clone()
+        self.lock().clone()
     }
 
     pub(crate) fn version(&self) -> u64 {
-        self.state().wanted.version
+        self.lock().version
     }
 
     /// Whether this says anything new.
     pub(crate) fn update(&self, mirror: Arc<model::Mirror>, mut range: Range) -> bool {
-        let mut state = self.state();
+        let mut wanted = self.lock();
         // That a survey has now seen what it created is nothing new; another id than before is another topic.
-        let known = &mut state.wanted.range.target_topic_id;
+        let known = &mut wanted.range.target_topic_id;
         match range.target_topic_id {
             Some(id) => {
                 known.get_or_insert(id);
             }
             None => range.target_topic_id = *known,
         }
-        let changed = state.wanted.range != range || shapes(&state.wanted.mirror) != shapes(&mirror);
-        state.wanted.mirror = mirror;
-        state.wanted.range = range;
-        state.wanted.version += u64::from(changed);
-        drop(state);
+        let changed = wanted.range != range || shapes(&wanted.mirror) != shapes(&mirror);
+        wanted.mirror = mirror;
+        wanted.range = range;
+        wanted.version += u64::from(changed);
+        drop(wanted);
         if changed {
-            self.wake();
+            self.turn.wake();
         }
         changed
     }
 
     pub(crate) fn drain(&self) {
         self.stop.cancel();
-        self.wake();
+        self.turn.wake();
     }
 
     /// The lane found out that it is superseded.
@@ -117,20 +107,18 @@ impl Control {
         &self.turn
     }
 
-    /// Waits on the lane's thread, less when drained or changed meanwhile.
-    pub(crate) fn pause(&self, duration: Duration) {
-        self.pause_unless(duration, || false);
+    /// Waits, less when drained or changed meanwhile.
+    pub(crate) async fn pause(&self, duration: Duration) {
+        self.pause_unless(duration, || false).await;
     }
 
-    /// `pause`, which ends also when the thread was unparked and something `came`.
-    pub(crate) fn pause_unless(&self, duration: Duration, came: impl Fn() -> bool) {
+    /// `pause`, which ends also when something `came` that wakes the lane.
+    pub(crate) async fn pause_unless(&self, duration: Duration, came: impl Fn() -> bool) {
         let (until, version) = (Instant::now() + duration, self.version());
         while !self.is_draining() && self.version() == version && !came() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if timeout_at(until, self.woken()).await.is_err() {
                 return;
             }
-            std::thread::park_timeout(left);
         }
     }
 }

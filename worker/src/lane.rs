@@ -1,8 +1,9 @@
 //! A lane: one partition range while it runs in this worker, from source reader to target writer to progress.
 //!
-//! It owns one source consumer, one target producer and one thread for the hot path, shares no lock with other lanes, and
-//! runs until it is drained, restarting itself with backoff on what heals.
+//! It has an engine of its own, shares no lock with other lanes, and runs until it is drained, restarting itself with backoff
+//! on what heals.
 
+mod clusters;
 mod gather;
 pub(crate) mod lag;
 mod missing;
@@ -25,11 +26,13 @@ use twinlog_proto::id::{Epoch, TaskName, WorkerId};
 use twinlog_proto::reason::Reason;
 use twinlog_proto::{model, v1};
 
+use self::clusters::Clusters;
 use self::run::Runner;
 use crate::budget::Budget;
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::control::Control;
+use crate::engine::Engine;
 
 pub use crate::offset_map::{SourcePosition, Translation, Translator};
 pub use crate::range::{InvalidRange, Range};
@@ -61,15 +64,16 @@ pub struct LaneStatus {
 pub struct LaneHandle {
     control: Arc<Control>,
     status: watch::Receiver<LaneStatus>,
-    /// The lane's thread holds the other end until it is done.
+    /// The lane holds the other end until it is done.
     done: watch::Receiver<()>,
 }
 
 /// Starts a lane; it runs until drained, restarting itself with backoff on what heals. Must be called inside a tokio runtime.
-///
-/// # Errors
-/// The system gives this process no more threads.
-pub fn start(spec: LaneSpec, budget: &Arc<Budget>) -> Result<LaneHandle, Cause> {
+pub fn start(spec: LaneSpec, budget: &Arc<Budget>) -> LaneHandle {
+    start_with(spec, (Engine::default(), Clusters::Kafka), budget)
+}
+
+fn start_with(spec: LaneSpec, with: (Engine, Clusters), budget: &Arc<Budget>) -> LaneHandle {
     let control = Arc::new(Control::new(spec.mirror.clone(), spec.range.clone()));
     let starting = Cause::new(Reason::STARTING, "the lane is connecting");
     let (status_sender, status) = watch::channel(LaneStatus {
@@ -79,21 +83,20 @@ pub fn start(spec: LaneSpec, budget: &Arc<Budget>) -> Result<LaneHandle, Cause> 
         newest: BTreeMap::new(),
     });
     let (done_sender, done) = watch::channel(());
-    let runner = Runner::new(spec, control.clone(), budget, status_sender);
-    let started = std::thread::Builder::new().name("lane".to_owned()).spawn(move || {
-        runner.run();
+    let runner = Runner::new(spec, control.clone(), with, budget, status_sender);
+    tokio::spawn(async move {
+        runner.run().await;
         drop(done_sender);
     });
-    match started {
-        Ok(_) => Ok(LaneHandle { control, status, done }),
-        Err(error) => Err(Cause::new(
-            Reason::THREADS_LIMIT,
-            format!(
-                "no thread for this range: {error}. The system limits how many threads this worker may have: raise that (`ulimit -u`, \
-                 TasksMax of a systemd unit, the container's pids limit) or add workers"
-            ),
-        )),
-    }
+    LaneHandle { control, status, done }
+}
+
+/// The words for a thread that the system doesn't give.
+fn no_thread(error: &str) -> String {
+    format!(
+        "no thread for this range: {error}. The system limits how many threads this worker may have: raise that (`ulimit -u`, \
+         TasksMax of a systemd unit, the container's pids limit) or add workers"
+    )
 }
 
 impl LaneHandle {

@@ -1,6 +1,7 @@
 //! The ledger of a running range: what is copied, what is durable, and the offset map in between. The engine enters facts;
-//! commits and the status are made from here. No I/O.
+//! commits and the status are made from here. No I/O and no clock of its own.
 
+mod ages;
 mod meter;
 mod sync_rule;
 
@@ -13,10 +14,10 @@ use twinlog_proto::model::DEFAULT_OFFSET_LAG_MAX;
 
 use self::meter::Meter;
 use self::sync_rule::SyncRule;
-use crate::metrics::Ages;
 use crate::offset_map::{Chunk, OutOfOrder};
 use crate::progress::{LastCopied, PartitionProgress, RangeProgress, chunk_key, millis};
 
+pub(crate) use self::ages::{Ages, Spread};
 pub(crate) use self::sync_rule::OffsetSync;
 
 /// Segments an open chunk holds before it is closed: it is rewritten with every commit.
@@ -27,6 +28,19 @@ const MAX_CLOSED_SEGMENTS: usize = 512;
 const SYNC_FLUSH: Duration = Duration::from_secs(1);
 /// The source's ends are written with every commit; where there is nothing else to commit and they have moved, this often.
 const ENDS_REFRESH: Duration = Duration::from_secs(10);
+
+/// The time, by the clock that only goes forward and by the wall's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) instant: Instant,
+    pub(crate) wall: SystemTime,
+}
+
+impl Now {
+    pub(crate) fn read() -> Self {
+        Self { instant: Instant::now(), wall: SystemTime::now() }
+    }
+}
 
 /// A run of records that was acknowledged: consecutive at the source, and where they have one target partition, there too.
 #[derive(Debug, Clone, Copy)]
@@ -201,7 +215,7 @@ impl Ledger {
     }
 
     /// A run was acknowledged.
-    pub(crate) fn copied(&mut self, slot: usize, run: &Copied) -> Result<(), Misplaced> {
+    pub(crate) fn copied(&mut self, slot: usize, run: &Copied, now: Now) -> Result<(), Misplaced> {
         let account = &mut self.accounts[slot];
         let count = i64::try_from(run.count).expect("a run is far smaller");
         if let Some(target) = run.target {
@@ -217,7 +231,7 @@ impl Ledger {
         account.progress.position = SourceOffset(run.source.0 + count);
         account.progress.leader_epoch = run.leader_epoch;
         account.progress.last = run.last.or(account.progress.last);
-        let now = Instant::now();
+        let Now { instant: now, wall } = now;
         account.meter.copied(now, run.count, run.bytes);
         if self.until_commit {
             account.uncommitted.push((run.fetched, run.count));
@@ -226,7 +240,6 @@ impl Ledger {
             account.note_durable(now);
         }
         if run.timestamp >= 0 {
-            let wall = SystemTime::now();
             account.newest = Some((run.timestamp, wall));
             let acknowledged = millis(wall).saturating_sub(run.timestamp).max(0) as f64 / 1000.0;
             let fetched = (acknowledged - now.duration_since(run.fetched).as_secs_f64()).max(0.0);
@@ -285,14 +298,14 @@ impl Ledger {
     /// The progress record's value as of now. From here on only what comes later is new.
     ///
     /// Exactly once it is sealed with the end of a transaction, whose marker takes an offset of each partition that has records in it.
-    pub(crate) fn seal(&mut self, now: SystemTime) -> Vec<u8> {
+    pub(crate) fn seal(&mut self, now: Now) -> Vec<u8> {
         self.dirty = false;
         self.head.began |= self.began.is_some();
         for account in self.accounts.iter_mut().filter(|account| !account.uncommitted.is_empty()) {
             account.progress.target_known = account.progress.target_known.map(|end| TargetOffset(end.0 + 1));
         }
-        self.sealed = (self.head.ends.clone(), Some(Instant::now()));
-        self.progress().encode(now)
+        self.sealed = (self.head.ends.clone(), Some(now.instant));
+        self.progress().encode(now.wall)
     }
 
     /// Progress as of now.
@@ -309,11 +322,10 @@ impl Ledger {
     }
 
     /// What was sealed is durable (exactly once: and visible).
-    pub(crate) fn committed(&mut self) {
+    pub(crate) fn committed(&mut self, now: Instant) {
         if !self.until_commit {
             return;
         }
-        let now = Instant::now();
         for account in &mut self.accounts {
             account.note_durable(now);
             for (fetched, count) in account.uncommitted.drain(..) {
@@ -370,9 +382,9 @@ mod tests {
     #[test]
     fn a_sealed_record_holds_running_and_resting_partitions() {
         let mut ledger = ledger(true);
-        ledger.copied(1, &run(9, 0, 3)).unwrap();
+        ledger.copied(1, &run(9, 0, 3), Now::read()).unwrap();
         ledger.passed(0, SourceOffset(4));
-        let sealed = RangeProgress::decode(&ledger.seal(SystemTime::UNIX_EPOCH)).unwrap();
+        let sealed = RangeProgress::decode(&ledger.seal(Now::read())).unwrap();
         let positions: Vec<i64> = sealed.partitions.values().map(|p| p.position.0).collect();
         assert_eq!((positions, sealed.epoch), (vec![4, 5, 12], 7));
         assert!(!ledger.is_dirty());
@@ -387,14 +399,14 @@ mod tests {
             seen: SystemTime::UNIX_EPOCH + Duration::from_secs(1),
         };
         ledger.ends(0, ends(40), true, now);
-        let sealed = RangeProgress::decode(&ledger.seal(SystemTime::UNIX_EPOCH)).unwrap();
+        let sealed = RangeProgress::decode(&ledger.seal(Now::read())).unwrap();
         assert_eq!(sealed.ends, BTreeMap::from([(0, ends(40))]));
         let now = Instant::now();
         ledger.ends(0, ends(41), true, now);
         assert!(!ledger.is_dirty(), "not for every record that arrives at the source");
         ledger.ends(0, ends(41), false, now);
         assert!(ledger.is_dirty(), "the last that was seen");
-        ledger.seal(SystemTime::UNIX_EPOCH);
+        ledger.seal(Now::read());
         ledger.ends(0, ends(41), true, now + ENDS_REFRESH * 2);
         assert!(!ledger.is_dirty(), "nothing new");
         ledger.ends(0, ends(50), true, now + ENDS_REFRESH * 2);
@@ -404,12 +416,12 @@ mod tests {
     #[test]
     fn exactly_once_nothing_is_durable_before_the_commit() {
         let mut ledger = ledger(true);
-        ledger.copied(0, &run(0, 0, 3)).unwrap();
+        ledger.copied(0, &run(0, 0, 3), Now::read()).unwrap();
         let now = Instant::now();
         assert_eq!(ledger.accounts[0].durable, SourceOffset(0));
         assert_eq!(ledger.accounts[0].sync(now, true), None);
-        ledger.seal(SystemTime::UNIX_EPOCH);
-        ledger.committed();
+        ledger.seal(Now::read());
+        ledger.committed(now);
         assert_eq!(ledger.accounts[0].durable, SourceOffset(3));
         let first = ledger.accounts[0].sync(now, false).unwrap();
         assert_eq!((first.upstream, first.downstream), (0, 0));
@@ -424,7 +436,7 @@ mod tests {
     fn a_long_chunk_is_closed_and_together_nothing_is_missing() {
         let mut ledger = ledger(true);
         for i in 0..(MAX_OPEN_SEGMENTS as i64 + 20) {
-            ledger.copied(0, &run(i * 3, i * 2, 1)).unwrap();
+            ledger.copied(0, &run(i * 3, i * 2, 1), Now::read()).unwrap();
         }
         let entries = ledger.closing();
         assert_eq!(entries.len(), 1);

@@ -21,7 +21,7 @@ use crate::assignments::Version;
 use crate::board::Board;
 use crate::budget::Budget;
 
-pub(crate) use partition::{Ages, Labels, LagMetrics, PartitionMetrics};
+pub(crate) use partition::{Labels, LagMetrics, PartitionMetrics};
 pub(crate) use server::{install, refresh, serve};
 
 const SESSION_CONNECTED: &str = "twinlog_worker_session_connected";

@@ -9,7 +9,8 @@ use twinlog_proto::reason::Reason;
 
 use crate::cluster::ClusterHandle;
 use crate::engine::librdkafka::config;
-use crate::engine::librdkafka::ffi::source::{Fetched, MAX_BATCH, Record, Source};
+pub(crate) use crate::engine::librdkafka::ffi::source::Record;
+use crate::engine::librdkafka::ffi::source::{Fetched, MAX_BATCH, Source};
 use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec, Role};
 
 /// The longest sleep while reading.

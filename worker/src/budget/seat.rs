@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use twinlog_proto::descriptors;
 use twinlog_proto::reason::Reason;
 
@@ -24,6 +26,7 @@ pub struct Turn {
     /// Milliseconds since `began`; 0: there is something to copy.
     idle_since: AtomicU64,
     began: Instant,
+    news: Notify,
 }
 
 impl Default for Turn {
@@ -33,6 +36,7 @@ impl Default for Turn {
             granted: AtomicBool::new(false),
             idle_since: AtomicU64::new(0),
             began: Instant::now(),
+            news: Notify::new(),
         }
     }
 }
@@ -55,6 +59,15 @@ impl Turn {
     /// Whether the range has got the share that it waited for.
     pub fn is_granted(&self) -> bool {
         self.granted.load(Ordering::Relaxed)
+    }
+
+    /// Whoever waits for the range to be told something goes on, now or when he begins to wait.
+    pub(crate) fn wake(&self) {
+        self.news.notify_one();
+    }
+
+    pub(crate) async fn woken(&self) {
+        self.news.notified().await;
     }
 
     pub(super) fn begins(&self) {
@@ -162,7 +175,7 @@ impl Budget {
         let mut state = self.state();
         let id = state.next;
         state.next += 1;
-        let sitting = Sitting { turn, thread: None, held: None };
+        let sitting = Sitting { turn, held: None };
         state.seats.insert(id, sitting);
         drop(state);
         Seat { budget: self.clone(), id }
@@ -179,15 +192,8 @@ impl Budget {
 }
 
 impl Seat {
-    /// The calling thread is the one that is unparked when the range's turn comes or ends.
-    pub fn attach(&self) {
-        if let Some(seat) = self.budget.state().seats.get_mut(&self.id) {
-            seat.thread = Some(std::thread::current());
-        }
-    }
-
     /// The share, bytes. Where there is none now the range has its place in the queue from here on, and keeps it until it gets
-    /// a share or calls `release`: ask again when unparked, and every second or so.
+    /// a share or calls `release`: ask again when woken (`Turn::woken`), and every second or so.
     pub fn ask(&self, descriptors: u64) -> Result<u64, Crowd> {
         self.ask_at(descriptors, Instant::now())
     }

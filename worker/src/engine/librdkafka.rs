@@ -2,8 +2,22 @@
 //! old message formats comes from the feeder.
 
 pub(crate) mod config;
+mod coordinator;
+mod copy_end;
+mod feeder;
 pub(crate) mod ffi;
-pub(crate) mod flight;
-pub(crate) mod mover;
-pub(crate) mod pace;
+mod flight;
+mod mover;
+mod pace;
 mod partitioner;
+mod thread;
+mod translate;
+
+pub(crate) use self::thread::{Opened, open};
+use crate::cluster::ClusterHandle;
+
+/// File descriptors that the clients of a lane open.
+pub(crate) fn descriptors(source: &ClusterHandle, target: &ClusterHandle) -> u64 {
+    let [source, target] = [source, target].map(|cluster| cluster.client.addresses());
+    config::descriptors(source, target)
+}

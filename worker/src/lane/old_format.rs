@@ -17,7 +17,7 @@ const CONCURRENT: usize = 16;
 
 impl Runner {
     /// The partitions of the range whose next message is in an old format.
-    pub(super) fn old_partitions(
+    pub(super) async fn old_partitions(
         &self,
         range: &Range,
         progress: &RangeProgress,
@@ -25,12 +25,12 @@ impl Runner {
     ) -> Step<BTreeSet<i32>> {
         let place = |(partition, facts): (i32, &Facts)| {
             let position = progress.partitions.get(&partition)?.position.0;
-            let runs = !self.board.halted.contains_key(&partition);
+            let runs = !self.board().halted.contains_key(&partition);
             runs.then(|| place_to_look(position, facts)).flatten().map(|offset| (partition, offset))
         };
         let places = range.partitions().zip(facts).filter_map(place).collect();
-        let found = find(&self.spec.source.client, &range.source_topic, places);
-        let found = self.ask(async { Ok::<_, Cause>(found.await) })?;
+        let found = self.clusters.old_formats(&self.spec, &range.source_topic, places);
+        let found = self.ask(async { Ok::<_, Cause>(found.await) }).await?;
         if !found.is_empty() {
             tracing::info!(task = %self.spec.task, partitions = ?found, "an old message format is read");
         }
@@ -44,7 +44,7 @@ fn place_to_look(position: i64, facts: &Facts) -> Option<i64> {
     (place >= facts.earliest).then_some(place)
 }
 
-async fn find(client: &KafkaClient, topic: &str, places: Vec<(i32, i64)>) -> BTreeSet<i32> {
+pub(super) async fn find(client: &KafkaClient, topic: &str, places: Vec<(i32, i64)>) -> BTreeSet<i32> {
     let look = async |(partition, offset): (i32, i64)| match client.format_at(topic, partition, offset).await
     {
         Ok(format) => (format == LogFormat::Old).then_some(partition),

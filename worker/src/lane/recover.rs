@@ -6,13 +6,15 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use twinlog_proto::reason::Reason;
 
+use super::tail::Place;
 use crate::cause::Cause;
-use crate::control::Control;
-use crate::engine::librdkafka::config::{self, TRANSACTION_TIMEOUT};
-use crate::engine::librdkafka::ffi;
+use crate::engine::librdkafka::config;
 use crate::engine::librdkafka::ffi::source::{Fetched, MAX_BATCH, Source};
+use crate::engine::{TRANSACTION_TIMEOUT, Trouble};
 use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec, Role};
 
 /// The longest sleep while reading.
@@ -25,8 +27,7 @@ const PATIENCE: Duration = TRANSACTION_TIMEOUT.saturating_add(Duration::from_sec
 /// First offset and high watermark of a partition.
 pub(super) async fn ends(
     client: &KafkaClient,
-    topic: &str,
-    partition: i32,
+    Place { topic, partition }: Place<'_>,
 ) -> Result<(i64, i64), KafkaError> {
     let one = |spec| {
         let wanted = [(topic.to_owned(), partition, spec)];
@@ -45,63 +46,84 @@ pub(super) async fn ends(
     tokio::try_join!(one(OffsetSpec::Earliest), one(OffsetSpec::Latest))
 }
 
-/// Closes a client on a thread of its own; where there is none to be had, on this one.
-fn close(source: Source) {
-    let _ = std::thread::Builder::new().name("close".to_owned()).spawn(move || drop(source));
+fn no_thread(error: &std::io::Error) -> Cause {
+    Cause::new(Reason::THREADS_LIMIT, super::no_thread(&error.to_string()))
 }
 
 /// Reads one partition from its start. It connects when it is opened.
 pub(super) struct Reader {
+    client: KafkaClient,
+    topic: String,
+    partition: i32,
+    source: Option<Source>,
+}
+
+impl Reader {
+    pub(super) fn open(client: &KafkaClient, Place { topic, partition }: Place<'_>) -> Result<Self, Trouble> {
+        let config = config::reader(client.rdkafka(Role::Consumer), FETCH_WAIT);
+        let source = Source::open(&config, client.properties(), topic)?;
+        Ok(Self { client: client.clone(), topic: topic.to_owned(), partition, source: Some(source) })
+    }
+
+    /// Value of the newest committed record with the key from the start to the end that the partition has now: what an earlier owner
+    /// wrote before it was fenced lies below.
+    pub(super) async fn newest(
+        mut self,
+        key: Vec<u8>,
+        stop: CancellationToken,
+    ) -> Result<Option<Vec<u8>>, Cause> {
+        let (topic, partition) = (self.topic.as_str(), self.partition);
+        let span = ends(&self.client, Place { topic, partition }).await?;
+        if span.0 >= span.1 {
+            return Ok(None);
+        }
+        let source = self.source.take().expect("it is taken here only");
+        let place = format!("reading {topic} partition {partition} on the target");
+        let mut reading = Reading { source, partition, place };
+        let (tell, told) = oneshot::channel();
+        let spawned = std::thread::Builder::new().name("progress".to_owned()).spawn(move || {
+            let _ = tell.send(reading.read(span, &key, &stop));
+            // Closing a client takes as long as its last request: nobody waits for it.
+        });
+        spawned.map_err(|error| no_thread(&error))?;
+        told.await.expect("reading does not panic")
+    }
+}
+
+impl Drop for Reader {
+    /// Closes the client on a thread of its own; where there is none to be had, on this one.
+    fn drop(&mut self) {
+        if let Some(source) = self.source.take() {
+            let _ = std::thread::Builder::new().name("close".to_owned()).spawn(move || drop(source));
+        }
+    }
+}
+
+struct Reading {
     source: Source,
     partition: i32,
     place: String,
 }
 
-impl Reader {
-    pub(super) fn open(client: &KafkaClient, topic: &str, partition: i32) -> Result<Self, ffi::Error> {
-        let source = Source::open(
-            &config::reader(client.rdkafka(Role::Consumer), FETCH_WAIT),
-            client.properties(),
-            topic,
-        )?;
-        Ok(Self { source, partition, place: format!("reading {topic} partition {partition} on the target") })
-    }
-
-    /// Value of the newest committed record with the key from `start` to below `end`.
-    ///
-    /// # Errors
-    /// `None`: the lane is drained meanwhile.
-    pub(super) fn newest(
-        mut self,
-        (start, end): (i64, i64),
-        key: &[u8],
-        control: &Control,
-    ) -> Result<Option<Vec<u8>>, Option<Cause>> {
-        let found = self.read((start, end), key, control);
-        // Closing a client takes as long as its last request: nobody has to wait for it.
-        close(self.source);
-        found
-    }
-
+impl Reading {
     fn read(
         &mut self,
         (start, end): (i64, i64),
         key: &[u8],
-        control: &Control,
-    ) -> Result<Option<Vec<u8>>, Option<Cause>> {
+        stop: &CancellationToken,
+    ) -> Result<Option<Vec<u8>>, Cause> {
         let place = self.place.clone();
         let failed = |error: &dyn std::fmt::Display| {
-            Some(Cause::new(Reason::WAITING_FOR_CLUSTER, format!("{place}: {error}")))
+            Cause::new(Reason::WAITING_FOR_CLUSTER, format!("{place}: {error}"))
         };
-        if start < end {
-            // Not "from the beginning": to resolve that, the client waits half a second when it isn't connected yet.
-            self.source.start(self.partition, start).map_err(|e| failed(&e))?;
-        }
+        self.source.adopt();
+        // Not "from the beginning": to resolve that, the client waits half a second when it isn't connected yet.
+        self.source.start(self.partition, start).map_err(|e| failed(&e))?;
         let deadline = Instant::now() + PATIENCE;
         let (mut next, mut found, mut error) = (start, None, None);
         while next < end {
-            if control.is_draining() {
-                return Err(None);
+            if stop.is_cancelled() {
+                return Err(failed(&"the range is drained from this worker"));
             }
             if Instant::now() >= deadline {
                 let what =

@@ -17,7 +17,7 @@ use crate::take_over::Print;
 
 impl Runner {
     /// Notes where the source's records are others, in partitions where one was met that is.
-    pub(super) fn other_records(
+    pub(super) async fn other_records(
         &mut self,
         range: &Range,
         before: Option<&RangeProgress>,
@@ -33,12 +33,12 @@ impl Runner {
                 continue;
             };
             let logs = Logs { runner: self, range, partition };
-            if self.ask(logs.holds(last))? {
+            if self.ask(Box::pin(logs.holds(last))).await? {
                 continue;
             }
             let from = match known {
                 Some(from) => from,
-                None => self.ask(logs.first_other(own, last, facts))?,
+                None => self.ask(Box::pin(logs.first_other(own, last, facts))).await?,
             };
             tracing::debug!(task = %self.spec.task, partition, from, "the source has other records from here on");
             facts.others_from = Some(from);
@@ -82,8 +82,12 @@ impl Logs<'_> {
         let mut found = mapped(&spec.target, &spec.mirror.id, &self.range.source_topic, &partitions).await?;
         let mapped = found.remove(&self.partition).unwrap_or_default();
         let mapped = mapped.within((facts.earliest, facts.target_start), last.offset.0);
-        let common = last_common(&mapped, async |source, target| self.is_copy(source, target).await).await?;
-        Ok(common.map_or(all, |common| common + 1))
+        let mut search = Search::new(&mapped);
+        while let Some((source, target)) = search.next() {
+            let is_copy = self.is_copy(source, target).await?;
+            search.answer(is_copy);
+        }
+        Ok(search.common.map_or(all, |common| common + 1))
     }
 
     /// Whether both are there and are the same.
@@ -102,7 +106,7 @@ impl Logs<'_> {
         cluster: &ClusterHandle,
         topic: &str,
         offset: i64,
-        of: impl Fn(&crate::engine::librdkafka::ffi::source::Record<'_>) -> T + Send + 'static,
+        of: impl Fn(&scan::Record<'_>) -> T + Send + 'static,
     ) -> Result<Option<T>, KafkaError> {
         let span = Span { partition: self.partition, from: offset, to: offset + 1 };
         scan::scan(cluster, topic, vec![span], None, move |found, record| {
@@ -115,35 +119,48 @@ impl Logs<'_> {
     }
 }
 
-/// Source offset of the last record that is as it was copied. What was restored is the same up to some record and another one from
-/// there on, so a search by halves finds it. Where a record can't be compared it counts as another one: it is copied again rather than lost.
-async fn last_common<E>(
-    mapped: &Mapped,
-    is_copy: impl AsyncFn(i64, i64) -> Result<bool, E>,
-) -> Result<Option<i64>, E> {
-    let (mut low, mut high, mut common) = (0, mapped.len(), None);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let Some((source, target)) = mapped.at(middle) else { break };
-        match is_copy(source, target).await? {
-            true => (low, common) = (middle + 1, Some(source)),
-            false => high = middle,
+/// For the last record that is as it was copied. What was restored is the same up to some record and another one from there on, so a
+/// search by halves finds it. Where a record can't be compared it counts as another one: it is copied again rather than lost.
+struct Search<'a> {
+    mapped: &'a Mapped,
+    low: i64,
+    high: i64,
+    /// Source offset of the last record so far that is.
+    common: Option<i64>,
+}
+
+impl<'a> Search<'a> {
+    fn new(mapped: &'a Mapped) -> Self {
+        Self { mapped, low: 0, high: mapped.len(), common: None }
+    }
+
+    fn middle(&self) -> i64 {
+        self.low + (self.high - self.low) / 2
+    }
+
+    /// Source and target offset of the next record to be compared.
+    fn next(&self) -> Option<(i64, i64)> {
+        if self.low < self.high { self.mapped.at(self.middle()) } else { None }
+    }
+
+    fn answer(&mut self, is_copy: bool) {
+        let middle = self.middle();
+        match is_copy {
+            true => (self.low, self.common) = (middle + 1, self.mapped.at(middle).map(|(source, _)| source)),
+            false => self.high = middle,
         }
     }
-    Ok(common)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use twinlog_proto::id::{SourceOffset, TargetOffset};
 
     use super::*;
     use crate::offset_map::Chunk;
 
-    #[tokio::test]
-    async fn the_last_common_record_is_found_in_few_steps() {
+    #[test]
+    fn the_last_common_record_is_found_in_few_steps() {
         // A marker on the target behind every ten records.
         let mut chunk = Chunk::anchored(SourceOffset(0), TargetOffset(0));
         for ten in 0..100_000 {
@@ -151,15 +168,17 @@ mod tests {
         }
         let mapped = Mapped::of(Vec::new(), &chunk);
         for first_other in [0, 1, 125, 499_999, 999_999, 1_000_000] {
-            let steps = Cell::new(0);
-            let found = last_common(&mapped, async |source, target| {
+            let (mut search, mut steps) = (Search::new(&mapped), 0);
+            while let Some((source, target)) = search.next() {
                 assert_eq!(target, source + source / 10);
-                steps.set(steps.get() + 1);
-                Ok::<_, ()>(source < first_other)
-            });
-            assert_eq!(found.await, Ok((first_other > 0).then(|| first_other - 1)));
-            assert!(steps.get() <= 21, "{}", steps.get());
+                steps += 1;
+                search.answer(source < first_other);
+            }
+            assert_eq!(search.common, (first_other > 0).then(|| first_other - 1));
+            assert!(steps <= 21, "{steps}");
         }
-        assert_eq!(last_common(&Mapped::default(), async |_, _| Ok::<_, ()>(true)).await, Ok(None));
+        let nothing = Mapped::default();
+        let search = Search::new(&nothing);
+        assert_eq!((search.next(), search.common), (None, None));
     }
 }

@@ -15,7 +15,7 @@ use crate::take_over::CopiedBy;
 impl Runner {
     /// What the start group has committed of the range's topic; nothing where no partition asks for it. Waits for the group's end: what
     /// it commits last counts.
-    pub(super) fn committed_by_group(
+    pub(super) async fn committed_by_group(
         &mut self,
         range: &Range,
         before: Option<&RangeProgress>,
@@ -24,8 +24,8 @@ impl Runner {
         let group = self.spec.mirror.start_group.clone().filter(|_| range.partitions().any(open));
         let Some(group) = group else { return Ok(BTreeMap::new()) };
         let source = self.spec.source.clone();
-        self.wait_for_end(async || start_group::active(&source, &group).await)?;
-        let mut committed = self.ask(start_group::committed(&source, &group))?;
+        self.wait_for_end(|| start_group::active(&source, &group)).await?;
+        let mut committed = self.ask(Box::pin(start_group::committed(&source, &group))).await?;
         let committed = committed.remove(&range.source_topic).unwrap_or_default();
         if committed.is_empty() {
             tracing::info!(task = %self.spec.task, group, topic = range.source_topic, "the group has no offset in this topic: none of its");
@@ -34,7 +34,7 @@ impl Runner {
     }
 
     /// Where partitions begin that the mirror has no progress in, of a topic that the group has offsets in.
-    pub(super) fn left_by_group(
+    pub(super) async fn left_by_group(
         &self,
         range: &Range,
         before: Option<&RangeProgress>,
@@ -54,7 +54,7 @@ impl Runner {
         let inside = left.iter().filter(|(_, left)| !matches!(left, Left::Outside(_)));
         let inside: BTreeMap<i32, Option<i64>> = inside.map(|(partition, _)| (*partition, None)).collect();
         if !inside.is_empty() && self.spec.mirror.partitioning == Partitioning::Preserve {
-            let found = self.copied(range, CopiedBy::Group(committed), &inside)?;
+            let found = self.copied(range, CopiedBy::Group(committed), &inside).await?;
             left.extend(found.into_iter().map(|(partition, position)| (partition, Left::At(position))));
         }
         for (partition, facts) in range.partitions().zip(facts) {

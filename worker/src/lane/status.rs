@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use metrics::{Counter, Gauge};
-use rdkafka_sys::types::RDKafkaErrorCode;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use twinlog_proto::id::TaskName;
 use twinlog_proto::lag::{self, Ends};
@@ -28,9 +28,8 @@ use super::slowed::{self, Slowed};
 use super::{LaneSpec, LaneStatus};
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
-use crate::engine::librdkafka::ffi;
-use crate::engine::librdkafka::mover::{Slot, View};
-use crate::ledger::Account;
+use crate::engine::{Health, Seen, Sight};
+use crate::ledger::{Account, Ledger};
 use crate::metrics::{Labels, PartitionMetrics};
 use crate::progress::{Gap, PartitionProgress, RangeProgress, millis};
 use crate::said::Said;
@@ -58,6 +57,8 @@ pub(super) struct Board {
     /// Records and bytes copied by earlier runs of the engine, by partition.
     copied: BTreeMap<i32, (i64, i64)>,
     task: TaskName,
+    /// For looks at a cluster that seems to be away.
+    runtime: Handle,
     said: Said,
     metrics: Metrics,
 }
@@ -119,7 +120,7 @@ impl Side {
         Some(slowed.cause(&self.name(), &self.cluster.properties, self.quotas))
     }
 
-    fn note_throttle(&mut self, by: Option<Duration>, runtime: &tokio::runtime::Handle) {
+    fn note_throttle(&mut self, by: Option<Duration>, runtime: &Handle) {
         let before = self.slowed.take();
         self.slowed = Slowed::note(before, by, self.quotas, &self.cluster, runtime, Instant::now());
     }
@@ -134,16 +135,17 @@ impl Side {
         away.map(|away| &away.cause)
     }
 
-    fn note(&mut self, trouble: Option<ffi::Error>, runtime: &tokio::runtime::Handle) {
+    fn note(&mut self, health: &Health, runtime: &Handle) {
+        self.note_throttle(health.throttle, runtime);
         self.away.take_if(|away| away.state.load(Ordering::Relaxed) == BACK);
-        let Some(trouble) = trouble else { return };
-        let Some(reason) = ffi::reason_when_away(&trouble) else { return };
+        let Some(trouble) = &health.trouble else { return };
+        let Some(reason) = trouble.away else { return };
         if self.away.is_some() {
             return;
         }
         let servers = self.cluster.properties.bootstrap_servers().join(",");
-        // librdkafka says so, too, when the only connection was closed because it was idle: it is asked for.
-        let doubtful = trouble.code == RDKafkaErrorCode::AllBrokersDown;
+        // It is said, too, when the only connection was closed because it was idle: the cluster is asked.
+        let doubtful = reason == Reason::WAITING_FOR_CLUSTER;
         let text = if doubtful { "none of its brokers can be reached" } else { trouble.text.as_str() };
         let cause = Cause::new(reason, format!("{} ({servers}): {text}", self.name()));
         let state = Arc::new(AtomicU8::new(if doubtful { ASKED } else { GONE }));
@@ -174,6 +176,7 @@ async fn look_whether_it_is_back(cluster: Arc<ClusterHandle>, cause: Cause, stat
 }
 
 impl Board {
+    /// Must be called inside a tokio runtime.
     pub(super) fn new(spec: &LaneSpec, sender: watch::Sender<LaneStatus>) -> Self {
         let labels = [
             ("mirror", spec.mirror.id.to_string()),
@@ -203,6 +206,7 @@ impl Board {
             target: Side::new("target", &spec.target, slowed::OF_WRITERS),
             copied: BTreeMap::new(),
             task: spec.task.clone(),
+            runtime: Handle::current(),
             said: Said::default(),
             metrics,
         }
@@ -301,56 +305,53 @@ impl Board {
     }
 
     /// The engine runs: takes over its numbers.
-    pub(super) fn running(&mut self, view: View<'_>, runtime: &tokio::runtime::Handle) {
+    pub(super) fn running(&mut self, ledger: &mut Ledger, sight: &Sight) {
         let now = Instant::now();
-        self.source.note(view.trouble.0, runtime);
-        self.target.note(view.trouble.1, runtime);
-        self.source.note_throttle(view.throttle.0, runtime);
-        self.target.note_throttle(view.throttle.1, runtime);
-        let mut statuses = Vec::with_capacity(view.slots.len() + self.halted.len());
+        self.source.note(&sight.source, &self.runtime);
+        self.target.note(&sight.target, &self.runtime);
+        let mut statuses = Vec::with_capacity(sight.partitions.len() + self.halted.len());
         let (mut p50, mut p99, mut newest) = (0.0_f64, 0.0_f64, BTreeMap::new());
-        let mut seen = Vec::with_capacity(view.slots.len());
+        let mut known = Vec::with_capacity(sight.partitions.len());
         let (mut records, mut bytes) = (0, 0);
-        for (account, slot) in view.ledger.accounts.iter_mut().zip(view.slots) {
-            let high = slot.fed_high.or_else(|| view.source.high_watermark(slot.partition));
-            let ends = self.ends(slot, high, now);
-            seen.extend(ends.map(|ends| (slot.partition, ends)));
-            let status = self.settled(slot.partition, |status| measure(status, account, slot, ends, now));
+        for (account, seen) in ledger.accounts.iter_mut().zip(&sight.partitions) {
+            let ends = self.ends(seen, now);
+            known.extend(ends.map(|ends| (seen.partition, ends)));
+            let status = self.settled(seen.partition, |status| measure(status, account, seen, ends, now));
             self.metrics.show(account, now);
-            newest.extend(account.newest.map(|(timestamp, _)| (slot.partition, timestamp)));
+            newest.extend(account.newest.map(|(timestamp, _)| (seen.partition, timestamp)));
             p50 = p50.max(status.latency_p50_ms.unwrap_or(0.0));
             p99 = p99.max(status.latency_p99_ms.unwrap_or(0.0));
             records += account.meter.records;
             bytes += account.meter.bytes;
             statuses.push(status);
         }
-        seen.into_iter().for_each(|(p, (ends, answers))| view.ledger.ends(p, ends, answers, now));
+        known.into_iter().for_each(|(p, (ends, answers))| ledger.ends(p, ends, answers, now));
         let resting = self.sender.borrow().partitions.clone();
         statuses.extend(resting.into_iter().filter(|p| self.halted.contains_key(&p.partition)));
         statuses.sort_by_key(|status| status.partition);
         self.metrics.records.increment(records - self.metrics.counted.0);
         self.metrics.bytes.increment(bytes - self.metrics.counted.1);
         self.metrics.counted = (records, bytes);
-        self.metrics.in_flight.set(view.in_flight as f64);
+        self.metrics.in_flight.set(sight.in_flight as f64);
         self.metrics.p50.set(p50 / 1000.0);
         self.metrics.p99.set(p99 / 1000.0);
-        let waiting = self.waiting(view.oldest, now);
+        let waiting = self.waiting(sight.oldest, now);
         self.send(statuses, newest, waiting);
     }
 
     /// How the source ends: as the watch saw it, and as fetch answers say; and whether it answers.
-    fn ends(&self, slot: &Slot, high: Option<i64>, now: Instant) -> Option<(Ends, bool)> {
-        let seen = self.source.cluster.ends.seen(&self.source_topic, slot.partition);
+    fn ends(&self, read: &Seen, now: Instant) -> Option<(Ends, bool)> {
+        let seen = self.source.cluster.ends.seen(&self.source_topic, read.partition);
         let answers = seen.as_ref().is_none_or(|seen| !seen.is_silent(now.into()));
-        let read = slot.end.map(|(stable, _)| stable);
-        match (seen.and_then(|seen| seen.ends), high) {
+        let stable = read.end.map(|(stable, _)| stable);
+        match (seen.and_then(|seen| seen.ends), read.high_watermark) {
             (Some(seen), high) => {
                 let high_watermark = high.map_or(seen.high_watermark, |high| high.max(seen.high_watermark));
                 Some((Ends { high_watermark, ..seen }, answers))
             }
             (None, Some(high)) => {
                 let seen = SystemTime::now();
-                Some((Ends { high_watermark: high, last_stable: read, seen }, answers))
+                Some((Ends { high_watermark: high, last_stable: stable, seen }, answers))
             }
             (None, None) => None,
         }
@@ -455,15 +456,15 @@ fn fill(status: &mut v1::PartitionStatus, partition: i32, progress: &PartitionPr
 fn measure(
     status: &mut v1::PartitionStatus,
     account: &mut Account,
-    slot: &Slot,
+    seen: &Seen,
     ends: Option<(Ends, bool)>,
     now: Instant,
 ) {
-    fill(status, slot.partition, &account.progress);
+    fill(status, seen.partition, &account.progress);
     status.position = Some(account.durable.0);
     lag::enter(status, ends.map(|(ends, _)| ends), ends.is_some_and(|(_, answers)| answers));
     // The last stable offset is known where the reader met it; until the log grows it stays that.
-    let end = match (slot.end, status.source_high_watermark) {
+    let end = match (seen.end, status.source_high_watermark) {
         (Some((end, then)), Some(high)) if high <= then => Some(end),
         (_, high) => status.source_last_stable_offset.or(high),
     };
@@ -477,7 +478,7 @@ fn measure(
     status.bytes = i64::try_from(account.meter.bytes).unwrap_or(i64::MAX);
     let age = account.newest.map(|(timestamp, acknowledged)| millis(acknowledged).saturating_sub(timestamp));
     status.record_age_ms = age.map(|age| age.max(0));
-    if slot.stopped {
+    if seen.stopped {
         status.set_state(State::Stopped);
     }
 }

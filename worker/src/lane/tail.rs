@@ -77,7 +77,7 @@ impl<'a> Owners<'a> {
     /// is older than the last owner, and so is what it wrote.
     async fn ids(&self) -> Result<HashSet<i64>, KafkaError> {
         let mut ids = HashSet::new();
-        let span = super::recover::ends(self.client, self.progress.topic, self.progress.partition).await?;
+        let span = super::recover::ends(self.client, self.progress).await?;
         walk(self.client, self.progress, span, |producer_id, _| {
             if producer_id >= 0 {
                 ids.insert(producer_id);

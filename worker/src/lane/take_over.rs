@@ -20,7 +20,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 impl Runner {
     /// Where partitions go on that MirrorMaker 2 copied further than this mirror did.
-    pub(super) fn taken_over(
+    pub(super) async fn taken_over(
         &mut self,
         range: &Range,
         before: Option<&RangeProgress>,
@@ -30,9 +30,9 @@ impl Runner {
         let own = |p: &i32| before.and_then(|before| before.partitions.get(p)).map(|own| own.position.0);
         let partitions: BTreeMap<i32, Option<i64>> = range.partitions().map(|p| (p, own(&p))).collect();
         let target = self.spec.target.clone();
-        self.wait_for_end(async || take_over::running(&target, take_over).await)?;
-        self.end_what_is_open(take_over)?;
-        let positions = self.copied(range, CopiedBy::MirrorMaker2(take_over), &partitions)?;
+        self.wait_for_end(|| take_over::running(&target, take_over)).await?;
+        self.end_what_is_open(take_over).await?;
+        let positions = self.copied(range, CopiedBy::MirrorMaker2(take_over), &partitions).await?;
         for (partition, position) in &positions {
             tracing::info!(task = %self.spec.task, partition, position, "taken over from MirrorMaker 2");
         }
@@ -40,26 +40,26 @@ impl Runner {
     }
 
     /// Waits while whoever copied until now still does, as `running` says.
-    pub(super) fn wait_for_end(
-        &mut self,
-        running: impl AsyncFn() -> Result<Option<Cause>, Cause>,
-    ) -> Step<()> {
+    pub(super) async fn wait_for_end<F>(&mut self, running: impl Fn() -> F) -> Step<()>
+    where
+        F: Future<Output = Result<Option<Cause>, Cause>>,
+    {
         let version = self.control.version();
-        while let Some(running) = self.ask(running())? {
-            self.board.not_running(State::Waiting, running);
-            self.control.pause(LOOK_AGAIN);
+        while let Some(running) = self.ask(Box::pin(running())).await? {
+            self.board().not_running(State::Waiting, running);
+            self.control.pause(LOOK_AGAIN).await;
             if self.control.is_draining() || self.control.version() != version {
                 return Err(End::Again);
             }
             if self.control.turn().is_over() {
-                return Err(self.give_way());
+                return Err(End::GiveWay);
             }
         }
         Ok(())
     }
 
     /// Source offsets at which the copies of these partitions end, where that is found.
-    pub(super) fn copied(
+    pub(super) async fn copied(
         &self,
         range: &Range,
         copied_by: CopiedBy<'_>,
@@ -74,12 +74,12 @@ impl Runner {
             target_topic: &range.target_topic,
             partitions,
         };
-        self.ask(question.positions())
+        self.ask(Box::pin(question.positions())).await
     }
 
     /// Also where partitions go on that hold copies which the mirror has no position in, or whose source was made anew, if it is to
     /// go on where source and copy meet.
-    pub(super) fn met(
+    pub(super) async fn met(
         &mut self,
         range: &Range,
         before: Option<&RangeProgress>,
@@ -102,7 +102,7 @@ impl Runner {
         }
         let partitions: BTreeMap<i32, Option<i64>> =
             open.keys().map(|partition| (*partition, None)).collect();
-        let positions = self.copied(range, CopiedBy::Anyone, &partitions)?;
+        let positions = self.copied(range, CopiedBy::Anyone, &partitions).await?;
         for (partition, position) in &positions {
             tracing::info!(task = %self.spec.task, partition, position, "the copy ends here in the source: it is gone on from there");
         }
@@ -112,12 +112,12 @@ impl Runner {
     }
 
     /// What a killed MM2 left open hides the end of what it copied. Where it can't be ended it is waited for, and that is said.
-    fn end_what_is_open(&mut self, take_over: &TakeOver) -> Step<()> {
+    async fn end_what_is_open(&mut self, take_over: &TakeOver) -> Step<()> {
         let ended =
             async { Ok::<_, Cause>(take_over::end_open_transactions(&self.spec.target, take_over).await) };
-        if let Err(waits) = self.ask(ended)? {
+        if let Err(waits) = self.ask(Box::pin(ended)).await? {
             tracing::info!(task = %self.spec.task, "{}", waits.message);
-            self.board.not_running(State::Waiting, waits);
+            self.board().not_running(State::Waiting, waits);
         }
         Ok(())
     }

@@ -11,10 +11,10 @@ use metrics::{gauge, histogram};
 use twinlog_proto::model::Mirror;
 use twinlog_proto::v1;
 
+use crate::ledger::{Ages, Spread};
+
 /// Minima and maxima are over the last one or two of these, as MM2's.
 const SLICE: Duration = Duration::from_secs(30);
-/// Observations that reach a histogram between two looks; sums, minima and maxima have all.
-const MAX_SAMPLES: usize = 64;
 
 const RECORDS: &str = "twinlog_partition_records_total";
 const BYTES: &str = "twinlog_partition_bytes_total";
@@ -52,39 +52,6 @@ pub(super) fn describe() {
         describe_gauge!(format!("twinlog_partition_{name}_seconds_min"), format!("Minimum {of}"));
         describe_gauge!(format!("twinlog_partition_{name}_seconds_max"), format!("Maximum {of}"));
     }
-}
-
-/// Observations of one kind since they were last taken, in constant memory.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Spread {
-    records: u64,
-    sum: f64,
-    min: f64,
-    max: f64,
-    samples: Vec<f64>,
-}
-
-impl Spread {
-    /// `seconds` holds for so many records.
-    pub(crate) fn add(&mut self, seconds: f64, records: u64) {
-        let first = self.records == 0;
-        self.min = if first { seconds } else { self.min.min(seconds) };
-        self.max = if first { seconds } else { self.max.max(seconds) };
-        self.records += records;
-        self.sum += seconds * records as f64;
-        if self.samples.len() < MAX_SAMPLES {
-            self.samples.push(seconds);
-        }
-    }
-}
-
-/// How old records were, by their timestamps.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Ages {
-    /// When they came.
-    pub(crate) fetched: Spread,
-    /// When they were acknowledged.
-    pub(crate) acknowledged: Spread,
 }
 
 /// Labels of a partition's series.

@@ -8,11 +8,10 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::{Epoch, TaskName};
-use twinlog_proto::v1::State;
 
 use super::Context;
 use crate::assignments::{Assigned, Kind, Work};
-use crate::board::{StatusCell, TaskStatus};
+use crate::board::StatusCell;
 use crate::cause::Cause;
 use crate::flow::Ends;
 use crate::lane::lag::LagView;
@@ -21,9 +20,6 @@ use crate::{checkpoint, heartbeat, survey};
 
 /// Properties that can't be resolved (a secret's file may appear later) are tried again after this.
 const RESOLVE_PAUSE: Duration = Duration::from_secs(5);
-
-/// A lane that could not be started is started again after this.
-const START_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a range shows besides its lane's own numbers is looked at this often.
 const LOOK: Duration = Duration::from_millis(500);
@@ -154,10 +150,7 @@ impl Task {
             target: ends.target.clone(),
         };
         let mut view = LagView::new(&spec);
-        let mut lane = match lane::start(spec, &self.context.budget) {
-            Ok(lane) => lane,
-            Err(cause) => return self.without_lane(cause).await,
-        };
+        let mut lane = lane::start(spec, &self.context.budget);
         let (mut status, mut look, mut identifying) = (lane.status(), tokio::time::interval(LOOK), None);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let next = loop {
@@ -187,16 +180,6 @@ impl Task {
                 () = lane.stopped() => return next,
                 Ok(()) = status.changed() => self.status.set(view.show(&status.borrow_and_update())),
             }
-        }
-    }
-
-    /// The system has no room for a lane now.
-    async fn without_lane(&self, cause: Cause) -> Next {
-        self.status.set(TaskStatus::new(State::Waiting, Some(cause)));
-        tokio::select! {
-            biased;
-            () = self.drain.cancelled() => Next::End,
-            () = tokio::time::sleep(START_PAUSE) => Next::Again,
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::engine::librdkafka::ffi::source::Record;
+use crate::scan::Record;
 use crate::scan::Wanted;
 
 /// Records up to the committed position that must be found on the target one after another, where no offset sync leads there.

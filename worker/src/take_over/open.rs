@@ -9,7 +9,7 @@ use twinlog_proto::reason::Reason;
 
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
-use crate::engine::librdkafka::config::TRANSACTION_TIMEOUT;
+use crate::engine::TRANSACTION_TIMEOUT;
 use crate::kafka::KafkaError;
 use crate::mm2_offsets::DEFAULT_CONNECTOR;
 

@@ -6,24 +6,16 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use twinlog_proto::model::Compression;
 
+use crate::engine::TRANSACTION_TIMEOUT;
+
 /// What librdkafka and the allocator need per queued record besides its bytes, about.
 pub(crate) const RECORD_OVERHEAD: usize = 400;
 /// A fetch answer may carry one batch of any size that brokers allow; bytes.
 const MAX_ANSWER: u32 = 1 << 30;
 /// librdkafka's upper limit: the target broker decides what is too large.
 const MAX_MESSAGE: u32 = 1_000_000_000;
-/// Space of a batch's header and of the first record's, bytes.
-const BATCH_OVERHEAD: usize = 512;
-/// `max.message.bytes` of a topic that doesn't set it.
-const DEFAULT_MAX_MESSAGE_BYTES: i32 = 1_048_588;
 const MIN_FETCH: usize = 64 << 10;
 const MAX_FETCH: usize = 1 << 20;
-/// Batches larger than this gain nothing.
-const MAX_BATCH_SIZE: usize = 1_000_000;
-pub(crate) const MIN_BATCH_SIZE: usize = 16 << 10;
-/// The coordinator ends a transaction that its owner left open after this time. It holds back readers of the partitions
-/// concerned until then, so it is short; a broker's restart fits in.
-pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Each record waits this long for company. Where there is a backlog batches fill while others are in flight; where there is
 /// none, this is most of what copying adds to a record's age.
@@ -145,12 +137,6 @@ pub(crate) struct TargetSettings<'a> {
     pub(crate) batch_size: usize,
     /// What a transaction, or a request, may take.
     pub(crate) patience: Duration,
-}
-
-/// Batches that a topic with this `max.message.bytes` takes.
-pub(crate) fn batch_size(max_message_bytes: Option<i32>) -> usize {
-    let limit = usize::try_from(max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)).unwrap_or(0);
-    limit.saturating_sub(BATCH_OVERHEAD).clamp(1024, MAX_BATCH_SIZE)
 }
 
 /// A writer that keeps order, acknowledges only what is replicated, and never gives up by itself.

@@ -49,11 +49,6 @@ pub(crate) struct Error {
 }
 
 impl Error {
-    /// An error of our own reader, in librdkafka's words.
-    pub(crate) fn local(code: RDKafkaErrorCode, text: String) -> Self {
-        Self::plain(code, text)
-    }
-
     fn plain(code: RDKafkaErrorCode, text: impl Into<String>) -> Self {
         Self { code, text: text.into(), fatal: false, retriable: false, abort: false }
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use twinlog_proto::id::{SourceOffset, TargetOffset};
 
 use super::ffi::target::Ticket;
-use crate::ledger::{Copied, Ledger, Misplaced};
+use crate::ledger::{Copied, Ledger, Misplaced, Now};
 use crate::progress::LastCopied;
 
 /// Bits of a number that a ticket carries.
@@ -149,6 +149,7 @@ impl Flight {
         count: u64,
         offset: i64,
         ledger: &mut Ledger,
+        now: Now,
     ) -> Result<u64, BadAck> {
         let expected = self.acknowledged & NUMBER_MASK;
         if first != expected {
@@ -157,16 +158,22 @@ impl Flight {
         if offset < 0 {
             return Err(BadAck::NoOffset);
         }
-        self.settle(count, Some(offset), ledger)
+        self.settle(count, Some(offset), ledger, now)
     }
 
     /// As `acknowledged`, where the messages go to several partitions of the target: each of these answers in order, but not
     /// all together. What is acknowledged early holds its memory until everything before it is, too.
-    pub(crate) fn scattered(&mut self, first: u64, count: u64, ledger: &mut Ledger) -> Result<u64, BadAck> {
+    pub(crate) fn scattered(
+        &mut self,
+        first: u64,
+        count: u64,
+        ledger: &mut Ledger,
+        now: Now,
+    ) -> Result<u64, BadAck> {
         self.early.insert(first, count);
         let mut freed = 0;
         while let Some(count) = self.early.remove(&(self.acknowledged & NUMBER_MASK)) {
-            freed += self.settle(count, None, ledger)?;
+            freed += self.settle(count, None, ledger, now)?;
         }
         Ok(freed)
     }
@@ -177,6 +184,7 @@ impl Flight {
         mut count: u64,
         mut target: Option<i64>,
         ledger: &mut Ledger,
+        now: Now,
     ) -> Result<u64, BadAck> {
         let first = self.acknowledged & NUMBER_MASK;
         self.acknowledged += count;
@@ -204,6 +212,7 @@ impl Flight {
                     leader_epoch: *epoch,
                     last: (taken == *left).then_some(last),
                 },
+                now,
             )?;
             *source += taken as i64;
             (*left, *bytes, *cost) = (*left - taken, *bytes - part, *cost - held);

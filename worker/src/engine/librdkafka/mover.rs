@@ -13,23 +13,23 @@ mod slot;
 
 use std::time::{Duration, Instant};
 
-use rdkafka_sys as sys;
-use sys::types::RDKafkaErrorCode as Code;
+use rdkafka_sys::types::RDKafkaErrorCode as Code;
 use twinlog_proto::id::SourceOffset;
 
 use self::old::Incoming;
-pub(crate) use self::slot::Slot;
+use self::slot::Slot;
 use super::config::RECORD_OVERHEAD;
+use super::copy_end::CopyEnds;
+use super::feeder::Feeder;
 use super::ffi::Error;
 use super::ffi::source::{Fetched, Source};
 use super::ffi::target::Target;
-use super::flight::{BadAck, Sent};
+use super::flight::Sent;
 use super::pace::Pace;
 use super::partitioner::Partitioner;
+use super::translate;
 use crate::control::Control;
-use crate::engine::copy_end::CopyEnds;
-use crate::engine::feeder::Feeder;
-use crate::kafka::Damaged;
+use crate::engine::{Exit, Fetching, Health, Observer, Order, Refused, Seen, Sight, Trouble};
 use crate::ledger::Ledger;
 use crate::progress::LastCopied;
 
@@ -42,129 +42,26 @@ const FIRST_COMMIT: Duration = Duration::from_millis(30);
 /// Slot of the records that are not mirrored ones.
 const OWN: u16 = u16::MAX;
 
-/// One partition to move.
-#[derive(Debug, Clone)]
-pub(crate) struct Assigned {
-    pub(crate) partition: i32,
-    pub(crate) position: SourceOffset,
-    /// The last record, to be recognised before anything is copied; it lies below the position.
-    pub(crate) last: Option<LastCopied>,
-    /// Copy only what lies below: the target refuses the record there, or it can't be read.
-    pub(crate) stop_before: Option<SourceOffset>,
-    /// It goes on with a message in an old format: the feeder reads it.
-    pub(crate) old: bool,
-}
-
 /// The clients of a lane, open; exactly once: transactions are initialised.
-pub(crate) struct Clients {
-    pub(crate) source: Source,
-    pub(crate) target: Target,
+pub(super) struct Clients {
+    pub(super) source: Source,
+    pub(super) target: Target,
     /// For messages in an old format.
-    pub(crate) feeder: Feeder,
-    pub(crate) ends: CopyEnds,
+    pub(super) feeder: Feeder,
+    pub(super) ends: CopyEnds,
 }
 
 /// What to move, and how.
-pub(crate) struct Job<'a> {
-    pub(crate) target_topic: &'a str,
-    pub(crate) assigned: Vec<Assigned>,
-    /// By key, into so many partitions of the target; otherwise partition N goes to partition N.
-    pub(crate) by_key: Option<i32>,
-    pub(crate) exactly_once: bool,
-    /// Nobody else may write to the copies.
-    pub(crate) alone: bool,
+pub(super) struct Job {
+    pub(super) target_topic: String,
+    pub(super) order: Order,
+    pub(super) exactly_once: bool,
     /// Exactly once: age at which an open transaction is committed.
-    pub(crate) commit_interval: Duration,
+    pub(super) commit_interval: Duration,
     /// Memory for records in flight, bytes.
-    pub(crate) in_flight: usize,
-    /// The target is known to hold requests back because of a quota.
-    pub(crate) carefully: bool,
+    pub(super) in_flight: usize,
     /// What a transaction, or its commit, may take.
-    pub(crate) patience: Duration,
-    pub(crate) progress_topic: &'a str,
-    pub(crate) offsets_topic: &'a str,
-    /// Partitions of the two that hold this range's records.
-    pub(crate) progress_partition: i32,
-    pub(crate) offsets_partition: i32,
-    pub(crate) progress_key: Vec<u8>,
-}
-
-/// Why the mover ended.
-#[derive(Debug)]
-pub(crate) enum Exit {
-    Drained,
-    /// The lane's range or settings changed.
-    Changed,
-    /// Others wait for what the lane holds.
-    TurnOver,
-    /// Time to look at partitions again that don't run or stopped.
-    RetryStopped,
-    /// A partition can't go on from where it is: look at the clusters again.
-    Reconsider {
-        partition: i32,
-        error: Error,
-    },
-    /// Where the last record was, another one is: the source is not the log that was copied.
-    Another {
-        partition: i32,
-        offset: SourceOffset,
-    },
-    /// What stands there in the log is for the feeder.
-    OldFormat {
-        partition: i32,
-        offset: SourceOffset,
-    },
-    /// The log holds something that can't be right.
-    Unreadable {
-        partition: i32,
-        damaged: Damaged,
-    },
-    /// The target refused a record.
-    Refused {
-        partition: i32,
-        offset: SourceOffset,
-        /// Key and value, bytes.
-        size: usize,
-        has_key: bool,
-        /// Milliseconds since 1970.
-        timestamp: i64,
-        error: Error,
-    },
-    /// The copy doesn't end where it was left, and nothing was written since: look at the clusters again.
-    Moved {
-        partition: i32,
-        expected: i64,
-        end: i64,
-    },
-    /// A topic of the target doesn't exist any more.
-    Gone {
-        topic: String,
-    },
-    /// Another owner of the range's transactional id has come.
-    Fenced(Error),
-    /// The clients must be made anew.
-    Failed {
-        what: &'static str,
-        error: Error,
-    },
-    /// An acknowledgement that can't be right: nothing is written any more before positions are checked again.
-    Misaligned {
-        partition: i32,
-        error: BadAck,
-    },
-}
-
-/// What the status shows besides the ledger.
-pub(crate) struct View<'a> {
-    pub(crate) ledger: &'a mut Ledger,
-    pub(crate) source: &'a Source,
-    pub(crate) slots: &'a [Slot],
-    pub(crate) in_flight: u64,
-    /// When the oldest record in flight was fetched.
-    pub(crate) oldest: Option<Instant>,
-    pub(crate) trouble: (Option<Error>, Option<Error>),
-    /// How long source and target have held requests back because of a quota lately, at most.
-    pub(crate) throttle: (Option<Duration>, Option<Duration>),
+    pub(super) patience: Duration,
 }
 
 enum Progress {
@@ -175,14 +72,10 @@ enum Progress {
     Record(usize),
 }
 
-/// Called a few times per second with what there is to show, also while the mover waits for the target.
-pub(crate) type Observer<'a> = Box<dyn FnMut(View<'_>) + 'a>;
-
-pub(crate) struct Mover<'a> {
-    job: &'a Job<'a>,
-    observer: Option<Observer<'a>>,
+pub(super) struct Mover<'a> {
+    job: &'a Job,
+    observer: Option<Observer>,
     control: &'a Control,
-    version: u64,
     source: Source,
     target: Target,
     feeder: Feeder,
@@ -208,7 +101,6 @@ pub(crate) struct Mover<'a> {
     progress: Progress,
     last_progress: Instant,
     last_observed: Option<Instant>,
-    retry: Option<Instant>,
     drain_deadline: Option<Instant>,
     own_number: u64,
     /// Since when progress, or the end of a transaction, waits for the target.
@@ -219,24 +111,29 @@ pub(crate) struct Mover<'a> {
 
 type Step<T> = Result<T, Exit>;
 
+/// The words for a call of a client that failed.
+fn failed(what: &'static str) -> impl Fn(Error) -> Exit {
+    move |error| Exit::Failed { what, error: error.into() }
+}
+
 impl<'a> Mover<'a> {
-    pub(crate) fn new(
-        job: &'a Job<'a>,
+    pub(super) fn new(
+        job: &'a Job,
         control: &'a Control,
-        version: u64,
         clients: Clients,
         ledger: &'a mut Ledger,
-        observer: Observer<'a>,
+        observer: Observer,
     ) -> Result<Self, Exit> {
         let Clients { source, mut target, feeder, ends } = clients;
-        let failed = |what| move |error| Exit::Failed { what, error };
-        let mut open = |name| target.topic(name).map_err(failed("opening a target topic"));
+        let mut open = |name: &str| target.topic(name).map_err(failed("opening a target topic"));
+        let storage = &job.order.storage;
         let (target_topic, progress_topic, offsets_topic) =
-            (open(job.target_topic)?, open(job.progress_topic)?, open(job.offsets_topic)?);
-        let highest = job.assigned.iter().map(|a| a.partition).max().unwrap_or(0);
+            (open(&job.target_topic)?, open(&storage.progress_topic)?, open(&storage.offsets_topic)?);
+        let assigned = &job.order.assigned;
+        let highest = assigned.iter().map(|a| a.partition).max().unwrap_or(0);
         let mut by_partition = vec![None; usize::try_from(highest).unwrap_or(0) + 1];
-        let mut slots = Vec::with_capacity(job.assigned.len());
-        for (slot, assigned) in job.assigned.iter().enumerate() {
+        let mut slots = Vec::with_capacity(assigned.len());
+        for (slot, assigned) in assigned.iter().enumerate() {
             let slot = u16::try_from(slot).expect("a range has at most 256 partitions");
             by_partition[usize::try_from(assigned.partition).unwrap_or(0)] = Some(slot);
             slots.push(Slot::new(slot, assigned));
@@ -246,7 +143,6 @@ impl<'a> Mover<'a> {
             job,
             observer: Some(observer),
             control,
-            version,
             source,
             target,
             feeder,
@@ -255,12 +151,12 @@ impl<'a> Mover<'a> {
             progress_topic,
             offsets_topic,
             ledger,
-            partitioner: job.by_key.map_or(Partitioner::Preserve, Partitioner::by_key),
+            partitioner: job.order.by_key.map_or(Partitioner::Preserve, Partitioner::by_key),
             slots,
             by_partition,
             batch: 0,
             in_flight: 0,
-            pace: Pace::new(job.in_flight as u64, job.carefully, now),
+            pace: Pace::new(job.in_flight as u64, job.order.carefully, now),
             throttle: None,
             typical: job.in_flight / 16,
             transaction: None,
@@ -268,7 +164,6 @@ impl<'a> Mover<'a> {
             progress: Progress::Idle,
             last_progress: now,
             last_observed: None,
-            retry: None,
             drain_deadline: None,
             own_number: 0,
             own_since: None,
@@ -276,9 +171,8 @@ impl<'a> Mover<'a> {
         })
     }
 
-    /// Moves records until there is a reason to end; `retry` is when it ends by itself.
-    pub(crate) fn run(mut self, retry: Option<Instant>) -> Exit {
-        self.retry = retry;
+    /// Moves records until there is a reason to end.
+    pub(super) fn run(mut self) -> Exit {
         let exit = match self.go() {
             Ok(never) => match never {},
             Err(exit) => exit,
@@ -298,14 +192,14 @@ impl<'a> Mover<'a> {
             if self.control.is_draining() {
                 return Err(Exit::Drained);
             }
-            if self.control.version() != self.version {
+            if self.control.version() != self.job.order.version {
                 return Err(Exit::Changed);
             }
             if self.control.turn().is_over() {
                 return Err(Exit::TurnOver);
             }
-            if self.retry.is_some_and(|at| Instant::now() >= at) {
-                return Err(Exit::RetryStopped);
+            if self.job.order.until.is_some_and(|at| at.into_std() <= Instant::now()) {
+                return Err(Exit::Until);
             }
             let taken = self.pump_old()? + self.pump()?;
             let settled = self.settle()?;
@@ -327,17 +221,27 @@ impl<'a> Mover<'a> {
         self.last_observed = Some(Instant::now());
         self.control.turn().set_idle(self.is_idle());
         let Some(mut observer) = self.observer.take() else { return };
+        let sight = self.sight();
+        observer(self.ledger, sight);
+        self.observer = Some(observer);
+    }
+
+    fn sight(&mut self) -> Sight {
         let oldest = self.slots.iter().filter_map(|s| s.flight.oldest()).min();
-        observer(View {
-            ledger: self.ledger,
-            source: &self.source,
-            slots: &self.slots,
+        let seen = |slot: &Slot| Seen {
+            partition: slot.partition,
+            stopped: slot.stopped,
+            end: slot.end,
+            high_watermark: slot.fed_high.or_else(|| self.source.high_watermark(slot.partition)),
+        };
+        let (source, target) = (self.source.take_trouble(), self.target.take_trouble());
+        Sight {
+            partitions: self.slots.iter().map(seen).collect(),
             in_flight: self.in_flight,
             oldest: oldest.or(self.own_since),
-            trouble: (self.source.take_trouble(), self.target.take_trouble()),
-            throttle: (self.source.take_throttle(), self.throttle.take()),
-        });
-        self.observer = Some(observer);
+            source: Health { trouble: source.map(Trouble::from), throttle: self.source.take_throttle() },
+            target: Health { trouble: target.map(Trouble::from), throttle: self.throttle.take() },
+        }
     }
 
     /// Whether everything that there is has been copied, as far as is known.
@@ -425,7 +329,10 @@ impl<'a> Mover<'a> {
         }
         match error.code {
             Code::BadCompression | Code::BadMessage => self.unreadable(partition, &error).map(|()| 0),
-            _ => Err(Exit::Reconsider { partition, error }),
+            _ => {
+                let fetching = translate::fetching(&error);
+                Err(Exit::Reconsider { partition, fetching, error: error.into() })
+            }
         }
     }
 
@@ -450,9 +357,11 @@ impl<'a> Mover<'a> {
             // Epochs only grow in one log: this is another one under the same name.
             let text =
                 format!("leader epoch fell from {} to {epoch} at offset {}", slot.epoch, record.offset());
-            let error =
-                Error { code: Code::LogTruncation, text, fatal: false, retriable: false, abort: false };
-            return Err(Exit::Reconsider { partition: slot.partition, error });
+            return Err(Exit::Reconsider {
+                partition: slot.partition,
+                fetching: Fetching::Lost,
+                error: Trouble::new(text),
+            });
         }
         slot.epoch = slot.epoch.max(epoch);
         if self.job.exactly_once && self.transaction.is_none() {
@@ -465,11 +374,10 @@ impl<'a> Mover<'a> {
         if let Err(error) = made {
             let (partition, offset) = (slot.partition, SourceOffset(record.offset()));
             let (size, has_key, timestamp) = (record.size(), record.key().is_some(), record.timestamp());
-            return Err(match error.code {
-                Code::MessageSizeTooLarge | Code::BadMessage | Code::NotImplemented => {
-                    Exit::Refused { partition, offset, size, has_key, timestamp, error }
-                }
-                _ => self.failure("handing a record to the producer", error),
+            let record = Refused { partition, offset, size, has_key, timestamp };
+            return Err(match translate::refusal_unsent(&error) {
+                Some(refusal) => Exit::Refused { record, refusal, error: error.into() },
+                None => self.failure("handing a record to the producer", error),
             });
         }
         let (offset, timestamp, crc) = (record.offset(), record.timestamp(), record.crc());

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Runner;
-use crate::engine::librdkafka::mover::Assigned;
+use crate::engine::Assigned;
 use crate::lane::start::Facts;
 use crate::progress::{PartitionProgress, RangeProgress};
 
@@ -26,14 +26,14 @@ impl Runner {
     }
 
     pub(super) fn assigned(
-        &mut self,
+        &self,
         progress: &RangeProgress,
         old: &BTreeSet<i32>,
         facts: &[Facts],
     ) -> Vec<Assigned> {
-        self.board.blocked = self.refused.iter().map(|(p, (_, cause))| (*p, cause.clone())).collect();
-        let running =
-            self.spec.range.partitions().zip(facts).filter(|(p, _)| !self.board.halted.contains_key(p));
+        let mut board = self.board();
+        board.blocked = self.refused.iter().map(|(p, (_, cause))| (*p, cause.clone())).collect();
+        let running = self.spec.range.partitions().zip(facts).filter(|(p, _)| !board.halted.contains_key(p));
         running
             .filter_map(|(partition, facts)| {
                 let progress = progress.partitions.get(&partition)?;

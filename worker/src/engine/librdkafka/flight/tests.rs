@@ -42,12 +42,16 @@ fn acknowledgements_move_the_position_in_parts() {
     let (mut flight, mut ledger, now) = (Flight::new(0), ledger(), Instant::now());
     send(&mut flight, 0..10, now);
     send(&mut flight, 15..20, now);
-    assert_eq!(flight.acknowledged(0, 4, 100, &mut ledger), Ok(400));
+    assert_eq!(flight.acknowledged(0, 4, 100, &mut ledger, Now::read()), Ok(400));
     assert_eq!(ledger.accounts[0].progress.position, SourceOffset(4));
     assert_eq!(ledger.accounts[0].progress.last, None, "of a part nobody knows the last record");
     assert_eq!(flight.source_of(4), Some(SourceOffset(4)));
     assert_eq!(flight.source_of(10), Some(SourceOffset(15)));
-    assert_eq!(flight.acknowledged(4, 11, 104, &mut ledger), Ok(1100), "over the hole at the source");
+    assert_eq!(
+        flight.acknowledged(4, 11, 104, &mut ledger, Now::read()),
+        Ok(1100),
+        "over the hole at the source"
+    );
     let account = &ledger.accounts[0];
     assert_eq!(account.progress.position, SourceOffset(20));
     let last = LastCopied { offset: SourceOffset(19), timestamp: 19, crc: 5 };
@@ -66,9 +70,9 @@ fn the_end_of_the_partition_waits_for_the_records_before_it() {
     flight.passed(7, &mut ledger);
     flight.passed(8, &mut ledger);
     assert_eq!(ledger.accounts[0].progress.position, SourceOffset(3));
-    flight.acknowledged(0, 1, 0, &mut ledger).unwrap();
+    flight.acknowledged(0, 1, 0, &mut ledger, Now::read()).unwrap();
     assert_eq!(ledger.accounts[0].progress.position, SourceOffset(4));
-    flight.acknowledged(1, 1, 1, &mut ledger).unwrap();
+    flight.acknowledged(1, 1, 1, &mut ledger, Now::read()).unwrap();
     assert_eq!(ledger.accounts[0].progress.position, SourceOffset(8));
 }
 
@@ -76,11 +80,14 @@ fn the_end_of_the_partition_waits_for_the_records_before_it() {
 fn acknowledgements_that_cannot_be_right_are_refused() {
     let (mut flight, mut ledger, now) = (Flight::new(0), ledger(), Instant::now());
     send(&mut flight, 0..3, now);
-    assert_eq!(flight.acknowledged(1, 1, 0, &mut ledger), Err(BadAck::OutOfTurn { got: 1, expected: 0 }));
-    assert_eq!(flight.acknowledged(0, 1, -1001, &mut ledger), Err(BadAck::NoOffset));
-    flight.acknowledged(0, 1, 50, &mut ledger).unwrap();
+    assert_eq!(
+        flight.acknowledged(1, 1, 0, &mut ledger, Now::read()),
+        Err(BadAck::OutOfTurn { got: 1, expected: 0 })
+    );
+    assert_eq!(flight.acknowledged(0, 1, -1001, &mut ledger, Now::read()), Err(BadAck::NoOffset));
+    flight.acknowledged(0, 1, 50, &mut ledger, Now::read()).unwrap();
     assert!(matches!(
-        flight.acknowledged(1, 1, 20, &mut ledger),
+        flight.acknowledged(1, 1, 20, &mut ledger, Now::read()),
         Err(BadAck::Misplaced(Misplaced::Backwards(_)))
     ));
 }

@@ -2,12 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use rdkafka_sys::types::RDKafkaErrorCode as Code;
-
-use super::{Exit, Mover, OWN, Progress, Step};
-use crate::engine::librdkafka::ffi::Error;
+use super::{Exit, Mover, OWN, Progress, Step, Trouble};
 use crate::engine::librdkafka::ffi::target::{Ack, Ticket};
-use crate::ledger::Entry;
+use crate::ledger::{Entry, Now};
 
 /// At least once: progress is written this often while records flow.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -56,12 +53,12 @@ impl Mover<'_> {
         }
         self.flush(deadline)?;
         let closing = self.ledger.closing();
-        let value = self.ledger.seal(SystemTime::now());
+        let value = self.ledger.seal(Now::read());
         for entry in &closing {
-            self.produce_own(self.offsets_topic, self.job.offsets_partition, entry)?;
+            self.produce_own(self.offsets_topic, self.job.order.storage.offsets_partition, entry)?;
         }
-        let entry = Entry { key: self.job.progress_key.clone(), value };
-        self.produce_own(self.progress_topic, self.job.progress_partition, &entry)?;
+        let entry = Entry { key: self.job.order.storage.progress_key.clone(), value };
+        self.produce_own(self.progress_topic, self.job.order.storage.progress_partition, &entry)?;
         loop {
             match self.target.commit(WAIT_STEP) {
                 Ok(()) => break,
@@ -78,7 +75,7 @@ impl Mover<'_> {
         self.commit_after = self.job.commit_interval;
         self.last_progress = Instant::now();
         self.ledger.closed();
-        self.ledger.committed();
+        self.ledger.committed(Instant::now());
         Ok(())
     }
 
@@ -108,9 +105,7 @@ impl Mover<'_> {
             self.observe();
             self.missing_topics()?;
             if !self.may_wait(deadline) {
-                let text = "the target did not acknowledge records in time".to_owned();
-                let error =
-                    Error { code: Code::OperationTimedOut, text, fatal: false, retriable: true, abort: true };
+                let error = Trouble::new("the target did not acknowledge records in time");
                 return Err(Exit::Failed { what: "waiting for acknowledgements", error });
             }
         }
@@ -141,15 +136,16 @@ impl Mover<'_> {
             return self.write_record();
         }
         for entry in &closing {
-            self.produce_own(self.offsets_topic, self.job.offsets_partition, entry)?;
+            self.produce_own(self.offsets_topic, self.job.order.storage.offsets_partition, entry)?;
         }
         self.progress = Progress::Chunks(closing.len());
         Ok(())
     }
 
     fn write_record(&mut self) -> Step<()> {
-        let entry = Entry { key: self.job.progress_key.clone(), value: self.ledger.seal(SystemTime::now()) };
-        self.produce_own(self.progress_topic, self.job.progress_partition, &entry)?;
+        let entry =
+            Entry { key: self.job.order.storage.progress_key.clone(), value: self.ledger.seal(Now::read()) };
+        self.produce_own(self.progress_topic, self.job.order.storage.progress_partition, &entry)?;
         self.progress = Progress::Record(1);
         self.last_progress = Instant::now();
         Ok(())
@@ -166,7 +162,7 @@ impl Mover<'_> {
             }
             Progress::Record(left) if left > count => Progress::Record(left - count),
             Progress::Record(_) => {
-                self.ledger.committed();
+                self.ledger.committed(Instant::now());
                 Progress::Idle
             }
             Progress::Idle => Progress::Idle,
@@ -203,13 +199,7 @@ impl Mover<'_> {
 
     /// Makes durable what can be made durable, and closes the producer in a defined state.
     pub(super) fn finish(&mut self, exit: Exit) -> Exit {
-        let orderly = match exit {
-            Exit::Drained | Exit::Changed | Exit::RetryStopped | Exit::TurnOver => true,
-            Exit::Reconsider { .. } | Exit::OldFormat { .. } | Exit::Unreadable { .. } => true,
-            Exit::Moved { .. } | Exit::Another { .. } => true,
-            Exit::Refused { .. } | Exit::Fenced(_) | Exit::Failed { .. } => false,
-            Exit::Misaligned { .. } | Exit::Gone { .. } => false,
-        };
+        let orderly = exit.is_orderly();
         let deadline = Instant::now() + DRAIN_TIMEOUT;
         if orderly && !self.job.exactly_once {
             if let Err(failed) = self.write_progress_and_wait(deadline) {

@@ -19,7 +19,7 @@ impl Mover<'_> {
     pub(super) fn as_left(&mut self, index: usize) -> Step<()> {
         let now = Instant::now();
         let rests = |slot: &super::Slot| slot.flight.is_empty() && now.duration_since(slot.seen) >= RESTED;
-        if !self.job.alone || self.partitioner.is_by_key() || !rests(&self.slots[index]) {
+        if !self.job.order.alone || self.partitioner.is_by_key() || !rests(&self.slots[index]) {
             return Ok(());
         }
         let resting: Vec<i32> = self.slots.iter().filter(|slot| rests(slot)).map(|s| s.partition).collect();
@@ -56,7 +56,8 @@ impl Mover<'_> {
             return Ok(());
         }
         self.looked = Instant::now();
-        let topics = [self.job.progress_topic, self.job.offsets_topic, self.job.target_topic];
+        let storage = &self.job.order.storage;
+        let topics = [&*storage.progress_topic, &*storage.offsets_topic, &*self.job.target_topic];
         match self.ends.missing(&topics) {
             Some(topic) => Err(Exit::Gone { topic }),
             None => Ok(()),

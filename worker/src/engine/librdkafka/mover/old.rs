@@ -4,16 +4,14 @@
 
 use std::time::Instant;
 
-use rdkafka_sys::types::RDKafkaErrorCode as Code;
 use twinlog_proto::id::SourceOffset;
-use twinlog_proto::reason::Reason;
 
-use super::{Exit, Mover, Step};
-use crate::engine::feeder::Fed;
+use super::{Exit, Mover, Step, failed, translate};
+use crate::engine::librdkafka::feeder::Fed;
 use crate::engine::librdkafka::ffi::Error;
 use crate::engine::librdkafka::ffi::source::{MAX_BATCH, Record};
 use crate::engine::librdkafka::ffi::target::{Target, Ticket};
-use crate::kafka::{Damaged, KafkaError, LogFormat, OldMessage, code};
+use crate::kafka::{Damaged, LogFormat, OldMessage};
 use crate::progress::LastCopied;
 
 /// A record to be copied, from either reader.
@@ -106,7 +104,7 @@ impl Mover<'_> {
                 continue;
             }
             let started = self.source.start(slot.partition, slot.begin());
-            started.map_err(|error| Exit::Failed { what: "starting to fetch", error })?;
+            started.map_err(failed("starting to fetch"))?;
         }
         Ok(())
     }
@@ -150,7 +148,7 @@ impl Mover<'_> {
             }
             Fed::Turned { partition, at } => self.turned(partition, at)?,
             Fed::Failed { partition, error } => {
-                return Err(Exit::Reconsider { partition, error: as_fetch_error(&error) });
+                return Err(translate::look_failed(partition, &error));
             }
             Fed::Damaged { partition, damaged } => self.damaged(partition, damaged)?,
         }
@@ -171,7 +169,7 @@ impl Mover<'_> {
             slot.flight.passed(at, self.ledger);
         }
         let started = self.source.start(partition, slot.next);
-        started.map_err(|error| Exit::Failed { what: "starting to fetch", error })
+        started.map_err(failed("starting to fetch"))
     }
 
     fn damaged(&mut self, partition: i32, damaged: Damaged) -> Step<()> {
@@ -218,21 +216,8 @@ impl Mover<'_> {
                 Ok(())
             }
             Ok(LogFormat::Old) => Err(Exit::OldFormat { partition, offset: SourceOffset(offset) }),
-            Ok(LogFormat::End) => {
-                let text = format!("the record at offset {offset} is not there any more");
-                Err(Exit::Reconsider { partition, error: Error::local(Code::OffsetOutOfRange, text) })
-            }
-            Err(error) => Err(Exit::Reconsider { partition, error: as_fetch_error(&error) }),
+            Ok(LogFormat::End) => Err(translate::gone(partition, offset)),
+            Err(error) => Err(translate::look_failed(partition, &error)),
         }
     }
-}
-
-/// The same trouble as librdkafka would report it.
-pub(super) fn as_fetch_error(error: &KafkaError) -> Error {
-    let code = match (error.code, error.reason) {
-        (code::OFFSET_OUT_OF_RANGE, _) => Code::OffsetOutOfRange,
-        (_, Reason::MISSING_PERMISSION) => Code::TopicAuthorizationFailed,
-        _ => Code::Fail,
-    };
-    Error::local(code, error.message.clone())
 }

@@ -2,11 +2,8 @@
 //! last record is read again before anything that follows it is copied: in a log that was restored from a backup and has grown since,
 //! another one is there.
 
-use rdkafka_sys::types::RDKafkaErrorCode as Code;
-
-use super::old::{Incoming, as_fetch_error};
-use super::{Exit, Mover, Slot, Step};
-use crate::engine::librdkafka::ffi::Error;
+use super::old::Incoming;
+use super::{Exit, Mover, Slot, Step, failed, translate};
 use crate::kafka::code;
 use crate::progress::LastCopied;
 
@@ -55,7 +52,7 @@ impl Mover<'_> {
         slot.rewound_in = self.batch;
         self.source.stop(slot.partition);
         let started = self.source.start(slot.partition, last.offset.0);
-        started.map_err(|error| Exit::Failed { what: "starting to fetch", error })?;
+        started.map_err(failed("starting to fetch"))?;
         Ok(true)
     }
 
@@ -68,10 +65,9 @@ impl Mover<'_> {
             Ok(false) => Ok(()),
             // It was deleted this moment.
             Err(error) if error.code == code::OFFSET_OUT_OF_RANGE => {
-                let text = format!("the record at offset {} is not there any more", last.offset);
-                Err(Exit::Reconsider { partition, error: Error::local(Code::OffsetOutOfRange, text) })
+                Err(translate::gone(partition, last.offset.0))
             }
-            Err(error) => Err(Exit::Reconsider { partition, error: as_fetch_error(&error) }),
+            Err(error) => Err(translate::look_failed(partition, &error)),
         }
     }
 }

@@ -5,9 +5,10 @@ use std::time::Instant;
 use rdkafka_sys::types::RDKafkaErrorCode as Code;
 use twinlog_proto::id::SourceOffset;
 
-use super::{Exit, Mover, OWN, Step};
+use super::{Exit, Mover, OWN, Refused as Record, Step, translate};
 use crate::engine::librdkafka::ffi::Error;
 use crate::engine::librdkafka::ffi::target::{Ack, Refused, Ticket};
+use crate::ledger::Now;
 
 impl Mover<'_> {
     /// Enters acknowledgements that wait into the ledger; returns how many reports there were.
@@ -42,16 +43,17 @@ impl Mover<'_> {
     }
 
     pub(super) fn stored(&mut self, first: Ticket, count: u64, offset: i64) -> Step<()> {
+        let now = Now::read();
         let slot = &mut self.slots[usize::from(first.slot)];
         let freed = if self.partitioner.is_by_key() {
-            slot.flight.scattered(first.number, count, self.ledger)
+            slot.flight.scattered(first.number, count, self.ledger, now)
         } else {
-            slot.flight.acknowledged(first.number, count, offset, self.ledger)
+            slot.flight.acknowledged(first.number, count, offset, self.ledger, now)
         };
-        let freed = freed.map_err(|error| Exit::Misaligned { partition: slot.partition, error })?;
-        slot.seen = Instant::now();
+        let freed = freed.map_err(|error| translate::misaligned(slot.partition, &error))?;
+        slot.seen = now.instant;
         self.in_flight = self.in_flight.saturating_sub(freed);
-        self.pace.acknowledged(freed, Instant::now());
+        self.pace.acknowledged(freed, now.instant);
         Ok(())
     }
 
@@ -60,17 +62,13 @@ impl Mover<'_> {
             return self.failure("writing progress", error);
         }
         let slot = &self.slots[usize::from(ticket.slot)];
-        match error.code {
-            Code::MessageSizeTooLarge
-            | Code::MessageBatchTooLarge
-            | Code::InvalidRecord
-            | Code::InvalidTimestamp
-            | Code::InvalidMessage
-            | Code::UnsupportedCompressionType => {
+        match translate::refusal(&error) {
+            Some(refusal) => {
                 let offset = slot.flight.source_of(ticket.number).unwrap_or(SourceOffset(slot.next));
-                Exit::Refused { partition: slot.partition, offset, size, has_key, timestamp, error }
+                let record = Record { partition: slot.partition, offset, size, has_key, timestamp };
+                Exit::Refused { record, refusal, error: error.into() }
             }
-            _ => self.failure("writing records", error),
+            None => self.failure("writing records", error),
         }
     }
 
@@ -81,8 +79,8 @@ impl Mover<'_> {
             _ => error,
         };
         match error.code {
-            Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => Exit::Fenced(error),
-            _ => Exit::Failed { what, error },
+            Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => Exit::Fenced(error.into()),
+            _ => Exit::Failed { what, error: error.into() },
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::Assigned;
+use crate::engine::Assigned;
 use crate::engine::librdkafka::flight::Flight;
 use crate::progress::LastCopied;
 
-pub(crate) struct Slot {
-    pub(crate) partition: i32,
+pub(super) struct Slot {
+    pub(super) partition: i32,
     pub(super) flight: Flight,
     /// Next source offset to come; what is below was seen.
     pub(super) next: i64,
@@ -21,13 +21,13 @@ pub(crate) struct Slot {
     pub(super) rewound_in: u64,
     pub(super) epoch: i32,
     pub(super) stop_before: Option<i64>,
-    pub(crate) stopped: bool,
+    pub(super) stopped: bool,
     /// End of the partition for a reader, and the high watermark when it was seen.
-    pub(crate) end: Option<(i64, i64)>,
+    pub(super) end: Option<(i64, i64)>,
     /// The feeder reads it: the log goes on with messages in an old format.
     pub(super) old: bool,
     /// High watermark as the feeder saw it last.
-    pub(crate) fed_high: Option<i64>,
+    pub(super) fed_high: Option<i64>,
     /// Below this the log is known to have the present format.
     pub(super) sure_below: i64,
     /// When the end of the copy was last seen to be where it should be.

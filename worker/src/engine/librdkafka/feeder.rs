@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::reason::Reason;
 
-use super::librdkafka::config::{Memory, RECORD_OVERHEAD};
+use super::config::{Memory, RECORD_OVERHEAD};
 use crate::kafka::{
     Damaged, Entry, FetchHow, FetchedLog, Isolation, KafkaClient, KafkaError, LogFormat, MessageSet,
     OldMessage,
@@ -37,7 +37,7 @@ const CALL: Duration = Duration::from_secs(5);
 
 /// What the lane's thread gets.
 #[derive(Debug)]
-pub(crate) enum Fed {
+pub(super) enum Fed {
     Message {
         partition: i32,
         message: OldMessage,
@@ -65,7 +65,7 @@ pub(crate) enum Fed {
     },
 }
 
-pub(crate) struct Feeder {
+pub(super) struct Feeder {
     shared: Arc<Shared>,
     runtime: Handle,
     stop: CancellationToken,
@@ -102,7 +102,7 @@ struct Chunk {
 
 impl Feeder {
     /// The calling thread is the one that is unparked when something waits.
-    pub(crate) fn new(
+    pub(super) fn new(
         client: &KafkaClient,
         topic: &str,
         memory: &Memory,
@@ -132,7 +132,7 @@ impl Feeder {
     }
 
     /// Reads a partition from `offset` on.
-    pub(crate) fn start(&mut self, partition: i32, offset: i64) {
+    pub(super) fn start(&mut self, partition: i32, offset: i64) {
         let shared = self.shared.clone();
         let task = self.runtime.spawn(async move {
             if let Some(last) = shared.feed(partition, offset).await {
@@ -143,14 +143,14 @@ impl Feeder {
     }
 
     /// Stops reading a partition. What was read before may still come.
-    pub(crate) fn stop(&mut self, partition: i32) {
+    pub(super) fn stop(&mut self, partition: i32) {
         if let Some(task) = self.tasks.remove(&partition) {
             task.abort();
         }
     }
 
     /// What waits, oldest first.
-    pub(crate) fn take(&mut self) -> Option<Fed> {
+    pub(super) fn take(&mut self) -> Option<Fed> {
         loop {
             if let Some(open) = &mut self.open
                 && let Some(message) = open.messages.next()
@@ -167,14 +167,14 @@ impl Feeder {
     }
 
     /// In which format the log goes on at `offset`; waits for the answer, at most 5 s.
-    pub(crate) fn look(&self, partition: i32, offset: i64) -> Result<LogFormat, KafkaError> {
+    pub(super) fn look(&self, partition: i32, offset: i64) -> Result<LogFormat, KafkaError> {
         let shared = &self.shared;
         self.wait(shared.client.format_at(&shared.topic, partition, offset))
     }
 
     /// Whether the log holds something at `offset`, and compaction has removed nothing there; waits as `look`. Of messages in an old
     /// format that isn't known.
-    pub(crate) fn is_whole_at(&self, partition: i32, offset: i64) -> Result<bool, KafkaError> {
+    pub(super) fn is_whole_at(&self, partition: i32, offset: i64) -> Result<bool, KafkaError> {
         let shared = &self.shared;
         self.wait(shared.client.is_whole_at(&shared.topic, partition, offset))
     }

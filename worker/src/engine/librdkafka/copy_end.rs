@@ -13,7 +13,7 @@ use crate::kafka::{Isolation, KafkaClient, OffsetSpec};
 /// A look ends after this time: what is away is waited for elsewhere.
 const CALL: Duration = Duration::from_secs(2);
 
-pub(crate) struct CopyEnds {
+pub(super) struct CopyEnds {
     client: KafkaClient,
     topic: String,
     runtime: Handle,
@@ -21,13 +21,13 @@ pub(crate) struct CopyEnds {
 }
 
 impl CopyEnds {
-    pub(crate) fn new(client: &KafkaClient, topic: &str, runtime: &Handle, stop: &CancellationToken) -> Self {
+    pub(super) fn new(client: &KafkaClient, topic: &str, runtime: &Handle, stop: &CancellationToken) -> Self {
         let client = client.with_deadline(CALL);
         Self { client, topic: topic.to_owned(), runtime: runtime.clone(), stop: stop.clone() }
     }
 
     /// High watermarks of partitions; those that can't be asked for now are left out.
-    pub(crate) fn of(&self, partitions: &[i32]) -> BTreeMap<i32, i64> {
+    pub(super) fn of(&self, partitions: &[i32]) -> BTreeMap<i32, i64> {
         let wanted: Vec<_> =
             partitions.iter().map(|p| (self.topic.clone(), *p, OffsetSpec::Latest)).collect();
         let listed = self.wait(self.client.list_offsets(&wanted, Isolation::Uncommitted));
@@ -36,7 +36,7 @@ impl CopyEnds {
     }
 
     /// The first of these topics of which the target says that it doesn't exist.
-    pub(crate) fn missing(&self, topics: &[&str]) -> Option<String> {
+    pub(super) fn missing(&self, topics: &[&str]) -> Option<String> {
         let names: Vec<String> = topics.iter().map(|topic| (*topic).to_owned()).collect();
         let found = self.wait(self.client.topics(Some(&names)))?.ok()?;
         let gone = |error: &crate::kafka::KafkaError| error.reason == Reason::TOPIC_NOT_FOUND;

@@ -1,34 +1,20 @@
 //! What the end of an engine means for its lane.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use rdkafka_sys::types::RDKafkaErrorCode as Code;
+use tokio::time::Instant;
 use twinlog_proto::id::SourceOffset;
 use twinlog_proto::reason::Reason;
 
+use super::attempt::principal;
 use super::{End, RETRY_STOPPED, Runner};
 use crate::cause::Cause;
-use crate::engine::librdkafka::config;
-use crate::engine::librdkafka::ffi;
-use crate::engine::librdkafka::flight::BadAck;
-use crate::engine::librdkafka::mover::Exit;
+use crate::engine::{Exit, Fetching, MIN_BATCH_BYTES, Refusal, Refused, Trouble, batch_bytes};
 use crate::kafka::Damaged;
-use crate::ledger::Misplaced;
 use crate::progress::millis;
 
 /// Brokers allow transactions to last so long, unless told otherwise.
 const MAX_PATIENCE: Duration = Duration::from_secs(900);
-
-/// A record that the target refused.
-struct Record {
-    partition: i32,
-    offset: SourceOffset,
-    /// Key and value, bytes.
-    size: usize,
-    has_key: bool,
-    /// Milliseconds since 1970.
-    timestamp: i64,
-}
 
 /// A record's timestamp for people, as far as it is one of this calendar.
 fn shown(timestamp: i64) -> String {
@@ -44,9 +30,10 @@ fn shown(timestamp: i64) -> String {
 
 impl Runner {
     /// What the lane does after the engine has ended.
-    pub(super) fn judge(&mut self, exit: Exit) -> End {
+    pub(super) async fn stopped(&mut self, exit: Exit) -> End {
+        let slowed = self.board().slowed_by_target();
         if matches!(exit, Exit::Fenced(_) | Exit::Failed { .. })
-            && let Some((cause, by)) = self.board.slowed_by_target()
+            && let Some((cause, by)) = slowed
         {
             // The coordinator ends what takes longer than was said. Another owner would be found when progress is read.
             self.patience = (self.patience * 2).max(by * 3).min(MAX_PATIENCE);
@@ -59,10 +46,10 @@ impl Runner {
             Exit::Changed => {
                 // Settings of the target topic may have changed, too.
                 self.forget_refused();
-                self.batch_size = usize::MAX;
+                self.batch = usize::MAX;
                 End::Again
             }
-            Exit::RetryStopped => {
+            Exit::Until => {
                 self.forget_refused();
                 End::Again
             }
@@ -70,9 +57,9 @@ impl Runner {
                 tracing::warn!(task = %self.spec.task, partition, expected, end, "the copy is not as it was left: looking at it again");
                 End::Again
             }
-            Exit::Reconsider { partition, error } => {
+            Exit::Reconsider { partition, fetching, error } => {
                 tracing::debug!(task = %self.spec.task, partition, %error, "fetching can't go on: asking the source again");
-                self.fetch_failure(partition, &error)
+                self.fetch_failure(partition, fetching, &error)
             }
             Exit::Another { partition, offset } => {
                 tracing::warn!(task = %self.spec.task, partition, %offset, "the source has another record there than was copied");
@@ -84,10 +71,7 @@ impl Runner {
                 End::Again
             }
             Exit::Unreadable { partition, damaged } => self.unreadable(partition, &damaged),
-            Exit::Refused { partition, offset, size, has_key, timestamp, error } => {
-                let record = Record { partition, offset, size, has_key, timestamp };
-                self.refuse(&record, &error)
-            }
+            Exit::Refused { record, refusal, error } => self.refuse(&record, refusal, &error).await,
             Exit::Fenced(error) => {
                 self.fenced = Some(Instant::now());
                 let message = format!(
@@ -102,22 +86,16 @@ impl Runner {
                 End::Again
             }
             Exit::Failed { what, error } => {
-                let reason = ffi::reason_when_away(&error).unwrap_or(Reason::WAITING_FOR_CLUSTER);
+                let reason = error.away.unwrap_or(Reason::WAITING_FOR_CLUSTER);
                 Cause::new(reason, format!("{what}: {error}")).into()
             }
-            Exit::Misaligned { partition, error } => self.misaligned(partition, &error),
+            Exit::Misaligned { partition, lost_from, error } => {
+                self.kept.extend(lost_from.map(|from| (partition, from)));
+                let topic = &self.spec.range.target_topic;
+                let message = format!("{topic} partition {partition}: {error}; positions are checked again");
+                Cause::new(Reason::KAFKA_ERROR, message).into()
+            }
         }
-    }
-
-    fn misaligned(&mut self, partition: i32, error: &BadAck) -> End {
-        if let BadAck::Misplaced(Misplaced::Elsewhere { expected, got }) = *error
-            && got < expected
-        {
-            self.kept.insert(partition, got);
-        }
-        let topic = &self.spec.range.target_topic;
-        let message = format!("{topic} partition {partition}: {error}; positions are checked again");
-        Cause::new(Reason::KAFKA_ERROR, message).into()
     }
 
     /// Everything is tried again.
@@ -125,17 +103,17 @@ impl Runner {
         self.refused_before = std::mem::take(&mut self.refused);
     }
 
-    fn fetch_failure(&self, partition: i32, error: &ffi::Error) -> End {
+    fn fetch_failure(&self, partition: i32, fetching: Fetching, error: &Trouble) -> End {
         let topic = &self.spec.range.source_topic;
         let source = &self.spec.source;
-        match error.code {
-            Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => End::Again,
-            Code::TopicAuthorizationFailed => {
-                let principal = source.properties.principal().unwrap_or_else(|| "the worker".to_owned());
+        match fetching {
+            Fetching::Lost => End::Again,
+            Fetching::Forbidden => {
+                let principal = principal(source);
                 let message = format!("{principal} needs READ on topic {topic} of cluster {}", source.id);
                 Cause::new(Reason::MISSING_PERMISSION, message).into()
             }
-            _ => {
+            Fetching::Failed => {
                 let message =
                     format!("fetching {topic} partition {partition} of cluster {}: {error}", source.id);
                 Cause::new(Reason::KAFKA_ERROR, message).into()
@@ -162,32 +140,31 @@ impl Runner {
         End::Again
     }
 
-    fn refuse(&mut self, record: &Record, error: &ffi::Error) -> End {
-        let too_large = matches!(error.code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge);
-        let used = config::batch_size(self.spec.range.target_max_message_bytes).min(self.batch_size);
-        if too_large && record.size < used / 2 && used > config::MIN_BATCH_SIZE {
+    async fn refuse(&mut self, record: &Refused, refusal: Refusal, error: &Trouble) -> End {
+        let used = batch_bytes(self.spec.range.target_max_message_bytes).min(self.batch);
+        if refusal == Refusal::TooLarge && record.size < used / 2 && used > MIN_BATCH_BYTES {
             // The record is small: it was the batch that is larger than the target takes.
-            self.batch_size = (used / 4).max(config::MIN_BATCH_SIZE);
+            self.batch = (used / 4).max(MIN_BATCH_BYTES);
             return End::Again;
         }
-        let cause = match error.code {
-            _ if too_large => self.too_large(record),
+        let cause = match refusal {
+            Refusal::TooLarge => self.too_large(record),
             // A batch with several such records is invalid, whatever is wrong with them.
-            Code::InvalidTimestamp | Code::InvalidRecord => self
-                .out_of_time(record)
-                .or_else(|| self.without_key(record, error))
-                .unwrap_or_else(|| self.refused(record, error)),
-            _ => self.refused(record, error),
+            Refusal::Invalid => match self.out_of_time(record).await {
+                Some(cause) => cause,
+                None => self.without_key(record, error).await.unwrap_or_else(|| self.refused(record, error)),
+            },
+            Refusal::Other => self.refused(record, error),
         };
         self.stop_before(record.partition, record.offset, cause)
     }
 
-    fn place(&self, record: &Record) -> String {
+    fn place(&self, record: &Refused) -> String {
         format!("{} partition {} offset {}", self.spec.range.source_topic, record.partition, record.offset)
     }
 
     /// The words for a record that the target takes with no settings that we know of.
-    fn refused(&self, record: &Record, error: &ffi::Error) -> Cause {
+    fn refused(&self, record: &Refused, error: &Trouble) -> Cause {
         let (topic, cluster) = (&self.spec.range.target_topic, &self.spec.target.id);
         let message = format!(
             "{}: {topic} on cluster {cluster} refuses the record ({} bytes): {}. Let the topic take it (the partition goes on within {} s), \
@@ -201,11 +178,11 @@ impl Runner {
     }
 
     /// The words for a record without a key that a compacted topic doesn't take; `None` where it isn't that.
-    fn without_key(&self, record: &Record, error: &ffi::Error) -> Option<Cause> {
+    async fn without_key(&self, record: &Refused, error: &Trouble) -> Option<Cause> {
         if record.has_key {
             return None;
         }
-        let (config, policy) = self.config_of_target(&["cleanup.policy"])?;
+        let (config, policy) = self.config_of_target(&["cleanup.policy"]).await?;
         if !policy.contains("compact") {
             return None;
         }
@@ -221,7 +198,7 @@ impl Runner {
         Some(Cause::new(Reason::RECORD_REFUSED, message))
     }
 
-    fn too_large(&self, record: &Record) -> Cause {
+    fn too_large(&self, record: &Refused) -> Cause {
         let limit = match self.spec.range.target_max_message_bytes {
             Some(limit) => format!("{limit} bytes"),
             None => "fewer".to_owned(),
@@ -234,7 +211,7 @@ impl Runner {
     }
 
     /// The words for a record that is older or younger than the target takes; `None` where it isn't.
-    fn out_of_time(&self, record: &Record) -> Option<Cause> {
+    async fn out_of_time(&self, record: &Refused) -> Option<Cause> {
         if record.timestamp < 0 {
             return None;
         }
@@ -244,7 +221,7 @@ impl Runner {
             false => ("future", "message.timestamp.after.max.ms"),
         };
         // Brokers before 3.6 have one limit for both sides.
-        let (config, limit) = self.config_of_target(&[config, "message.timestamp.difference.max.ms"])?;
+        let (config, limit) = self.config_of_target(&[config, "message.timestamp.difference.max.ms"]).await?;
         if age.unsigned_abs() <= limit.parse().ok()? {
             return None;
         }
@@ -261,11 +238,8 @@ impl Runner {
     }
 
     /// The first of these configs that the target topic has, and its value now; `None` where it can't be read.
-    fn config_of_target(&self, names: &[&str]) -> Option<(String, String)> {
-        let topic = self.spec.range.target_topic.clone();
-        let topics = std::slice::from_ref(&topic);
-        let mut described = self.ask(self.spec.target.client.describe_configs(topics)).ok()?;
-        let entries = described.remove(&topic)?.ok()?;
+    async fn config_of_target(&self, names: &[&str]) -> Option<(String, String)> {
+        let entries = self.ask(self.clusters.target_configs(&self.spec)).await.ok()??;
         let found = names.iter().find_map(|name| entries.iter().find(|entry| entry.name == *name))?;
         Some((found.name.clone(), found.value.clone()?))
     }

@@ -1,0 +1,167 @@
+//! What a lane asks both clusters, and what it writes there by itself. Records are its engine's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use tokio_util::sync::CancellationToken;
+
+use super::gather::{self, Gathered};
+use super::recover;
+#[cfg(test)]
+use super::run::scripted;
+use super::tail::Place;
+use super::{LaneSpec, Range, old_format};
+use crate::cause::Cause;
+use crate::engine::Trouble;
+use crate::kafka::{ConfigEntry, Isolation, KafkaError, OffsetSpec};
+use crate::ledger::Entry;
+use crate::produce::{Producer, Record};
+use crate::progress::{RangeProgress, StorageTopics, millis};
+
+/// Where the answers come from. What waits for the clusters waits on the heap, for as long as it does: a lane lives long, and there
+/// are thousands.
+#[derive(Clone)]
+pub(super) enum Clusters {
+    /// The clusters themselves.
+    Kafka,
+    #[cfg(test)]
+    Scripted(scripted::Clusters),
+}
+
+impl Clusters {
+    /// Makes sure of the topics that hold the mirror's progress.
+    pub(super) async fn storage_topics(&self, spec: &LaneSpec) -> Result<StorageTopics, KafkaError> {
+        match self {
+            Self::Kafka => Box::pin(StorageTopics::ensure(&spec.target.client, &spec.mirror)).await,
+            #[cfg(test)]
+            Self::Scripted(clusters) => clusters.storage_topics(),
+        }
+    }
+
+    /// Whether the range can run.
+    pub(super) async fn look(&self, spec: &LaneSpec, range: &Range) -> Result<(), Cause> {
+        match self {
+            Self::Kafka => Box::pin(gather::look(spec, range)).await,
+            #[cfg(test)]
+            Self::Scripted(clusters) => clusters.look(),
+        }
+    }
+
+    /// What decides where its partitions begin.
+    pub(super) async fn gather(
+        &self,
+        spec: &LaneSpec,
+        range: &Range,
+        before: Option<&RangeProgress>,
+        progress: Place<'_>,
+    ) -> Result<Gathered, Cause> {
+        match self {
+            Self::Kafka => Box::pin(gather::gather(spec, range, before, progress)).await,
+            #[cfg(test)]
+            Self::Scripted(clusters) => clusters.gather(range),
+        }
+    }
+
+    /// Gets ready to read a partition of one of the target's internal topics.
+    pub(super) fn reader(&self, spec: &LaneSpec, place: Place<'_>) -> Result<Reader, Trouble> {
+        match self {
+            Self::Kafka => recover::Reader::open(&spec.target.client, place).map(Reader::Kafka),
+            #[cfg(test)]
+            Self::Scripted(clusters) => Ok(Reader::Scripted(clusters.clone())),
+        }
+    }
+
+    /// The partitions, of these with an offset each, whose log has an old format there.
+    pub(super) async fn old_formats(
+        &self,
+        spec: &LaneSpec,
+        topic: &str,
+        places: Vec<(i32, i64)>,
+    ) -> BTreeSet<i32> {
+        match self {
+            Self::Kafka => Box::pin(old_format::find(&spec.source.client, topic, places)).await,
+            #[cfg(test)]
+            Self::Scripted(_) => BTreeSet::new(),
+        }
+    }
+
+    /// Where the source's partitions end for a reader; those that can't be asked are left out.
+    pub(super) async fn source_ends(
+        &self,
+        spec: &LaneSpec,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, i64>, KafkaError> {
+        match self {
+            Self::Kafka => {
+                let topic = &spec.range.source_topic;
+                let one = |p: &i32| (topic.clone(), *p, OffsetSpec::Latest);
+                let wanted: Vec<_> = partitions.iter().map(one).collect();
+                let ends = Box::pin(spec.source.client.list_offsets(&wanted, Isolation::Committed)).await?;
+                Ok(ends.into_iter().filter_map(|((_, p), end)| Some((p, end.ok()?.offset))).collect())
+            }
+            #[cfg(test)]
+            Self::Scripted(clusters) => clusters.source_ends(partitions),
+        }
+    }
+
+    /// Settings of the target topic; `None` where they can't be read.
+    pub(super) async fn target_configs(
+        &self,
+        spec: &LaneSpec,
+    ) -> Result<Option<Vec<ConfigEntry>>, KafkaError> {
+        match self {
+            Self::Kafka => {
+                let topic = spec.range.target_topic.clone();
+                let described = spec.target.client.describe_configs(std::slice::from_ref(&topic));
+                let mut described = Box::pin(described).await?;
+                Ok(described.remove(&topic).and_then(Result::ok))
+            }
+            #[cfg(test)]
+            Self::Scripted(clusters) => Ok(clusters.target_configs()),
+        }
+    }
+
+    /// Writes entries into internal topics of the target, one place after the other.
+    pub(super) async fn write(
+        &self,
+        spec: &LaneSpec,
+        places: Vec<(Place<'_>, Vec<Entry>)>,
+    ) -> Result<(), KafkaError> {
+        match self {
+            Self::Kafka => {
+                let now = millis(SystemTime::now());
+                let record = |entry: Entry| Record { key: entry.key, value: entry.value, timestamp_ms: now };
+                let mut producer = Producer::new(&spec.target);
+                for (Place { topic, partition }, entries) in places {
+                    let records: Vec<Record> = entries.into_iter().map(record).collect();
+                    Box::pin(producer.send_all(topic, partition, &records)).await?;
+                }
+                Ok(())
+            }
+            #[cfg(test)]
+            Self::Scripted(clusters) => clusters.write(places),
+        }
+    }
+}
+
+/// Reads one partition of an internal topic.
+pub(super) enum Reader {
+    Kafka(recover::Reader),
+    #[cfg(test)]
+    Scripted(scripted::Clusters),
+}
+
+impl Reader {
+    /// Value of the newest committed record with the key.
+    pub(super) async fn newest(
+        self,
+        key: Vec<u8>,
+        stop: CancellationToken,
+    ) -> Result<Option<Vec<u8>>, Cause> {
+        match self {
+            Self::Kafka(reader) => Box::pin(reader.newest(key, stop)).await,
+            #[cfg(test)]
+            Self::Scripted(clusters) => clusters.newest(&key),
+        }
+    }
+}
