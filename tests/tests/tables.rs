@@ -54,3 +54,12 @@ fn every_test_that_a_table_names_is_there() {
     assert!(seen > 100, "the tables are read: {seen}");
     assert!(missing.is_empty(), "named, but not there:\n{}", missing.join("\n"));
 }
+
+#[test]
+fn every_file_that_the_readme_names_for_a_word_is_there() {
+    let text = std::fs::read_to_string(root().join("README.md")).expect("the README is there");
+    let map = text.split_once("Where a word lives").expect("the map").1.split_once("## ").expect("its end").0;
+    let paths: Vec<&str> = map.split('`').skip(1).step_by(2).filter(|path| path.contains('/')).collect();
+    let missing: Vec<_> = paths.iter().filter(|path| !root().join(path).exists()).collect();
+    assert!(paths.len() > 25 && missing.is_empty(), "{} paths, not there: {missing:?}", paths.len());
+}
