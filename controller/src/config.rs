@@ -87,7 +87,7 @@ pub fn process_id() -> String {
 }
 
 /// `localhost` where the system doesn't say.
-pub(crate) fn host_name() -> String {
+pub fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
     let name = name.or_else(|| std::env::var("HOSTNAME").ok());
     name.filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())

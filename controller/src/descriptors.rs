@@ -15,7 +15,7 @@ static POOL: LazyLock<DescriptorPool> =
 ///
 /// # Panics
 /// There is no such message.
-pub(crate) fn message(name: &str) -> MessageDescriptor {
+pub fn message(name: &str) -> MessageDescriptor {
     POOL.get_message_by_name(&format!("{PUBLIC}.{name}")).expect("a message of the API")
 }
 

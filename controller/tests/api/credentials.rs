@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
-use crate::cli::{fails, out};
 use crate::service::{Service, create_cluster, create_mirror, expect};
 
 const PASSWORD: &str = "${file:/etc/twinlog/secrets/a}";
@@ -155,21 +154,6 @@ async fn no_credential_follows_a_changed_address() {
     ] {
         service.clusters().update_cluster(update(change, paths)).await.unwrap();
     }
-}
-
-#[tokio::test]
-async fn the_command_line_does_not_give_credentials_again_unasked() {
-    let service = Service::start().await;
-    service.clusters().create_cluster(cluster(SASL)).await.unwrap();
-    let elsewhere =
-        ["cluster", "update", "guarded", "--bootstrap-servers", "new:1", "--property", "client.id=x"];
-    let (code, said) = fails(&service, &elsewhere).await;
-    assert!(code == 2 && said.contains("CREDENTIALS_REQUIRED") && said.contains("host:9092"), "{said}");
-    assert!(said.contains("next: repeat it with the credentials: --property"), "{said}");
-    // The remedy that was printed.
-    let password = format!("sasl.password={PASSWORD}");
-    let again = [&elsewhere[..], &["--property", &password]].concat();
-    assert_eq!(out(&service, &again).await, "cluster guarded changed: bootstrap_servers, properties\n");
 }
 
 #[tokio::test]

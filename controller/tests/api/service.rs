@@ -26,6 +26,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Service {
     pub(crate) url: String,
     pub(crate) channel: Channel,
+    #[allow(dead_code, reason = "the command line's tests, which share this file, write to it")]
     pub(crate) store: Arc<EmbeddedStore>,
     stop: CancellationToken,
     ended: JoinHandle<()>,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use proc_macro2::Delimiter;
 
 use super::read;
 use super::sources::Sources;
@@ -33,9 +34,14 @@ impl Mentions {
         if tests.is_dir() {
             let sources = Sources::read(&tests)?;
             for file in sources.files() {
-                let tokens =
-                    tokens::of(sources.text(file).unwrap_or_default()).with_context(|| file.to_owned())?;
+                let text = sources.text(file).unwrap_or_default();
+                let tokens = tokens::of(text).with_context(|| file.to_owned())?;
                 names(&tokens, false, &mut found.tests);
+                for shared in elsewhere(&tokens) {
+                    let path = tests.join(file).with_file_name("").join(shared);
+                    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+                    names(&tokens::of(&text)?, false, &mut found.tests);
+                }
             }
         }
         let build = package.join("build.rs");
@@ -69,6 +75,18 @@ fn names(tokens: &[Token], product: bool, found: &mut BTreeSet<String>) {
     }
 }
 
+/// Files of other packages that are modules here: `#[path = "..."]`.
+fn elsewhere(tokens: &[Token]) -> Vec<&str> {
+    let attributes = tokens.iter().filter_map(|token| token.within(Delimiter::Bracket));
+    let paths = attributes.filter_map(|attribute| match attribute {
+        [path, Token::Sign('='), Token::Literal(text)] if path.is_word("path") => {
+            Some(text.trim_matches('"'))
+        }
+        _ => None,
+    });
+    paths.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +99,7 @@ mod tests {
         names(&tokens::of(text).unwrap(), false, &mut all);
         assert_eq!(product.into_iter().collect::<Vec<_>>(), ["a", "http", "serde", "tonic_prost"]);
         assert!(all.contains("tempfile"));
+        let shared = tokens::of("#[cfg(x)] #[path = \"../a.rs\"] mod a; mod b;").unwrap();
+        assert_eq!(elsewhere(&shared), ["../a.rs"]);
     }
 }

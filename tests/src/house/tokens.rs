@@ -10,7 +10,8 @@ pub(super) enum Token {
     Path,
     Sign(char),
     Group(Delimiter, Vec<Token>),
-    Literal,
+    /// As it is written.
+    Literal(String),
 }
 
 impl Token {
@@ -46,10 +47,10 @@ fn simple(stream: TokenStream) -> Vec<Token> {
         tokens.push(match tree {
             TokenTree::Group(group) => Token::Group(group.delimiter(), simple(group.stream())),
             TokenTree::Ident(word) => Token::Word(word.to_string()),
-            TokenTree::Literal(_) => Token::Literal,
+            TokenTree::Literal(text) => Token::Literal(text.to_string()),
             TokenTree::Punct(sign) if sign.as_char() == '\'' => {
                 trees.next();
-                Token::Literal
+                Token::Literal(String::new())
             }
             TokenTree::Punct(sign) if sign.as_char() == ':' && sign.spacing() == Spacing::Joint => {
                 trees.next();

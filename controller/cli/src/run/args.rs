@@ -13,8 +13,8 @@ use super::super::fields::{
 };
 use super::super::mm2_file::FileArgs;
 use super::end;
-use crate::config::host_name;
 use crate::named_file;
+use twinlog_controller::config::host_name;
 
 const EXAMPLES: &str = "\
 Examples:

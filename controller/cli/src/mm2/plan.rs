@@ -21,40 +21,40 @@ use super::views::Views;
 use super::{Props, audit, keys, mirror};
 
 /// Label of mirrors that come from a file; its value is `LABEL_VALUE`.
-pub const LABEL: &str = "imported-from";
-pub const LABEL_VALUE: &str = "mirrormaker2";
+pub(crate) const LABEL: &str = "imported-from";
+pub(crate) const LABEL_VALUE: &str = "mirrormaker2";
 
 /// What the caller wants beyond the file.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// Only flows into these clusters; empty means all.
-    pub targets: Vec<String>,
+    pub(crate) targets: Vec<String>,
     /// Where workers find the files, in their order: what their literal secrets become references to. Empty: they are refused.
-    pub secrets_files: Vec<PathBuf>,
+    pub(crate) secrets_files: Vec<PathBuf>,
     /// Continue where a MirrorMaker 2 stopped.
-    pub take_over: bool,
+    pub(crate) take_over: bool,
     /// The group of the Connect workers that are taken over from, and the topic of their positions, where the files don't say.
-    pub take_over_group: Option<String>,
-    pub take_over_offsets_topic: Option<String>,
-    pub allow_loops: bool,
+    pub(crate) take_over_group: Option<String>,
+    pub(crate) take_over_offsets_topic: Option<String>,
+    pub(crate) allow_loops: bool,
     /// The internal-topic rule of MirrorMaker before Kafka 4.0.
-    pub before_kip_1074: bool,
+    pub(crate) before_kip_1074: bool,
 }
 
 /// What an import makes.
 #[derive(Debug, Clone, Default)]
-pub struct Plan {
-    pub clusters: Vec<v1::Cluster>,
-    pub mirrors: Vec<v1::Mirror>,
+pub(crate) struct Plan {
+    pub(crate) clusters: Vec<v1::Cluster>,
+    pub(crate) mirrors: Vec<v1::Mirror>,
     /// Every key of the file, the gravest first.
-    pub report: Vec<Entry>,
+    pub(crate) report: Vec<Entry>,
     /// What is worth saying without a key.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Plan {
     /// Entries with this effect.
-    pub fn entries(&self, effect: Effect) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn entries(&self, effect: Effect) -> impl Iterator<Item = &Entry> {
         self.report.iter().filter(move |entry| entry.effect == effect)
     }
 }

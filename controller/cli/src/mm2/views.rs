@@ -6,11 +6,11 @@ use super::report::Entry;
 
 /// Where a key's value can be read again.
 #[derive(Debug, Clone)]
-pub struct Held {
+pub(crate) struct Held {
     /// Index of the file, in the order in which they were given.
-    pub file: usize,
+    pub(crate) file: usize,
     /// A JSON pointer to the configuration; empty for a properties file.
-    pub pointer: String,
+    pub(crate) pointer: String,
 }
 
 impl Held {
@@ -21,7 +21,7 @@ impl Held {
 
 /// A file's clusters and flows.
 #[derive(Debug, Default)]
-pub struct Views {
+pub(crate) struct Views {
     pub(super) clusters: Vec<ClusterView>,
     pub(super) flows: Vec<FlowView>,
     pub(super) report: Vec<Entry>,

@@ -14,7 +14,7 @@ const CLASS: &str = "connector.class";
 const MAX_DEPTH: usize = 8;
 
 /// Every connector of MM2's in the value, and the classes of others.
-pub fn connectors(value: &Value, label: &str, file: Option<usize>) -> (Vec<Given>, Vec<String>) {
+pub(crate) fn connectors(value: &Value, label: &str, file: Option<usize>) -> (Vec<Given>, Vec<String>) {
     let mut found = Found { label, file, given: Vec::new(), others: Vec::new() };
     found.walk(value, "", &Names::default(), 0);
     (found.given, found.others)

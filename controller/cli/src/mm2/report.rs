@@ -7,7 +7,7 @@ use serde::Serialize;
 /// What a key does here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Effect {
+pub(crate) enum Effect {
     /// Its value can't be used: nothing can be made of the file.
     Invalid,
     /// Without it the copy would not be what MirrorMaker's is: refused unless told otherwise.
@@ -40,7 +40,7 @@ impl fmt::Display for Effect {
 /// Something to do about a key that helps: afterwards its value is honoured, or the file accepted. A test tries all that are given.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Remedy {
+pub(crate) enum Remedy {
     /// The same value under all of these keys instead.
     Rename(Vec<String>),
     /// Another value.
@@ -63,32 +63,32 @@ impl Remedy {
 
 /// What a key does, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Entry {
-    pub effect: Effect,
-    pub key: String,
+pub(crate) struct Entry {
+    pub(crate) effect: Effect,
+    pub(crate) key: String,
     /// Empty where there is nothing to say.
-    pub why: String,
+    pub(crate) why: String,
     /// One of them is enough.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub remedies: Vec<Remedy>,
+    pub(crate) remedies: Vec<Remedy>,
     /// Where the key stands in a properties file, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<usize>,
+    pub(crate) line: Option<usize>,
 }
 
 impl Entry {
-    pub fn new(effect: Effect, key: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(crate) fn new(effect: Effect, key: impl Into<String>, why: impl Into<String>) -> Self {
         Self { effect, key: key.into(), why: why.into(), remedies: Vec::new(), line: None }
     }
 
     #[must_use]
-    pub fn or(mut self, remedy: Remedy) -> Self {
+    pub(crate) fn or(mut self, remedy: Remedy) -> Self {
         self.remedies.push(remedy);
         self
     }
 
     /// Reason and remedies, as they are printed.
-    pub fn says(&self) -> String {
+    pub(crate) fn says(&self) -> String {
         let remedies: Vec<String> = self.remedies.iter().map(|remedy| remedy.text(&self.key)).collect();
         match (self.why.is_empty(), remedies.is_empty()) {
             (_, true) => self.why.clone(),
@@ -98,7 +98,7 @@ impl Entry {
     }
 
     /// The key, and its line where that is known.
-    pub fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         match self.line {
             Some(line) => format!("line {line}: {}", self.key),
             None => self.key.clone(),

@@ -6,11 +6,10 @@
 mod args;
 mod dry;
 mod end;
+mod in_process;
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +17,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use twinlog_proto::secret::Access;
 
 use super::apply;
 use super::connect::{self, Connection};
@@ -27,17 +25,18 @@ use super::failure::{Failure, Kind};
 use super::mm2_file;
 use super::output::{Format, Output, print};
 use super::watch::{self, Display};
-use crate::catalog::LiteralSecrets;
-use crate::config::{DEFAULT_LISTEN, EMBEDDED_STORE_FILE, process_id};
-use crate::controller::ControllerConfig;
-use crate::metrics::Metrics;
-use crate::replica::Replica;
-use crate::server::ServerConfig;
-use crate::store::Store;
-use crate::store::embedded::EmbeddedStore;
+use twinlog_controller::catalog::LiteralSecrets;
+use twinlog_controller::config::{DEFAULT_LISTEN, EMBEDDED_STORE_FILE, process_id};
+use twinlog_controller::controller::ControllerConfig;
+use twinlog_controller::metrics::Metrics;
+use twinlog_controller::replica::Replica;
+use twinlog_controller::server::ServerConfig;
+use twinlog_controller::store::Store;
+use twinlog_controller::store::embedded::EmbeddedStore;
 
 pub(super) use args::Args;
 pub(super) use dry::try_out;
+use in_process::WorkerSettings;
 
 /// How long the controller in this process may take to answer its first call.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
@@ -50,24 +49,7 @@ const SAME_SIGNAL: Duration = Duration::from_millis(300);
 const REDRAW: Duration = Duration::from_secs(1);
 const LINES: Duration = Duration::from_secs(5);
 
-/// What the worker in this process is told.
-#[derive(Debug, Clone)]
-pub struct WorkerSettings {
-    /// http://host:port
-    pub controller: String,
-    /// What it may resolve: what the files that were given name, for the clusters that they name it for.
-    pub secrets: Access,
-}
-
-/// Runs a worker until its token is cancelled, then drains it. The library knows nothing of the worker; the binary does.
-pub type StartWorker =
-    fn(WorkerSettings, CancellationToken) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-
-pub(super) async fn run(
-    args: Args,
-    format: Option<Format>,
-    start_worker: StartWorker,
-) -> Result<(), Failure> {
+pub(super) async fn run(args: Args, format: Option<Format>) -> Result<(), Failure> {
     if args.of_file.is_dry_run() {
         return dry_run(args, &Output::new(format.unwrap_or_default())).await;
     }
@@ -81,7 +63,7 @@ pub(super) async fn run(
     let url = format!("http://{address}");
     let worker = WorkerSettings { controller: url.clone(), secrets: settings.secrets() };
     let server = ServerConfig { hosts: Some(settings.hosts.clone()), ..ServerConfig::default() };
-    let mut parts = Parts::start(store, listener, server, worker, start_worker);
+    let mut parts = Parts::start(store, listener, server, worker);
     let ended = tokio::select! {
         biased;
         () = signals.received() => print("stopping: committing what is in flight (again Ctrl-C: end at once)"),
@@ -193,7 +175,6 @@ impl Parts {
         listener: TcpListener,
         server: ServerConfig,
         settings: WorkerSettings,
-        start_worker: StartWorker,
     ) -> Self {
         let (url, metrics) = (settings.controller.clone(), Metrics::install().ok());
         let mut parts = Self::controller(store, listener, &url, server, metrics);
@@ -201,7 +182,7 @@ impl Parts {
         parts.worker = tokio::spawn(async move {
             // Before the controller answers, a worker could only complain. What is wrong with it is said by others.
             let _ = connected(&url).await;
-            start_worker(settings, stop).await
+            in_process::run(settings, stop).await
         });
         parts
     }

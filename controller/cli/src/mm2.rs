@@ -7,32 +7,32 @@
 mod audit;
 #[cfg(test)]
 mod cases;
-pub mod connect;
-pub mod connector;
-pub mod dedicated;
-pub mod flow;
+pub(crate) mod connect;
+pub(crate) mod connector;
+pub(crate) mod dedicated;
+pub(crate) mod flow;
 mod keys;
 mod kubernetes;
 mod mirror;
 mod plan;
-pub mod providers;
-pub mod report;
+pub(crate) mod providers;
+pub(crate) mod report;
 mod source;
 mod strimzi;
-pub mod views;
+pub(crate) mod views;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub use plan::{LABEL, LABEL_VALUE, Options, Plan};
-pub use source::Source;
+pub(crate) use plan::{LABEL, LABEL_VALUE, Options, Plan};
+pub(crate) use source::Source;
 
 /// Keys and values.
-pub type Props = BTreeMap<String, String>;
+pub(crate) type Props = BTreeMap<String, String>;
 
 /// A file that can't be read at all. What is wrong with single keys stands in the report.
 #[derive(Debug, thiserror::Error)]
-pub enum Mm2Error {
+pub(crate) enum Mm2Error {
     #[error("cannot read {}: {source}", path.display())]
     Unreadable {
         path: PathBuf,

@@ -6,7 +6,7 @@ mod json;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use json::connectors as of_json;
+pub(crate) use json::connectors as of_json;
 
 use super::audit::{self, Place, judge};
 use super::connector::{Connector, Side};
@@ -26,7 +26,7 @@ const IDS: [&str; 2] = ["source", "target"];
 
 /// Which of MM2's connectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     Source,
     Checkpoint,
     Heartbeat,
@@ -34,7 +34,7 @@ pub enum Kind {
 
 impl Kind {
     /// Of a class, as Connect finds it: by its whole name, its simple name, or that without `Connector`. `None`: none of MM2's.
-    pub fn of(class: &str) -> Option<Self> {
+    pub(crate) fn of(class: &str) -> Option<Self> {
         let class = class.trim();
         let simple = class.strip_prefix(PACKAGE).unwrap_or(class);
         match simple.strip_suffix("Connector").unwrap_or(simple) {
@@ -48,18 +48,18 @@ impl Kind {
 
 /// A connector of a file.
 #[derive(Debug, Clone)]
-pub struct Given {
+pub(crate) struct Given {
     /// Connect's name for it; empty where the file has none.
-    pub name: String,
-    pub kind: Kind,
-    pub props: Props,
-    pub paused: bool,
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) props: Props,
+    pub(crate) paused: bool,
     /// What stands before its keys in the report.
-    pub place: String,
+    pub(crate) place: String,
     /// Its keys' lines, in a properties file.
-    pub lines: BTreeMap<String, usize>,
+    pub(crate) lines: BTreeMap<String, usize>,
     /// How workers refer to a key of it: `${file:<file>:<prefix><key>}`. `None`: they can't.
-    pub secrets: Option<Held>,
+    pub(crate) secrets: Option<Held>,
 }
 
 impl Given {
@@ -82,7 +82,7 @@ impl Given {
 }
 
 /// The flows that the connectors are. `worker`: what is known of the Connect workers' own configuration.
-pub fn views(given: Vec<Given>, worker: &Props, secrets_dir: &Path) -> Views {
+pub(crate) fn views(given: Vec<Given>, worker: &Props, secrets_dir: &Path) -> Views {
     let mut views = Views { connect: true, ..Views::default() };
     let providers = &Providers::of_strimzi(worker, secrets_dir);
     let mut flows: BTreeMap<(String, String), Vec<Given>> = BTreeMap::new();

@@ -11,7 +11,7 @@ use twinlog_proto::text::{is_hidden, visible_lines};
 use super::failure::{Failure, Kind};
 pub(super) use super::table::Table;
 use super::table::wrap;
-use crate::descriptors;
+use twinlog_controller::descriptors;
 
 /// Columns where neither a terminal nor COLUMNS says how many there are.
 const DEFAULT_WIDTH: usize = 160;

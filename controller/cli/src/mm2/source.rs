@@ -15,7 +15,7 @@ use crate::named_file;
 
 /// A configuration of MirrorMaker 2.
 #[derive(Debug)]
-pub enum Source {
+pub(crate) enum Source {
     Dedicated(Box<Dedicated>),
     Views(Box<Views>),
 }
@@ -34,7 +34,7 @@ impl Source {
     ///
     /// # Errors
     /// A file that can't be read, or that isn't MirrorMaker's, with what to do.
-    pub fn read(paths: &[PathBuf], secrets_dir: &Path) -> Result<Self, Mm2Error> {
+    pub(crate) fn read(paths: &[PathBuf], secrets_dir: &Path) -> Result<Self, Mm2Error> {
         let (mut resources, mut connectors, mut worker) = (Vec::new(), Vec::new(), Props::new());
         for (index, path) in paths.iter().enumerate() {
             let invalid = |what: String| Mm2Error::Invalid { path: path.clone(), what };
@@ -70,7 +70,7 @@ impl Source {
     }
 
     /// The clusters and mirrors it makes.
-    pub fn plan(&self, options: &Options) -> Plan {
+    pub(crate) fn plan(&self, options: &Options) -> Plan {
         match self {
             Self::Dedicated(file) => plan::of_dedicated(file, options),
             Self::Views(views) => plan::of_views(views, options),

@@ -3,10 +3,13 @@
 //! Tables are for people and may change; `-o json` and `-o yaml` are for programs and follow the API. Exit codes are stable:
 //! see `failure`.
 
+#![forbid(unsafe_code)]
+
 mod apply;
 mod client_file;
 mod cluster;
 mod connect;
+mod credentials;
 mod desired;
 mod enum_names;
 mod failure;
@@ -16,7 +19,9 @@ mod import;
 mod lag;
 mod manifest;
 mod mirror;
+mod mm2;
 mod mm2_file;
+mod named_file;
 mod offsets;
 mod output;
 mod overview;
@@ -36,8 +41,6 @@ use twinlog_proto::telemetry::{LogFormat, Telemetry};
 use connect::Connection;
 use failure::Failure;
 use output::Output;
-
-pub use run::{StartWorker, WorkerSettings};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -113,15 +116,14 @@ enum Command {
     Completion { shell: clap_complete::Shell },
 }
 
-/// Runs the command line of this process. `start_worker` is how `twinlog run` gets its worker.
-pub fn main(start_worker: StartWorker) -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Command::Completion { shell } = cli.command {
         return completion(shell);
     }
     rustls::crypto::ring::default_provider().install_default().expect("nobody installed another one before");
     let runtime = tokio::runtime::Runtime::new().expect("a process can have threads");
-    match runtime.block_on(traced(cli, start_worker)) {
+    match runtime.block_on(traced(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{}", twinlog_proto::text::visible_lines(&failure.to_string()));
@@ -139,16 +141,16 @@ fn completion(shell: clap_complete::Shell) -> ExitCode {
     }
 }
 
-async fn traced(cli: Cli, start_worker: StartWorker) -> Result<(), Failure> {
+async fn traced(cli: Cli) -> Result<(), Failure> {
     let telemetry = Telemetry { service: "twinlog", format: LogFormat::Human, filter: LOGS.to_owned() };
     let _telemetry = telemetry.init().map_err(|e| Failure::usage(e.to_string()))?;
     let span = tracing::info_span!("twinlog", otel.kind = "client");
-    execute(cli, start_worker).instrument(span).await
+    execute(cli).instrument(span).await
 }
 
-async fn execute(cli: Cli, start_worker: StartWorker) -> Result<(), Failure> {
+async fn execute(cli: Cli) -> Result<(), Failure> {
     let settings = match cli.command {
-        Command::Run(args) => return run::run(*args, cli.output, start_worker).await,
+        Command::Run(args) => return run::run(*args, cli.output).await,
         _ => connect::Settings::resolve(cli.connection, cli.output)?,
     };
     let output = Output::new(settings.format);

@@ -6,7 +6,7 @@ use super::{Props, list};
 
 /// Which end of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     Source,
     Target,
 }
@@ -22,16 +22,16 @@ impl Side {
 
 /// What a client does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     Producer,
     Consumer,
     Admin,
 }
 
 impl Role {
-    pub const ALL: [Self; 3] = [Self::Producer, Self::Consumer, Self::Admin];
+    pub(crate) const ALL: [Self; 3] = [Self::Producer, Self::Consumer, Self::Admin];
 
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Producer => "producer",
             Self::Consumer => "consumer",
@@ -42,14 +42,14 @@ impl Role {
 
 /// A value that MM2 or Twinlog can't use: the connector's key, and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid {
-    pub key: String,
-    pub what: String,
+pub(crate) struct Invalid {
+    pub(crate) key: String,
+    pub(crate) what: String,
 }
 
 /// A connector's configuration, references unresolved.
 #[derive(Debug, Clone)]
-pub struct Connector {
+pub(crate) struct Connector {
     props: Props,
     providers: Providers,
 }
@@ -58,17 +58,17 @@ pub struct Connector {
 const READ_COMMITTED: &str = "read_committed";
 
 impl Connector {
-    pub fn new(props: Props, providers: &Providers) -> Self {
+    pub(crate) fn new(props: Props, providers: &Providers) -> Self {
         Self { props, providers: providers.clone() }
     }
 
-    pub fn props(&self) -> &Props {
+    pub(crate) fn props(&self) -> &Props {
         &self.props
     }
 
     /// The value without blanks around it, as Kafka takes it, and with its references resolved here: what a mirror itself must know
     /// can't stay a reference.
-    pub fn text(&self, key: &str) -> Result<Option<String>, Invalid> {
+    pub(crate) fn text(&self, key: &str) -> Result<Option<String>, Invalid> {
         let Some(value) = self.props.get(key) else { return Ok(None) };
         if !value.contains("${") {
             return Ok(Some(value.trim().to_owned()));
@@ -83,7 +83,7 @@ impl Connector {
         }
     }
 
-    pub fn flag(&self, key: &str, default: bool) -> Result<bool, Invalid> {
+    pub(crate) fn flag(&self, key: &str, default: bool) -> Result<bool, Invalid> {
         match self.text(key)?.as_deref().map(str::trim) {
             None => Ok(default),
             Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
@@ -94,7 +94,7 @@ impl Connector {
         }
     }
 
-    pub fn number(&self, key: &str) -> Result<Option<i64>, Invalid> {
+    pub(crate) fn number(&self, key: &str) -> Result<Option<i64>, Invalid> {
         let Some(text) = self.text(key)? else { return Ok(None) };
         match text.trim().parse() {
             Ok(number) => Ok(Some(number)),
@@ -103,7 +103,7 @@ impl Connector {
     }
 
     /// A list of Java patterns with the meaning that MM2 gives it: split at commas, joined with `|` to one pattern.
-    pub fn patterns(&self, key: &str) -> Result<Option<Vec<String>>, Invalid> {
+    pub(crate) fn patterns(&self, key: &str) -> Result<Option<Vec<String>>, Invalid> {
         Ok(self.text(key)?.map(|text| patterns(&text)))
     }
 
@@ -123,8 +123,9 @@ impl Connector {
         props
     }
 
+    #[cfg(test)]
     /// A client as MM2 makes it: with its defaults, and named after flow, connector, task and purpose.
-    pub fn client_config(&self, side: Side, role: Role, task: Option<u32>, purpose: &str) -> Props {
+    pub(crate) fn client_config(&self, side: Side, role: Role, task: Option<u32>, purpose: &str) -> Props {
         let mut props = self.client(side, role);
         if role == Role::Consumer {
             props.insert("enable.auto.commit".into(), "false".into());
@@ -146,7 +147,7 @@ impl Connector {
     }
 
     /// Where offset syncs live.
-    pub fn offset_syncs_side(&self) -> Result<Side, Invalid> {
+    pub(crate) fn offset_syncs_side(&self) -> Result<Side, Invalid> {
         const KEY: &str = "offset-syncs.topic.location";
         match self.text(KEY)?.as_deref().map(str::trim) {
             None | Some("source") => Ok(Side::Source),
@@ -158,7 +159,7 @@ impl Connector {
     }
 
     /// MM2's own answer to whether exactly-once delivery is possible.
-    pub fn supports_exactly_once(&self) -> bool {
+    pub(crate) fn supports_exactly_once(&self) -> bool {
         let common = self.props.get("consumer.isolation.level");
         self.props
             .get("source.consumer.isolation.level")
@@ -167,7 +168,7 @@ impl Connector {
     }
 
     /// What MM2 refuses whatever the connector.
-    pub fn refused(&self) -> Vec<Invalid> {
+    pub(crate) fn refused(&self) -> Vec<Invalid> {
         const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
         let mut found = Vec::new();
         if let Some(given) = self.props.get("security.protocol")
@@ -180,7 +181,7 @@ impl Connector {
     }
 
     /// What MM2's source connector refuses.
-    pub fn refused_as_source(&self) -> Vec<Invalid> {
+    pub(crate) fn refused_as_source(&self) -> Vec<Invalid> {
         let mut found = self.refused();
         found.extend(self.number("offset.lag.max").err());
         if self.props.get("exactly.once.support").is_some_and(|s| s.eq_ignore_ascii_case("required"))
@@ -200,7 +201,7 @@ impl Connector {
     }
 
     /// What MM2's checkpoint connector refuses; nothing where it is not enabled.
-    pub fn refused_as_checkpoint(&self) -> Vec<Invalid> {
+    pub(crate) fn refused_as_checkpoint(&self) -> Vec<Invalid> {
         if matches!(self.flag("enabled", true), Ok(false)) {
             return Vec::new();
         }

@@ -14,7 +14,7 @@ use twinlog_proto::properties::Line;
 
 /// The file's keys and values, unresolved.
 #[derive(Debug, Clone)]
-pub struct Dedicated {
+pub(crate) struct Dedicated {
     raw: Props,
     providers: Providers,
     /// Where each key stands, every time that it does, from 1.
@@ -24,12 +24,12 @@ pub struct Dedicated {
 }
 
 /// MM2's names, which are also the connectors' class names.
-pub const CONNECTORS: [&str; 3] =
+pub(crate) const CONNECTORS: [&str; 3] =
     ["MirrorSourceConnector", "MirrorCheckpointConnector", "MirrorHeartbeatConnector"];
 
 impl Dedicated {
     /// From the entries of the file, by line. Of a repeated key the last one counts, as in Java.
-    pub fn new(entries: Vec<Line>, secrets_dir: &Path) -> Self {
+    pub(crate) fn new(entries: Vec<Line>, secrets_dir: &Path) -> Self {
         let mut file = Self {
             raw: Props::new(),
             providers: Providers::default(),
@@ -48,30 +48,30 @@ impl Dedicated {
     }
 
     /// The line whose value counts.
-    pub fn line(&self, key: &str) -> Option<usize> {
+    pub(crate) fn line(&self, key: &str) -> Option<usize> {
         self.lines.get(key)?.last().copied()
     }
 
     /// Keys that are given with different values, with their lines.
-    pub fn repeated(&self) -> impl Iterator<Item = (&String, &Vec<usize>)> {
+    pub(crate) fn repeated(&self) -> impl Iterator<Item = (&String, &Vec<usize>)> {
         self.repeated.iter().filter_map(|key| Some((key, self.lines.get(key)?)))
     }
 
     /// Providers that can't be used, and why.
-    pub fn unusable_providers(&self) -> Vec<(String, String)> {
+    pub(crate) fn unusable_providers(&self) -> Vec<(String, String)> {
         Providers::read(&self.raw).1
     }
 
-    pub fn raw(&self) -> &Props {
+    pub(crate) fn raw(&self) -> &Props {
         &self.raw
     }
 
-    pub fn providers(&self) -> &Providers {
+    pub(crate) fn providers(&self) -> &Providers {
         &self.providers
     }
 
     /// The aliases, without order.
-    pub fn clusters(&self) -> BTreeSet<String> {
+    pub(crate) fn clusters(&self) -> BTreeSet<String> {
         list(self.get("clusters").unwrap_or_default()).into_iter().collect()
     }
 
@@ -80,7 +80,7 @@ impl Dedicated {
     }
 
     /// Every ordered pair that MM2 starts a herder for: enabled, or with heartbeats.
-    pub fn pairs(&self) -> Vec<(String, String)> {
+    pub(crate) fn pairs(&self) -> Vec<(String, String)> {
         let clusters = self.clusters();
         let global = self.get("emit.heartbeats.enabled").is_none_or(is_true);
         let pair = |s: &String, t: &String| {
@@ -97,7 +97,7 @@ impl Dedicated {
     }
 
     /// The flows that copy something; where there is none, all.
-    pub fn busy_pairs(&self) -> Vec<(String, String)> {
+    pub(crate) fn busy_pairs(&self) -> Vec<(String, String)> {
         let (pairs, enabled) = (self.pairs(), |(s, t): &&(String, String)| {
             self.get(&format!("{s}->{t}.enabled")).is_some_and(is_true)
         });
@@ -106,7 +106,7 @@ impl Dedicated {
     }
 
     /// `cp(X)`: what the cluster's clients get; `X.producer.k` beats `X.k` beats the top level's `k`.
-    pub fn cluster_props(&self, alias: &str) -> Props {
+    pub(crate) fn cluster_props(&self, alias: &str) -> Props {
         let mut props = stripped(&self.raw, &format!("{alias}."));
         let own: Vec<_> = props.iter().filter(|(k, _)| keys::is_client_key(k)).map(pair).collect();
         for (key, value) in own {
@@ -121,7 +121,7 @@ impl Dedicated {
     }
 
     /// What MM2's `MirrorClient` is given for a cluster: only where to connect, and as whom. `resolve` replaces references.
-    pub fn client_config(&self, alias: &str, role: Role, resolve: impl Fn(&str) -> String) -> Props {
+    pub(crate) fn client_config(&self, alias: &str, role: Role, resolve: impl Fn(&str) -> String) -> Props {
         let mut props = self.raw.clone();
         props.extend(self.cluster_props(alias));
         let prefix = format!("{}.", role.as_str());
@@ -132,7 +132,12 @@ impl Dedicated {
     }
 
     /// The configuration of the flow's Connect worker. Flow-prefixed keys are no part of it.
-    pub fn worker_config(&self, source: &str, target: &str, resolve: impl Fn(&str) -> String) -> Props {
+    pub(crate) fn worker_config(
+        &self,
+        source: &str,
+        target: &str,
+        resolve: impl Fn(&str) -> String,
+    ) -> Props {
         let mut props = self.cluster_props(target);
         let from_top = |key: &str| keys::WORKER_FROM_TOP.iter().any(|prefix| key.starts_with(prefix));
         props.extend(self.raw.iter().filter(|(key, _)| from_top(key)).map(pair));
@@ -157,7 +162,7 @@ impl Dedicated {
     }
 
     /// The configuration of one of the flow's connectors, references unresolved: MM2 leaves them to the tasks.
-    pub fn connector_config(&self, source: &str, target: &str, connector: &str) -> Props {
+    pub(crate) fn connector_config(&self, source: &str, target: &str, connector: &str) -> Props {
         let top = self.raw.iter().filter(|(key, _)| {
             keys::is_connector_key(key)
                 || key.starts_with("config.providers")
@@ -181,7 +186,7 @@ impl Dedicated {
     }
 
     /// The clusters and flows of the file, as far as a mirror depends on them. References are Twinlog's.
-    pub fn views(&self) -> (Vec<ClusterView>, Vec<FlowView>) {
+    pub(crate) fn views(&self) -> (Vec<ClusterView>, Vec<FlowView>) {
         let ours = |value: &str| self.providers.translate(value).unwrap_or_else(|_| value.to_owned());
         let clusters = self.clusters().into_iter().map(|alias| {
             let props = self.cluster_props(&alias);

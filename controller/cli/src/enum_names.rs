@@ -47,7 +47,7 @@ fn whole(names: &EnumDescriptor, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::descriptors;
+    use twinlog_controller::descriptors;
 
     #[test]
     fn short_and_whole_names_are_the_same_and_others_are_left() {

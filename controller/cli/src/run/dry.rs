@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::super::desired::Settings;
 use super::super::failure::Failure;
 use super::{Parts, apply, connected, open_store};
-use crate::config::EMBEDDED_STORE_FILE;
-use crate::server::ServerConfig;
+use twinlog_controller::config::EMBEDDED_STORE_FILE;
+use twinlog_controller::server::ServerConfig;
 
 /// A folder that goes with it.
 struct Scratch(PathBuf);
@@ -38,7 +38,7 @@ impl Drop for Scratch {
 ///
 /// # Errors
 /// What the run would refuse.
-pub(in crate::cli) async fn try_out(settings: &Settings, keep: bool) -> Result<(), Failure> {
+pub(crate) async fn try_out(settings: &Settings, keep: bool) -> Result<(), Failure> {
     let scratch = Scratch::new(keep.then_some(settings.data.as_path()))?;
     let store = open_store(&scratch.0)?;
     let (listener, address) = super::listen(Some(([127, 0, 0, 1], 0).into())).await?;

@@ -37,7 +37,7 @@ enum Kind {
 
 /// The providers of a file, by the names it gives them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Providers {
+pub(crate) struct Providers {
     kinds: BTreeMap<String, Kind>,
     secrets_dir: PathBuf,
 }
@@ -56,7 +56,7 @@ impl Default for Providers {
 
 impl Providers {
     /// Those of a Strimzi resource's target, and Strimzi's own. Secrets are folders in this one.
-    pub fn of_strimzi(props: &Props, secrets_dir: &Path) -> Self {
+    pub(crate) fn of_strimzi(props: &Props, secrets_dir: &Path) -> Self {
         let mut providers = Self::read(props).0.in_dir(secrets_dir);
         for (name, kind) in OF_STRIMZI {
             providers.kinds.entry(name.to_owned()).or_insert(kind);
@@ -66,12 +66,12 @@ impl Providers {
 
     /// With the folder in which Kubernetes secrets are.
     #[must_use]
-    pub fn in_dir(self, secrets_dir: &Path) -> Self {
+    pub(crate) fn in_dir(self, secrets_dir: &Path) -> Self {
         Self { secrets_dir: secrets_dir.to_owned(), ..self }
     }
 
     /// Reads `config.providers` and the classes they name; also every class that can't be used, as (provider, what is wrong).
-    pub fn read(props: &Props) -> (Self, Vec<(String, String)>) {
+    pub(crate) fn read(props: &Props) -> (Self, Vec<(String, String)>) {
         let (mut providers, mut unusable) = (Self::default(), Vec::new());
         for name in super::list(props.get("config.providers").map_or("", String::as_str)) {
             let key = format!("config.providers.{name}.class");
@@ -98,7 +98,7 @@ impl Providers {
     }
 
     /// Whether Kafka would resolve something in the value: `${name:...}` of a provider that there is. All else it takes as it stands.
-    pub fn refers(&self, value: &str) -> bool {
+    pub(crate) fn refers(&self, value: &str) -> bool {
         named(value).any(|name| self.kinds.contains_key(name))
     }
 
@@ -106,7 +106,7 @@ impl Providers {
     ///
     /// # Errors
     /// What is wrong with a reference; the text names it and holds no secret.
-    pub fn translate(&self, value: &str) -> Result<String, String> {
+    pub(crate) fn translate(&self, value: &str) -> Result<String, String> {
         let (mut out, mut rest) = (String::new(), value);
         while let Some(start) = rest.find("${") {
             let after = &rest[start + 2..];

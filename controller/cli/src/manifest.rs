@@ -15,8 +15,8 @@ use super::enum_names;
 use super::failure::Failure;
 use super::human;
 use super::output::{self, Output};
-use crate::descriptors;
 use crate::named_file;
+use twinlog_controller::descriptors;
 
 const EXAMPLES: &str = "\
 Examples:
