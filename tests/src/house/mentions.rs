@@ -24,10 +24,14 @@ impl Mentions {
     pub(super) fn of(package: &Path) -> Result<Self> {
         let mut found = Self::default();
         let sources = Sources::read(&package.join("src"))?;
+        let modules = read::crates(&sources)?;
+        let product: BTreeSet<&str> = modules.iter().flatten().map(|module| module.file.as_str()).collect();
         for file in sources.files() {
             let tokens =
                 tokens::of(sources.text(file).unwrap_or_default()).with_context(|| file.to_owned())?;
-            names(&tokens, true, &mut found.product);
+            if product.contains(file) {
+                names(&tokens, true, &mut found.product);
+            }
             names(&tokens, false, &mut found.tests);
         }
         let tests = package.join("tests");
