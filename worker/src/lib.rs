@@ -1,8 +1,5 @@
 //! The Twinlog worker as a library.
 
-// Until the lane is cut into its steps: `lane::gather`, `lane::run`.
-#![allow(clippy::too_many_lines)]
-
 mod allocator;
 pub mod assignments;
 mod backoff;

@@ -53,6 +53,10 @@ async fn topics(spec: &LaneSpec, range: &Range) -> Result<(TopicMetadata, TopicM
 ///
 /// # Errors
 /// What keeps the range as a whole from running.
+#[expect(
+    clippy::too_many_lines,
+    reason = "questions in their order, each with what the one before has found"
+)]
 pub(super) async fn gather(
     spec: &LaneSpec,
     range: &Range,
