@@ -55,7 +55,7 @@ async fn topics(spec: &LaneSpec, range: &Range) -> Result<(TopicMetadata, TopicM
 /// What keeps the range as a whole from running.
 #[expect(
     clippy::too_many_lines,
-    reason = "questions in their order, each with what the one before has found"
+    reason = "one question beside the other, to be asked at once"
 )]
 pub(super) async fn gather(
     spec: &LaneSpec,
