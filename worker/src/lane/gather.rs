@@ -53,10 +53,7 @@ async fn topics(spec: &LaneSpec, range: &Range) -> Result<(TopicMetadata, TopicM
 ///
 /// # Errors
 /// What keeps the range as a whole from running.
-#[expect(
-    clippy::too_many_lines,
-    reason = "one question beside the other, to be asked at once"
-)]
+#[expect(clippy::too_many_lines, reason = "one question beside the other, to be asked at once")]
 pub(super) async fn gather(
     spec: &LaneSpec,
     range: &Range,
