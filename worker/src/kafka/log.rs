@@ -1,0 +1,7 @@
+//! Calls about logs: fetches, batches, positions, transactions.
+
+pub(super) mod batch;
+pub(super) mod fetch;
+pub(super) mod offsets;
+pub(super) mod transactions;
+pub(super) mod types;
