@@ -11,6 +11,8 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::text::{ECHO, echo, sentence_of};
 
+mod heals;
+
 /// `ErrorInfo.domain` of every error.
 pub const DOMAIN: &str = "twinlog.dev";
 

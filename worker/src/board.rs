@@ -279,7 +279,7 @@ impl StatusCell {
 
 /// What a failed call means for a task that tries again by itself.
 pub fn state_of(error: &KafkaError) -> v1::State {
-    if error.retriable { v1::State::Waiting } else { v1::State::Stopped }
+    if error.reason.heals() { v1::State::Waiting } else { v1::State::Stopped }
 }
 
 #[cfg(test)]

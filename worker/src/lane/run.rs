@@ -167,7 +167,7 @@ impl Runner {
     async fn wait(&mut self, cause: Cause) {
         // Whatever it is, the topics may not be there any more.
         self.topics = None;
-        let state = if heals(cause.reason) { State::Waiting } else { State::Stopped };
+        let state = if cause.reason.heals() { State::Waiting } else { State::Stopped };
         self.say_trouble(&cause);
         self.board().not_running(state, cause);
         self.seat.release();
@@ -195,22 +195,4 @@ impl Runner {
             answer = answer => answer.map_err(|error| End::Later(error.into())),
         }
     }
-}
-
-/// Whether waiting may help without anybody changing anything.
-fn heals(reason: Reason) -> bool {
-    !matches!(
-        reason,
-        Reason::MISSING_PERMISSION
-            | Reason::AUTHENTICATION_FAILED
-            | Reason::TLS_FAILED
-            | Reason::SECRET_UNRESOLVED
-            | Reason::INVALID_PROPERTY
-            | Reason::UNSUPPORTED_VERSION
-            | Reason::TARGET_HAS_FEWER_PARTITIONS
-            | Reason::SOURCE_TOPIC_DELETED
-            | Reason::TARGET_TOPIC_MISSING
-            | Reason::SOURCE_CLUSTER_CHANGED
-            | Reason::INTERNAL
-    )
 }

@@ -25,10 +25,7 @@ pub(super) fn combine(parts: impl Iterator<Item = State>) -> State {
 /// What heals by itself is waited for.
 pub(super) fn state_of(blocked: &v1::Cause) -> State {
     let reason = Reason::ALL.iter().find(|reason| reason.as_str() == blocked.reason);
-    match reason.map(|reason| reason.code()) {
-        Some(tonic::Code::Unavailable) => State::Waiting,
-        _ => State::Stopped,
-    }
+    if reason.is_some_and(|reason| reason.heals()) { State::Waiting } else { State::Stopped }
 }
 
 /// Adds a cause unless it is known; what is only starting comes last.
