@@ -360,6 +360,7 @@ mod tests {
             worker: "w".to_owned(),
             began: false,
             source_cluster_id: String::new(),
+            written: crate::progress::Written::default(),
             partitions: BTreeMap::from([(0, partition(0)), (1, partition(5)), (2, partition(9))]),
             ends: BTreeMap::new(),
         };

@@ -14,8 +14,13 @@ use crate::kafka::{KafkaClient, KafkaError, NewTopic};
 use crate::offset_map::{Chunk, Damaged};
 
 mod last;
+mod written;
 
 pub use last::LastCopied;
+pub use written::{Engine, Mode, Written};
+
+/// Of the records that are written here, see `storage::Progress`.
+const FORMAT_VERSION: i32 = 1;
 
 /// Partitions of a new progress or offsets topic.
 const PARTITIONS: i32 = 8;
@@ -39,6 +44,7 @@ pub struct RangeProgress {
     pub source_cluster_id: String,
     /// How the source's partitions ended when that was last seen.
     pub ends: BTreeMap<i32, Ends>,
+    pub written: Written,
 }
 
 /// Progress of one partition.
@@ -125,7 +131,7 @@ impl RangeProgress {
             }
         });
         let partitions = partitions.collect();
-        storage::Progress {
+        let mut stored = storage::Progress {
             source_topic: self.source_topic.clone(),
             partitions,
             epoch: self.epoch,
@@ -133,12 +139,22 @@ impl RangeProgress {
             time_ms: millis(now),
             began: self.began,
             source_cluster_id: self.source_cluster_id.clone(),
-        }
-        .encode_to_vec()
+            format_version: FORMAT_VERSION,
+            ..Default::default()
+        };
+        self.written.store(&mut stored);
+        stored.encode_to_vec()
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
         let stored = storage::Progress::decode(bytes).map_err(|e| Damaged(e.to_string()))?;
+        if stored.format_version > FORMAT_VERSION {
+            let version = stored.format_version;
+            return Err(Damaged(format!(
+                "progress of format {version}, {FORMAT_VERSION} is the latest known here"
+            )));
+        }
+        let written = Written::from_stored(&stored);
         let ends = stored.partitions.iter().filter_map(|p| Some((p.partition, ends(p)?))).collect();
         let partitions = stored
             .partitions
@@ -153,6 +169,7 @@ impl RangeProgress {
             began: stored.began,
             source_cluster_id: stored.source_cluster_id,
             ends,
+            written,
         })
     }
 }
@@ -326,3 +343,6 @@ impl StorageTopics {
         (policy::progress_topic(mirror), policy::offsets_topic(mirror))
     }
 }
+
+#[cfg(test)]
+mod tests;

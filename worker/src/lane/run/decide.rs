@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use twinlog_proto::model::Partitioning;
+use twinlog_proto::model::{Guarantee, Partitioning};
 
 use super::Runner;
 use crate::cause::Cause;
@@ -37,8 +37,11 @@ impl Runner {
             partitions: BTreeMap::new(),
             began: false,
             source_cluster_id: String::new(),
+            written: crate::progress::Written::default(),
             ends: BTreeMap::new(),
         });
+        let exactly_once = self.spec.mirror.guarantee == Guarantee::ExactlyOnce;
+        progress.written = crate::progress::Written::by_librdkafka(exactly_once);
         progress.epoch = self.spec.epoch.0;
         progress.worker = self.spec.worker.to_string();
         let halted_before = std::mem::take(&mut self.board().halted);

@@ -37,7 +37,8 @@ impl Runner {
         let found = RangeProgress::decode(&bytes).map_err(|damaged| {
             let Place { topic, partition } = self.progress_place(topics);
             let message = format!(
-                "{damaged} in {topic} partition {partition}: remove the mirror's progress to begin anew"
+                "{damaged} in {topic} partition {partition}. If a newer version of Twinlog has run this mirror, run that again; if not, \
+                 remove the mirror's progress to begin anew"
             );
             Cause::new(Reason::INTERNAL, message)
         })?;

@@ -100,6 +100,7 @@ fn noted(topic_id: &str) -> Vec<u8> {
         partitions: (0..3).map(|partition| (partition, part.clone())).collect(),
         began: true,
         source_cluster_id: String::new(),
+        written: crate::progress::Written::default(),
         ends: (0..3).map(|partition| (partition, ends)).collect(),
     };
     progress.encode(seen)

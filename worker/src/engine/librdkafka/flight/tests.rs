@@ -26,6 +26,7 @@ fn ledger() -> Ledger {
         worker: "w".to_owned(),
         began: false,
         source_cluster_id: String::new(),
+        written: crate::progress::Written::default(),
         partitions: BTreeMap::from([(0, progress)]),
     };
     Ledger::new(range, &[0], false, Instant::now())

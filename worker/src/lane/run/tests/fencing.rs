@@ -20,6 +20,7 @@ fn claim(clusters: &Clusters, range: &Range, epoch: i64) {
         partitions: BTreeMap::new(),
         began: true,
         source_cluster_id: String::new(),
+        written: crate::progress::Written::default(),
         ends: BTreeMap::new(),
     });
     (progress.epoch, progress.worker) = (epoch, "other".to_owned());
