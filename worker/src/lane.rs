@@ -8,15 +8,13 @@ mod gather;
 pub(crate) mod lag;
 mod missing;
 mod old_format;
+mod place;
 mod recover;
-mod restored;
 mod run;
 mod slowed;
 mod start;
-mod start_group;
 mod status;
 mod tail;
-mod take_over;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,15 +1,16 @@
 //! What a lane asks both clusters, and what it writes there by itself. Records are its engine's.
 
+#[cfg(test)]
+pub(super) mod scripted;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use tokio_util::sync::CancellationToken;
 
 use super::gather::{self, Gathered};
+use super::place::Place;
 use super::recover;
-#[cfg(test)]
-use super::run::scripted;
-use super::tail::Place;
 use super::{LaneSpec, Range, old_format};
 use crate::cause::Cause;
 use crate::engine::Trouble;

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use twinlog_proto::model::{Partitioning, Start};
 use twinlog_proto::reason::Reason;
 
+use super::place::Place;
 use super::start::Facts;
-use super::tail::{Owners, Place};
+use super::tail::Owners;
 use super::{LaneSpec, Range};
 use crate::cause::Cause;
 use crate::kafka::{Isolation, KafkaClient, KafkaError, ListedOffset, OffsetSpec, TopicMetadata};

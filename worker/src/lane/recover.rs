@@ -10,12 +10,12 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::reason::Reason;
 
-use super::tail::Place;
+use super::place::{Place, ends};
 use crate::cause::Cause;
 use crate::engine::librdkafka::config;
 use crate::engine::librdkafka::ffi::source::{Fetched, MAX_BATCH, Source};
 use crate::engine::{TRANSACTION_TIMEOUT, Trouble};
-use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec, Role};
+use crate::kafka::{KafkaClient, Role};
 
 /// The longest sleep while reading.
 const MAX_PARK: Duration = Duration::from_millis(50);
@@ -23,28 +23,6 @@ const MAX_PARK: Duration = Duration::from_millis(50);
 const FETCH_WAIT: Duration = Duration::from_millis(5);
 /// After the coordinator has ended every transaction that was open, nothing hides records any more.
 const PATIENCE: Duration = TRANSACTION_TIMEOUT.saturating_add(Duration::from_secs(15));
-
-/// First offset and high watermark of a partition.
-pub(super) async fn ends(
-    client: &KafkaClient,
-    Place { topic, partition }: Place<'_>,
-) -> Result<(i64, i64), KafkaError> {
-    let one = |spec| {
-        let wanted = [(topic.to_owned(), partition, spec)];
-        async move {
-            let mut found = client.list_offsets(&wanted, Isolation::Uncommitted).await?;
-            let key = (wanted[0].0.clone(), partition);
-            let missing = || {
-                KafkaError::retriable(
-                    Reason::KAFKA_ERROR,
-                    format!("{topic} partition {partition} was not listed"),
-                )
-            };
-            found.remove(&key).unwrap_or_else(|| Err(missing())).map(|o| o.offset)
-        }
-    };
-    tokio::try_join!(one(OffsetSpec::Earliest), one(OffsetSpec::Latest))
-}
 
 fn no_thread(error: &std::io::Error) -> Cause {
     Cause::new(Reason::THREADS_LIMIT, super::no_thread(&error.to_string()))

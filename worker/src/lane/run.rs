@@ -7,10 +7,12 @@ mod assign;
 mod attempt;
 mod decide;
 mod last_progress;
+mod old_format;
 mod position;
-#[cfg(test)]
-pub(super) mod scripted;
+mod restored;
+mod start_group;
 mod stop;
+mod take_over;
 #[cfg(test)]
 mod tests;
 mod turns;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use twinlog_proto::reason::Reason;
 
+use super::place::{Place, ends};
 use super::start::Foreign;
 use crate::kafka::{Isolation, KafkaClient, KafkaError};
 
@@ -12,13 +13,6 @@ use crate::kafka::{Isolation, KafkaClient, KafkaError};
 const FETCH_BYTES: i32 = 1 << 20;
 /// What is looked through, bytes: more than an owner can leave behind between two commits.
 const MAX_BYTES: usize = 512 << 20;
-
-/// A place in a log.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
-    pub(super) topic: &'a str,
-    pub(super) partition: i32,
-}
 
 /// Where the range's owners write their progress, and who they are, once someone asked.
 pub(super) struct Owners<'a> {
@@ -77,7 +71,7 @@ impl<'a> Owners<'a> {
     /// is older than the last owner, and so is what it wrote.
     async fn ids(&self) -> Result<HashSet<i64>, KafkaError> {
         let mut ids = HashSet::new();
-        let span = super::recover::ends(self.client, self.progress).await?;
+        let span = ends(self.client, self.progress).await?;
         walk(self.client, self.progress, span, |producer_id, _| {
             if producer_id >= 0 {
                 ids.insert(producer_id);

@@ -21,7 +21,7 @@ use crate::engine::{
 };
 use crate::lane::Range;
 use crate::lane::clusters::Reader;
-use crate::lane::tail::Place;
+use crate::lane::place::Place;
 use crate::ledger::{Entry, Ledger};
 use crate::offset_syncs::SyncSender;
 use crate::progress::{self, RangeProgress, StorageTopics};

@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use twinlog_proto::model::{Guarantee, Partitioning};
 
-use super::Runner;
+use super::{Runner, take_over};
 use crate::cause::Cause;
 use crate::lane::start::{Facts, Left, Question, Verdict};
-use crate::lane::{Range, missing, take_over};
+use crate::lane::{Range, missing};
 use crate::progress::{PartitionProgress, RangeProgress};
 
 /// What is known of a range's partitions besides its progress.

@@ -2,7 +2,7 @@
 
 use super::Runner;
 use crate::engine::Storage;
-use crate::lane::tail::Place;
+use crate::lane::place::Place;
 use crate::ledger::{Entry, Ledger, Now};
 
 impl Runner {

@@ -8,8 +8,8 @@ use twinlog_proto::v1::State;
 use super::{End, Runner, Step};
 use crate::cause::Cause;
 use crate::lane::clusters::Reader;
+use crate::lane::place::Place;
 use crate::lane::start::Facts;
-use crate::lane::tail::Place;
 use crate::progress::{self, RangeProgress, StorageTopics};
 
 /// From its fence to its first commit a new owner reads progress and asks both clusters.

@@ -19,12 +19,12 @@ use twinlog_proto::model::{self, Guarantee, Mirror, OffsetSyncLocation};
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State};
 
-use super::scripted::{Clusters, OFFSETS, PROGRESS};
 use crate::budget::Budget;
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::engine::scripted::{Act, Engine, Life, Told};
 use crate::engine::{Exit, Health, NotOpened, Trouble};
+use crate::lane::clusters::scripted::{Clusters, OFFSETS, PROGRESS};
 use crate::lane::{LaneHandle, LaneSpec, LaneStatus, Range, start_with};
 
 const MIB: u64 = 1 << 20;

@@ -12,8 +12,8 @@ use super::decide::Known;
 use super::{End, RETRY_STOPPED, Runner, Step};
 use crate::cause::Cause;
 use crate::lane::Range;
+use crate::lane::place::Place;
 use crate::lane::start::Facts;
-use crate::lane::tail::Place;
 use crate::progress::RangeProgress;
 
 /// Who waits asks again after this, if not called before.

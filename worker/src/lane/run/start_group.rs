@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use twinlog_proto::model::Partitioning;
 
-use super::Range;
-use super::run::{Runner, Step};
-use super::start::{Facts, Left};
+use super::{Runner, Step};
+use crate::lane::Range;
+use crate::lane::start::{Facts, Left};
 use crate::progress::RangeProgress;
 use crate::start_group;
 use crate::take_over::CopiedBy;

@@ -7,10 +7,10 @@ use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::model::{OntoExisting, Partitioning, TakeOver};
 use twinlog_proto::v1::State;
 
-use super::Range;
-use super::run::{End, Runner, Step};
-use super::start::Facts;
+use super::{End, Runner, Step};
 use crate::cause::Cause;
+use crate::lane::Range;
+use crate::lane::start::Facts;
 use crate::offset_map::Chunk;
 use crate::progress::{PartitionProgress, RangeProgress};
 use crate::take_over::{self, CopiedBy};

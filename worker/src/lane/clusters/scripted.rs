@@ -8,8 +8,8 @@ use crate::engine::scripted::Log;
 use crate::kafka::{ConfigEntry, KafkaError};
 use crate::lane::Range;
 use crate::lane::gather::Gathered;
+use crate::lane::place::Place;
 use crate::lane::start::Facts;
-use crate::lane::tail::Place;
 use crate::ledger::Entry;
 use crate::progress::{RangeProgress, StorageTopics, progress_key};
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use twinlog_proto::model::Partitioning;
 
-use super::Range;
-use super::run::{Runner, Step};
-use super::start::Facts;
+use super::{Runner, Step};
 use crate::cluster::ClusterHandle;
 use crate::kafka::KafkaError;
+use crate::lane::Range;
+use crate::lane::start::Facts;
 use crate::offset_map::{Mapped, mapped};
 use crate::progress::{LastCopied, PartitionProgress, RangeProgress};
 use crate::scan::{self, Span, Wanted};
