@@ -19,8 +19,7 @@ fn packages() -> Vec<String> {
 #[test]
 fn no_modules_use_each_other_in_a_circle() {
     let mut circles = Vec::new();
-    // The worker follows when its engines and its Kafka client are untangled.
-    for package in packages().into_iter().filter(|package| package != "worker") {
+    for package in packages() {
         let sources = Sources::read(&root().join(&package).join("src")).expect("a package has sources");
         let house = House::of(&sources).unwrap_or_else(|error| panic!("{package}: {error:#}"));
         assert!(house.arrows >= sources.files().count() / 2, "{package} is read: {} arrows", house.arrows);

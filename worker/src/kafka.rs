@@ -16,11 +16,11 @@ pub use admin::types::*;
 pub use log::batch::legacy::{Damaged, Entry, MessageSet, OldMessage};
 pub use log::batch::{BatchHeader, HEADER_LEN};
 pub use log::types::*;
-pub use wire::client::{DEFAULT_DEADLINE, KafkaClient, PerName, PerPartition};
+pub use wire::client::{KafkaClient, PerName, PerPartition};
 pub use wire::code;
 pub use wire::error::KafkaError;
 pub(crate) use wire::librdkafka_log;
-pub use wire::properties::{ClientProperties, Role};
+pub use wire::properties::{ClientProperties, DEFAULT_DEADLINE, Role};
 pub use wire::types::*;
 
 pub(crate) use admin::quotas::Quota;

@@ -1,11 +1,12 @@
 //! Getting a request to the broker that answers it, and its answer back: connections, TLS, logins, versions, routes, tries.
 
 pub(super) mod api;
-pub(super) mod authenticate;
+pub(super) mod away;
 pub(super) mod client;
 pub mod code;
 pub(super) mod connection;
 pub(super) mod coordinators;
+mod dial;
 pub(super) mod error;
 pub(super) mod leaders;
 pub(crate) mod librdkafka_log;
@@ -18,6 +19,7 @@ pub(super) mod retry;
 pub(super) mod route;
 pub(super) mod scram;
 pub(super) mod tls;
+pub(super) mod token;
 pub(super) mod token_endpoint;
 pub(super) mod tokens;
 pub(super) mod types;

@@ -8,8 +8,6 @@ pub(in crate::kafka) mod legacy;
 use bytes::Bytes;
 use twinlog_proto::reason::Reason;
 
-use super::types::FetchedBatch;
-use super::types::LogFormat;
 use crate::kafka::wire::error::KafkaError;
 
 /// Bytes before the first record.
@@ -25,6 +23,24 @@ const MAGIC_AT: usize = 16;
 const TIMESTAMP_TYPE: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
+
+#[derive(Debug, Clone)]
+pub struct FetchedBatch {
+    pub header: BatchHeader,
+    /// The whole batch, header included.
+    pub bytes: Bytes,
+}
+
+/// What a log holds at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Nothing yet.
+    End,
+    /// A message as brokers before 0.11 wrote them.
+    Old,
+    /// A batch, which spans the offsets below `below`.
+    Batch { below: i64 },
+}
 
 /// What the 61 bytes before the records say. Offsets are the log's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::batch::BatchHeader;
+pub use super::batch::{FetchedBatch, LogFormat};
 use crate::kafka::wire::types::Isolation;
 
 /// How a piece of a log is fetched.
@@ -60,24 +60,6 @@ pub struct FetchedLog {
     pub high_watermark: i64,
     /// -1 where the broker doesn't tell.
     pub last_stable_offset: i64,
-}
-
-/// What a log holds at a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Nothing yet.
-    End,
-    /// A message as brokers before 0.11 wrote them.
-    Old,
-    /// A batch, which spans the offsets below `below`.
-    Batch { below: i64 },
-}
-
-#[derive(Debug, Clone)]
-pub struct FetchedBatch {
-    pub header: BatchHeader,
-    /// The whole batch, header included.
-    pub bytes: Bytes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,9 +13,6 @@ use super::properties::ClientProperties;
 use super::properties::Role;
 use super::route::Router;
 
-/// A call ends after this time unless the client says otherwise.
-pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
-
 /// One answer per topic and partition.
 pub type PerPartition<T> = HashMap<(String, i32), Result<T, KafkaError>>;
 /// One answer per topic or group.

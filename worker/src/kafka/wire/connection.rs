@@ -3,6 +3,8 @@
 //! A broker serves a connection's requests one by one anyway. A connection that failed in any way, or whose request was
 //! abandoned half-way, is dropped, never reused.
 
+mod authenticate;
+
 use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
@@ -19,11 +21,10 @@ use tokio_util::either::Either;
 use twinlog_proto::reason::Reason;
 
 use super::api::{Api, Versions};
-use super::authenticate;
+use super::away::unreachable;
+use super::dial::dial;
 use super::error::KafkaError;
-use super::error::unreachable;
 use super::properties::ClientProperties;
-use super::race;
 use super::tls;
 
 /// Largest answer that is accepted, bytes: a broker's own default bound on requests, and far above what we ask for.
@@ -86,16 +87,6 @@ pub(in crate::kafka) struct Connection {
     /// When the broker will ask for a new authentication.
     expires: Option<Instant>,
     properties: ClientProperties,
-}
-
-/// Connects to a host, which may have several addresses. Some of them may lead nowhere.
-pub(in crate::kafka) async fn dial(peer: &str) -> io::Result<TcpStream> {
-    let addresses: Vec<_> = tokio::net::lookup_host(peer).await?.collect();
-    let failed = |errors: Vec<io::Error>| {
-        let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        errors.into_iter().next().unwrap_or_else(none)
-    };
-    race::first(addresses.into_iter().map(TcpStream::connect)).await.map_err(failed)
 }
 
 impl Connection {

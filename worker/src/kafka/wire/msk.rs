@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use super::tokens::Token;
+use super::token::Token;
 
 /// How long a token counts: the longest that MSK takes.
 const LIFETIME: Duration = Duration::from_secs(900);

@@ -2,8 +2,10 @@
 //!
 //! Nothing here ever shows a secret: `Debug` prints who and how, errors leave out secret values.
 
+mod any_name;
 mod bag;
 mod librdkafka;
+mod login_module;
 mod oauth;
 mod sasl;
 mod secrets;
@@ -26,8 +28,10 @@ pub(in crate::kafka) use self::oauth::TokenSource;
 pub(in crate::kafka) use self::sasl::Sasl;
 use self::secrets::Secrets;
 use self::tls::Tls;
-use super::client::DEFAULT_DEADLINE;
 use super::error::KafkaError;
+
+/// A call ends after this time unless the client says otherwise.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
 /// `client.id` unless a property says otherwise.
 const CLIENT_ID: &str = "twinlog";

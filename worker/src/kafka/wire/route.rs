@@ -10,9 +10,9 @@ use tokio::time::{Instant, timeout_at};
 use twinlog_proto::reason::Reason;
 
 use super::api::Api;
+use super::away::timed_out;
 use super::connection::Connection;
 use super::error::KafkaError;
-use super::error::timed_out;
 use super::metadata::{self, Metadata};
 use super::pool::{Lease, Pool, Use};
 use super::properties::ClientProperties;

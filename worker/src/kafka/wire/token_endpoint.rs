@@ -20,9 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use twinlog_proto::reason::Reason;
 
-use super::connection::dial;
+use super::dial::dial;
 use super::error::KafkaError;
-use super::tokens::Token;
+use super::token::Token;
 
 /// From the connection to the end of the answer.
 const TIMEOUT: Duration = Duration::from_secs(10);

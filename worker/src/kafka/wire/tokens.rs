@@ -1,14 +1,12 @@
-//! OAUTHBEARER tokens: what they say of themselves, and the one that a cluster's clients share until it is nearly over.
+//! Fetched OAUTHBEARER tokens: the one that a cluster's clients share until it is nearly over.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::error::KafkaError;
+use super::token::Token;
 use super::token_endpoint::TokenEndpoint;
 
 /// Part of a token's lifetime after which a new one is fetched.
@@ -17,36 +15,6 @@ const FRESH: f64 = 0.8;
 const USABLE: f64 = 0.95;
 /// A failure counts for all who ask so soon after it.
 const FAILURE_COUNTS: Duration = Duration::from_secs(2);
-
-/// An OAUTHBEARER token, and what it says of itself.
-#[derive(Clone)]
-pub(in crate::kafka) struct Token {
-    pub(in crate::kafka) text: String,
-    pub(in crate::kafka) subject: Option<String>,
-    pub(in crate::kafka) expires: SystemTime,
-}
-
-impl Token {
-    /// `lifetime` is for one that doesn't say when it expires.
-    pub(in crate::kafka) fn read(text: &str, lifetime: Duration) -> Self {
-        let claims = claims(text).unwrap_or_default();
-        let expires = claims["exp"].as_f64().filter(|s| *s > 0.0).map(Duration::try_from_secs_f64);
-        Self {
-            subject: claims["sub"].as_str().map(str::to_owned),
-            expires: match expires {
-                Some(Ok(since_epoch)) => UNIX_EPOCH + since_epoch,
-                _ => SystemTime::now() + lifetime,
-            },
-            text: text.to_owned(),
-        }
-    }
-}
-
-/// The claims of a JSON web token, unverified: that is the broker's task.
-fn claims(token: &str) -> Option<Value> {
-    let payload = token.split('.').nth(1)?;
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()
-}
 
 /// Tokens of one endpoint for one client, fetched when they are asked for.
 pub(in crate::kafka) struct FetchedTokens {

@@ -11,13 +11,14 @@ use twinlog_proto::jaas::ENDPOINT as JAAS_ENDPOINT;
 use twinlog_proto::login::{self, MSK_CREDENTIALS};
 
 use super::bag::Bag;
-use super::sasl::login_module;
+use super::login_module::login_module;
 use super::secrets::Secrets;
 use super::tls::{Https, Tls};
 use crate::kafka::wire::error::KafkaError;
 use crate::kafka::wire::msk::{self, Credentials, MskSigner};
+use crate::kafka::wire::token::Token;
 use crate::kafka::wire::token_endpoint::{self, TokenEndpoint};
-use crate::kafka::wire::tokens::{FetchedTokens, Token};
+use crate::kafka::wire::tokens::FetchedTokens;
 
 /// The property that holds an OAUTHBEARER token. A reference in it is read anew for every authentication.
 pub(super) const TOKEN_KEY: &str = "sasl.oauthbearer.token";

@@ -1,11 +1,12 @@
 //! Which SASL mechanism, and as whom.
 
 use twinlog_proto::client_properties::KERBEROS;
-use twinlog_proto::jaas::{self, Jaas};
+use twinlog_proto::jaas;
 use twinlog_proto::login::MSK_MECHANISM;
 use twinlog_proto::secret;
 
 use super::bag::Bag;
+use super::login_module::login_module;
 use super::oauth::TokenSource;
 use super::tls::Tls;
 use crate::kafka::wire::error::KafkaError;
@@ -102,18 +103,4 @@ pub(super) fn shown_user(bag: &Bag<'_>) -> Option<String> {
     let keys =
         ["sasl.username", "sasl.oauthbearer.client.credentials.client.id", "sasl.oauthbearer.client.id"];
     keys.iter().find_map(|key| bag.reference(key)).map(str::to_owned)
-}
-
-pub(super) fn login_module(bag: &Bag<'_>, text: &str, module: &str) -> Result<Jaas, KafkaError> {
-    let jaas = jaas::parse(text).map_err(|why| bag.wrong(&format!("property sasl.jaas.config: {why}")))?;
-    if jaas.module != module {
-        // A module's name that came out of a file is the file's, and not shown.
-        let from_reference =
-            bag.reference("sasl.jaas.config").is_some_and(|given| jaas::parse(given).is_err());
-        let found = if from_reference { "another (hidden)" } else { &jaas.module };
-        return Err(bag.wrong(&format!(
-            "property sasl.jaas.config: sasl.mechanism needs {module}, but the login module is {found}"
-        )));
-    }
-    Ok(jaas)
 }

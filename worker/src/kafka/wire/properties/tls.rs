@@ -10,10 +10,10 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use twinlog_proto::regular_file;
 
+use super::any_name::AnyName;
 use super::bag::Bag;
 use super::store::{self, Passwords};
 use crate::kafka::wire::error::KafkaError;
-use crate::kafka::wire::tls::AnyName;
 use crate::kafka::wire::token_endpoint::Trust;
 
 /// A PEM text: in a file, in the property itself, or made of a store.

@@ -9,10 +9,10 @@ use kafka_protocol::messages::{SaslAuthenticateRequest, SaslAuthenticateResponse
 use kafka_protocol::protocol::StrBytes;
 use twinlog_proto::reason::Reason;
 
-use super::connection::Connection;
-use super::error::KafkaError;
-use super::properties::{ClientProperties, Sasl, TokenSource};
-use super::scram::{Exchange, Hash};
+use super::Connection;
+use crate::kafka::wire::error::KafkaError;
+use crate::kafka::wire::properties::{ClientProperties, Sasl, TokenSource};
+use crate::kafka::wire::scram::{Exchange, Hash};
 
 /// Random bytes in a SCRAM nonce.
 const NONCE_BYTES: usize = 24;
@@ -20,9 +20,7 @@ const NONCE_BYTES: usize = 24;
 const USED_PART_OF_LIFETIME: f64 = 0.85;
 
 /// Authenticates where `security.protocol` asks for it. Answers how long the connection may be used, if the broker limits that.
-pub(in crate::kafka) async fn authenticate(
-    connection: &mut Connection,
-) -> Result<Option<Duration>, KafkaError> {
+pub(super) async fn authenticate(connection: &mut Connection) -> Result<Option<Duration>, KafkaError> {
     let properties = connection.properties().clone();
     let Some(sasl) = properties.sasl() else { return Ok(None) };
     handshake(connection, &properties, sasl.mechanism()).await?;
