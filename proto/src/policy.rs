@@ -179,22 +179,34 @@ impl Policy {
     }
 }
 
-/// Twinlog's own topics on a target.
+/// Twinlog's own topics on a target, also under the names of before.
 pub fn is_twinlog_topic(topic: &str) -> bool {
-    topic.starts_with("twinlog.") && (topic.ends_with(".progress") || topic.ends_with(".offsets"))
+    let own = topic.strip_prefix("__").unwrap_or(topic);
+    own.starts_with("twinlog.") && (own.ends_with(".progress") || own.ends_with(".offsets"))
 }
 
-/// `twinlog.<mirror>.progress`
+/// `__twinlog.<mirror>.progress`. The defaults of MM2 and of others leave out what begins with `__`; without it MM2's clients take the
+/// topic for a remote one of a cluster `twinlog`.
 pub fn progress_topic(mirror: &crate::id::MirrorId) -> String {
+    format!("__{}", former_progress_topic(mirror))
+}
+
+/// `__twinlog.<mirror>.offsets`
+pub fn offsets_topic(mirror: &crate::id::MirrorId) -> String {
+    format!("__{}", former_offsets_topic(mirror))
+}
+
+/// Where older versions keep progress: `twinlog.<mirror>.progress`.
+pub fn former_progress_topic(mirror: &crate::id::MirrorId) -> String {
     format!("twinlog.{mirror}.progress")
 }
 
-/// `twinlog.<mirror>.offsets`
-pub fn offsets_topic(mirror: &crate::id::MirrorId) -> String {
+/// Where older versions keep the offset map: `twinlog.<mirror>.offsets`.
+pub fn former_offsets_topic(mirror: &crate::id::MirrorId) -> String {
     format!("twinlog.{mirror}.offsets")
 }
 
-/// The identity of a range for life, and what fences its previous owner:
+/// The identity of a range for life, and what fences its previous owner, one of an older version too:
 /// `twinlog.<mirror>.<target topic>.<block>`.
 pub fn transactional_id(mirror: &crate::id::MirrorId, target_topic: &str, block: u32) -> String {
     format!("twinlog.{mirror}.{target_topic}.{block}")
@@ -266,6 +278,8 @@ mod tests {
             "mm2-offsets.CLUSTER.internal",
             "mm2-offsets-CLUSTER-internal",
             "source.checkpoints.internal",
+            "__twinlog.m1.progress",
+            "__twinlog.m1.offsets",
             "twinlog.m1.progress",
             "twinlog.m1.offsets",
         ] {

@@ -213,11 +213,14 @@ fn latency_row(args: &Args, place: &Place, row: &Row, subjects: &[Subject]) -> R
     Ok(results)
 }
 
+/// What brokers make for themselves.
+const OF_BROKERS: &[&str] = &["__consumer_offsets", "__transaction_state"];
+
 /// Every subject finds the clusters empty but for the source's topic `keep`.
 fn clear(place: &Place, keep: Option<&str>) -> Result<()> {
     for cluster in [&place.source, &place.target] {
         for topic in topics::names(&cluster.bootstrap())? {
-            if Some(topic.as_str()) != keep && !topic.starts_with("__") {
+            if Some(topic.as_str()) != keep && !OF_BROKERS.contains(&&*topic) {
                 topics::delete(&cluster.bootstrap(), &topic)?;
             }
         }

@@ -195,8 +195,8 @@ fn a_survey_makes_the_target_ready_and_follows_the_source() -> Result<()> {
         assert_eq!(configs("a.orders")?, set("cleanup.policy", "compact"), "min.insync.replicas is excluded");
         assert_eq!(configs("a.events")?["retention.ms"], "3600000");
         for internal in [
-            "twinlog.m.progress",
-            "twinlog.m.offsets",
+            "__twinlog.m.progress",
+            "__twinlog.m.offsets",
             "a.checkpoints.internal",
             "mm2-offset-syncs.a.internal",
             "heartbeats",

@@ -25,7 +25,7 @@ use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::control::Control;
 use crate::kafka::Damaged;
-use crate::ledger::Ledger;
+use crate::ledger::{Entry, Ledger};
 use crate::progress::LastCopied;
 use crate::range::Range;
 
@@ -102,6 +102,7 @@ pub(crate) struct Order {
     /// The target is known to hold requests back because of a quota.
     pub(crate) carefully: bool,
     pub(crate) storage: Storage,
+    pub(crate) carried: Option<Carried>,
     /// Of what the lane wants, as `Control` counts it: any other one ends the engine.
     pub(crate) version: u64,
     /// It ends by itself then: something is to be tried again.
@@ -119,6 +120,15 @@ pub(crate) struct Assigned {
     pub(crate) stop_before: Option<SourceOffset>,
     /// It goes on with a message in a format of before Kafka 0.11.
     pub(crate) old: bool,
+}
+
+/// What an older version has left of the range: written with the first commit, before any record.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Carried {
+    /// For the range's partition of the offsets topic.
+    pub(crate) pieces: Vec<Entry>,
+    /// Says that it was carried over: topic and partition where it was. After everything else, if not at once.
+    pub(crate) mark: Option<(String, i32, Entry)>,
 }
 
 /// Where the range's own records go: progress, and closed pieces of the offset map.

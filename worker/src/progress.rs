@@ -1,34 +1,28 @@
 //! Progress: the source positions of a range that are durably on the target, with the open piece of the offset map. One
-//! record per range in `twinlog.<mirror>.progress`, rewritten with every commit; closed pieces of the map go to
-//! `twinlog.<mirror>.offsets`. Both topics are compacted, and the records of one range lie in one partition of each.
+//! record per range in `__twinlog.<mirror>.progress`, rewritten with every commit; closed pieces of the map go to
+//! `__twinlog.<mirror>.offsets`. Both topics are compacted, and the records of one range lie in one partition of each.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use prost::Message;
-use twinlog_proto::id::{MirrorId, SourceOffset, TargetOffset, stable_hash};
+use twinlog_proto::id::{SourceOffset, TargetOffset, stable_hash};
 use twinlog_proto::lag::Ends;
-use twinlog_proto::{model, policy, storage, v1};
+use twinlog_proto::{storage, v1};
 
-use crate::kafka::{KafkaClient, KafkaError, NewTopic};
 use crate::offset_map::{Chunk, Damaged};
 
+pub(crate) mod former;
 mod last;
+mod topics;
 mod written;
 
 pub use last::LastCopied;
+pub use topics::{Former, FormerTopics, StorageTopics};
 pub use written::{Engine, Mode, Written};
 
 /// Of the records that are written here, see `storage::Progress`.
 const FORMAT_VERSION: i32 = 1;
-
-/// Partitions of a new progress or offsets topic.
-const PARTITIONS: i32 = 8;
-/// Kafka 4.3 refuses smaller segments; small ones keep what compaction can't touch, and so a takeover's reading, small.
-const SEGMENT_BYTES: &str = "1048576";
-/// A segment is closed to compaction until it rolls, milliseconds.
-const PROGRESS_SEGMENT_MS: &str = "600000";
-const DIRTY_RATIO: &str = "0.1";
 
 /// Progress of one range.
 #[derive(Debug, Clone, PartialEq)]
@@ -296,52 +290,6 @@ pub fn storage_partition(target_topic: &str, block: u32, partitions: usize) -> i
     name.push(b'/');
     name.extend_from_slice(block.to_string().as_bytes());
     (stable_hash(&name) % partitions.max(1) as u64) as i32
-}
-
-/// Where a mirror keeps its progress and its offset map.
-#[derive(Debug, Clone)]
-pub struct StorageTopics {
-    pub progress: String,
-    pub progress_partitions: usize,
-    pub offsets: String,
-    pub offsets_partitions: usize,
-}
-
-impl StorageTopics {
-    /// Creates what is missing on the target.
-    ///
-    /// # Errors
-    /// As `KafkaClient::ensure_topic`.
-    pub async fn ensure(target: &KafkaClient, mirror: &model::Mirror) -> Result<Self, KafkaError> {
-        let topic = |name: String, settings: &[(&str, &str)]| NewTopic {
-            name,
-            partitions: PARTITIONS,
-            replication_factor: mirror.replication_factor,
-            configs: settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-        };
-        let compact = ("cleanup.policy", "compact");
-        let (progress, offsets) = Self::names(&mirror.id);
-        let progress = topic(
-            progress,
-            &[
-                compact,
-                ("segment.bytes", SEGMENT_BYTES),
-                ("segment.ms", PROGRESS_SEGMENT_MS),
-                ("min.cleanable.dirty.ratio", DIRTY_RATIO),
-            ],
-        );
-        let offsets = topic(offsets, &[compact]);
-        let found = target.ensure_topic(&progress).await?;
-        let progress_partitions = found.partitions.len();
-        let found = target.ensure_topic(&offsets).await?;
-        let offsets_partitions = found.partitions.len();
-        Ok(Self { progress: progress.name, progress_partitions, offsets: offsets.name, offsets_partitions })
-    }
-
-    /// Names of the progress and the offsets topic.
-    pub fn names(mirror: &MirrorId) -> (String, String) {
-        (policy::progress_topic(mirror), policy::offsets_topic(mirror))
-    }
 }
 
 #[cfg(test)]

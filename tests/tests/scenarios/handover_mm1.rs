@@ -331,7 +331,7 @@ fn without_progress_nothing_goes_back(world: &World) -> Result<()> {
     for worker in &world.workers {
         worker.process.kill9()?;
     }
-    tools.delete_topic(target, "twinlog.m.progress")?;
+    tools.delete_topic(target, "__twinlog.m.progress")?;
     for worker in &world.workers {
         worker.process.start_again()?;
     }

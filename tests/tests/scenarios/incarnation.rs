@@ -169,8 +169,8 @@ fn without_a_position_a_copy_is_never_filled_from_the_start_unasked() -> Result<
     })?;
     for mirror in ["running", "paused"] {
         let topics = world.tools.topics(&world.target)?;
-        let progress = format!("twinlog.{mirror}.progress");
-        let progress = topics.into_iter().find(|t| t.ends_with(&progress)).context("its progress topic")?;
+        let progress = format!("__twinlog.{mirror}.progress");
+        let progress = topics.into_iter().find(|t| *t == progress).context("its progress topic")?;
         delete(&world, &world.target, &progress)?;
         produce(&world, &world.source, mirror, 50)?;
     }

@@ -15,6 +15,7 @@ mod control_plane;
 mod corpus;
 mod failback;
 mod failing_over;
+mod former_names;
 mod gaps;
 mod groups;
 mod growth;

@@ -54,7 +54,7 @@ impl Clusters {
         spec: &LaneSpec,
         range: &Range,
         before: Option<&RangeProgress>,
-        progress: Place<'_>,
+        progress: &[Place<'_>],
     ) -> Result<Gathered, Cause> {
         match self {
             Self::Kafka => Box::pin(gather::gather(spec, range, before, progress)).await,

@@ -59,7 +59,7 @@ pub(super) async fn gather(
     spec: &LaneSpec,
     range: &Range,
     progress: Option<&RangeProgress>,
-    progress_place: Place<'_>,
+    owners: &[Place<'_>],
 ) -> Result<Gathered, Cause> {
     let (found, source_cluster_id) = tokio::join!(topics(spec, range), source_cluster_id(spec));
     let source_cluster_id = source_cluster_id?;
@@ -129,7 +129,7 @@ pub(super) async fn gather(
         false => 0,
     };
     let target_topic_id = target_topic.topic_id.map(|id| id.to_string()).unwrap_or_default();
-    let owners = Owners::new(&spec.target.client, progress_place);
+    let owners = Owners::new(&spec.target.client, owners);
     let mut foreign = HashMap::new();
     for (partition, known) in partitions.iter().filter_map(|p| Some((*p, known(p)?))) {
         if by_key || shared || spec.mirror.allow_foreign_writes {

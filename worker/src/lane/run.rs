@@ -6,6 +6,7 @@
 mod assign;
 mod attempt;
 mod decide;
+mod former;
 mod last_progress;
 mod old_format;
 mod position;

@@ -14,15 +14,15 @@ const FETCH_BYTES: i32 = 1 << 20;
 /// What is looked through, bytes: more than an owner can leave behind between two commits.
 const MAX_BYTES: usize = 512 << 20;
 
-/// Where the range's owners write their progress, and who they are, once someone asked.
+/// Where the range's owners write their progress, those of older versions too, and who they are, once someone asked.
 pub(super) struct Owners<'a> {
     client: &'a KafkaClient,
-    progress: Place<'a>,
+    progress: &'a [Place<'a>],
     known: tokio::sync::OnceCell<HashSet<i64>>,
 }
 
 impl<'a> Owners<'a> {
-    pub(super) fn new(client: &'a KafkaClient, progress: Place<'a>) -> Self {
+    pub(super) fn new(client: &'a KafkaClient, progress: &'a [Place<'a>]) -> Self {
         Self { client, progress, known: tokio::sync::OnceCell::new() }
     }
 
@@ -71,14 +71,16 @@ impl<'a> Owners<'a> {
     /// is older than the last owner, and so is what it wrote.
     async fn ids(&self) -> Result<HashSet<i64>, KafkaError> {
         let mut ids = HashSet::new();
-        let span = ends(self.client, self.progress).await?;
-        walk(self.client, self.progress, span, |producer_id, _| {
-            if producer_id >= 0 {
-                ids.insert(producer_id);
-            }
-            true
-        })
-        .await?;
+        for place in self.progress {
+            let span = ends(self.client, *place).await?;
+            walk(self.client, *place, span, |producer_id, _| {
+                if producer_id >= 0 {
+                    ids.insert(producer_id);
+                }
+                true
+            })
+            .await?;
+        }
         Ok(ids)
     }
 }

@@ -10,8 +10,14 @@ use twinlog_proto::id::{SourceOffset, TargetOffset};
 
 use super::{Chunk, Damaged, Found};
 
-/// Where a chunk's record lies in the offsets topic: partition and offset.
-pub(crate) type StoredAt = (i32, i64);
+/// Where a chunk's record lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct StoredAt {
+    /// In the offsets topic of an older version.
+    pub(crate) former: bool,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+}
 
 /// A closed chunk: where it begins, and its bytes unless they were dropped to save memory.
 #[derive(Debug, Clone)]

@@ -1,4 +1,5 @@
-//! Follows a mirror's progress and offsets topics: every committed record, once, in order.
+//! Follows a mirror's progress and offsets topics: every committed record, once, in order; first what lies under the name of older
+//! versions, as what is carried over is carried from there to here.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use super::history::StoredAt;
 use crate::cluster::ClusterHandle;
 use crate::engine::librdkafka::config;
 use crate::engine::librdkafka::ffi::source::{Fetched, MAX_BATCH, Source};
-use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec, Role};
+use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec, Role, TopicMetadata};
 use crate::progress::StorageTopics;
 
 /// The longest sleep while reading.
@@ -39,9 +40,17 @@ pub(super) enum Reached {
     Hidden,
 }
 
-/// One topic from its start, as far as it was read.
+/// Both names of a topic, from their starts, as far as they were read.
 pub(super) struct Reader {
+    former: Log,
+    now: Log,
+}
+
+/// One topic from its start, as far as it was read.
+struct Log {
     topic: String,
+    /// It is an older version's.
+    is_former: bool,
     /// Next offset by partition.
     next: HashMap<i32, i64>,
     source: Option<Source>,
@@ -49,12 +58,13 @@ pub(super) struct Reader {
 
 pub(super) fn readers(mirror: &MirrorId) -> (Reader, Reader) {
     let (progress, offsets) = StorageTopics::names(mirror);
-    (Reader::new(progress), Reader::new(offsets))
+    let (former_progress, former_offsets) = StorageTopics::former_names(mirror);
+    (Reader::new(former_progress, progress), Reader::new(former_offsets, offsets))
 }
 
 impl Reader {
-    fn new(topic: String) -> Self {
-        Self { topic, next: HashMap::new(), source: None }
+    fn new(former: String, now: String) -> Self {
+        Self { former: Log::new(former, true), now: Log::new(now, false) }
     }
 
     /// Reads to the present high watermarks. A topic that doesn't exist is an empty one.
@@ -63,7 +73,30 @@ impl Reader {
         cluster: &ClusterHandle,
         records: &mut Vec<Stored>,
     ) -> Result<Reached, KafkaError> {
-        let Some(partitions) = self.partitions(cluster).await? else { return Ok(Reached::End) };
+        let names = [self.former.topic.clone(), self.now.topic.clone()];
+        let found = cluster.client.topics(Some(&names)).await?;
+        let mut reached = Reached::End;
+        for log in [&mut self.former, &mut self.now] {
+            let Some(partitions) = log.partitions(&found)? else { continue };
+            if log.read(cluster, partitions, records).await? == Reached::Hidden {
+                reached = Reached::Hidden;
+            }
+        }
+        Ok(reached)
+    }
+}
+
+impl Log {
+    fn new(topic: String, is_former: bool) -> Self {
+        Self { topic, is_former, next: HashMap::new(), source: None }
+    }
+
+    async fn read(
+        &mut self,
+        cluster: &ClusterHandle,
+        partitions: Vec<i32>,
+        records: &mut Vec<Stored>,
+    ) -> Result<Reached, KafkaError> {
         let new: Vec<i32> = partitions.iter().copied().filter(|p| !self.next.contains_key(p)).collect();
         let starts = self.list(cluster, &new, OffsetSpec::Earliest).await?;
         let ends = self.list(cluster, &partitions, OffsetSpec::Latest).await?;
@@ -73,6 +106,7 @@ impl Reader {
         }
         let mut reading = Reading {
             topic: self.topic.clone(),
+            is_former: self.is_former,
             next: self.next.clone(),
             start: if self.source.is_some() { new } else { partitions },
             source: self.source.take(),
@@ -96,15 +130,14 @@ impl Reader {
         ends.iter().all(|(partition, end)| self.next.get(partition).is_some_and(|next| next >= end))
     }
 
-    async fn partitions(&self, cluster: &ClusterHandle) -> Result<Option<Vec<i32>>, KafkaError> {
-        let found = cluster.client.topics(Some(std::slice::from_ref(&self.topic))).await?;
-        match found.into_iter().next() {
-            Some(topic) => match topic.error {
-                None => Ok(Some(topic.partitions.iter().map(|p| p.partition).collect())),
-                Some(error) if error.reason == Reason::TOPIC_NOT_FOUND => Ok(None),
-                Some(error) => Err(error),
-            },
-            None => Ok(None),
+    /// `None` where the topic doesn't exist, or is a former one that can't be seen: who uses it still, can.
+    fn partitions(&self, found: &[TopicMetadata]) -> Result<Option<Vec<i32>>, KafkaError> {
+        let Some(topic) = found.iter().find(|topic| topic.name == self.topic) else { return Ok(None) };
+        match &topic.error {
+            None => Ok(Some(topic.partitions.iter().map(|p| p.partition).collect())),
+            Some(error) if error.reason == Reason::TOPIC_NOT_FOUND => Ok(None),
+            Some(error) if self.is_former && error.reason == Reason::MISSING_PERMISSION => Ok(None),
+            Some(error) => Err(error.clone()),
         }
     }
 
@@ -126,6 +159,7 @@ impl Reader {
 /// One read, on a thread that may block.
 struct Reading {
     topic: String,
+    is_former: bool,
     next: HashMap<i32, i64>,
     /// Partitions that the source does not fetch yet.
     start: Vec<i32>,
@@ -155,12 +189,12 @@ impl Reading {
         let (deadline, mut quiet_since) = (Instant::now() + READ_TIMEOUT, None);
         loop {
             let mut error = None;
-            let (next, records) = (&mut self.next, &mut self.records);
+            let (next, records, former) = (&mut self.next, &mut self.records, self.is_former);
             let taken = source.take(MAX_BATCH, |fetched| match fetched {
                 Fetched::Record(record) => {
                     next.insert(record.partition(), record.offset() + 1);
                     records.push(Stored {
-                        at: (record.partition(), record.offset()),
+                        at: StoredAt { former, partition: record.partition(), offset: record.offset() },
                         key: record.key().unwrap_or_default().to_vec(),
                         value: record.value().map(<[u8]>::to_vec),
                     });
@@ -198,14 +232,17 @@ pub(super) async fn reread(
     mirror: &MirrorId,
     wanted: Vec<StoredAt>,
 ) -> Result<Vec<Stored>, KafkaError> {
-    let (_, offsets) = StorageTopics::names(mirror);
+    let ((_, now), (_, former)) = (StorageTopics::names(mirror), StorageTopics::former_names(mirror));
     let client = cluster.client.clone();
     let done = tokio::task::spawn_blocking(move || {
         wanted
             .into_iter()
-            .map(|(partition, offset)| {
+            .map(|at| {
+                let StoredAt { former: is_former, partition, offset } = at;
+                let topic = if is_former { &former } else { &now };
                 let mut reading = Reading {
-                    topic: offsets.clone(),
+                    topic: topic.clone(),
+                    is_former,
                     next: HashMap::from([(partition, offset)]),
                     start: vec![partition],
                     source: None,
@@ -213,8 +250,8 @@ pub(super) async fn reread(
                     records: Vec::new(),
                 };
                 reading.run(&client)?;
-                reading.records.into_iter().find(|r| r.at == (partition, offset)).ok_or_else(|| {
-                    let what = format!("{offsets} partition {partition} has no record at {offset} any more");
+                reading.records.into_iter().find(|r| r.at == at).ok_or_else(|| {
+                    let what = format!("{topic} partition {partition} has no record at {offset} any more");
                     KafkaError::retriable(Reason::KAFKA_ERROR, what)
                 })
             })

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::storage::OffsetMapChunk;
 
-use super::history::{FoundCopy, History, Lookup};
+use super::history::{FoundCopy, History, Lookup, StoredAt};
 use super::{Chunk, Found, Segment};
 
 fn chunk(start: (i64, i64), runs: &[(i64, i64, i64)]) -> Chunk {
@@ -174,7 +174,8 @@ impl Written {
             Step::Close => {
                 if let Some(closed) = open.close() {
                     let bytes = closed.encode();
-                    history.close(&closed, (0, stored.len() as i64), &bytes);
+                    let at = StoredAt { former: false, partition: 0, offset: stored.len() as i64 };
+                    history.close(&closed, at, &bytes);
                     stored.push(bytes);
                 }
             }
@@ -190,7 +191,7 @@ impl Written {
     /// What was dropped from memory is read back.
     fn ask<F: Copy>(&mut self, look: impl Fn(&mut History) -> Lookup<F>) -> F {
         if let Lookup::Missing { stored_at } = look(&mut self.history) {
-            self.history.restore(stored_at, &self.stored[usize::try_from(stored_at.1).unwrap()]);
+            self.history.restore(stored_at, &self.stored[usize::try_from(stored_at.offset).unwrap()]);
         }
         match look(&mut self.history) {
             Lookup::Found(found) => found,

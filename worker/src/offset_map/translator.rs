@@ -29,6 +29,7 @@ use super::reader::{Reached, Reader, Stored, readers, reread};
 use super::{Chunk, Found, History, ends};
 use crate::cluster::ClusterHandle;
 use crate::kafka::{Isolation, KafkaError, OffsetSpec};
+use crate::progress::former::is_carried_over;
 use crate::progress::{NOT_A_CHUNK, PartitionProgress, RangeProgress};
 use crate::take_over::{Older, Sync};
 use lives::Lives;
@@ -414,6 +415,8 @@ impl State {
         let (Ok(key), Some(value)) = (ProgressKey::decode(&*stored.key), &stored.value) else { return };
         let progress = match RangeProgress::decode(value) {
             Ok(progress) => progress,
+            // It comes under the name of now.
+            Err(_) if stored.at.former && is_carried_over(value) => return,
             Err(damaged) => {
                 tracing::error!(at = ?stored.at, %damaged, "a progress record is damaged and left out");
                 return;

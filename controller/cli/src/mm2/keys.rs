@@ -97,7 +97,7 @@ pub(super) const FLOW_ONLY: &[(&str, Fate)] = &[
         "transaction.boundary.interval.ms",
         NoEffect("a transaction holds what arrived within the mirror's target latency"),
     ),
-    ("offsets.storage.topic", NoEffect("positions live in twinlog.<mirror>.progress")),
+    ("offsets.storage.topic", NoEffect("positions live in __twinlog.<mirror>.progress")),
 ];
 
 /// Prefixes of flow-only keys.

@@ -46,7 +46,8 @@ impl Clusters {
     pub(in crate::lane) fn storage_topics(&self) -> Result<StorageTopics, KafkaError> {
         self.state().ensured += 1;
         let (progress, offsets) = (PROGRESS.to_owned(), OFFSETS.to_owned());
-        Ok(StorageTopics { progress, progress_partitions: 1, offsets, offsets_partitions: 1 })
+        let former = crate::progress::Former::Absent;
+        Ok(StorageTopics { progress, progress_partitions: 1, offsets, offsets_partitions: 1, former })
     }
 
     pub(in crate::lane) fn look(&self) -> Result<(), Cause> {

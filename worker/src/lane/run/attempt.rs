@@ -61,8 +61,8 @@ impl Runner {
         if prepared.order.assigned.is_empty() {
             opened.close().await;
             let Prepared { before, known, .. } = prepared;
-            let place = self.progress_place(&topics);
-            return Err(self.stay_halted((&range, version), before.as_ref(), &known, place).await);
+            let places = self.progress_places(&topics);
+            return Err(self.stay_halted((&range, version), before.as_ref(), &known, &places).await);
         }
         Ok(self.execute(opened, prepared).await)
     }
@@ -172,17 +172,20 @@ impl Runner {
     ) -> Step<Prepared> {
         let began = Instant::now();
         let before = self.read_progress(topics, reader).await?;
+        let (before, carried) = self.with_former(topics, before).await?;
         before.iter().for_each(|before| self.board().known(before));
         let recovered = began.elapsed();
         // First, as it waits for MirrorMaker to end: facts from before that would be old.
         let taken = self.taken_over(range, before.as_ref()).await?;
         let committed = self.committed_by_group(range, before.as_ref()).await?;
-        let place = self.progress_place(topics);
-        let gathered = self.clusters.gather(&self.spec, range, before.as_ref(), place);
+        let places = self.progress_places(topics);
+        let gathered = self.clusters.gather(&self.spec, range, before.as_ref(), &places);
         let mut gathered = self.ask(gathered).await?;
         self.other_records(range, before.as_ref(), &mut gathered.facts).await?;
         let taken = self.met(range, before.as_ref(), taken, &gathered.facts).await?;
-        let lost = before.is_none() && self.has_begun(topics, &gathered.facts, !committed.is_empty()).await?;
+        let noted = carried.as_ref().is_some_and(|carried| self.is_noted(carried));
+        let another = !committed.is_empty();
+        let lost = before.is_none() && self.has_begun(topics, &gathered.facts, (noted, another)).await?;
         let committed = if lost { BTreeMap::new() } else { committed };
         let left = self.left_by_group(range, before.as_ref(), &committed, &gathered.facts).await?;
         let known = Known { began: lost, taken, left };
@@ -201,6 +204,7 @@ impl Runner {
             alone: !self.spec.mirror.allow_foreign_writes && !shared,
             carefully: self.spec.target.was_throttled(),
             storage: self.storage(topics),
+            carried,
             version,
             until: None,
         };

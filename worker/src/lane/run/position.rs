@@ -21,7 +21,7 @@ impl Runner {
         self.reader(self.progress_place(topics))
     }
 
-    fn reader(&self, place: Place<'_>) -> Step<Reader> {
+    pub(super) fn reader(&self, place: Place<'_>) -> Step<Reader> {
         self.clusters.reader(&self.spec, place).map_err(|e| self.unusable("target", &e))
     }
 
@@ -34,8 +34,13 @@ impl Runner {
         let key = progress::progress_key(&self.spec.range.target_topic, self.spec.range.block);
         let newest = reader.newest(key, self.control.stop().clone());
         let Some(bytes) = self.ask(newest).await? else { return Ok(None) };
-        let found = RangeProgress::decode(&bytes).map_err(|damaged| {
-            let Place { topic, partition } = self.progress_place(topics);
+        self.understood(&bytes, self.progress_place(topics)).map(Some)
+    }
+
+    /// What a progress record says. Stops a lane that has been superseded.
+    pub(super) fn understood(&mut self, bytes: &[u8], place: Place<'_>) -> Step<RangeProgress> {
+        let found = RangeProgress::decode(bytes).map_err(|damaged| {
+            let Place { topic, partition } = place;
             let message = format!(
                 "{damaged} in {topic} partition {partition}. If a newer version of Twinlog has run this mirror, run that again; if not, \
                  remove the mirror's progress to begin anew"
@@ -45,7 +50,7 @@ impl Runner {
         if found.epoch > self.spec.epoch.0 {
             return Err(self.superseded(&found));
         }
-        Ok(Some(found))
+        Ok(found)
     }
 
     /// Whether there was progress of the range once, where it matters that there is none: also where another's is to be gone on from.
@@ -53,10 +58,14 @@ impl Runner {
         &self,
         topics: &StorageTopics,
         facts: &[Facts],
-        another: bool,
+        (noted, another): (bool, bool),
     ) -> Step<bool> {
+        self.may_be_anew(topics, facts)?;
         if !another && facts.iter().all(|facts| facts.holds == 0 && facts.start <= facts.earliest) {
             return Ok(false);
+        }
+        if noted {
+            return Ok(true);
         }
         let partition = self.storage_partition(topics.offsets_partitions);
         let reader = self.reader(Place { topic: &topics.offsets, partition })?;
@@ -69,6 +78,7 @@ impl Runner {
     pub(super) async fn still_owner(&mut self, topics: &StorageTopics) -> Step<()> {
         let reader = self.open_reader(topics)?;
         self.read_progress(topics, reader).await?;
+        self.read_former(topics).await?;
         match self.fenced {
             Some(at) if at.elapsed() < CLAIM_PATIENCE => {
                 let message = format!(

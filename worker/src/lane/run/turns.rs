@@ -84,7 +84,7 @@ impl Runner {
         (range, version): (&Range, u64),
         before: Option<&RangeProgress>,
         known: &Known,
-        place: Place<'_>,
+        places: &[Place<'_>],
     ) -> End {
         self.seat.release();
         let asks_others = known.asks_others(&self.spec.mirror);
@@ -96,7 +96,7 @@ impl Runner {
             if asks_others {
                 return End::Again;
             }
-            let facts = match self.look_again(range, before, place).await {
+            let facts = match self.look_again(range, before, places).await {
                 Ok(facts) => facts,
                 Err(end) => return end,
             };
@@ -113,9 +113,9 @@ impl Runner {
         &mut self,
         range: &Range,
         before: Option<&RangeProgress>,
-        place: Place<'_>,
+        places: &[Place<'_>],
     ) -> Step<Vec<Facts>> {
-        let mut gathered = self.ask(self.clusters.gather(&self.spec, range, before, place)).await?;
+        let mut gathered = self.ask(self.clusters.gather(&self.spec, range, before, places)).await?;
         self.other_records(range, before, &mut gathered.facts).await?;
         Ok(gathered.facts)
     }

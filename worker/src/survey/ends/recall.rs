@@ -7,6 +7,7 @@ use prost::Message;
 use twinlog_proto::id::MirrorId;
 use twinlog_proto::lag;
 use twinlog_proto::model::Mirror;
+use twinlog_proto::reason::Reason;
 use twinlog_proto::storage::{PartitionEnds, ProgressKey, SourceEnds, SourceEndsKey};
 
 use super::Topic;
@@ -51,6 +52,8 @@ pub(super) struct Recalled {
     ends: HashMap<(String, i32), Kept>,
     /// As they were written here, by topic.
     written: HashMap<String, SourceEnds>,
+    /// The same as an older version has left it: it counts where nothing was written here yet.
+    left: HashMap<String, SourceEnds>,
     all_seen: i64,
 }
 
@@ -62,7 +65,7 @@ impl Recalled {
     /// The latest word on each partition, and where its log began.
     pub(super) fn ends(&self) -> impl Iterator<Item = (&(String, i32), &Kept, Option<i64>)> {
         self.ends.iter().map(|(key, kept)| {
-            let written = self.written.get(&key.0);
+            let written = self.written.get(&key.0).or_else(|| self.left.get(&key.0));
             let part = written.and_then(|w| w.partitions.iter().find(|part| part.partition == key.1));
             (key, kept, part.map(|part| part.log_start))
         })
@@ -79,7 +82,7 @@ impl Recalled {
         {
             let Ok(ends) = SourceEnds::decode(value) else { return };
             match source_topic == ALL {
-                true => self.all_seen = ends.seen_ms,
+                true => self.all_seen = self.all_seen.max(ends.seen_ms),
                 false => {
                     self.written.insert(source_topic, ends);
                 }
@@ -106,6 +109,12 @@ impl Recalled {
         }
     }
 
+    /// Read under the name of older versions, before what lies under that of now.
+    pub(super) fn left(mut self) -> Self {
+        self.left = std::mem::take(&mut self.written);
+        self
+    }
+
     pub(super) fn wrote(&mut self, records: Vec<(String, SourceEnds)>) {
         for (topic, ends) in records {
             match topic == ALL {
@@ -119,7 +128,8 @@ impl Recalled {
 
     /// What was kept here counts where lanes have not seen anything later.
     pub(super) fn settle(&mut self) {
-        for (topic, written) in &self.written {
+        let left = self.left.iter().filter(|(topic, _)| !self.written.contains_key(*topic));
+        for (topic, written) in self.written.iter().chain(left) {
             let seen = time(written.seen_ms.max(self.all_seen));
             for part in &written.partitions {
                 let ends = lag::Ends {
@@ -135,9 +145,10 @@ impl Recalled {
                 }
             }
         }
-        let (written, all_seen) = (&self.written, self.all_seen);
+        let (written, left, all_seen) = (&self.written, &self.left, self.all_seen);
         self.ends.retain(|(topic, partition), kept| {
-            !written.get(topic).is_some_and(|written| is_gone(*partition, kept, written, all_seen))
+            let written = written.get(topic).or_else(|| left.get(topic));
+            !written.is_some_and(|written| is_gone(*partition, kept, written, all_seen))
         });
     }
 }
@@ -153,21 +164,30 @@ fn is_gone(partition: i32, kept: &Kept, written: &SourceEnds, all_seen: i64) -> 
 }
 
 pub(super) async fn read(target: &ClusterHandle, mirror: &MirrorId) -> Result<Recalled, KafkaError> {
-    let (topic, _) = StorageTopics::names(mirror);
+    let ((former, _), (now, _)) = (StorageTopics::former_names(mirror), StorageTopics::names(mirror));
+    let left = match read_into(Recalled::default(), target, former).await {
+        // Who uses it still, can see it.
+        Err(error) if error.reason == Reason::MISSING_PERMISSION => Recalled::default(),
+        left => left?.left(),
+    };
+    let mut recalled = read_into(left, target, now).await?;
+    recalled.settle();
+    Ok(recalled)
+}
+
+async fn read_into(before: Recalled, target: &ClusterHandle, topic: String) -> Result<Recalled, KafkaError> {
     let bounds = scan::bounds(target, &topic).await?;
     let spans = bounds.into_iter().map(|(partition, (from, to))| Span { partition, from, to }).collect();
-    let reading = scan::scan(target, &topic, spans, Recalled::default(), |recalled, record| {
+    let reading = scan::scan(target, &topic, spans, before, |recalled, record| {
         if let (Some(key), Some(value)) = (record.key(), record.value()) {
             recalled.record(key, value);
         }
         Wanted::More
     });
-    let mut recalled = tokio::time::timeout(READ_DEADLINE, reading).await.unwrap_or_else(|_| {
+    tokio::time::timeout(READ_DEADLINE, reading).await.unwrap_or_else(|_| {
         let message = format!("{topic} can't be read within {READ_DEADLINE:?}");
-        Err(KafkaError::retriable(twinlog_proto::reason::Reason::KAFKA_ERROR, message))
-    })?;
-    recalled.settle();
-    Ok(recalled)
+        Err(KafkaError::retriable(Reason::KAFKA_ERROR, message))
+    })
 }
 
 /// Records to write: topics that end elsewhere than was written, and that all of it was seen; by the name they are kept under.

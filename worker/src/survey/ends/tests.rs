@@ -1,7 +1,7 @@
 //! Lag where nothing copies, from what the source and the target say.
 
 use prost::Message;
-use twinlog_proto::storage::{self, ProgressKey, SourceEndsKey};
+use twinlog_proto::storage::{self, PartitionEnds, ProgressKey, SourceEnds, SourceEndsKey};
 
 use super::*;
 use crate::offset_map::Chunk;
@@ -75,6 +75,41 @@ fn what_was_kept_comes_back_with_the_time_of_the_last_look() {
     assert!(
         SourceEndsKey::decode(&*crate::progress::progress_key("a.t", 3)).unwrap().source_topic.is_empty()
     );
+}
+
+#[test]
+fn what_an_older_version_kept_counts_until_it_is_written_here() {
+    let second = |n| SystemTime::UNIX_EPOCH + Duration::from_secs(n);
+    let ends = |high_watermark, seen| SourceEnds {
+        source_topic_id: "id".to_owned(),
+        partitions: vec![PartitionEnds {
+            partition: 0,
+            log_start: 7,
+            high_watermark,
+            last_stable_offset: None,
+        }],
+        seen_ms: crate::progress::millis(second(seen)),
+    };
+    let mut left = Recalled::default();
+    left.record(&key("gone"), &ends(40, 1).encode_to_vec());
+    left.record(&key("t"), &ends(50, 1).encode_to_vec());
+    let mut recalled = left.left();
+    recalled.record(&key("t"), &ends(60, 2).encode_to_vec());
+    recalled.settle();
+    let mut known: Vec<_> =
+        recalled.ends().map(|((t, _), k, start)| (t.as_str(), k.ends.high_watermark, start)).collect();
+    known.sort_unstable();
+    assert_eq!(known, [("gone", 40, Some(7)), ("t", 60, Some(7))]);
+    // What is only there under the former name is written as if it were new.
+    let topic = |high_watermark| Topic {
+        target: "a.t".to_owned(),
+        id: "id".to_owned(),
+        listed: Some(1),
+        partitions: BTreeMap::from([(0, part(7, high_watermark, true))]),
+    };
+    let topics = BTreeMap::from([("gone".to_owned(), topic(40))]);
+    let written = recall::changed(&topics, &recalled, Some(second(3)));
+    assert!(written.iter().any(|(topic, _)| topic == "gone"), "{written:?}");
 }
 
 /// What a lane noted of a topic with three partitions, of the life `topic_id`, at second 5.

@@ -38,7 +38,10 @@ fn selection_agrees_with_the_mirror_and_says_which_rule_skips() {
         ("other", "not matched"),
         ("orders-tmp", "topics_exclude"),
         ("__consumer_offsets", "internal"),
+        ("__twinlog.m.progress", "internal"),
+        ("__twinlog.m.offsets", "internal"),
         ("twinlog.m.progress", "internal"),
+        ("twinlog.m.offsets", "internal"),
         ("b.orders", "circle"),
     ];
     for (topic, rule) in rules {

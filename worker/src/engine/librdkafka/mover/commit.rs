@@ -8,6 +8,8 @@ use crate::ledger::{Entry, Now};
 
 /// At least once: progress is written this often while records flow.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Pieces of an older version's map that are on their way at a time: far fewer than the producer's queue takes.
+const CARRIED_AT_ONCE: usize = 500;
 /// One wait for acknowledgements or for the coordinator; between waits the lane looks whether to end.
 const WAIT_STEP: Duration = Duration::from_millis(250);
 /// What ending may take: then what is in flight is given up (and copied again by whoever comes next).
@@ -24,10 +26,36 @@ impl Mover<'_> {
 
     /// Writes progress before the first record: from then on an older owner of the range knows that it is one.
     pub(super) fn claim(&mut self) -> Step<()> {
+        let (deadline, carried) = (self.commit_deadline(), self.job.order.carried.clone());
+        let (pieces, mark) = carried.map_or((Vec::new(), None), |carried| (carried.pieces, carried.mark));
         if self.job.exactly_once {
-            return self.commit(self.commit_deadline());
+            self.begin()?;
+            self.carry_over(&pieces, deadline)?;
+            self.mark_carried_over(mark)?;
+            return self.commit(deadline);
         }
-        self.write_progress_and_wait(self.commit_deadline())
+        self.carry_over(&pieces, deadline)?;
+        self.write_progress_and_wait(deadline)?;
+        self.mark_carried_over(mark)?;
+        self.flush(deadline)
+    }
+
+    fn carry_over(&mut self, pieces: &[Entry], deadline: Instant) -> Step<()> {
+        let partition = self.job.order.storage.offsets_partition;
+        for some in pieces.chunks(CARRIED_AT_ONCE) {
+            for entry in some {
+                self.produce_own(self.offsets_topic, partition, entry)?;
+            }
+            self.flush(deadline)?;
+        }
+        Ok(())
+    }
+
+    fn mark_carried_over(&mut self, mark: Option<(String, i32, Entry)>) -> Step<()> {
+        let Some((topic, partition, entry)) = mark else { return Ok(()) };
+        let what = "opening the topic of an older version";
+        let topic = self.target.topic(&topic).map_err(|error| self.failure(what, error))?;
+        self.produce_own(topic, partition, &entry)
     }
 
     pub(super) fn commit_if_due(&mut self) -> Step<()> {
