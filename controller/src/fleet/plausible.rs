@@ -54,7 +54,11 @@ pub(super) fn doubt_some(
 /// Leaves out of a survey's report what can't be.
 pub(super) fn check_ends(report: &mut internal::SourceEndsReport) {
     for topic in &mut report.topics {
-        topic.partitions.retain(|partition| implausible(partition).is_none());
+        let sound: Vec<bool> = topic.partitions.iter().map(|p| implausible(p).is_none()).collect();
+        let (mut keeps, mut keeps_end) = (sound.iter(), sound.iter());
+        topic.partitions.retain(|_| keeps.next().is_some_and(|sound| *sound));
+        // They stand beside the partitions: what goes there goes here.
+        topic.target_ends.retain(|_| keeps_end.next().is_some_and(|sound| *sound));
     }
 }
 
@@ -195,6 +199,20 @@ mod tests {
             assert_eq!((shown.position, shown.lag_records, shown.records, shown.bytes), (None, None, 0, 0));
             assert_eq!((shown.state(), shown.bytes_per_second), (State::Degraded, 0.0));
         }
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_survey_takes_its_end_along() {
+        let partition = |number, lag| v1::PartitionStatus { partition: number, lag_records: lag, ..sound() };
+        let topic = internal::TopicEnds {
+            partitions: vec![partition(0, None), partition(1, Some(-7)), partition(2, None)],
+            target_ends: vec![10, 20, 30, 40],
+            ..Default::default()
+        };
+        let mut report = internal::SourceEndsReport { topics: vec![topic], ..Default::default() };
+        check_ends(&mut report);
+        let left: Vec<i32> = report.topics[0].partitions.iter().map(|p| p.partition).collect();
+        assert_eq!((left, report.topics[0].target_ends.as_slice()), (vec![0, 2], [10, 30].as_slice()));
     }
 
     #[test]
