@@ -3,9 +3,9 @@
 
 use crate::v1;
 
-/// The name without its enum's prefix, which that of the enum's zero value shows.
-fn short(name: &'static str, zero: &str) -> &'static str {
-    name.strip_prefix(zero.trim_end_matches("UNSPECIFIED")).unwrap_or(name)
+/// An enum's prefix, which the name of its zero value shows.
+fn prefix(zero: &str) -> &str {
+    zero.trim_end_matches("UNSPECIFIED")
 }
 
 macro_rules! short_names {
@@ -13,14 +13,14 @@ macro_rules! short_names {
         impl $name {
             /// The value's name without the enum's prefix.
             pub fn short_name(self) -> &'static str {
-                short(self.as_str_name(), Self::Unspecified.as_str_name())
+                let name = self.as_str_name();
+                name.strip_prefix(prefix(Self::Unspecified.as_str_name())).unwrap_or(name)
             }
 
             /// The value of this name, with or without the enum's prefix; not the unspecified one.
             pub fn from_name(name: &str) -> Option<Self> {
-                let zero = Self::Unspecified.as_str_name();
-                let prefix = zero.trim_end_matches("UNSPECIFIED");
-                let found = Self::from_str_name(name).or_else(|| Self::from_str_name(&format!("{prefix}{name}")));
+                let whole = format!("{}{name}", prefix(Self::Unspecified.as_str_name()));
+                let found = Self::from_str_name(name).or_else(|| Self::from_str_name(&whole));
                 found.filter(|value| *value != Self::Unspecified)
             }
         }
