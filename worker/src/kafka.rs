@@ -13,8 +13,12 @@ mod log;
 mod wire;
 
 pub use admin::types::*;
-pub use log::batch::legacy::{Damaged, Entry, MessageSet, OldMessage};
 pub use log::batch::{BatchHeader, HEADER_LEN};
+pub use log::records::codec::Codec;
+pub use log::records::decode::{Marker, Records, Unpacked};
+pub use log::records::encode::{BatchBuilder, BatchOf, NoBatch, Producer};
+pub use log::records::legacy::{Entry, MessageSet, OldMessage};
+pub use log::records::{Damaged, Headers, HeadersOf, Record};
 pub use log::types::*;
 pub use wire::client::{KafkaClient, PerName, PerPartition};
 pub use wire::code;

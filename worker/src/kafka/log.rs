@@ -3,5 +3,6 @@
 pub(super) mod batch;
 pub(super) mod fetch;
 pub(super) mod offsets;
+pub(super) mod records;
 pub(super) mod transactions;
 pub(super) mod types;

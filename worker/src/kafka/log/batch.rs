@@ -3,8 +3,6 @@
 //! A fetch answer holds whole batches one after another and often a last one that is cut off: `split` gives the whole ones.
 //! It never trusts a length from the wire beyond the bytes that are there.
 
-pub(in crate::kafka) mod legacy;
-
 use bytes::Bytes;
 use twinlog_proto::reason::Reason;
 
@@ -13,16 +11,16 @@ use crate::kafka::wire::error::KafkaError;
 /// Bytes before the first record.
 pub const HEADER_LEN: usize = 61;
 /// Base offset and batch length: what stands before the bytes that the length counts.
-const LENGTH_END: usize = 12;
+pub(super) const LENGTH_END: usize = 12;
 /// Smallest batch length that holds a header.
 const MIN_BATCH_LENGTH: usize = HEADER_LEN - LENGTH_END;
 
 /// In every format.
-const MAGIC_AT: usize = 16;
+pub(super) const MAGIC_AT: usize = 16;
 
-const TIMESTAMP_TYPE: i16 = 1 << 3;
-const TRANSACTIONAL: i16 = 1 << 4;
-const CONTROL: i16 = 1 << 5;
+pub(super) const TIMESTAMP_TYPE: i16 = 1 << 3;
+pub(super) const TRANSACTIONAL: i16 = 1 << 4;
+pub(super) const CONTROL: i16 = 1 << 5;
 
 #[derive(Debug, Clone)]
 pub struct FetchedBatch {

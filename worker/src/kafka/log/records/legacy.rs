@@ -9,11 +9,11 @@
 //!
 //! Nothing from the wire is trusted beyond the bytes that are there.
 
-mod codec;
-
 use bytes::Bytes;
 
-use super::MAGIC_AT;
+use super::codec::{self, Codec};
+use super::{Damaged, Headers, Record};
+use crate::kafka::log::batch::MAGIC_AT;
 
 /// Offset and size.
 const LENGTH_END: usize = 12;
@@ -35,20 +35,16 @@ pub struct OldMessage {
 }
 
 impl OldMessage {
+    pub fn record(&self) -> Record<'_> {
+        let (key, value) = (self.key.as_deref(), self.value.as_deref());
+        let (offset, timestamp) = (self.offset, self.timestamp);
+        Record { offset, timestamp, attributes: 0, key, value, headers: Headers::default() }
+    }
+
     /// Key and value, bytes.
     pub fn size(&self) -> usize {
         self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len)
     }
-}
-
-/// Bytes of a log that are not what was once written, or not readable within the limit.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the message of format {magic} at offset {offset} {what}")]
-pub struct Damaged {
-    /// Of the message as it stands in the log: of a wrapper that is its last one.
-    pub offset: i64,
-    pub magic: u8,
-    pub what: String,
 }
 
 /// What comes next in a log.
@@ -160,7 +156,10 @@ impl Message {
     /// The messages of a wrapper, with the offsets and timestamps that they have in the log.
     fn unpack(self, codec: u8, limit: usize) -> Result<Vec<OldMessage>, Damaged> {
         let packed = self.value.as_ref().ok_or_else(|| self.damaged("is compressed and has no value"))?;
-        let plain = codec::unpack(codec, packed, limit).map_err(|what| self.damaged(what))?;
+        let known = Codec::of(codec).filter(|codec| *codec != Codec::Zstd);
+        let unknown = || self.damaged(format!("has compression {codec}, which its format doesn't know"));
+        let plain = codec::unpack(known.ok_or_else(unknown)?, packed, limit);
+        let plain = plain.map_err(|what| self.damaged(what))?;
         let mut rest = Bytes::from(plain);
         let mut inside = Vec::new();
         while !rest.is_empty() {
