@@ -90,8 +90,7 @@ impl Catalog {
 
     /// One key, read from the store itself: a write is decided on what is there, not on what a cache last saw.
     async fn read(&self, key: &str) -> Result<Option<Entry>, Status> {
-        let snapshot = self.store.list(key).await.map_err(store_status)?;
-        Ok(snapshot.entries.into_iter().find(|entry| entry.key == key))
+        self.store.get(key).await.map_err(store_status)
     }
 
     /// The revision of the commit; `None` where a guard did not hold.

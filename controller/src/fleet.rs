@@ -77,6 +77,9 @@ pub(crate) struct ReportedInventory {
     pub(crate) inventory: internal::Inventory,
 }
 
+/// By mirror. Shared, so that they can be looked at while reports come in.
+pub(crate) type Reported = HashMap<MirrorId, Arc<ReportedInventory>>;
+
 /// How the source's topics end, as a survey saw it, and when that was heard.
 #[derive(Debug)]
 pub(crate) struct ReportedEnds {
@@ -108,7 +111,7 @@ pub(crate) struct Members {
     last_look: Instant,
     /// When workers last came or went.
     pub(crate) last_change: Instant,
-    pub(crate) inventories: HashMap<MirrorId, ReportedInventory>,
+    pub(crate) inventories: Reported,
     pub(crate) inventory_times: HashMap<MirrorId, prost_types::Timestamp>,
     pub(crate) source_ends: HashMap<MirrorId, ReportedEnds>,
     compared: HashMap<MirrorId, claims::Compared>,
@@ -348,7 +351,7 @@ impl Fleet {
             members.inventory_times.insert(mirror.clone(), time);
         }
         let reported = ReportedInventory { epoch: Epoch(report.epoch), worker: id.clone(), inventory };
-        members.inventories.insert(mirror, reported);
+        members.inventories.insert(mirror, Arc::new(reported));
         drop(members);
         self.changed.notify_one();
     }

@@ -68,19 +68,28 @@ impl<'a> Holders<'a> {
     }
 }
 
+/// Who is told.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct To {
+    pub(crate) worker: WorkerId,
+    /// The stream that was looked at.
+    pub(crate) session: u64,
+}
+
 /// What each connected worker is to run now.
 pub(crate) fn sets<'a>(
     assignments: impl Iterator<Item = (&'a TaskName, &'a Assignment)>,
-    holders: &Holders<'a>,
-) -> BTreeMap<&'a WorkerId, Vec<(&'a TaskName, &'a Assignment)>> {
-    let connected = holders.members.by_id.values().filter(|member| member.link.is_some());
-    let mut sets: BTreeMap<&WorkerId, Vec<_>> = connected.map(|member| (&member.id, Vec::new())).collect();
+    holders: &Holders<'_>,
+) -> BTreeMap<To, Vec<(&'a TaskName, &'a Assignment)>> {
+    let connected = holders.members.by_id.values().filter_map(|m| Some((&m.id, m.link.as_ref()?.session)));
+    let mut sets: BTreeMap<&WorkerId, (u64, Vec<_>)> =
+        connected.map(|(worker, session)| (worker, (session, Vec::new()))).collect();
     for (task, assignment) in assignments {
         let Some(owner) = &assignment.worker else { continue };
-        let Some(set) = sets.get_mut(owner) else { continue };
+        let Some((_, set)) = sets.get_mut(owner) else { continue };
         if holders.owner_has(task, owner, assignment) || holders.in_the_way(task, assignment).is_empty() {
             set.push((task, assignment));
         }
     }
-    sets
+    sets.into_iter().map(|(worker, (session, set))| (To { worker: worker.clone(), session }, set)).collect()
 }

@@ -13,12 +13,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use twinlog_proto::id::TaskName;
+use twinlog_proto::id::{Generation, TaskName};
 use twinlog_proto::internal::v1 as internal;
 
 use crate::fleet::Fleet;
 use crate::handover::{self, Holders};
-use crate::planner::{self, Placement};
+use crate::planner::{self, Input, Placement};
 use crate::state::{Cache, State};
 use crate::store::{CommitOutcome, Leadership, MAX_TXN_BYTES, Store, StoreError, Transaction, Write};
 
@@ -149,14 +149,18 @@ impl Reconciler {
     }
 
     fn decide(&self, leadership: &Leadership, state: &State, rebalance: bool) -> Vec<Write> {
-        let mut members = self.fleet.members();
-        members.forget_gone(state);
-        let load = members.load.clone();
-        let mut input = work::planner_input(state);
-        input.workers = members.for_planner(&state.drains);
-        input.load = Some(&load);
-        input.rebalance = rebalance;
+        let (workers, load, reported, said) = {
+            let mut members = self.fleet.members();
+            members.forget_gone(state);
+            let workers = members.for_planner(&state.drains);
+            (workers, members.load.clone(), members.inventories.clone(), members.too_large.clone())
+        };
+        // What takes long with many ranges and topics; no session and no call waits for it.
+        let input = Input { workers, load: Some(&load), rebalance, ..work::planner_input(state) };
         let plan = planner::plan(&input);
+        let (inventories, too_large) = changes::inventories(&reported, &said, state);
+
+        let mut members = self.fleet.members();
         let nowhere = |(task, placement): (&TaskName, &Placement)| match placement {
             Placement::Nowhere(reason) => Some((task.clone(), *reason)),
             Placement::On(_) => None,
@@ -171,7 +175,6 @@ impl Reconciler {
         let planned: BTreeSet<String> = writes.iter().map(|write| write.key().to_owned()).collect();
         let anew = changes::anew(&late, state, &holders);
         writes.extend(anew.into_iter().filter(|write| !planned.contains(write.key())));
-        let (inventories, too_large) = changes::inventories(&members, state);
         writes.extend(inventories);
         members.too_large = too_large;
         members.forget_shards(&plan, state);
@@ -198,32 +201,35 @@ impl Reconciler {
     /// Gives every worker its set, where that has changed.
     fn publish(&self, leadership: &Leadership, state: &State) {
         let term = leadership.term;
-        let mut members = self.fleet.members();
-        if members.is_listening() {
-            return;
-        }
-        let sets = {
-            let work = work::Work::new(state);
-            let holders = Holders::new(&members, term);
+        let tasks = {
+            let members = self.fleet.members();
+            if members.is_listening() {
+                return;
+            }
             let assignments = state.assignments.iter().map(|(task, a)| (task.as_ref(), a.as_ref()));
-            let sets = handover::sets(assignments, &holders);
-            let generation = twinlog_proto::id::Generation(0);
-            sets.into_iter()
-                .map(|(id, tasks)| (id.clone(), work.set(&tasks, term, generation)))
-                .collect::<Vec<_>>()
+            handover::sets(assignments, &Holders::new(&members, term))
         };
+        // Whole sets are made while nobody waits for the members.
+        let work = work::Work::new(state);
+        let sets: Vec<_> =
+            tasks.into_iter().map(|(to, tasks)| (to, work.set(&tasks, term, Generation(0)))).collect();
         if !leadership.is_valid() {
             return;
         }
-        for (id, mut set) in sets {
-            let sent = members.by_id[&id].sent.as_ref();
+        let mut members = self.fleet.members();
+        for (to, mut set) in sets {
+            // Who has come anew meanwhile may run something else than was looked at: the next pass, which that wakes, is its own.
+            let Some(member) = members.by_id.get(&to.worker).filter(|m| m.is_session(to.session)) else {
+                continue;
+            };
+            let sent = member.sent.as_ref();
             if sent.is_some_and(|(sent, _)| sent.term == set.term && same_work(sent, &set)) {
                 continue;
             }
-            members.note_orphans(&id, state);
+            members.note_orphans(&to.worker, state);
             set.generation = members.next_generation(state.revision).0;
-            info!(worker = %id, tasks = set.tasks.len(), generation = set.generation, "new assignments");
-            let member = members.by_id.get_mut(&id).expect("sets are for members");
+            info!(worker = %to.worker, tasks = set.tasks.len(), generation = set.generation, "new assignments");
+            let member = members.by_id.get_mut(&to.worker).expect("it was just found");
             member.send(set, Instant::now());
         }
     }

@@ -1,6 +1,6 @@
 //! Where Twinlog keeps what must survive: a small ordered key-value store with revisions.
 //!
-//! A store lists a prefix, commits a compare-and-write transaction, watches from a revision, and holds one leadership.
+//! A store lists a prefix, reads one key, commits a compare-and-write transaction, watches from a revision, and holds one leadership.
 //! `etcd` and `embedded` implement it, and one conformance suite (`tests/store.rs`) holds for both. The promises:
 //! - every commit gets a revision greater than every earlier one, and is seen whole or not at all; that holds even when what
 //!   lies below is lost, restored from an older copy, or replaced: whoever noticed that, or was told of a greater revision
@@ -274,6 +274,9 @@ impl StoreError {
 pub trait Store: Send + Sync + 'static {
     /// Everything whose key starts with `prefix`, at one revision.
     async fn list(&self, prefix: &str) -> Result<Snapshot, StoreError>;
+
+    /// One key as it is now: every commit that was answered before is in it.
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
 
     /// Commits all writes if all guards hold.
     async fn commit(&self, txn: Transaction) -> Result<CommitOutcome, StoreError>;

@@ -20,7 +20,7 @@ use twinlog_proto::v1::{self, State as Is};
 
 use super::member::Member;
 use super::{Fleet, Members, orphans};
-use crate::ranges::{is_copied, range};
+use crate::ranges::{cut, is_copied};
 use crate::state::{MirrorState, State};
 use aggregate::{add_totals, add_warnings, combine, worse_cause};
 pub(crate) use summary::{Summaries, bare};
@@ -224,8 +224,7 @@ impl<'a> View<'a> {
     }
 
     fn ranges_of(&self, topic: &'a internal::InventoryTopic) -> impl Iterator<Item = v1::RangeStatus> {
-        let size = self.mirror.model.block_size;
-        (0..).map_while(move |block| range(topic, block, size)).map(|range| self.range(range))
+        cut(topic, self.mirror.model.block_size).map(|range| self.range(range))
     }
 
     fn range(&self, range: internal::PartitionRange) -> v1::RangeStatus {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use twinlog_proto::id::{TaskName, WorkerId};
 
 use super::MirrorInput;
+use crate::ranges::blocks;
 
 /// Consumer groups that one checkpoint task handles.
 const GROUPS_PER_SHARD: u32 = 2_000;
@@ -33,7 +34,7 @@ pub(super) fn tasks(
             tasks.insert(TaskName::Checkpoint { mirror: id.clone(), shard }, index);
         }
         for topic in &mirror.topics {
-            for block in 0..topic.partitions.div_ceil(mirror.block_size.max(1)) {
+            for block in blocks(topic.partitions, mirror.block_size) {
                 let target_topic = topic.target_topic.to_owned();
                 tasks.insert(TaskName::Replicate { mirror: id.clone(), target_topic, block }, index);
             }

@@ -7,7 +7,7 @@ use twinlog_proto::id::{MirrorId, TaskName, WorkerId};
 
 use crate::assignment::Assignment;
 use crate::catalog::conflict::{self, Conflicts};
-use crate::fleet::{Members, ToStore};
+use crate::fleet::{Members, Reported, ToStore};
 use crate::handover::Holders;
 use crate::last_groups::{self, LastGroups};
 use crate::planner::{Placement, Plan};
@@ -65,12 +65,15 @@ fn owned<'a>(workers: impl Iterator<Item = &'a WorkerId>) -> Vec<WorkerId> {
 }
 
 /// Writes for inventories that differ from the stored ones, and deletions for mirrors that are gone; and what is too large to
-/// be stored, with a sentence about it.
-pub(super) fn inventories(members: &Members, state: &State) -> (Vec<Write>, BTreeMap<MirrorId, String>) {
+/// store, with what to say about it. `said`: what was too large before.
+pub(super) fn inventories(
+    reported: &Reported,
+    said: &BTreeMap<MirrorId, String>,
+    state: &State,
+) -> (Vec<Write>, BTreeMap<MirrorId, String>) {
     let (mut writes, mut too_large) = (Vec::new(), BTreeMap::new());
-    let conflicts =
-        Conflicts::new(state, members.inventories.iter().map(|(id, reported)| (id, &reported.inventory)));
-    for (mirror, reported) in &members.inventories {
+    let conflicts = Conflicts::new(state, reported.iter().map(|(id, reported)| (id, &reported.inventory)));
+    for (mirror, reported) in reported {
         let survey = TaskName::Survey { mirror: mirror.clone() };
         let survey = state.assignments.get(&survey);
         let is_current =
@@ -97,7 +100,7 @@ pub(super) fn inventories(members: &Members, state: &State) -> (Vec<Write>, BTre
                 next.topics.len(),
                 write.bytes()
             );
-            if !members.too_large.contains_key(mirror) {
+            if !said.contains_key(mirror) {
                 error!(%mirror, "{message}");
             }
             too_large.insert(mirror.clone(), message);
@@ -145,20 +148,17 @@ pub(super) fn drains(members: &Members, state: &State) -> Vec<Write> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use twinlog_proto::id::Epoch;
     use twinlog_proto::{model, v1};
 
     use super::*;
-    use crate::fleet::{Fleet, Patience, ReportedInventory};
+    use crate::fleet::ReportedInventory;
     use crate::state::MirrorState;
     use twinlog_proto::internal::v1 as internal;
 
     #[test]
     fn an_inventory_that_no_store_takes_is_said_and_changes_nothing() {
-        let second = Duration::from_secs(1);
-        let fleet = Fleet::new(Patience { lease: second, reconnect: second, startup: second });
         let worker = WorkerId::new("w").unwrap();
         let wire = v1::Mirror {
             name: "mirrors/m".to_owned(),
@@ -184,8 +184,7 @@ mod tests {
             });
             let inventory = internal::Inventory { topics: topics.collect(), ..Default::default() };
             let reported = ReportedInventory { epoch: Epoch(1), worker: worker.clone(), inventory };
-            fleet.members().inventories.insert(id.clone(), reported);
-            inventories(&fleet.members(), &state)
+            inventories(&[(id.clone(), Arc::new(reported))].into(), &BTreeMap::new(), &state)
         };
         let (writes, too_large) = found(1_000);
         assert_eq!((writes.len(), too_large.len()), (1, 0));

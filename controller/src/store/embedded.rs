@@ -332,6 +332,11 @@ impl Store for EmbeddedStore {
         self.blocking(move |inner| inner.list(&prefix)).await
     }
 
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        let key = key.to_owned();
+        self.blocking(move |inner| inner.get(&key)).await
+    }
+
     async fn commit(&self, txn: Transaction) -> Result<CommitOutcome, StoreError> {
         self.blocking(move |inner| inner.commit(&txn)).await
     }
@@ -382,8 +387,8 @@ impl Store for EmbeddedStore {
     }
 
     async fn leader(&self) -> Result<Option<LeaderInfo>, StoreError> {
-        let found = self.blocking(|inner| inner.get(keys::LEADER)).await?;
-        found
+        self.get(keys::LEADER)
+            .await?
             .map(|entry| LeaderRecord::info(&entry))
             .transpose()
             .map_err(|error| StoreError::Unusable(format!("the leader key can't be read: {error}")))

@@ -137,7 +137,8 @@ impl EtcdStore {
         limited(kind, self.request_timeout, request).await
     }
 
-    async fn get(&self, key: &str) -> Result<(i64, Option<Entry>), StoreError> {
+    /// One key, and the revision at which it was so.
+    async fn read_at(&self, key: &str) -> Result<(i64, Option<Entry>), StoreError> {
         let (base, answer) = self.transact(Kind::Read, &[], vec![TxnOp::get(self.key(key), None)]).await?;
         let found = first_get(answer.op_responses())?;
         Ok((base.ours(revision_of(answer.header())?), self.entries(&base, &found)?.pop()))
@@ -216,6 +217,10 @@ impl Store for EtcdStore {
         }
     }
 
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        self.read_at(key).await.map(|(_, entry)| entry)
+    }
+
     async fn commit(&self, txn: Transaction) -> Result<CommitOutcome, StoreError> {
         txn.check()?;
         let writes = txn.writes.iter().map(|write| match write {
@@ -279,8 +284,8 @@ impl Store for EtcdStore {
     }
 
     async fn leader(&self) -> Result<Option<LeaderInfo>, StoreError> {
-        let (_, entry) = self.get(keys::LEADER).await?;
-        entry
+        self.get(keys::LEADER)
+            .await?
             .map(|entry| LeaderRecord::info(&entry))
             .transpose()
             .map_err(|error| StoreError::Unusable(format!("the leader key can't be read: {error}")))

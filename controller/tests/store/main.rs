@@ -36,6 +36,7 @@ macro_rules! both {
 
 both!(
     a_list_is_sorted_complete_and_limited_to_its_prefix,
+    one_key_is_read_as_it_is_now,
     guards_decide_whether_anything_is_written,
     revisions_grow_and_tell_creation_from_change,
     a_watch_delivers_past_and_future_in_order,

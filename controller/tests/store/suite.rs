@@ -73,6 +73,27 @@ pub(crate) async fn a_list_is_sorted_complete_and_limited_to_its_prefix(backend:
     assert_eq!(keys, (0..1300).map(|i| format!("/a/{i:04}")).collect::<Vec<_>>());
 }
 
+pub(crate) async fn one_key_is_read_as_it_is_now(backend: Backend) {
+    let store = backend.store.as_ref();
+    assert_eq!(store.get("/k").await.unwrap(), None);
+    let created = put(store, "/k", "1").await;
+    // Neighbours: one that begins with it, and one that it begins with.
+    put(store, "/k/2", "longer").await;
+    put(store, "/", "shorter").await;
+    let changed = put(store, "/k", "2").await;
+    let entry = store.get("/k").await.unwrap().unwrap();
+    assert_eq!((entry.key.as_str(), entry.value.as_ref()), ("/k", b"2".as_slice()));
+    assert_eq!((entry.create_revision, entry.mod_revision), (created, changed));
+    assert_eq!(store.list("/k").await.unwrap().entries[0], entry, "as a list shows it");
+    assert_eq!(store.get("/k/").await.unwrap(), None, "a prefix is no key");
+    commit(store, Vec::new(), vec![Write::delete("/k")]).await;
+    assert_eq!(store.get("/k").await.unwrap(), None);
+    assert!(store.get("/k/2").await.unwrap().is_some());
+    store.advance(changed + 1_000_000_000).await.unwrap();
+    let moved = store.get("/k/2").await.unwrap().unwrap();
+    assert!(moved.mod_revision > changed + 1_000_000_000, "{moved:?}");
+}
+
 pub(crate) async fn guards_decide_whether_anything_is_written(backend: Backend) {
     let store = backend.store.as_ref();
     let write = |value: &str| vec![Write::put("/k", value.as_bytes().to_vec()), Write::put("/other", "x")];

@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_millis(100);
 
 pub(super) async fn campaign(store: &EtcdStore, candidate: &Candidate) -> Result<Leadership, StoreError> {
     loop {
-        let (revision, leader) = store.get(keys::LEADER).await?;
+        let (revision, leader) = store.read_at(keys::LEADER).await?;
         if leader.is_some() {
             gone(store, revision).await?;
             continue;
@@ -142,7 +142,7 @@ impl Keeper {
                 // History is gone, but the key can't be both there and unseen: look.
                 Err(error) => warn!(%error, "can't watch the leader key"),
             }
-            if let Ok((_, entry)) = self.store.get(keys::LEADER).await
+            if let Ok(entry) = self.store.get(keys::LEADER).await
                 && entry.is_none_or(|entry| entry.mod_revision != self.term.0)
             {
                 return;
