@@ -28,6 +28,11 @@ impl Fate {
     }
 }
 
+/// Every property of TLS and of logging in that is taken.
+pub fn security() -> impl Iterator<Item = &'static str> {
+    TLS.iter().chain(SASL).copied()
+}
+
 /// Prefixes of what is meant for clients of one role only.
 pub const ROLES: [&str; 2] = ["consumer.", "producer."];
 

@@ -1,5 +1,7 @@
 //! MirrorMaker 2's configuration keys: who defines them (mirrormaker2 reference 1.1, 1.4-1.9), and what becomes of each here.
 
+use twinlog_proto::client_properties;
+
 /// What becomes of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -231,7 +233,7 @@ pub(super) const REMOVED: &[(&str, &str)] = &[
 /// Bootstrap servers and client security: what each client of a cluster gets. MM2 4.3.0 knows exactly these of Java's.
 pub(super) fn is_client_key(key: &str) -> bool {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| key.starts_with(prefix));
-    SECURITY.contains(&key)
+    is_security(key)
         || SECURITY_JAVA.contains(&key)
         || starts(SECURITY_JAVA_PREFIXES)
         || starts(TOKEN_PREFIXES)
@@ -239,7 +241,7 @@ pub(super) fn is_client_key(key: &str) -> bool {
 
 /// Whether Twinlog's clients take this key of connection and security.
 pub(super) fn is_taken_security(key: &str) -> bool {
-    SECURITY.contains(&key) && !key.ends_with(".class") && !key.starts_with("sasl.kerberos.")
+    taken_security().any(|taken| taken == key)
 }
 
 /// Whether one of the three connectors defines the key, so that a top-level value is every flow's default.
@@ -248,12 +250,24 @@ pub(super) fn is_connector_key(key: &str) -> bool {
     client || CONNECTOR.iter().any(|(known, _)| *known == key)
 }
 
-/// What Twinlog's clients take, in Java's or librdkafka's spelling.
-pub(super) const SECURITY: &[&str] = &[
-    "bootstrap.servers",
-    "security.protocol",
+/// Every key of connection and security that says something here, in Java's or librdkafka's spelling.
+pub(super) fn security() -> impl Iterator<Item = &'static str> {
+    taken_security().chain(SECURITY_MM2.iter().copied())
+}
+
+fn taken_security() -> impl Iterator<Item = &'static str> {
+    ["bootstrap.servers"].into_iter().chain(client_properties::security().filter(|key| *key != VERIFICATION))
+}
+
+fn is_security(key: &str) -> bool {
+    security().any(|known| known == key)
+}
+
+/// Java's clients don't know it: MM2 verifies certificates whatever a file says there, so nothing of it is taken.
+const VERIFICATION: &str = "enable.ssl.certificate.verification";
+/// What MM2 knows besides: whether something becomes of it depends on its value.
+const SECURITY_MM2: &[&str] = &[
     "sasl.client.callback.handler.class",
-    "sasl.jaas.config",
     "sasl.kerberos.kinit.cmd",
     "sasl.kerberos.min.time.before.relogin",
     "sasl.kerberos.service.name",
@@ -261,41 +275,7 @@ pub(super) const SECURITY: &[&str] = &[
     "sasl.kerberos.ticket.renew.window.factor",
     "sasl.login.callback.handler.class",
     "sasl.login.class",
-    "sasl.mechanism",
-    "sasl.mechanisms",
-    "sasl.oauthbearer.client.credentials.client.id",
-    "sasl.oauthbearer.client.credentials.client.secret",
-    "sasl.oauthbearer.client.id",
-    "sasl.oauthbearer.client.secret",
-    "sasl.oauthbearer.extensions",
-    "sasl.oauthbearer.grant.type",
-    "sasl.oauthbearer.header.urlencode",
-    "sasl.oauthbearer.method",
-    "sasl.oauthbearer.scope",
-    "sasl.oauthbearer.token",
-    "sasl.oauthbearer.token.endpoint.url",
-    "sasl.password",
-    "sasl.username",
-    "https.ca.location",
-    "https.ca.pem",
-    "ssl.ca.location",
-    "ssl.ca.pem",
-    "ssl.certificate.location",
-    "ssl.certificate.pem",
-    "ssl.endpoint.identification.algorithm",
     "ssl.engine.factory.class",
-    "ssl.key.location",
-    "ssl.key.password",
-    "ssl.key.pem",
-    "ssl.keystore.certificate.chain",
-    "ssl.keystore.key",
-    "ssl.keystore.location",
-    "ssl.keystore.password",
-    "ssl.keystore.type",
-    "ssl.truststore.certificates",
-    "ssl.truststore.location",
-    "ssl.truststore.password",
-    "ssl.truststore.type",
 ];
 /// What only Java's TLS and login have.
 const SECURITY_JAVA: &[&str] = &[
@@ -422,7 +402,7 @@ pub(super) fn is_number(key: &str) -> bool {
 pub(super) fn client_fate(role: &str, key: &str) -> ClientFate {
     let has = |list: &[&str]| list.contains(&key);
     match role {
-        _ if SECURITY.contains(&key) => ClientFate::Passed,
+        _ if is_security(key) => ClientFate::Passed,
         _ if is_client_key(key) => ClientFate::NoEffect(JAVA_SECURITY),
         "consumer" if has(CONSUMER_PASSED) || has(CLIENT_PASSED) => ClientFate::Passed,
         "consumer" if key == "auto.offset.reset" => ClientFate::Mirror,
@@ -462,5 +442,5 @@ pub(super) fn client_keys(role: &str) -> Vec<&'static str> {
         ],
         _ => &[ADMIN_PASSED, CLIENT_PASSED],
     };
-    own.iter().flat_map(|list| list.iter().copied()).chain(SECURITY.iter().copied()).collect()
+    own.iter().flat_map(|list| list.iter().copied()).chain(security()).collect()
 }

@@ -80,7 +80,7 @@ fn login(key: &str, value: &str) -> Option<Verdict> {
             "the Java class {value} can't run here, and there is no login without it"
         )));
     }
-    let is_known = keys::SECURITY.contains(&key);
+    let is_known = keys::security().any(|known| known == key);
     if !is_known && keys::TOKEN_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {
         return Some(invalid(
             "tokens are not fetched in this way: set sasl.oauthbearer.client.credentials.client.secret, or sasl.oauthbearer.token=${file:/path} for one that something else keeps fresh",

@@ -94,7 +94,7 @@ fn spelt(place: &Place, key: &str, value: &str) -> Option<Remedy> {
     let flow_only = keys::FLOW_ONLY.iter().map(|(key, _)| *key);
     let process = keys::PROCESS.iter().map(|(key, _)| *key);
     let worker = keys::WORKER.iter().map(|(key, _)| *key);
-    let client = keys::SECURITY.iter().copied();
+    let client = keys::security();
     let like = match place.scope {
         Scope::Top => alike(key, connector.chain(process).chain(client)),
         Scope::Cluster => alike(key, worker.chain(client)),
