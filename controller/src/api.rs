@@ -8,6 +8,8 @@ mod gaps;
 mod last_plan;
 mod mirror;
 mod offset;
+mod parse;
+mod refused;
 mod status;
 mod watch;
 
@@ -19,12 +21,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::error;
 use twinlog_proto::id::ClusterId;
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
 use crate::catalog::{Catalog, LiteralSecrets, cluster_not_found};
 use crate::controller::Controller;
 use crate::fleet::{Answered, Question};
+use crate::refusal::Refusal;
 use crate::state::State;
 
 pub(crate) use watch::serve::MirrorServer;
@@ -83,7 +86,7 @@ impl Api {
     }
 
     /// The clusters as workers get them, secrets included.
-    fn clusters(&self, ids: &[&ClusterId]) -> Result<Vec<v1::Cluster>, Status> {
+    fn clusters(&self, ids: &[&ClusterId]) -> Result<Vec<v1::Cluster>, Refusal> {
         let state = self.state();
         let find = |id: &&ClusterId| match state.clusters.get(*id) {
             Some(cluster) => Ok(cluster.wire.clone()),
@@ -94,11 +97,11 @@ impl Api {
 }
 
 /// A worker gave another kind of answer than it was asked for.
-fn wrong_answer(answered: &Answered) -> Status {
+fn wrong_answer(answered: &Answered) -> Refusal {
     error!(worker = %answered.worker, "answer of the wrong kind");
     let message = format!(
         "worker {} gave an answer that fits another question; is it of another version?",
         answered.worker
     );
-    reason::status(Reason::INTERNAL, message, &[("worker", answered.worker.as_str())])
+    Refusal::new(Reason::INTERNAL, message, &[("worker", answered.worker.as_str())])
 }

@@ -3,6 +3,7 @@
 //! Every write is one transaction on the mod revision that was read, so two callers never overwrite each other unseen. A
 //! `request_id` makes a retry safe: the answer is what the first call made. Nothing here talks to a worker.
 
+pub mod change;
 mod check;
 mod cluster;
 pub(crate) mod conflict;
@@ -12,19 +13,21 @@ mod mask;
 mod mirror;
 pub mod overlap;
 pub mod places;
+mod remembered;
 mod request;
 mod sample;
 mod stored;
+pub mod warning;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::sync::Semaphore;
-use tonic::Status;
 use tracing::error;
 use twinlog_proto::filter::Filter;
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
 
+use crate::refusal::Refusal;
 use crate::store::{CommitOutcome, Entry, Store, StoreError, Transaction};
 
 pub(crate) use cluster::{cluster_id, cluster_not_found};
@@ -77,25 +80,25 @@ impl Catalog {
     }
 
     /// INVALID_PATTERN. The patterns come back as they were given.
-    pub(crate) async fn check_patterns(&self, patterns: Vec<String>) -> Result<Vec<String>, Status> {
+    pub(crate) async fn check_patterns(&self, patterns: Vec<String>) -> Result<Vec<String>, Refusal> {
         self.apart(move || match Filter::new(&patterns, &[] as &[&str]) {
             Ok(_) => Ok(patterns),
             Err(e) => {
                 let violation = (format!("patterns[{}]", e.index), e.to_string());
-                Err(reason::bad_request(Reason::INVALID_PATTERN, &[violation]))
+                Err(Refusal::of_fields(Reason::INVALID_PATTERN, vec![violation]))
             }
         })
         .await
     }
 
     /// One key, read from the store itself: a write is decided on what is there, not on what a cache last saw.
-    async fn read(&self, key: &str) -> Result<Option<Entry>, Status> {
-        self.store.get(key).await.map_err(store_status)
+    async fn read(&self, key: &str) -> Result<Option<Entry>, Refusal> {
+        self.store.get(key).await.map_err(store_failed)
     }
 
     /// The revision of the commit; `None` where a guard did not hold.
-    async fn commit(&self, txn: Transaction) -> Result<Option<i64>, Status> {
-        match self.store.commit(txn).await.map_err(store_status)? {
+    async fn commit(&self, txn: Transaction) -> Result<Option<i64>, Refusal> {
+        match self.store.commit(txn).await.map_err(store_failed)? {
             CommitOutcome::Committed { revision } => Ok(Some(revision)),
             CommitOutcome::Conflict => Ok(None),
         }
@@ -103,67 +106,63 @@ impl Catalog {
 }
 
 /// What a caller is told when the store fails.
-pub fn store_status(failure: StoreError) -> Status {
+pub fn store_failed(failure: StoreError) -> Refusal {
     match failure {
         StoreError::Unavailable(what) => {
             let message =
                 format!("the controller's store can't be used now ({what}); nothing was changed, try again");
-            reason::status(Reason::STORE_UNAVAILABLE, message, &[])
+            Refusal::new(Reason::STORE_UNAVAILABLE, message, &[])
         }
         StoreError::Unknown(what) => {
             let message = format!(
                 "the store did not confirm the change ({what}): it may or may not have happened; look, or repeat the call with the same request_id"
             );
-            reason::status(Reason::STORE_UNAVAILABLE, message, &[])
+            Refusal::new(Reason::STORE_UNAVAILABLE, message, &[])
         }
         StoreError::Compacted { asked, oldest } => {
             let message = format!(
                 "revision {asked} is gone, history begins at {oldest}: list again and watch from the revision of that answer"
             );
-            reason::status(Reason::REVISION_COMPACTED, message, &[])
+            Refusal::new(Reason::REVISION_COMPACTED, message, &[])
         }
         StoreError::Future { asked, newest } => {
             let message = format!(
                 "revision {asked} has not happened here, the newest is {newest}: list again and watch from the revision of that answer"
             );
-            reason::status(Reason::REVISION_UNKNOWN, message, &[])
+            Refusal::new(Reason::REVISION_UNKNOWN, message, &[])
         }
         StoreError::TooLarge { bytes, .. } => {
             let message = format!("{bytes} bytes are more than the store takes in one write");
-            reason::status(Reason::TOO_MANY, message, &[])
+            Refusal::new(Reason::TOO_MANY, message, &[])
         }
         other @ (StoreError::Invalid(_) | StoreError::Denied(_) | StoreError::Unusable(_)) => {
             error!(error = %other, "the store refuses to work");
             let message = "the controller's store refuses to work; the controller's log says why";
-            reason::status(Reason::INTERNAL, message, &[])
+            Refusal::new(Reason::INTERNAL, message, &[])
         }
     }
 }
 
-fn write_conflict(name: &str) -> Status {
+fn write_conflict(name: &str) -> Refusal {
     let message =
         format!("{name} was changed by others {MAX_ATTEMPTS} times while it was being written; try again");
-    reason::status(Reason::WRITE_CONFLICT, message, &[("resource", name)])
+    Refusal::new(Reason::WRITE_CONFLICT, message, &[("resource", name)])
 }
 
-fn already_exists(name: &str) -> Status {
+fn already_exists(name: &str) -> Refusal {
     let message = format!("{name} exists already: update it, or choose another id");
-    reason::status(Reason::ALREADY_EXISTS, message, &[("resource", name)])
-}
-
-pub(crate) fn invalid(field: &str, what: impl Into<String>) -> Status {
-    reason::bad_request(Reason::INVALID_FIELD, &[(field.to_owned(), what.into())])
+    Refusal::new(Reason::ALREADY_EXISTS, message, &[("resource", name)])
 }
 
 /// An empty `given` means that the caller doesn't mind.
-fn check_etag(name: &str, given: &str, stored: &str) -> Result<(), Status> {
+fn check_etag(name: &str, given: &str, stored: &str) -> Result<(), Refusal> {
     if given.is_empty() || given == stored {
         return Ok(());
     }
     let message = format!(
         "{name} has changed since you read it (etag {given:?}, now {stored:?}): read it again and repeat your change"
     );
-    Err(reason::status(Reason::ETAG_MISMATCH, message, &[("resource", name), ("etag", stored)]))
+    Err(Refusal::new(Reason::ETAG_MISMATCH, message, &[("resource", name), ("etag", stored)]))
 }
 
 fn now() -> prost_types::Timestamp {

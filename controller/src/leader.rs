@@ -81,7 +81,7 @@ impl Replica {
     pub(crate) async fn ask(&self, mut question: Question) -> Result<Answered, Status> {
         self.refuse_unless_paused(&question)?;
         question.deadline = question.deadline.min(MAX_QUERY_DEADLINE);
-        self.fleet.ask(question, &self.cache.snapshot()).await
+        Ok(self.fleet.ask(question, &self.cache.snapshot()).await?)
     }
 
     /// MIRROR_NOT_PAUSED for what must not be written while ranges run: they would move on from it. Asked of what the store and

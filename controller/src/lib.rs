@@ -27,6 +27,7 @@ pub mod peer;
 pub mod planner;
 mod ranges;
 mod reconciler;
+pub mod refusal;
 pub mod relay;
 pub mod replica;
 pub mod server;

@@ -3,10 +3,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tonic::Status;
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
 
-use crate::catalog::invalid;
+use crate::refusal::{Refusal, invalid};
 
 const DEFAULT_PAGE_SIZE: usize = 100;
 /// Larger requests get this many.
@@ -24,7 +23,7 @@ pub(crate) struct Page {
 
 impl Page {
     /// INVALID_FIELD, INVALID_PAGE_TOKEN.
-    pub(crate) fn new(list: impl Into<String>, size: i32, token: &str) -> Result<Self, Status> {
+    pub(crate) fn new(list: impl Into<String>, size: i32, token: &str) -> Result<Self, Refusal> {
         let list = list.into();
         let size = match checked("page_size", size)? {
             0 => DEFAULT_PAGE_SIZE,
@@ -35,7 +34,7 @@ impl Page {
     }
 
     /// Of a status's topics: all of them, unless a size is given. INVALID_FIELD, INVALID_PAGE_TOKEN.
-    pub(crate) fn of_topics(list: impl Into<String>, size: i32, token: &str) -> Result<Self, Status> {
+    pub(crate) fn of_topics(list: impl Into<String>, size: i32, token: &str) -> Result<Self, Refusal> {
         let list = list.into();
         let size = match checked("topic_page_size", size)? {
             0 => usize::MAX,
@@ -88,12 +87,12 @@ impl Page {
     }
 }
 
-fn checked(field: &str, size: i32) -> Result<usize, Status> {
+fn checked(field: &str, size: i32) -> Result<usize, Refusal> {
     usize::try_from(size).map_err(|_| invalid(field, format!("{size} is negative")))
 }
 
 /// The key after which the page begins; `None`: it is the first one.
-fn after(field: &str, list: &str, token: &str) -> Result<Option<String>, Status> {
+fn after(field: &str, list: &str, token: &str) -> Result<Option<String>, Refusal> {
     if token.is_empty() {
         return Ok(None);
     }
@@ -105,7 +104,7 @@ fn after(field: &str, list: &str, token: &str) -> Result<Option<String>, Status>
             let what = format!(
                 "{token:?} is no token of this list: use next_{field} of the page before, with the same request"
             );
-            Err(reason::bad_request(Reason::INVALID_PAGE_TOKEN, &[(field.to_owned(), what)]))
+            Err(Refusal::of_fields(Reason::INVALID_PAGE_TOKEN, vec![(field.to_owned(), what)]))
         }
     }
 }
@@ -159,8 +158,8 @@ mod tests {
     fn a_foreign_token_is_refused() {
         let (_, token) = page(1, "", &["a", "b"]);
         for (list, token) in [("other", token.as_str()), ("letters", "%%%"), ("letters", "YQ")] {
-            let status = Page::new(list, 1, token).err().unwrap();
-            assert_eq!(reason::reason_of(&status).unwrap(), "INVALID_PAGE_TOKEN");
+            let refusal = Page::new(list, 1, token).err().unwrap();
+            assert_eq!(refusal.reason.as_str(), "INVALID_PAGE_TOKEN");
         }
     }
 }

@@ -15,10 +15,10 @@ use twinlog_proto::id::stable_hash;
 use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::v1;
 
-use crate::catalog::invalid;
 use crate::fleet::{Summaries, bare};
 use crate::leader::Replica;
 use crate::page::{MAX_PAGE_BYTES, Page};
+use crate::refusal::{Refusal, invalid};
 use crate::state::MirrorState;
 use filter::Filter;
 use order::Order;
@@ -72,7 +72,7 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// INVALID_FIELD, INVALID_PAGE_TOKEN.
-    pub(crate) fn parse(request: &v1::ListMirrorStatusesRequest) -> Result<Self, Status> {
+    pub(crate) fn parse(request: &v1::ListMirrorStatusesRequest) -> Result<Self, Refusal> {
         let v1::ListMirrorStatusesRequest { parent, page_size, page_token, filter, order_by } = request;
         if parent != PARENT {
             let what = format!("{parent:?} must be {PARENT:?}; the status of one mirror is GetMirrorStatus");

@@ -9,9 +9,10 @@ use twinlog_proto::v1;
 use twinlog_proto::v1::cluster_service_server::ClusterService;
 
 use super::{Api, QUERY_DEADLINE, wrong_answer};
-use crate::catalog::{cluster_id, cluster_not_found, hide_secrets, invalid};
+use crate::catalog::{cluster_id, cluster_not_found, hide_secrets};
 use crate::fleet::{Answered, Question};
 use crate::page::Page;
+use crate::refusal::invalid;
 
 /// Name of a cluster that is tested before it is registered without one.
 const UNREGISTERED: &str = "clusters/unregistered";
@@ -22,7 +23,7 @@ impl ClusterService for Api {
         &self,
         request: Request<v1::CreateClusterRequest>,
     ) -> Result<Response<v1::Cluster>, Status> {
-        let written = self.catalog.create_cluster(request.into_inner()).await?;
+        let written = self.catalog.create_cluster(request.into_inner().try_into()?).await?;
         self.seen(written.revision).await;
         Ok(Response::new(hide_secrets(written.resource)))
     }
@@ -34,7 +35,7 @@ impl ClusterService for Api {
         let id = cluster_id("name", &request.get_ref().name)?;
         match self.state().clusters.get(&id) {
             Some(cluster) => Ok(Response::new(hide_secrets(cluster.wire.clone()))),
-            None => Err(cluster_not_found(&id)),
+            None => Err(cluster_not_found(&id).into()),
         }
     }
 
@@ -54,7 +55,7 @@ impl ClusterService for Api {
         &self,
         request: Request<v1::UpdateClusterRequest>,
     ) -> Result<Response<v1::Cluster>, Status> {
-        let written = self.catalog.update_cluster(request.into_inner()).await?;
+        let written = self.catalog.update_cluster(request.into_inner().try_into()?).await?;
         self.seen(written.revision).await;
         Ok(Response::new(hide_secrets(written.resource)))
     }
@@ -63,7 +64,7 @@ impl ClusterService for Api {
         &self,
         request: Request<v1::DeleteClusterRequest>,
     ) -> Result<Response<()>, Status> {
-        let revision = self.catalog.delete_cluster(request.into_inner()).await?;
+        let revision = self.catalog.delete_cluster(request.into_inner().try_into()?).await?;
         self.seen(Some(revision)).await;
         Ok(Response::new(()))
     }
@@ -88,7 +89,8 @@ impl ClusterService for Api {
                 return Err(invalid(
                     "cluster",
                     "give either the name of a registered cluster or a cluster, not both",
-                ));
+                )
+                .into());
             }
         };
         let answered = self.ask_about(cluster, Ask::TestCluster(internal::TestClusterQuestion {})).await?;
@@ -96,7 +98,7 @@ impl ClusterService for Api {
             Answer::TestCluster(response) => {
                 Ok(Response::new(v1::TestClusterResponse { worker: answered.worker.name(), ..response }))
             }
-            _ => Err(wrong_answer(&answered)),
+            _ => Err(wrong_answer(&answered).into()),
         }
     }
 
@@ -111,7 +113,7 @@ impl ClusterService for Api {
         let patterns = self.catalog.check_patterns(patterns).await?;
         let question = Ask::ListTopics(internal::ListTopicsQuestion { patterns });
         let answered = self.ask_about_registered(&id, question).await?;
-        let Answer::ListTopics(mut all) = answered.answer else { return Err(wrong_answer(&answered)) };
+        let Answer::ListTopics(mut all) = answered.answer else { return Err(wrong_answer(&answered).into()) };
         all.topics.sort_by(|a, b| a.topic.cmp(&b.topic));
         let (topics, next_page_token) = page.cut(all.topics, |topic| topic.topic.clone());
         Ok(Response::new(v1::ListTopicsResponse { topics, next_page_token }))
@@ -128,7 +130,7 @@ impl ClusterService for Api {
         let patterns = self.catalog.check_patterns(patterns).await?;
         let question = Ask::ListGroups(internal::ListGroupsQuestion { patterns });
         let answered = self.ask_about_registered(&id, question).await?;
-        let Answer::ListGroups(mut all) = answered.answer else { return Err(wrong_answer(&answered)) };
+        let Answer::ListGroups(mut all) = answered.answer else { return Err(wrong_answer(&answered).into()) };
         all.groups.sort_by(|a, b| a.group.cmp(&b.group));
         let (groups, next_page_token) = page.cut(all.groups, |group| group.group.clone());
         Ok(Response::new(v1::ListGroupsResponse { groups, next_page_token }))

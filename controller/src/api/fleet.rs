@@ -7,8 +7,8 @@ use twinlog_proto::v1;
 use twinlog_proto::v1::fleet_service_server::FleetService;
 
 use super::Api;
-use crate::catalog::invalid;
 use crate::page::Page;
+use crate::refusal::{Refusal, invalid};
 
 #[tonic::async_trait]
 impl FleetService for Api {
@@ -42,6 +42,6 @@ impl FleetService for Api {
     }
 }
 
-fn worker_id(name: &str) -> Result<WorkerId, Status> {
+fn worker_id(name: &str) -> Result<WorkerId, Refusal> {
     WorkerId::from_name(name).map_err(|e| invalid("name", e.to_string()))
 }

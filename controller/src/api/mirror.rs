@@ -9,18 +9,21 @@ use twinlog_proto::internal::v1::answer::Answer;
 use twinlog_proto::internal::v1::query::Question as Ask;
 use twinlog_proto::model;
 use twinlog_proto::names;
-use twinlog_proto::reason::{Reason, status};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 use twinlog_proto::v1::mirror_service_server::MirrorService;
 
 use super::watch::{self, MessageStream};
 use super::{Api, LONG_QUERY_DEADLINE, gaps, last_plan, wrong_answer};
 use crate::caller::Caller;
+use crate::catalog::change::MirrorCreation;
 use crate::catalog::places::{self, Aliases, Places};
-use crate::catalog::{Written, invalid, loops, mirror_id, mirror_not_found, overlap};
+use crate::catalog::warning::Warning;
+use crate::catalog::{Written, loops, mirror_id, mirror_not_found, overlap};
 use crate::fleet::{Answered, Question};
 use crate::heartbeats::Heartbeats;
 use crate::page::Page;
+use crate::refusal::{Refusal, invalid};
 use crate::state::InventoryState;
 
 /// Of a connector, characters.
@@ -32,12 +35,9 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::CreateMirrorRequest>,
     ) -> Result<Response<v1::Mirror>, Status> {
-        let request = request.into_inner();
-        let aliases = match &request.mirror {
-            Some(mirror) => self.aliases(mirror).await,
-            None => Aliases::new(),
-        };
-        let written = self.catalog.create_mirror(request, &self.state(), &aliases).await?;
+        let creation = MirrorCreation::try_from(request.into_inner())?;
+        let aliases = self.aliases(&creation.resource).await;
+        let written = self.catalog.create_mirror(creation, &self.state(), &aliases).await?;
         self.answer_write(written).await
     }
 
@@ -65,12 +65,12 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::UpdateMirrorRequest>,
     ) -> Result<Response<v1::Mirror>, Status> {
-        let written = self.catalog.update_mirror(request.into_inner(), &self.state()).await?;
+        let written = self.catalog.update_mirror(request.into_inner().try_into()?, &self.state()).await?;
         self.answer_write(written).await
     }
 
     async fn delete_mirror(&self, request: Request<v1::DeleteMirrorRequest>) -> Result<Response<()>, Status> {
-        let revision = self.catalog.delete_mirror(request.into_inner()).await?;
+        let revision = self.catalog.delete_mirror(request.into_inner().try_into()?).await?;
         self.seen(Some(revision)).await;
         Ok(Response::new(()))
     }
@@ -79,9 +79,7 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::PauseMirrorRequest>,
     ) -> Result<Response<v1::Mirror>, Status> {
-        let v1::PauseMirrorRequest { name, etag, by, request_id } = request.into_inner();
-        let written =
-            self.catalog.set_desired_state(&name, &etag, &request_id, v1::DesiredState::Paused, &by).await?;
+        let written = self.catalog.turn_mirror(request.into_inner().try_into()?).await?;
         self.answer_write(written).await
     }
 
@@ -89,9 +87,7 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::ResumeMirrorRequest>,
     ) -> Result<Response<v1::Mirror>, Status> {
-        let v1::ResumeMirrorRequest { name, etag, request_id } = request.into_inner();
-        let written =
-            self.catalog.set_desired_state(&name, &etag, &request_id, v1::DesiredState::Running, "").await?;
+        let written = self.catalog.turn_mirror(request.into_inner().try_into()?).await?;
         self.answer_write(written).await
     }
 
@@ -162,7 +158,7 @@ impl MirrorService for Api {
 }
 
 impl Api {
-    fn mirror(&self, id: &MirrorId) -> Result<v1::Mirror, Status> {
+    fn mirror(&self, id: &MirrorId) -> Result<v1::Mirror, Refusal> {
         match self.state().mirrors.get(id) {
             Some(mirror) => Ok(mirror.wire.clone()),
             None => Err(mirror_not_found(id)),
@@ -192,7 +188,7 @@ impl Api {
             (Ok((parsed, Answered { worker, answer: Answer::Plan(plan) })), _) => {
                 (parsed, v1::MirrorPlan { worker: worker.name(), ..plan })
             }
-            (Ok((_, answered)), _) => return Err(wrong_answer(&answered)),
+            (Ok((_, answered)), _) => return Err(wrong_answer(&answered).into()),
             (Err(error), Some(stored)) if last_plan::stands_in_for(&error) => {
                 (self.catalog.parsed(mirror).await?, last_plan::of(&stored.inventory, &error))
             }
@@ -200,12 +196,12 @@ impl Api {
         };
         let (state, aliases) = (self.state(), Aliases::new());
         let overlaps = overlap::find(&parsed, &state, &Places::proven(&places::stored(&state), &aliases));
-        plan.warnings.extend(overlaps.iter().map(overlap::Overlap::warning));
+        plan.warnings.extend(overlaps.iter().map(|overlap| warning(overlap.warning())));
         let places = Places::likely(&state, &aliases);
         let others: Vec<&model::Mirror> =
             state.mirrors.values().map(|mirror| mirror.model.as_ref()).collect();
         let circle = loops::find(&parsed, &others, &state, &places).map(|circle| circle.warning());
-        plan.warnings.extend(circle.or_else(|| loops::ring_warning(&parsed, &others, &places)));
+        plan.warnings.extend(circle.or_else(|| loops::ring_warning(&parsed, &others, &places)).map(warning));
         Ok(plan)
     }
 
@@ -223,13 +219,13 @@ impl Api {
         let mirror = self.mirror(&id)?;
         if !etag.is_empty() && etag != mirror.etag {
             let message = format!("{name} has changed since it was read: read it again");
-            return Err(status(Reason::ETAG_MISMATCH, message, &[("mirror", id.as_str())]));
+            return Err(Refusal::new(Reason::ETAG_MISMATCH, message, &[("mirror", id.as_str())]).into());
         }
         let question = internal::GiveBackQuestion { connector, offsets_topic, validate_only };
         let (_, answered) = self.ask_for(&mirror, Ask::GiveBack(question)).await?;
         match answered.answer {
             Answer::GiveBack(response) => Ok(response),
-            _ => Err(wrong_answer(&answered)),
+            _ => Err(wrong_answer(&answered).into()),
         }
     }
 
@@ -245,4 +241,8 @@ impl Api {
         let answered = self.ask(question).await?;
         Ok((parsed, answered))
     }
+}
+
+fn warning(warning: Warning) -> v1::PlanWarning {
+    v1::PlanWarning { reason: warning.reason.as_str().to_owned(), message: warning.message }
 }

@@ -9,8 +9,9 @@ use twinlog_proto::v1::translate_offsets_request::Direction;
 use twinlog_proto::{names, v1};
 
 use super::{Api, LONG_QUERY_DEADLINE, wrong_answer};
-use crate::catalog::{invalid, mirror_id, mirror_not_found};
+use crate::catalog::{mirror_id, mirror_not_found};
 use crate::fleet::Question;
+use crate::refusal::{Refusal, invalid};
 
 /// Kafka has no limit; nobody's groups are longer.
 const MAX_GROUP_CHARS: usize = 1_000;
@@ -33,7 +34,7 @@ impl OffsetService for Api {
             }
             Err(_) => {
                 let what = format!("{direction} is none: TO_TARGET (1) and TO_SOURCE (2) are");
-                return Err(invalid("direction", what));
+                return Err(invalid("direction", what).into());
             }
         };
         let state = self.state();
@@ -47,12 +48,12 @@ impl OffsetService for Api {
         let answered = self.ask(question).await?;
         match answered.answer {
             Answer::Translate(response) => Ok(Response::new(response)),
-            _ => Err(wrong_answer(&answered)),
+            _ => Err(wrong_answer(&answered).into()),
         }
     }
 }
 
-fn check(group: &str, offsets: &[v1::SourceOffset]) -> Result<(), Status> {
+fn check(group: &str, offsets: &[v1::SourceOffset]) -> Result<(), Refusal> {
     match (group.is_empty(), offsets.len()) {
         (true, 0) => return Err(invalid("group", "give a consumer group, or offsets")),
         (false, 1..) => return Err(invalid("offsets", "give a consumer group or offsets, not both")),

@@ -8,6 +8,7 @@ use twinlog_proto::v1;
 use super::Api;
 use crate::catalog::mirror_id;
 use crate::page::{MAX_PAGE_BYTES, Page};
+use crate::refusal::Refusal;
 
 impl Api {
     /// INVALID_FIELD, INVALID_PAGE_TOKEN, MIRROR_NOT_FOUND, NO_LEADER.
@@ -24,7 +25,7 @@ impl Api {
 }
 
 /// Of `mirrors/{id}/status`, and of `mirrors/{id}`, which clients use that are older than this name.
-fn status_id(name: &str) -> Result<MirrorId, Status> {
+fn status_id(name: &str) -> Result<MirrorId, Refusal> {
     mirror_id("name", name.strip_suffix("/status").unwrap_or(name))
 }
 

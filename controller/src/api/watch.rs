@@ -17,7 +17,7 @@ use futures::{Stream, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::Status;
 use twinlog_proto::id::MirrorId;
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 use twinlog_proto::v1::watch_mirrors_response::{Bookmark, Deleted, Event as Sent};
 
@@ -25,8 +25,9 @@ use self::drain::{Drained, drain};
 use self::encoded::Encoded;
 use self::places::Place;
 use super::Api;
-use crate::catalog::{invalid, mirror_id, mirror_not_found, store_status};
+use crate::catalog::{mirror_id, mirror_not_found, store_failed};
 use crate::keys;
+use crate::refusal::{Refusal, invalid};
 use crate::state::State;
 use crate::store::Event;
 
@@ -61,7 +62,7 @@ pub(super) async fn start(
     let only = if request.name.is_empty() { None } else { Some(mirror_id("name", &request.name)?) };
     let statuses = status_interval(request.status_interval)?;
     if request.revision < 0 {
-        return Err(invalid("revision", "is negative"));
+        return Err(invalid("revision", "is negative").into());
     }
     let place = api.watches.take(address)?;
     // The present comes from the cache, as every read: it is shared, however many watch.
@@ -69,15 +70,15 @@ pub(super) async fn start(
     if let (Some(id), Some(state)) = (&only, &present)
         && !state.mirrors.contains_key(id)
     {
-        return Err(mirror_not_found(id));
+        return Err(mirror_not_found(id).into());
     }
     let revision = present.as_ref().map_or(request.revision, |state| state.revision);
-    let changes = api.controller.store().watch(keys::MIRRORS, revision).await.map_err(store_status)?;
+    let changes = api.controller.store().watch(keys::MIRRORS, revision).await.map_err(store_failed)?;
     let watcher = Watcher { api: api.clone(), only, statuses, spoke: Instant::now(), _place: place };
     Ok(Box::pin(watcher.run(present, revision, drain(changes, api.watch_bytes.clone()))))
 }
 
-fn status_interval(given: Option<prost_types::Duration>) -> Result<Option<Interval>, Status> {
+fn status_interval(given: Option<prost_types::Duration>) -> Result<Option<Interval>, Refusal> {
     let Some(given) = given else { return Ok(None) };
     match Duration::try_from(given) {
         Ok(every) if (MIN_STATUS_INTERVAL..=MAX_STATUS_INTERVAL).contains(&every) => {
@@ -115,12 +116,12 @@ impl Watcher {
     }
 
     /// What is to be sent next; nothing is lost when it is dropped before it is ready.
-    async fn wait(&mut self, changes: &mut Drained, revision: &mut i64) -> Result<Vec<Encoded>, Status> {
+    async fn wait(&mut self, changes: &mut Drained, revision: &mut i64) -> Result<Vec<Encoded>, Refusal> {
         tokio::select! {
             biased;
             () = self.api.stop.cancelled() => {
                 let message = "this controller stops: resume the watch at another replica";
-                Err(reason::status(Reason::SHUTTING_DOWN, message, &[]))
+                Err(Refusal::new(Reason::SHUTTING_DOWN, message, &[]))
             }
             batch = changes.next() => {
                 let batch = batch?;
@@ -177,5 +178,5 @@ async fn tick(interval: &mut Option<Interval>) {
 
 /// As messages, for callers that are no clients of the port.
 pub(super) fn messages(stream: MirrorStream) -> MessageStream {
-    Box::pin(stream.map(|encoded| encoded.and_then(|encoded| encoded.message())))
+    Box::pin(stream.map(|encoded| Ok(encoded?.message()?)))
 }

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use prost::Message;
-use tonic::Status;
 use twinlog_proto::model::{self, Violation};
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::{client_properties, names, secret, v1};
 
 use super::LiteralSecrets;
@@ -13,6 +12,7 @@ use super::mask::Mask;
 use crate::limits::{
     MAX_BOOTSTRAP_SERVERS, MAX_LABELS, MAX_NAMED_TOPICS, MAX_PATTERNS, MAX_PROPERTIES, MAX_TEXT_BYTES,
 };
+use crate::refusal::Refusal;
 
 /// Largest cluster or mirror, bytes on the wire: well under what stores take in one write.
 pub const MAX_RESOURCE_BYTES: usize = 1_000_000;
@@ -100,8 +100,8 @@ impl Problems {
         }
     }
 
-    /// The status carries the violations, and the reason of the first.
-    fn status(self, prefix: &str) -> Result<(), Status> {
+    /// The refusal carries the violations, and the reason of the first.
+    fn refuse(self, prefix: &str) -> Result<(), Refusal> {
         let Some((reason, _)) = self.first.first() else { return Ok(()) };
         let reason = *reason;
         let path = |field: String| match field.as_str() {
@@ -110,12 +110,12 @@ impl Problems {
         };
         let violations: Vec<Violation> =
             self.first.into_iter().map(|(_, (field, what))| (path(field), what)).collect();
-        Err(reason::bad_request_of_more(reason, &violations, self.more))
+        Err(Refusal::of_more_fields(reason, violations, self.more))
     }
 }
 
 /// Checks a cluster as it is to be stored.
-pub(super) fn cluster(wire: &v1::Cluster, secrets: LiteralSecrets) -> Result<model::Cluster, Status> {
+pub(super) fn cluster(wire: &v1::Cluster, secrets: LiteralSecrets) -> Result<model::Cluster, Refusal> {
     let mut problems = Problems::default();
     problems.size(wire);
     problems.at_most("bootstrap_servers", "servers", wire.bootstrap_servers.len(), MAX_BOOTSTRAP_SERVERS);
@@ -136,7 +136,7 @@ pub(super) fn cluster(wire: &v1::Cluster, secrets: LiteralSecrets) -> Result<mod
             problems.invalid(field, what);
         }
     }
-    problems.status("cluster")?;
+    problems.refuse("cluster")?;
     Ok(parsed.expect("its violations are problems"))
 }
 
@@ -195,7 +195,7 @@ pub(super) fn credentials(
     given: &v1::Cluster,
     next: &v1::Cluster,
     mask: &Mask,
-) -> Result<(), Status> {
+) -> Result<(), Refusal> {
     let Some(changed) = moved(stored, next) else { return Ok(()) };
     let again = |key: &String| {
         mask.names_entry("properties", key) && given.properties.get(key).is_some_and(|value| value != HIDDEN)
@@ -218,7 +218,7 @@ pub(super) fn credentials(
         true => Ok(()),
         false => {
             let violations: Vec<Violation> = kept.into_iter().map(violation).collect();
-            Err(reason::bad_request(Reason::CREDENTIALS_REQUIRED, &violations))
+            Err(Refusal::of_fields(Reason::CREDENTIALS_REQUIRED, violations))
         }
     }
 }
@@ -240,7 +240,7 @@ pub(super) fn overlay(
     field: &str,
     overlay: &HashMap<String, String>,
     cluster: &v1::Cluster,
-) -> Result<(), Status> {
+) -> Result<(), Refusal> {
     let known: BTreeMap<String, String> = cluster.properties.clone().into_iter().collect();
     let mut moving: Vec<&String> = overlay
         .iter()
@@ -256,14 +256,17 @@ pub(super) fn overlay(
                 "it changes where the credentials of {} go: give credentials here too (sasl.password or sasl.jaas.config)",
                 cluster.name
             );
-            Err(reason::bad_request(Reason::CREDENTIALS_REQUIRED, &[(format!("mirror.{field}.{key}"), what)]))
+            Err(Refusal::of_fields(
+                Reason::CREDENTIALS_REQUIRED,
+                vec![(format!("mirror.{field}.{key}"), what)],
+            ))
         }
         _ => Ok(()),
     }
 }
 
 /// Checks a mirror as it is to be stored.
-pub(super) fn mirror(wire: &v1::Mirror) -> Result<model::Mirror, Status> {
+pub(super) fn mirror(wire: &v1::Mirror) -> Result<model::Mirror, Refusal> {
     let mut problems = Problems::default();
     problems.size(wire);
     let creation = wire.topic_creation.clone().unwrap_or_default();
@@ -278,7 +281,7 @@ pub(super) fn mirror(wire: &v1::Mirror) -> Result<model::Mirror, Status> {
     }
     if !problems.first.is_empty() {
         // Limits come before work: what is too much is not looked at, nor compiled.
-        return Err(problems.status("mirror").expect_err("there are problems"));
+        return Err(problems.refuse("mirror").expect_err("there are problems"));
     }
     problems.labels("labels", &wire.labels);
     problems.labels("placement", &wire.placement);
@@ -306,7 +309,7 @@ pub(super) fn mirror(wire: &v1::Mirror) -> Result<model::Mirror, Status> {
         };
         problems.add(reason, field, what);
     }
-    problems.status("mirror")?;
+    problems.refuse("mirror")?;
     Ok(parsed.expect("its violations are problems"))
 }
 

@@ -1,40 +1,30 @@
 //! Writing clusters.
 
-use tonic::Status;
 use twinlog_proto::id::ClusterId;
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 use uuid::Uuid;
 
+use super::change::{ClusterCreation, ClusterUpdate, Deletion};
 use super::mask::Mask;
 use super::request::{Fingerprint, Request};
 use super::stored::{Resource, Stored, encode_new};
 use super::{
-    Catalog, MAX_ATTEMPTS, Written, already_exists, check, check_etag, invalid, now, store_status,
-    write_conflict,
+    Catalog, MAX_ATTEMPTS, Written, already_exists, check, check_etag, now, store_failed, write_conflict,
 };
 use crate::keys;
+use crate::refusal::{Refusal, invalid};
 use crate::state::etag;
 use crate::store::{Guard, Transaction, Write};
 
 impl Catalog {
     /// Registers a cluster. INVALID_FIELD, LITERAL_SECRET, ALREADY_EXISTS, REQUEST_ID_REUSED.
-    pub async fn create_cluster(
-        &self,
-        request: v1::CreateClusterRequest,
-    ) -> Result<Written<v1::Cluster>, Status> {
-        let id = ClusterId::new(&request.cluster_id).map_err(|e| invalid("cluster_id", e.to_string()))?;
-        let mut cluster = request.cluster.ok_or_else(|| invalid("cluster", "is missing"))?;
-        if !cluster.name.is_empty() && cluster.name != id.name() {
-            return Err(invalid(
-                "cluster.name",
-                format!("is {:?}, but cluster_id says {:?}", cluster.name, id.name()),
-            ));
-        }
+    pub async fn create_cluster(&self, creation: ClusterCreation) -> Result<Written<v1::Cluster>, Refusal> {
+        let ClusterCreation { id, resource: mut cluster, request_id, validate_only } = creation;
         cluster.name = id.name();
         cluster.output().clear();
         self.check_cluster(&cluster)?;
-        let request_id = Request::new(&request.request_id, Fingerprint::of(&cluster))?;
+        let request_id = Request::new(&request_id, Fingerprint::of(&cluster))?;
 
         for _ in 0..MAX_ATTEMPTS {
             let key = keys::cluster(&id);
@@ -45,7 +35,7 @@ impl Catalog {
                 }
                 return Err(already_exists(&cluster.name));
             }
-            if request.validate_only {
+            if validate_only {
                 return Ok(Written { resource: cluster, revision: None });
             }
             cluster.uid = Uuid::now_v7().to_string();
@@ -62,15 +52,11 @@ impl Catalog {
     }
 
     /// Changes a cluster. CLUSTER_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD, and what creating refuses.
-    pub async fn update_cluster(
-        &self,
-        request: v1::UpdateClusterRequest,
-    ) -> Result<Written<v1::Cluster>, Status> {
-        let given = request.cluster.ok_or_else(|| invalid("cluster", "is missing"))?;
-        let id = cluster_id("cluster.name", &given.name)?;
-        let mask = Mask::of("Cluster", request.update_mask.as_ref(), &given)?;
+    pub async fn update_cluster(&self, update: ClusterUpdate) -> Result<Written<v1::Cluster>, Refusal> {
+        let ClusterUpdate { id, given, paths, request_id, validate_only } = update;
+        let mask = Mask::of("Cluster", &paths, &given)?;
         let fingerprint = Fingerprint::of(&given).and(&format!("update {:?}", mask.texts));
-        let request_id = Request::new(&request.request_id, fingerprint)?;
+        let request_id = Request::new(&request_id, fingerprint)?;
         for _ in 0..MAX_ATTEMPTS {
             let stored = self.stored_cluster(&id).await?;
             if stored.is_repeat(request_id.as_ref())? {
@@ -81,7 +67,7 @@ impl Catalog {
             check::restore_secrets(&mut next.properties, &stored.resource.properties);
             self.check_cluster(&next)?;
             check::credentials(&stored.resource, &given, &next, &mask)?;
-            if request.validate_only {
+            if validate_only {
                 return Ok(Written { resource: next, revision: None });
             }
             if next == stored.resource {
@@ -102,19 +88,20 @@ impl Catalog {
     }
 
     /// Removes a cluster; returns the revision of the removal. CLUSTER_NOT_FOUND, ETAG_MISMATCH, CLUSTER_IN_USE, REQUEST_ID_REUSED.
-    pub async fn delete_cluster(&self, request: v1::DeleteClusterRequest) -> Result<i64, Status> {
-        let id = cluster_id("name", &request.name)?;
-        let request_id = Request::new(&request.request_id, Fingerprint::of_bytes(request.name.as_bytes()))?;
+    pub async fn delete_cluster(&self, deletion: Deletion<ClusterId>) -> Result<i64, Refusal> {
+        let Deletion { id, etag, request_id } = deletion;
+        let name = id.name();
+        let request_id = Request::new(&request_id, Fingerprint::of_bytes(name.as_bytes()))?;
         for _ in 0..MAX_ATTEMPTS {
             let deletions = self.deletions(request_id.as_ref()).await?;
             if let Some(revision) = deletions.done(request_id.as_ref())? {
                 return Ok(revision);
             }
             let stored = self.stored_cluster(&id).await?;
-            check_etag(&request.name, &request.etag, &stored.resource.etag)?;
+            check_etag(&name, &etag, &stored.resource.etag)?;
             // Read before the mirrors: whoever creates a mirror writes it, so none can appear unseen.
             let creations = self.read(keys::CREATIONS).await?.map_or(0, |entry| entry.mod_revision);
-            self.refuse_if_used(&request.name).await?;
+            self.refuse_if_used(&name).await?;
             let key = keys::cluster(&id);
             let mut txn = Transaction {
                 guards: vec![
@@ -128,11 +115,11 @@ impl Catalog {
                 return Ok(revision);
             }
         }
-        Err(write_conflict(&request.name))
+        Err(write_conflict(&name))
     }
 
-    async fn refuse_if_used(&self, name: &str) -> Result<(), Status> {
-        let snapshot = self.store.list(keys::MIRRORS).await.map_err(store_status)?;
+    async fn refuse_if_used(&self, name: &str) -> Result<(), Refusal> {
+        let snapshot = self.store.list(keys::MIRRORS).await.map_err(store_failed)?;
         let mut users = Vec::new();
         for entry in &snapshot.entries {
             let mirror = Stored::<v1::Mirror>::decode(entry)?.resource;
@@ -144,15 +131,15 @@ impl Catalog {
             return Ok(());
         }
         let message = format!("{name} is used by {}: delete these mirrors first", users.join(", "));
-        Err(reason::precondition(Reason::CLUSTER_IN_USE, name, message))
+        Err(Refusal::in_the_way(Reason::CLUSTER_IN_USE, name, message))
     }
 
     /// Checks a cluster that need not be registered.
-    pub fn check_cluster(&self, cluster: &v1::Cluster) -> Result<(), Status> {
+    pub fn check_cluster(&self, cluster: &v1::Cluster) -> Result<(), Refusal> {
         check::cluster(cluster, self.literal_secrets).map(|_| ())
     }
 
-    async fn stored_cluster(&self, id: &ClusterId) -> Result<Stored<v1::Cluster>, Status> {
+    async fn stored_cluster(&self, id: &ClusterId) -> Result<Stored<v1::Cluster>, Refusal> {
         match self.read(&keys::cluster(id)).await? {
             Some(entry) => Stored::decode(&entry),
             None => Err(cluster_not_found(id)),
@@ -161,12 +148,12 @@ impl Catalog {
 }
 
 /// Parses `clusters/{id}` from a request's field.
-pub(crate) fn cluster_id(field: &str, name: &str) -> Result<ClusterId, Status> {
+pub(crate) fn cluster_id(field: &str, name: &str) -> Result<ClusterId, Refusal> {
     ClusterId::from_name(name).map_err(|e| invalid(field, e.to_string()))
 }
 
-pub(crate) fn cluster_not_found(id: &ClusterId) -> Status {
+pub(crate) fn cluster_not_found(id: &ClusterId) -> Refusal {
     let message =
         format!("there is no cluster {id}: register it first, or list the clusters to see their ids");
-    reason::status(Reason::CLUSTER_NOT_FOUND, message, &[("cluster", id.as_str())])
+    Refusal::new(Reason::CLUSTER_NOT_FOUND, message, &[("cluster", id.as_str())])
 }

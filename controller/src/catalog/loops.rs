@@ -11,10 +11,10 @@ use std::fmt;
 use twinlog_proto::id::{ClusterId, MirrorId};
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1;
 
 use super::places::Places;
 use super::sample;
+use super::warning::Warning;
 use crate::state::State;
 
 /// Hops that are followed at most from one name, and for one answer: some tens of milliseconds.
@@ -56,8 +56,8 @@ impl Circle {
         )
     }
 
-    pub fn warning(&self) -> v1::PlanWarning {
-        v1::PlanWarning { reason: Reason::LOOP.as_str().to_owned(), message: self.message() }
+    pub fn warning(&self) -> Warning {
+        Warning { reason: Reason::LOOP, message: self.message() }
     }
 }
 
@@ -119,7 +119,7 @@ fn upstream(cluster: &ClusterId, mirrors: &[&Mirror], places: &Places<'_>) -> BT
 }
 
 /// A ring of three clusters or more that names keep open: worth knowing before somebody changes a naming.
-pub fn ring_warning(candidate: &Mirror, others: &[&Mirror], places: &Places<'_>) -> Option<v1::PlanWarning> {
+pub fn ring_warning(candidate: &Mirror, others: &[&Mirror], places: &Places<'_>) -> Option<Warning> {
     let home = places.of(&candidate.source);
     let mut ways = vec![vec![home.clone(), places.of(&candidate.target)]];
     let mut reached = BTreeSet::from([places.of(&candidate.target)]);
@@ -134,7 +134,7 @@ pub fn ring_warning(candidate: &Mirror, others: &[&Mirror], places: &Places<'_>)
                      kept names or used another separator",
                     ring.join(" -> ")
                 );
-                return Some(v1::PlanWarning { reason: Reason::LOOP.as_str().to_owned(), message });
+                return Some(Warning { reason: Reason::LOOP, message });
             }
             if next != home && reached.insert(next.clone()) {
                 ways.push(way.iter().cloned().chain([next]).collect());

@@ -6,12 +6,11 @@ use std::collections::HashSet;
 
 use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
-use prost_types::FieldMask;
-use tonic::Status;
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::text::echo;
 
 use crate::descriptors;
+use crate::refusal::Refusal;
 
 /// A mask may name them, and changes nothing by that (AIP-203).
 const OUTPUT_ONLY: &[&str] = &[
@@ -46,13 +45,13 @@ struct Path {
 impl Mask {
     /// The mask of a message by its name in the API; an empty one names the fields that `given` has, `*` every field (AIP-134).
     /// UNKNOWN_FIELD names every path that doesn't exist.
-    pub(super) fn of(name: &str, mask: Option<&FieldMask>, given: &impl Message) -> Result<Self, Status> {
+    pub(super) fn of(name: &str, paths: &[String], given: &impl Message) -> Result<Self, Refusal> {
         let message = descriptors::message(name);
         let all = || {
             let names = message.fields().map(|field| field.name().to_owned());
             names.filter(|field| !OUTPUT_ONLY.contains(&&**field)).collect::<Vec<_>>()
         };
-        let mut texts = match mask.map(|mask| mask.paths.as_slice()).unwrap_or_default() {
+        let mut texts = match paths {
             [] => {
                 let given = dynamic(&message, given);
                 let has = |field: &FieldDescriptor| given.has_field(field);
@@ -75,7 +74,7 @@ impl Mask {
             }
         }
         if !unknown.is_empty() {
-            return Err(reason::bad_request_of_more(Reason::UNKNOWN_FIELD, &unknown, more));
+            return Err(Refusal::of_more_fields(Reason::UNKNOWN_FIELD, unknown, more));
         }
         let mut seen = HashSet::new();
         texts.retain(|text| seen.insert(text.clone()));

@@ -2,23 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use tonic::Status;
 use twinlog_proto::id::MirrorId;
 use twinlog_proto::model::{self, DEFAULT_BLOCK_SIZE};
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 use uuid::Uuid;
 
+use super::change::{Deletion, MirrorCreation, MirrorUpdate, Turn};
 use super::cluster::cluster_not_found;
 use super::mask::Mask;
 use super::places::{self, Aliases, Places};
 use super::request::{Fingerprint, Request};
 use super::stored::{Resource, Stored, encode_new};
 use super::{
-    Catalog, MAX_ATTEMPTS, Written, already_exists, check, check_etag, invalid, loops, now, overlap,
-    store_status, write_conflict,
+    Catalog, MAX_ATTEMPTS, Written, already_exists, check, check_etag, loops, now, overlap, store_failed,
+    write_conflict,
 };
 use crate::keys;
+use crate::refusal::{Refusal, invalid};
 use crate::state::{State, etag};
 use crate::store::{Entry, Guard, Transaction, Write};
 
@@ -28,25 +29,18 @@ impl Catalog {
     /// has found of this mirror's clusters.
     pub async fn create_mirror(
         &self,
-        request: v1::CreateMirrorRequest,
+        creation: MirrorCreation,
         state: &State,
         aliases: &Aliases,
-    ) -> Result<Written<v1::Mirror>, Status> {
-        let id = MirrorId::new(&request.mirror_id).map_err(|e| invalid("mirror_id", e.to_string()))?;
-        let mut mirror = request.mirror.ok_or_else(|| invalid("mirror", "is missing"))?;
-        if !mirror.name.is_empty() && mirror.name != id.name() {
-            return Err(invalid(
-                "mirror.name",
-                format!("is {:?}, but mirror_id says {:?}", mirror.name, id.name()),
-            ));
-        }
+    ) -> Result<Written<v1::Mirror>, Refusal> {
+        let MirrorCreation { id, resource: mut mirror, request_id, validate_only } = creation;
         mirror.name = id.name();
         mirror.plan = None;
         mirror.output().clear();
         mirror.paused_by.clear();
         mirror.heartbeats_carried_by.clear();
         mirror.desired_state_time = None;
-        let request_id = Request::new(&request.request_id, Fingerprint::of(&mirror))?;
+        let request_id = Request::new(&request_id, Fingerprint::of(&mirror))?;
         pin_defaults(&mut mirror);
         // What is checked is what is stored.
         let model = self.checked(&mirror).await?;
@@ -68,11 +62,11 @@ impl Catalog {
             // Patterns that overlap are only warned of, in plans: there may never be such a topic.
             let overlaps = overlap::find(&model, state, &Places::proven(&places::stored(state), aliases));
             if let Some(double) = overlaps.iter().find(|overlap| overlap.same_source && overlap.found) {
-                return Err(reason::precondition(Reason::TARGET_OVERLAP, &mirror.name, double.message()));
+                return Err(Refusal::in_the_way(Reason::TARGET_OVERLAP, &mirror.name, double.message()));
             }
             guards.push(self.refuse_circles(&model, state, aliases).await?);
             // What is refused is refused to plans, too.
-            if request.validate_only {
+            if validate_only {
                 return Ok(Written { resource: mirror, revision: None });
             }
             mirror.uid = Uuid::now_v7().to_string();
@@ -94,15 +88,14 @@ impl Catalog {
     /// Changes a mirror. MIRROR_NOT_FOUND, ETAG_MISMATCH, UNKNOWN_FIELD, IMMUTABLE_FIELD, LOOP, and what creating refuses.
     pub async fn update_mirror(
         &self,
-        request: v1::UpdateMirrorRequest,
+        update: MirrorUpdate,
         state: &State,
-    ) -> Result<Written<v1::Mirror>, Status> {
-        let mut given = request.mirror.ok_or_else(|| invalid("mirror", "is missing"))?;
+    ) -> Result<Written<v1::Mirror>, Refusal> {
+        let MirrorUpdate { id, mut given, paths, request_id, validate_only } = update;
         given.plan = None;
-        let id = mirror_id("mirror.name", &given.name)?;
-        let mask = Mask::of("Mirror", request.update_mask.as_ref(), &given)?;
+        let mask = Mask::of("Mirror", &paths, &given)?;
         let fingerprint = Fingerprint::of(&given).and(&format!("update {:?}", mask.texts));
-        let request_id = Request::new(&request.request_id, fingerprint)?;
+        let request_id = Request::new(&request_id, fingerprint)?;
         let keep = [&["desired_state"], IMMUTABLE].concat();
         let change = |stored: &v1::Mirror| {
             let mut next = mask.apply(stored, &given, &keep);
@@ -112,32 +105,24 @@ impl Catalog {
             }
             Ok(next)
         };
-        self.change_mirror(&id, &given.etag, request_id, request.validate_only, Some(state), change).await
+        self.change_mirror(&id, &given.etag, request_id, validate_only, Some(state), change).await
     }
 
-    /// Pauses or resumes a mirror; doing it twice is no error. `by`: what pauses it, where that is no person. MIRROR_NOT_FOUND,
-    /// ETAG_MISMATCH, INVALID_FIELD, REQUEST_ID_REUSED.
-    pub async fn set_desired_state(
-        &self,
-        name: &str,
-        given_etag: &str,
-        request_id: &str,
-        state: v1::DesiredState,
-        by: &str,
-    ) -> Result<Written<v1::Mirror>, Status> {
-        let id = mirror_id("name", name)?;
-        if !["", PAUSED_BY_FILE].contains(&by) {
+    /// Pauses or resumes a mirror; doing it twice is no error. MIRROR_NOT_FOUND, ETAG_MISMATCH, INVALID_FIELD, REQUEST_ID_REUSED.
+    pub async fn turn_mirror(&self, turn: Turn) -> Result<Written<v1::Mirror>, Refusal> {
+        let Turn { id, to: state, by, etag, request_id } = turn;
+        if !["", PAUSED_BY_FILE].contains(&by.as_str()) {
             return Err(invalid("by", format!("{by:?} is none: leave it out, or give {PAUSED_BY_FILE:?}")));
         }
         let fingerprint = Fingerprint::of_bytes(format!("{} {by}", state.short_name()).as_bytes());
-        let request_id = Request::new(request_id, fingerprint)?;
+        let request_id = Request::new(&request_id, fingerprint)?;
         let change = |stored: &v1::Mirror| {
             // What a person paused stays a person's.
             let again = stored.desired_state == i32::from(state) && !by.is_empty();
-            let paused_by = if again { stored.paused_by.clone() } else { by.to_owned() };
+            let paused_by = if again { stored.paused_by.clone() } else { by.clone() };
             Ok(v1::Mirror { desired_state: state.into(), paused_by, ..stored.clone() })
         };
-        self.change_mirror(&id, given_etag, request_id, false, None, change).await
+        self.change_mirror(&id, &etag, request_id, false, None, change).await
     }
 
     /// `state`: given where the change may close a circle.
@@ -148,8 +133,8 @@ impl Catalog {
         request_id: Option<Request>,
         validate_only: bool,
         state: Option<&State>,
-        change: impl Fn(&v1::Mirror) -> Result<v1::Mirror, Status>,
-    ) -> Result<Written<v1::Mirror>, Status> {
+        change: impl Fn(&v1::Mirror) -> Result<v1::Mirror, Refusal>,
+    ) -> Result<Written<v1::Mirror>, Refusal> {
         for _ in 0..MAX_ATTEMPTS {
             let stored = self.stored_mirror(id).await?;
             if stored.is_repeat(request_id.as_ref())? {
@@ -195,16 +180,17 @@ impl Catalog {
     }
 
     /// Deletes a mirror; returns the revision of the deletion. MIRROR_NOT_FOUND, ETAG_MISMATCH, REQUEST_ID_REUSED.
-    pub async fn delete_mirror(&self, request: v1::DeleteMirrorRequest) -> Result<i64, Status> {
-        let id = mirror_id("name", &request.name)?;
-        let request_id = Request::new(&request.request_id, Fingerprint::of_bytes(request.name.as_bytes()))?;
+    pub async fn delete_mirror(&self, deletion: Deletion<MirrorId>) -> Result<i64, Refusal> {
+        let Deletion { id, etag, request_id } = deletion;
+        let name = id.name();
+        let request_id = Request::new(&request_id, Fingerprint::of_bytes(name.as_bytes()))?;
         for _ in 0..MAX_ATTEMPTS {
             let deletions = self.deletions(request_id.as_ref()).await?;
             if let Some(revision) = deletions.done(request_id.as_ref())? {
                 return Ok(revision);
             }
             let stored = self.stored_mirror(&id).await?;
-            check_etag(&request.name, &request.etag, &stored.resource.etag)?;
+            check_etag(&name, &etag, &stored.resource.etag)?;
             let key = keys::mirror(&id);
             let mut txn = Transaction {
                 guards: vec![Guard::unchanged(&key, stored.mod_revision)],
@@ -215,22 +201,22 @@ impl Catalog {
                 return Ok(revision);
             }
         }
-        Err(write_conflict(&request.name))
+        Err(write_conflict(&name))
     }
 
-    async fn checked(&self, mirror: &v1::Mirror) -> Result<model::Mirror, Status> {
+    async fn checked(&self, mirror: &v1::Mirror) -> Result<model::Mirror, Refusal> {
         let mirror = mirror.clone();
         self.apart(move || check::mirror(&mirror)).await
     }
 
     /// A mirror that was checked before.
-    pub(crate) async fn parsed(&self, mirror: &v1::Mirror) -> Result<model::Mirror, Status> {
+    pub(crate) async fn parsed(&self, mirror: &v1::Mirror) -> Result<model::Mirror, Refusal> {
         let mirror = mirror.clone();
         let parsed = self.apart(move || model::Mirror::parse(&mirror)).await;
         parsed.map_err(|violations| invalid("mirror", format!("{violations:?}")))
     }
 
-    async fn stored_mirror(&self, id: &MirrorId) -> Result<Stored<v1::Mirror>, Status> {
+    async fn stored_mirror(&self, id: &MirrorId) -> Result<Stored<v1::Mirror>, Refusal> {
         match self.read(&keys::mirror(id)).await? {
             Some(entry) => Stored::decode(&entry),
             None => Err(mirror_not_found(id)),
@@ -244,14 +230,14 @@ impl Catalog {
         model: &model::Mirror,
         state: &State,
         aliases: &Aliases,
-    ) -> Result<Guard, Status> {
+    ) -> Result<Guard, Refusal> {
         let places = Places::likely(state, aliases);
         let last = self.read(keys::CREATIONS).await?.map(|entry| entry.mod_revision);
         if !model.allow_loops && self.circle(model, state, &places, last.unwrap_or(0)).await?.is_some() {
             // A mirror that was deleted a moment ago may still be in the cache.
             let stored = self.stored_mirrors().await?;
             if let Some(circle) = loops::find(model, &stored.iter().collect::<Vec<_>>(), state, &places) {
-                return Err(reason::precondition(Reason::LOOP, &model.id.name(), circle.message()));
+                return Err(Refusal::in_the_way(Reason::LOOP, model.id.name(), circle.message()));
             }
         }
         Ok(match last {
@@ -267,7 +253,7 @@ impl Catalog {
         state: &State,
         places: &Places<'_>,
         last_created: i64,
-    ) -> Result<Option<loops::Circle>, Status> {
+    ) -> Result<Option<loops::Circle>, Refusal> {
         if state.revision >= last_created {
             let others: Vec<&model::Mirror> = state.mirrors.values().map(|m| m.model.as_ref()).collect();
             return Ok(loops::find(model, &others, state, places));
@@ -276,8 +262,8 @@ impl Catalog {
         Ok(loops::find(model, &others.iter().collect::<Vec<_>>(), state, places))
     }
 
-    async fn stored_mirrors(&self) -> Result<Vec<model::Mirror>, Status> {
-        let stored = self.store.list(keys::MIRRORS).await.map_err(store_status)?;
+    async fn stored_mirrors(&self) -> Result<Vec<model::Mirror>, Refusal> {
+        let stored = self.store.list(keys::MIRRORS).await.map_err(store_failed)?;
         let parse = |entry: &Entry| {
             let wire = Stored::<v1::Mirror>::decode(entry).ok()?.resource;
             model::Mirror::parse(&wire).ok()
@@ -287,7 +273,11 @@ impl Catalog {
 
     /// Hold as long as both clusters are there and unchanged. CREDENTIALS_REQUIRED where the mirror's own properties would send
     /// theirs elsewhere.
-    async fn cluster_guards(&self, model: &model::Mirror, mirror: &v1::Mirror) -> Result<Vec<Guard>, Status> {
+    async fn cluster_guards(
+        &self,
+        model: &model::Mirror,
+        mirror: &v1::Mirror,
+    ) -> Result<Vec<Guard>, Refusal> {
         let mut guards = Vec::new();
         for (id, field, overlay) in [
             (&model.source, "source_properties", &mirror.source_properties),
@@ -348,7 +338,7 @@ fn pin_defaults(mirror: &mut v1::Mirror) {
 }
 
 /// IMMUTABLE_FIELD names every field of `next` that can't become what it is there; the others stay as they are stored.
-fn refuse_immutable(stored: &v1::Mirror, next: &mut v1::Mirror) -> Result<(), Status> {
+fn refuse_immutable(stored: &v1::Mirror, next: &mut v1::Mirror) -> Result<(), Refusal> {
     let changed = immutable(stored).into_iter().zip(immutable(next)).filter(|(now, given)| now != given);
     let refuse = |((field, now), _): ((&str, String), _)| {
         let shown: String = now.chars().take(MAX_SHOWN).collect();
@@ -356,7 +346,7 @@ fn refuse_immutable(stored: &v1::Mirror, next: &mut v1::Mirror) -> Result<(), St
     };
     let violations: Vec<_> = changed.map(refuse).collect();
     if !violations.is_empty() {
-        return Err(reason::bad_request(Reason::IMMUTABLE_FIELD, &violations));
+        return Err(Refusal::of_fields(Reason::IMMUTABLE_FIELD, violations));
     }
     next.naming.clone_from(&stored.naming);
     (next.guarantee, next.partitioning, next.block_size) =
@@ -389,11 +379,11 @@ fn immutable(mirror: &v1::Mirror) -> [(&'static str, String); 10] {
 }
 
 /// Parses `mirrors/{id}` from a request's field.
-pub(crate) fn mirror_id(field: &str, name: &str) -> Result<MirrorId, Status> {
+pub(crate) fn mirror_id(field: &str, name: &str) -> Result<MirrorId, Refusal> {
     MirrorId::from_name(name).map_err(|e| invalid(field, e.to_string()))
 }
 
-pub(crate) fn mirror_not_found(id: &MirrorId) -> Status {
+pub(crate) fn mirror_not_found(id: &MirrorId) -> Refusal {
     let message = format!("there is no mirror {id}: list the mirrors to see their ids");
-    reason::status(Reason::MIRROR_NOT_FOUND, message, &[("mirror", id.as_str())])
+    Refusal::new(Reason::MIRROR_NOT_FOUND, message, &[("mirror", id.as_str())])
 }

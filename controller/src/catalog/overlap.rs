@@ -2,10 +2,11 @@
 
 use twinlog_proto::id::MirrorId;
 use twinlog_proto::model;
-use twinlog_proto::v1;
+use twinlog_proto::reason::Reason;
 
 use super::places::Places;
 use super::sample;
+use super::warning::Warning;
 use crate::state::State;
 
 /// Another mirror that writes a topic which the candidate would write too.
@@ -33,11 +34,8 @@ impl Overlap {
         )
     }
 
-    pub fn warning(&self) -> v1::PlanWarning {
-        v1::PlanWarning {
-            reason: twinlog_proto::reason::Reason::TARGET_OVERLAP.as_str().to_owned(),
-            message: self.message(),
-        }
+    pub fn warning(&self) -> Warning {
+        Warning { reason: Reason::TARGET_OVERLAP, message: self.message() }
     }
 }
 

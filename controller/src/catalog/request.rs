@@ -1,10 +1,9 @@
 //! `request_id`: a UUID that makes a retry safe.
 
-use tonic::Status;
 use twinlog_proto::id::stable_hash;
 use uuid::Uuid;
 
-use super::invalid;
+use crate::refusal::{Refusal, invalid};
 
 /// A call that may be repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +29,7 @@ impl Fingerprint {
 
 impl Request {
     /// `None` where the caller gave no id. INVALID_FIELD if it is no UUID.
-    pub(super) fn new(id: &str, fingerprint: Fingerprint) -> Result<Option<Self>, Status> {
+    pub(super) fn new(id: &str, fingerprint: Fingerprint) -> Result<Option<Self>, Refusal> {
         if id.is_empty() {
             return Ok(None);
         }

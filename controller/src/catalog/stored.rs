@@ -2,31 +2,24 @@
 //! that the API doesn't have: the latest requests that made it what it is.
 
 use prost::Message;
-use tonic::Status;
 use tracing::error;
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
+use super::remembered::{Record, Remembered};
 use super::request::{Fingerprint, Request};
+use crate::refusal::Refusal;
 use crate::state::{carry_over, etag};
 use crate::store::Entry;
 
-/// Requests remembered per resource: a retry after more other writes than this is not recognised.
+/// Requests remembered per resource.
 const REMEMBERED: usize = 8;
 
 /// Appended to the resource's bytes; its readers skip the field, as protobuf has it.
 #[derive(Clone, PartialEq, Message)]
 struct Requests {
     #[prost(message, repeated, tag = "1000")]
-    latest: Vec<RequestRecord>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct RequestRecord {
-    #[prost(string, tag = "1")]
-    id: String,
-    #[prost(fixed64, tag = "2")]
-    fingerprint: u64,
+    latest: Vec<Record>,
 }
 
 /// What clusters and mirrors have in common.
@@ -102,57 +95,44 @@ pub(super) struct Stored<T> {
     /// With its etag.
     pub(super) resource: T,
     pub(super) mod_revision: i64,
-    requests: Requests,
+    requests: Remembered<REMEMBERED>,
 }
 
 impl<T: Resource> Stored<T> {
-    pub(super) fn decode(entry: &Entry) -> Result<Self, Status> {
+    pub(super) fn decode(entry: &Entry) -> Result<Self, Refusal> {
         let unreadable = |problem: prost::DecodeError| {
             error!(key = entry.key, %problem, "unreadable value in the store");
-            reason::status(Reason::INTERNAL, format!("the stored {} can't be read", entry.key), &[])
+            Refusal::new(Reason::INTERNAL, format!("the stored {} can't be read", entry.key), &[])
         };
         let mut resource = T::decode(entry.value.clone()).map_err(unreadable)?;
         resource.carry_over(&entry.value);
         *resource.output().etag = etag(entry.mod_revision);
         let requests = Requests::decode(entry.value.clone()).map_err(unreadable)?;
+        let requests = Remembered::of(requests.latest);
         Ok(Self { resource, mod_revision: entry.mod_revision, requests })
     }
 
     /// Whether `request` is one that was already done. REQUEST_ID_REUSED if its id stood for something else.
-    pub(super) fn is_repeat(&self, request: Option<&Request>) -> Result<bool, Status> {
-        let Some(request) = request else { return Ok(false) };
-        match self.requests.latest.iter().find(|known| known.id == request.id) {
-            None => Ok(false),
-            Some(known) if known.fingerprint == request.fingerprint.0 => Ok(true),
-            Some(_) => {
-                let message = format!(
-                    "request_id {} was used before for {} with other content: use a new UUID for a new request",
-                    request.id,
-                    self.resource.name()
-                );
-                Err(reason::status(Reason::REQUEST_ID_REUSED, message, &[("request_id", &request.id)]))
-            }
-        }
+    pub(super) fn is_repeat(&self, request: Option<&Request>) -> Result<bool, Refusal> {
+        self.requests.is_done(request, || format!("for {} with other content", self.resource.name()))
     }
 
     /// The bytes to write for `next`.
     pub(super) fn replaced_by(&self, next: &T, request: Option<&Request>) -> Vec<u8> {
-        encode(next, self.requests.latest.clone(), request)
+        encode(next, &self.requests, request)
     }
 }
 
 /// The bytes to write for a new resource.
 pub(super) fn encode_new<T: Resource>(resource: &T, request: Option<&Request>) -> Vec<u8> {
-    encode(resource, Vec::new(), request)
+    encode(resource, &Remembered::of(Vec::new()), request)
 }
 
-fn encode<T: Resource>(resource: &T, mut latest: Vec<RequestRecord>, request: Option<&Request>) -> Vec<u8> {
-    latest.extend(request.map(|r| RequestRecord { id: r.id.clone(), fingerprint: r.fingerprint.0 }));
-    latest.drain(..latest.len().saturating_sub(REMEMBERED));
+fn encode<T: Resource>(resource: &T, before: &Remembered<REMEMBERED>, request: Option<&Request>) -> Vec<u8> {
     let mut resource = resource.clone();
     resource.output().etag.clear();
     let mut bytes = resource.encode_to_vec();
-    bytes.extend(Requests { latest }.encode_to_vec());
+    bytes.extend(Requests { latest: before.with(request) }.encode_to_vec());
     bytes
 }
 

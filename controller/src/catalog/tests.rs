@@ -1,7 +1,9 @@
+mod asked;
 mod retries;
 
-use tonic::Code;
+use tonic::{Code, Status};
 use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::reason;
 use twinlog_proto::v1;
 use uuid::Uuid;
 
@@ -38,15 +40,18 @@ fn create_mirror(id: &str) -> v1::CreateMirrorRequest {
 async fn with_clusters() -> (Catalog, tempfile::TempDir) {
     let (catalog, folder) = catalog();
     for id in ["a", "b"] {
-        catalog.create_cluster(create_cluster(id)).await.unwrap();
+        catalog.ask_create_cluster(create_cluster(id)).await.unwrap();
     }
     (catalog, folder)
 }
 
 async fn with_mirror() -> (Catalog, tempfile::TempDir, v1::Mirror) {
     let (catalog, folder) = with_clusters().await;
-    let mirror =
-        catalog.create_mirror(create_mirror("m"), &State::default(), &Aliases::new()).await.unwrap().resource;
+    let mirror = catalog
+        .ask_create_mirror(create_mirror("m"), &State::default(), &Aliases::new())
+        .await
+        .unwrap()
+        .resource;
     (catalog, folder, mirror)
 }
 
@@ -56,7 +61,8 @@ fn update(mirror: v1::Mirror, paths: &[&str]) -> v1::UpdateMirrorRequest {
 }
 
 #[track_caller]
-fn expect(status: &Status, reason: Reason, says: &str) {
+fn expect(refusal: &Refusal, reason: Reason, says: &str) {
+    let status = &Status::from(refusal.clone());
     assert_eq!(reason::reason_of(status).as_deref(), Some(reason.as_str()), "{status:?}");
     assert_eq!(status.code(), reason.code());
     assert!(status.message().contains(says), "{}", status.message());
@@ -69,20 +75,24 @@ async fn a_retry_with_the_same_request_id_answers_with_what_the_first_call_made(
     request.cluster.as_mut().unwrap().labels =
         (0..20).map(|i| (format!("key{i}"), "value".to_owned())).collect();
     request.request_id = Uuid::new_v4().to_string();
-    let first = catalog.create_cluster(request.clone()).await.unwrap();
-    let again = catalog.create_cluster(request.clone()).await.unwrap();
+    let first = catalog.ask_create_cluster(request.clone()).await.unwrap();
+    let again = catalog.ask_create_cluster(request.clone()).await.unwrap();
     assert_eq!((first.resource, first.revision), (again.resource, again.revision));
 
     request.cluster.as_mut().unwrap().display_name = "other".to_owned();
     expect(
-        &catalog.create_cluster(request.clone()).await.unwrap_err(),
+        &catalog.ask_create_cluster(request.clone()).await.unwrap_err(),
         Reason::REQUEST_ID_REUSED,
         "request_id",
     );
     request.request_id = Uuid::new_v4().to_string();
-    expect(&catalog.create_cluster(request.clone()).await.unwrap_err(), Reason::ALREADY_EXISTS, "clusters/a");
+    expect(
+        &catalog.ask_create_cluster(request.clone()).await.unwrap_err(),
+        Reason::ALREADY_EXISTS,
+        "clusters/a",
+    );
     request.request_id = "seven".to_owned();
-    expect(&catalog.create_cluster(request).await.unwrap_err(), Reason::INVALID_FIELD, "UUID");
+    expect(&catalog.ask_create_cluster(request).await.unwrap_err(), Reason::INVALID_FIELD, "UUID");
 }
 
 #[tokio::test]
@@ -91,9 +101,9 @@ async fn a_retried_update_is_done_once() {
     let mut request =
         update(v1::Mirror { display_name: "one".to_owned(), ..mirror.clone() }, &["display_name"]);
     request.request_id = Uuid::new_v4().to_string();
-    let first = catalog.update_mirror(request.clone(), &State::default()).await.unwrap();
+    let first = catalog.ask_update_mirror(request.clone(), &State::default()).await.unwrap();
     // Its etag is stale by now, but the change is known.
-    let again = catalog.update_mirror(request, &State::default()).await.unwrap();
+    let again = catalog.ask_update_mirror(request, &State::default()).await.unwrap();
     assert_eq!(first.revision, again.revision);
 }
 
@@ -101,20 +111,23 @@ async fn a_retried_update_is_done_once() {
 async fn a_stale_etag_is_refused_and_nothing_changes() {
     let (catalog, _folder, mirror) = with_mirror().await;
     let changed = v1::Mirror { display_name: "one".to_owned(), ..mirror.clone() };
-    let fresh =
-        catalog.update_mirror(update(changed, &["display_name"]), &State::default()).await.unwrap().resource;
+    let fresh = catalog
+        .ask_update_mirror(update(changed, &["display_name"]), &State::default())
+        .await
+        .unwrap()
+        .resource;
     assert_ne!(fresh.etag, mirror.etag);
     let stale = v1::Mirror { display_name: "two".to_owned(), ..mirror.clone() };
     expect(
-        &catalog.update_mirror(update(stale, &["display_name"]), &State::default()).await.unwrap_err(),
+        &catalog.ask_update_mirror(update(stale, &["display_name"]), &State::default()).await.unwrap_err(),
         Reason::ETAG_MISMATCH,
         "etag",
     );
     let delete =
         v1::DeleteMirrorRequest { name: mirror.name.clone(), etag: mirror.etag, ..Default::default() };
-    expect(&catalog.delete_mirror(delete).await.unwrap_err(), Reason::ETAG_MISMATCH, "etag");
+    expect(&catalog.ask_delete_mirror(delete).await.unwrap_err(), Reason::ETAG_MISMATCH, "etag");
     let delete = v1::DeleteMirrorRequest { name: mirror.name, etag: fresh.etag, ..Default::default() };
-    catalog.delete_mirror(delete).await.unwrap();
+    catalog.ask_delete_mirror(delete).await.unwrap();
 }
 
 #[tokio::test]
@@ -132,13 +145,13 @@ async fn a_mask_changes_what_it_names_and_nothing_else() {
     };
     let paths = ["display_name", "topic_creation.replication_factor"];
     let changed =
-        catalog.update_mirror(update(given.clone(), &paths), &State::default()).await.unwrap().resource;
+        catalog.ask_update_mirror(update(given.clone(), &paths), &State::default()).await.unwrap().resource;
     assert_eq!((changed.display_name.as_str(), &changed.topics), ("shown", &mirror.topics));
     let creation = changed.topic_creation.unwrap();
     assert_eq!((creation.replication_factor, creation.enabled), (3, None));
 
     let status = catalog
-        .update_mirror(update(given, &["display_name", "colour"]), &State::default())
+        .ask_update_mirror(update(given, &["display_name", "colour"]), &State::default())
         .await
         .unwrap_err();
     expect(&status, Reason::UNKNOWN_FIELD, "\"colour\"");
@@ -150,7 +163,10 @@ async fn a_mask_reaches_every_part_of_a_message_and_entries_of_maps() {
     let set = async |change: fn(&mut v1::Mirror), paths: &[&str]| {
         let mut given = v1::Mirror { name: mirror.name.clone(), ..Default::default() };
         change(&mut given);
-        catalog.update_mirror(update(given, paths), &State::default()).await.map(|written| written.resource)
+        catalog
+            .ask_update_mirror(update(given, paths), &State::default())
+            .await
+            .map(|written| written.resource)
     };
     set(|m| m.labels = [("a".into(), "1".into()), ("b.c".into(), "2".into())].into(), &["labels"])
         .await
@@ -182,11 +198,11 @@ async fn a_mask_reaches_every_part_of_a_message_and_entries_of_maps() {
 #[tokio::test]
 async fn without_a_mask_every_mutable_field_is_replaced_but_a_pause_stays() {
     let (catalog, _folder, mirror) = with_mirror().await;
-    catalog.set_desired_state(&mirror.name, "", "", v1::DesiredState::Paused, "").await.unwrap();
+    catalog.ask_pause_mirror(&mirror.name, "", "").await.unwrap();
     let given =
         v1::Mirror { topics: vec!["x".to_owned()], ..v1::Mirror { name: mirror.name, ..Default::default() } };
     let request = v1::UpdateMirrorRequest { mirror: Some(given), ..Default::default() };
-    let changed = catalog.update_mirror(request, &State::default()).await.unwrap().resource;
+    let changed = catalog.ask_update_mirror(request, &State::default()).await.unwrap().resource;
     assert_eq!(changed.topics, ["x"]);
     assert_eq!(changed.desired_state(), v1::DesiredState::Paused);
     assert_eq!((changed.source.as_str(), changed.block_size), ("clusters/a", 8));
@@ -207,7 +223,7 @@ async fn what_identifies_ranges_can_not_change() {
         ..Default::default()
     });
     let request = v1::UpdateMirrorRequest { mirror: Some(given.clone()), ..Default::default() };
-    let status = catalog.update_mirror(request, &State::default()).await.unwrap_err();
+    let status = catalog.ask_update_mirror(request, &State::default()).await.unwrap_err();
     for field in [
         "mirror.source",
         "mirror.block_size",
@@ -219,9 +235,9 @@ async fn what_identifies_ranges_can_not_change() {
         expect(&status, Reason::IMMUTABLE_FIELD, field);
     }
     // A mask that doesn't name them leaves them alone; naming them unchanged is fine.
-    catalog.update_mirror(update(given, &["topics"]), &State::default()).await.unwrap();
+    catalog.ask_update_mirror(update(given, &["topics"]), &State::default()).await.unwrap();
     catalog
-        .update_mirror(
+        .ask_update_mirror(
             update(v1::Mirror { etag: String::new(), ..mirror }, &["source", "naming"]),
             &State::default(),
         )
@@ -235,7 +251,7 @@ async fn bad_mirrors_are_refused_with_every_field_that_is_wrong() {
     let refused = async |change: fn(&mut v1::Mirror)| {
         let mut request = create_mirror("m");
         change(request.mirror.as_mut().unwrap());
-        catalog.create_mirror(request, &State::default(), &Aliases::new()).await.unwrap_err()
+        catalog.ask_create_mirror(request, &State::default(), &Aliases::new()).await.unwrap_err()
     };
     expect(
         &refused(|m| m.topics = vec!["a".into(), "b[".into()]).await,
@@ -258,12 +274,12 @@ async fn bad_mirrors_are_refused_with_every_field_that_is_wrong() {
     let mut named = create_mirror("m");
     named.mirror.as_mut().unwrap().name = "mirrors/other".to_owned();
     expect(
-        &catalog.create_mirror(named, &State::default(), &Aliases::new()).await.unwrap_err(),
+        &catalog.ask_create_mirror(named, &State::default(), &Aliases::new()).await.unwrap_err(),
         Reason::INVALID_FIELD,
         "mirror_id",
     );
     let bad_id = catalog
-        .create_mirror(create_mirror("Not An Id"), &State::default(), &Aliases::new())
+        .ask_create_mirror(create_mirror("Not An Id"), &State::default(), &Aliases::new())
         .await
         .unwrap_err();
     expect(&bad_id, Reason::INVALID_FIELD, "Not An Id");
@@ -273,12 +289,15 @@ async fn bad_mirrors_are_refused_with_every_field_that_is_wrong() {
 async fn a_cluster_in_use_stays_and_an_unused_one_goes() {
     let (catalog, _folder, mirror) = with_mirror().await;
     let delete = v1::DeleteClusterRequest { name: "clusters/a".to_owned(), ..Default::default() };
-    let status = catalog.delete_cluster(delete.clone()).await.unwrap_err();
-    expect(&status, Reason::CLUSTER_IN_USE, "mirrors/m");
-    assert_eq!(status.code(), Code::FailedPrecondition);
-    catalog.delete_mirror(v1::DeleteMirrorRequest { name: mirror.name, ..Default::default() }).await.unwrap();
-    catalog.delete_cluster(delete.clone()).await.unwrap();
-    expect(&catalog.delete_cluster(delete).await.unwrap_err(), Reason::CLUSTER_NOT_FOUND, "a");
+    let refusal = catalog.ask_delete_cluster(delete.clone()).await.unwrap_err();
+    expect(&refusal, Reason::CLUSTER_IN_USE, "mirrors/m");
+    assert_eq!(Status::from(refusal).code(), Code::FailedPrecondition);
+    catalog
+        .ask_delete_mirror(v1::DeleteMirrorRequest { name: mirror.name, ..Default::default() })
+        .await
+        .unwrap();
+    catalog.ask_delete_cluster(delete.clone()).await.unwrap();
+    expect(&catalog.ask_delete_cluster(delete).await.unwrap_err(), Reason::CLUSTER_NOT_FOUND, "a");
 }
 
 #[tokio::test]
@@ -289,12 +308,12 @@ async fn secrets_in_clear_are_refused_unless_the_store_encrypts_and_never_shown(
     request.cluster.as_mut().unwrap().properties =
         properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     let (strict, _folder) = catalog();
-    let status = strict.create_cluster(request.clone()).await.unwrap_err();
+    let status = strict.ask_create_cluster(request.clone()).await.unwrap_err();
     expect(&status, Reason::LITERAL_SECRET, "cluster.properties.sasl.password");
     assert!(!format!("{status:?}").contains("hush"));
 
     let (catalog, _folder) = catalog_with(LiteralSecrets::Accepted);
-    let made = catalog.create_cluster(request).await.unwrap().resource;
+    let made = catalog.ask_create_cluster(request).await.unwrap().resource;
     let mut shown = hide_secrets(made.clone());
     assert!(!format!("{shown:?}").contains("hush"));
     assert_eq!(
@@ -305,7 +324,7 @@ async fn secrets_in_clear_are_refused_unless_the_store_encrypts_and_never_shown(
     // What was shown can be sent back: the secret stays.
     shown.display_name = "renamed".to_owned();
     let request = v1::UpdateClusterRequest { cluster: Some(shown), ..Default::default() };
-    let updated = catalog.update_cluster(request).await.unwrap().resource;
+    let updated = catalog.ask_update_cluster(request).await.unwrap().resource;
     assert_eq!((&*updated.properties["sasl.password"], &*updated.display_name), ("hush", "renamed"));
 }
 
@@ -313,9 +332,9 @@ async fn secrets_in_clear_are_refused_unless_the_store_encrypts_and_never_shown(
 async fn validation_alone_writes_nothing() {
     let (catalog, _folder) = with_clusters().await;
     let request = v1::CreateMirrorRequest { validate_only: true, ..create_mirror("m") };
-    let validated = catalog.create_mirror(request, &State::default(), &Aliases::new()).await.unwrap();
+    let validated = catalog.ask_create_mirror(request, &State::default(), &Aliases::new()).await.unwrap();
     assert_eq!((validated.revision, validated.resource.uid.as_str()), (None, ""));
-    let get = catalog.set_desired_state("mirrors/m", "", "", v1::DesiredState::Paused, "").await.unwrap_err();
+    let get = catalog.ask_pause_mirror("mirrors/m", "", "").await.unwrap_err();
     expect(&get, Reason::MIRROR_NOT_FOUND, "m");
 }
 
@@ -325,7 +344,8 @@ async fn what_is_stored_of_a_mirror_without_a_separator_can_be_read() {
     let (catalog, _folder) = with_clusters().await;
     let mut request = create_mirror("m");
     request.mirror.as_mut().unwrap().naming = Some(v1::Naming { no_separator: true, ..Default::default() });
-    let stored = catalog.create_mirror(request, &State::default(), &Aliases::new()).await.unwrap().resource;
+    let stored =
+        catalog.ask_create_mirror(request, &State::default(), &Aliases::new()).await.unwrap().resource;
     let read = twinlog_proto::model::Mirror::parse(&stored).unwrap();
     assert_eq!(read.policy.remote_topic("orders").as_deref(), Some("aorders"));
 }
@@ -355,12 +375,14 @@ async fn a_second_mirror_must_not_write_the_same_topics_from_the_same_source() {
     let write = crate::store::Write::put(crate::keys::inventory(&id), crate::inventory::encode(&inventory));
     store.commit(Transaction { guards: vec![], writes: vec![write] }).await.unwrap();
     let cache = crate::state::Cache::start(store, stop.clone()).await.unwrap();
-    let status =
-        catalog.create_mirror(create_mirror("again"), &cache.snapshot(), &Aliases::new()).await.unwrap_err();
+    let status = catalog
+        .ask_create_mirror(create_mirror("again"), &cache.snapshot(), &Aliases::new())
+        .await
+        .unwrap_err();
     expect(&status, Reason::TARGET_OVERLAP, "a.orders");
     let mut other = create_mirror("payments");
     other.mirror.as_mut().unwrap().topics = vec!["payments.*".to_owned()];
-    catalog.create_mirror(other, &cache.snapshot(), &Aliases::new()).await.unwrap();
+    catalog.ask_create_mirror(other, &cache.snapshot(), &Aliases::new()).await.unwrap();
     stop.cancel();
 }
 
@@ -375,12 +397,11 @@ async fn concurrent_writers_never_lose_a_change() {
                 "labels" => given.labels = [("k".to_owned(), "v".to_owned())].into(),
                 _ => given.display_name = "shown".to_owned(),
             }
-            catalog.update_mirror(update(given, &[field]), &State::default()).await.unwrap();
+            catalog.ask_update_mirror(update(given, &[field]), &State::default()).await.unwrap();
         }
     };
     tokio::join!(rename("labels"), rename("display_name"));
-    let now =
-        catalog.set_desired_state(&mirror.name, "", "", v1::DesiredState::Paused, "").await.unwrap().resource;
+    let now = catalog.ask_pause_mirror(&mirror.name, "", "").await.unwrap().resource;
     assert_eq!((now.display_name.as_str(), now.labels.len()), ("shown", 1));
 }
 
@@ -397,22 +418,25 @@ async fn a_mirror_that_closes_a_circle_is_refused_unless_it_says_so() {
         request
     };
     let nothing = State::default();
-    catalog.create_mirror(identity("there", "a", "b", "orders.*"), &nothing, &Aliases::new()).await.unwrap();
+    catalog
+        .ask_create_mirror(identity("there", "a", "b", "orders.*"), &nothing, &Aliases::new())
+        .await
+        .unwrap();
     let back = identity("back", "b", "a", "orders.*");
-    let refused = catalog.create_mirror(back.clone(), &nothing, &Aliases::new()).await.unwrap_err();
+    let refused = catalog.ask_create_mirror(back.clone(), &nothing, &Aliases::new()).await.unwrap_err();
     expect(&refused, Reason::LOOP, "orders on a -> (there) -> orders on b -> (back) -> orders on a");
 
     // It is found on update too.
     let other = catalog
-        .create_mirror(identity("back", "b", "a", "eu-.*"), &nothing, &Aliases::new())
+        .ask_create_mirror(identity("back", "b", "a", "eu-.*"), &nothing, &Aliases::new())
         .await
         .unwrap()
         .resource;
     let wider = v1::Mirror { topics: vec![".*".to_owned()], ..other.clone() };
-    let refused = catalog.update_mirror(update(wider.clone(), &["topics"]), &nothing).await.unwrap_err();
+    let refused = catalog.ask_update_mirror(update(wider.clone(), &["topics"]), &nothing).await.unwrap_err();
     expect(&refused, Reason::LOOP, "--allow-loops");
     let allowed = v1::Mirror { allow_loops: true, ..wider };
-    catalog.update_mirror(update(allowed, &["topics", "allow_loops"]), &nothing).await.unwrap();
+    catalog.ask_update_mirror(update(allowed, &["topics", "allow_loops"]), &nothing).await.unwrap();
 }
 
 #[tokio::test]
@@ -422,7 +446,7 @@ async fn what_is_too_much_is_refused_before_it_is_compiled() {
         let mut request = create_mirror("m");
         request.mirror.as_mut().unwrap().topics = topics;
         let catalog = catalog.clone();
-        async move { catalog.create_mirror(request, &State::default(), &Aliases::new()).await.map(|_| ()) }
+        async move { catalog.ask_create_mirror(request, &State::default(), &Aliases::new()).await.map(|_| ()) }
     };
     let begin = std::time::Instant::now();
     let many = (0..100_000).map(|n| format!("topic-{n}")).collect();
@@ -446,7 +470,7 @@ async fn creation_among(
         let mut request = create_mirror(&format!("m-{number}"));
         request.mirror.as_mut().unwrap().topics = vec![format!("team-{number}[.].*")];
         let begin = std::time::Instant::now();
-        let written = catalog.create_mirror(request, state, &Aliases::new()).await.unwrap();
+        let written = catalog.ask_create_mirror(request, state, &Aliases::new()).await.unwrap();
         times.push(begin.elapsed());
         let (id, revision) = (format!("m-{number}"), written.revision.unwrap());
         let model = Arc::new(twinlog_proto::model::Mirror::parse(&written.resource).unwrap());

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
-use tonic::Status;
 use twinlog_proto::id::{MirrorId, TaskName, WorkerId};
 use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::internal::v1::query::Question as Ask;
-use twinlog_proto::reason::{Reason, status};
+use twinlog_proto::reason::Reason;
 
 use super::{Answered, Fleet, Members, Question};
 use crate::planner::is_eligible;
+use crate::refusal::Refusal;
 use crate::state::State;
 
 /// Questions under way at the same time, at most.
@@ -71,9 +71,9 @@ impl Fleet {
     }
 
     /// Asks a suitable worker; another one if that goes away meanwhile.
-    pub(crate) async fn ask(&self, question: Question, state: &State) -> Result<Answered, Status> {
+    pub(crate) async fn ask(&self, question: Question, state: &State) -> Result<Answered, Refusal> {
         let Ok(_permit) = self.queries.permits.try_acquire() else {
-            return Err(status(
+            return Err(Refusal::new(
                 Reason::TOO_MANY,
                 format!("{MAX_QUERIES} queries are under way already"),
                 &[],
@@ -88,11 +88,11 @@ impl Fleet {
                 Ok(Err(_)) if tried.len() + 1 < ATTEMPTS => tried.push(worker),
                 Ok(Err(_)) => {
                     let message = format!("worker {worker} went away before it answered");
-                    return Err(status(Reason::NO_WORKER, message, &[("worker", worker.as_str())]));
+                    return Err(Refusal::new(Reason::NO_WORKER, message, &[("worker", worker.as_str())]));
                 }
                 Err(_) => {
                     let message = format!("worker {worker} did not answer within {:?}", question.deadline);
-                    return Err(status(Reason::QUERY_TIMEOUT, message, &[("worker", worker.as_str())]));
+                    return Err(Refusal::new(Reason::QUERY_TIMEOUT, message, &[("worker", worker.as_str())]));
                 }
             }
         }
@@ -104,7 +104,7 @@ impl Fleet {
         state: &State,
         tried: &[WorkerId],
         deadline: Instant,
-    ) -> Result<(WorkerId, oneshot::Receiver<internal::Answer>, Forget<'_>), Status> {
+    ) -> Result<(WorkerId, oneshot::Receiver<internal::Answer>, Forget<'_>), Refusal> {
         let id = uuid::Uuid::new_v4().to_string();
         let query = internal::Query {
             id: id.clone(),
@@ -122,24 +122,24 @@ impl Fleet {
         let forget = Forget { queries: &self.queries, id };
         link.queries.try_send(query).map_err(|_| {
             let message = format!("worker {worker} has too many queries to answer already");
-            status(Reason::TOO_MANY, message, &[("worker", worker.as_str())])
+            Refusal::new(Reason::TOO_MANY, message, &[("worker", worker.as_str())])
         })?;
         Ok((worker, receiver, forget))
     }
 }
 
-fn accept(worker: WorkerId, answer: internal::Answer) -> Result<Answered, Status> {
+fn accept(worker: WorkerId, answer: internal::Answer) -> Result<Answered, Refusal> {
     match answer.answer {
         Some(internal::answer::Answer::Error(cause)) => {
             let known = Reason::ALL.iter().find(|reason| reason.as_str() == cause.reason);
             let reason = known.copied().unwrap_or(Reason::QUERY_FAILED);
-            Err(status(reason, cause.message, &[("worker", worker.as_str())]))
+            Err(Refusal::new(reason, cause.message, &[("worker", worker.as_str())]))
         }
         Some(answer) => Ok(Answered { worker, answer }),
         None => {
             let message =
                 format!("worker {worker} does not know this question: it may be older than the controller");
-            Err(status(Reason::QUERY_FAILED, message, &[("worker", worker.as_str())]))
+            Err(Refusal::new(Reason::QUERY_FAILED, message, &[("worker", worker.as_str())]))
         }
     }
 }
@@ -147,13 +147,13 @@ fn accept(worker: WorkerId, answer: internal::Answer) -> Result<Answered, Status
 impl Members {
     /// The worker that knows most about the question: one that runs the mirror's checkpoint or survey, then one that runs
     /// anything between the clusters in question, then any that may run the mirror.
-    fn choose(&self, question: &Question, state: &State, tried: &[WorkerId]) -> Result<WorkerId, Status> {
+    fn choose(&self, question: &Question, state: &State, tried: &[WorkerId]) -> Result<WorkerId, Refusal> {
         let placement: BTreeMap<String, String> =
             question.mirror.iter().flat_map(|mirror| mirror.placement.clone()).collect();
         let mut connected =
             self.by_id.values().filter(|m| m.link.is_some() && !tried.contains(&m.id)).peekable();
         if connected.peek().is_none() {
-            return Err(status(Reason::NO_WORKER, "no worker is connected to answer this", &[]));
+            return Err(Refusal::new(Reason::NO_WORKER, "no worker is connected to answer this", &[]));
         }
         let wanted = Wanted::of(question, state);
         let eligible = connected.filter(|member| is_eligible(&member.profile.labels, &placement));
@@ -162,7 +162,7 @@ impl Members {
         best.map(|member| member.id.clone()).ok_or_else(|| {
             let labels: Vec<_> = placement.iter().map(|(key, value)| format!("{key}={value}")).collect();
             let message = format!("no connected worker carries the labels {}", labels.join(", "));
-            status(Reason::NO_ELIGIBLE_WORKER, message, &[])
+            Refusal::new(Reason::NO_ELIGIBLE_WORKER, message, &[])
         })
     }
 }

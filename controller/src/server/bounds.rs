@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
 use prost_reflect::MessageDescriptor;
-use twinlog_proto::reason::{self, Reason};
+use tonic::Status;
 
+use crate::refusal::invalid;
 use crate::{descriptors, limits};
 
 /// Before a gRPC message: whether it is compressed, and its length.
@@ -37,7 +38,7 @@ pub(super) async fn check(State(max_bytes): State<usize>, request: Request, next
     if let Some(encoded) = encoded(&read)
         && let Err(problem) = limits::check(message, encoded)
     {
-        let status = reason::bad_request(Reason::INVALID_FIELD, &[(problem.field, problem.what)]);
+        let status = Status::from(invalid(&problem.field, problem.what));
         return status.into_http::<Body>().into_response();
     }
     let body = Body::from_stream(stream::iter([Ok::<Bytes, axum::Error>(read)]).chain(chunks));

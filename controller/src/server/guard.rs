@@ -12,9 +12,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tonic::Status;
 use twinlog_proto::names;
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
 
 use crate::caller::{Caller, Speaks};
+use crate::refusal::Refusal;
 
 /// What the port accepts.
 #[derive(Debug, Clone, Default)]
@@ -99,7 +100,7 @@ fn asked_host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
 fn refused(headers: &HeaderMap, reason: Reason, why: &str) -> Response {
     let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
     if kind.starts_with(b"application/grpc") && !kind.starts_with(b"application/grpc-web") {
-        let status: Status = reason::status(reason, why, &[]);
+        let status = Status::from(Refusal::new(reason, why, &[]));
         return status.into_http::<axum::body::Body>().into_response();
     }
     (StatusCode::FORBIDDEN, format!("{why}\n")).into_response()

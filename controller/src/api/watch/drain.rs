@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tonic::Status;
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
 
-use crate::catalog::store_status;
+use crate::catalog::store_failed;
+use crate::refusal::Refusal;
 use crate::store::{Event, StoreError, Watch, WatchBatch};
 
 /// Batches that wait for one client at most, and bytes.
@@ -56,19 +56,19 @@ pub(super) fn drain(mut changes: Watch, room: Arc<Semaphore>) -> Drained {
 
 impl Drained {
     /// The next batch. WATCH_TOO_SLOW, STORE_UNAVAILABLE and what else the store says.
-    pub(super) async fn next(&mut self) -> Result<WatchBatch, Status> {
+    pub(super) async fn next(&mut self) -> Result<WatchBatch, Refusal> {
         match self.batches.recv().await {
             Some((Ok(batch), _)) => {
                 self.waiting.fetch_sub(bytes_of(&batch), Ordering::AcqRel);
                 Ok(batch)
             }
-            Some((Err(error), _)) => Err(store_status(error)),
+            Some((Err(error), _)) => Err(store_failed(error)),
             None if self.too_slow.load(Ordering::Acquire) => {
                 let message = "changes came faster than this watch was read, and what waits for one client has a bound: \
                                resume it from the last revision that you saw";
-                Err(reason::status(Reason::WATCH_TOO_SLOW, message, &[]))
+                Err(Refusal::new(Reason::WATCH_TOO_SLOW, message, &[]))
             }
-            None => Err(reason::status(Reason::STORE_UNAVAILABLE, "the watch ended: resume it", &[])),
+            None => Err(Refusal::new(Reason::STORE_UNAVAILABLE, "the watch ended: resume it", &[])),
         }
     }
 }
@@ -120,7 +120,7 @@ mod tests {
             );
         }
         let end = drained.next().await.unwrap_err();
-        assert_eq!(reason::reason_of(&end).as_deref(), Some("WATCH_TOO_SLOW"));
+        assert_eq!(end.reason.as_str(), "WATCH_TOO_SLOW");
     }
 
     #[tokio::test]

@@ -8,10 +8,11 @@ use prost::Message;
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tracing::warn;
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 use twinlog_proto::v1::watch_mirrors_response::{Change, Event as Sent};
 
+use crate::refusal::Refusal;
 use crate::state::mirror_message;
 use crate::store::Entry;
 
@@ -37,9 +38,9 @@ impl Encoded {
         Self { event: bytes_of(Sent::Mirror(mirror), Change::Present), revision }
     }
 
-    pub(super) fn message(&self) -> Result<v1::WatchMirrorsResponse, Status> {
+    pub(super) fn message(&self) -> Result<v1::WatchMirrorsResponse, Refusal> {
         let mut message = v1::WatchMirrorsResponse::decode(self.event.clone()).map_err(|error| {
-            reason::status(Reason::INTERNAL, format!("a message of our own can't be read: {error}"), &[])
+            Refusal::new(Reason::INTERNAL, format!("a message of our own can't be read: {error}"), &[])
         })?;
         message.revision = self.revision;
         Ok(message)
@@ -154,7 +155,7 @@ impl Decoder for Answers {
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
         let request = v1::WatchMirrorsRequest::decode(buffer);
         let refused = |error: prost::DecodeError| {
-            reason::status(Reason::INVALID_FIELD, format!("the request can't be read: {error}"), &[])
+            Refusal::new(Reason::INVALID_FIELD, format!("the request can't be read: {error}"), &[]).into()
         };
         request.map(Some).map_err(refused)
     }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tonic::Status;
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
+
+use crate::refusal::Refusal;
 
 /// Per replica.
 const MAX_WATCHES: usize = 1_000;
@@ -35,7 +36,7 @@ impl Places {
     }
 
     /// TOO_MANY. A caller whose address isn't known counts among all.
-    pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, Status> {
+    pub(super) fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, Refusal> {
         let mut taken = self.taken();
         let of_one = address.and_then(|address| taken.by_address.get(&address)).copied().unwrap_or(0);
         if let Some(address) = address.filter(|_| of_one >= MAX_OF_ONE) {
@@ -43,13 +44,13 @@ impl Places {
                 "{address} has {MAX_OF_ONE} watches at this controller already, as many as one address may have: end some, or watch all \
                  mirrors with one watch (without a name)"
             );
-            return Err(reason::status(Reason::TOO_MANY, message, &[("address", &address.to_string())]));
+            return Err(Refusal::new(Reason::TOO_MANY, message, &[("address", &address.to_string())]));
         }
         if taken.all >= MAX_WATCHES {
             let message = format!(
                 "this controller serves {MAX_WATCHES} watches already: end some, or ask another replica"
             );
-            return Err(reason::status(Reason::TOO_MANY, message, &[]));
+            return Err(Refusal::new(Reason::TOO_MANY, message, &[]));
         }
         taken.all += 1;
         if let Some(address) = address {
@@ -74,6 +75,9 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Status;
+    use twinlog_proto::reason;
+
     use super::*;
 
     #[test]
@@ -81,7 +85,7 @@ mod tests {
         let places = Arc::new(Places::default());
         let address = |n: u8| Some(IpAddr::from([10, 0, 0, n]));
         let mut kept: Vec<Place> = (0..MAX_OF_ONE).map(|_| places.take(address(1)).unwrap()).collect();
-        let refused = places.take(address(1)).err().unwrap();
+        let refused = Status::from(places.take(address(1)).err().unwrap());
         assert_eq!(reason::reason_of(&refused).as_deref(), Some("TOO_MANY"));
         assert!(refused.message().contains("10.0.0.1 has 100 watches"), "{}", refused.message());
         kept.pop();
@@ -89,7 +93,7 @@ mod tests {
         for n in 2..=10 {
             kept.extend((0..MAX_OF_ONE).map(|_| places.take(address(n)).unwrap()));
         }
-        let full = places.take(address(11)).err().unwrap();
+        let full = Status::from(places.take(address(11)).err().unwrap());
         assert!(full.message().contains("1000 watches already"), "{}", full.message());
         assert!(places.take(None).is_err());
         drop(kept);

@@ -1,4 +1,5 @@
 use twinlog_proto::policy::{Naming, Policy};
+use twinlog_proto::v1;
 
 use super::*;
 

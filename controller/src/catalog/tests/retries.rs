@@ -8,12 +8,11 @@ use super::*;
 async fn a_retried_pause_or_deletion_is_done_once() {
     let (catalog, _folder, mirror) = with_mirror().await;
     let id = Uuid::new_v4().to_string();
-    let paused = v1::DesiredState::Paused;
-    let first = catalog.set_desired_state(&mirror.name, &mirror.etag, &id, paused, "").await.unwrap();
+    let first = catalog.ask_pause_mirror(&mirror.name, &mirror.etag, &id).await.unwrap();
     // By now the etag is another one.
-    let again = catalog.set_desired_state(&mirror.name, &mirror.etag, &id, paused, "").await.unwrap();
+    let again = catalog.ask_pause_mirror(&mirror.name, &mirror.etag, &id).await.unwrap();
     assert_eq!(first.revision, again.revision);
-    let resume = catalog.set_desired_state(&mirror.name, "", &id, v1::DesiredState::Running, "").await;
+    let resume = catalog.ask_resume_mirror(&mirror.name, "", &id).await;
     expect(&resume.unwrap_err(), Reason::REQUEST_ID_REUSED, &id);
 
     let delete = |request_id: &str| v1::DeleteMirrorRequest {
@@ -22,18 +21,22 @@ async fn a_retried_pause_or_deletion_is_done_once() {
         ..Default::default()
     };
     let id = Uuid::new_v4().to_string();
-    let first = catalog.delete_mirror(delete(&id)).await.unwrap();
-    let again = catalog.delete_mirror(delete(&id)).await.unwrap();
+    let first = catalog.ask_delete_mirror(delete(&id)).await.unwrap();
+    let again = catalog.ask_delete_mirror(delete(&id)).await.unwrap();
     assert!(again >= first, "a reader that waits for it sees the deletion");
-    expect(&catalog.delete_mirror(delete("")).await.unwrap_err(), Reason::MIRROR_NOT_FOUND, "m");
+    expect(&catalog.ask_delete_mirror(delete("")).await.unwrap_err(), Reason::MIRROR_NOT_FOUND, "m");
     let cluster =
         v1::DeleteClusterRequest { name: "clusters/a".into(), request_id: id, ..Default::default() };
-    expect(&catalog.delete_cluster(cluster).await.unwrap_err(), Reason::REQUEST_ID_REUSED, "request_id");
+    expect(&catalog.ask_delete_cluster(cluster).await.unwrap_err(), Reason::REQUEST_ID_REUSED, "request_id");
     let id = Uuid::new_v4().to_string();
     for _ in 0..2 {
         let name = "clusters/a".to_owned();
         catalog
-            .delete_cluster(v1::DeleteClusterRequest { name, request_id: id.clone(), ..Default::default() })
+            .ask_delete_cluster(v1::DeleteClusterRequest {
+                name,
+                request_id: id.clone(),
+                ..Default::default()
+            })
             .await
             .unwrap();
     }
@@ -49,9 +52,10 @@ async fn an_empty_mask_names_the_fields_that_are_given() {
         ..Default::default()
     };
     let none = v1::UpdateMirrorRequest { mirror: Some(given("shown")), ..Default::default() };
-    let changed = catalog.update_mirror(none, &State::default()).await.unwrap().resource;
+    let changed = catalog.ask_update_mirror(none, &State::default()).await.unwrap().resource;
     assert_eq!((changed.display_name.as_str(), &changed.topics), ("shown", &mirror.topics));
-    let changed = catalog.update_mirror(update(given(""), &["*"]), &State::default()).await.unwrap().resource;
+    let changed =
+        catalog.ask_update_mirror(update(given(""), &["*"]), &State::default()).await.unwrap().resource;
     assert_eq!((changed.display_name.as_str(), changed.topics.len()), ("", 0), "`*` clears the rest");
     assert_eq!((changed.guarantee, changed.naming), (mirror.guarantee, mirror.naming), "these can't change");
 }
@@ -74,6 +78,6 @@ async fn a_codec_that_was_stored_by_its_name_is_carried_over() {
         .await
         .unwrap();
     let named = update(v1::Mirror { display_name: "x".into(), name: mirror.name, ..Default::default() }, &[]);
-    let changed = catalog.update_mirror(named, &State::default()).await.unwrap().resource;
+    let changed = catalog.ask_update_mirror(named, &State::default()).await.unwrap().resource;
     assert_eq!(changed.compression(), v1::Compression::Zstd);
 }
