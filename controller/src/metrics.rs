@@ -36,7 +36,6 @@ use std::time::Duration;
 
 use metrics::{counter, histogram};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
-use tonic::Code;
 
 use crate::controller::Controller;
 
@@ -70,8 +69,7 @@ impl Metrics {
     }
 }
 
-pub(crate) fn api_call(service: &'static str, method: &'static str, code: Code, elapsed: Duration) {
-    let code = format!("{code:?}");
+pub(crate) fn api_call(service: &'static str, method: &'static str, code: String, elapsed: Duration) {
     counter!("twinlog_api_requests_total", "service" => service, "method" => method, "code" => code)
         .increment(1);
     histogram!("twinlog_api_request_seconds", "service" => service, "method" => method)

@@ -13,10 +13,11 @@ use prost::Message;
 use tonic::{Code, Status};
 use tracing::{Instrument, debug, error, field, info_span};
 use twinlog_proto::FILE_DESCRIPTOR_SET;
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::telemetry;
 
 use crate::metrics;
+use crate::refusal::Refusal;
 
 pub(super) async fn observe(request: Request, next: Next) -> Response {
     let Some((service, method)) = known(request.uri().path()) else {
@@ -41,7 +42,7 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
     });
     let code = code_of(&response);
     span.record("rpc.grpc.status_code", i32::from(code));
-    metrics::api_call(service, method, code, started.elapsed());
+    metrics::api_call(service, method, format!("{code:?}"), started.elapsed());
     span.in_scope(|| debug!(service, method, ?code, elapsed = ?started.elapsed(), "call"));
     response
 }
@@ -52,7 +53,8 @@ fn code_of(response: &Response) -> Code {
 }
 
 fn internal_error() -> Response {
-    let status = reason::status(Reason::INTERNAL, "a defect in the controller; its log says more", &[]);
+    let refusal = Refusal::new(Reason::INTERNAL, "a defect in the controller; its log says more", &[]);
+    let status = Status::from(refusal);
     status.into_http::<axum::body::Body>().into_response()
 }
 

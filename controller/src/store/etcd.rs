@@ -7,6 +7,7 @@
 
 mod base;
 mod clients;
+mod failure;
 mod history;
 mod lead;
 
@@ -29,6 +30,7 @@ use crate::keys;
 use crate::store::LeaderRecord;
 use base::Base;
 use clients::Clients;
+use failure::failure;
 use history::History;
 
 /// Keys in one page of a list.
@@ -318,56 +320,6 @@ async fn limited<T>(
     }
 }
 
-/// What an error means for the caller. For a write only what certainly never began counts as `Unavailable`.
-fn failure(kind: Kind, error: &Error) -> StoreError {
-    use tonic::Code;
-    let text = explain(error);
-    let Error::GRpcStatus(status) = error else {
-        return match error {
-            Error::InvalidArgs(_) | Error::InvalidUri(_) => StoreError::Invalid(text),
-            _ if kind == Kind::Write => StoreError::Unknown(text),
-            _ => StoreError::Unavailable(text),
-        };
-    };
-    match status.code() {
-        Code::Unauthenticated | Code::PermissionDenied => StoreError::Denied(text),
-        Code::InvalidArgument if text.contains("authentication") || text.contains("user name") => {
-            StoreError::Denied(text)
-        }
-        Code::InvalidArgument => StoreError::Invalid(text),
-        Code::OutOfRange if text.contains("compacted") => StoreError::Compacted { asked: 0, oldest: 0 },
-        Code::ResourceExhausted => StoreError::Unavailable(text),
-        _ if kind == Kind::Read || never_sent(&text) => StoreError::Unavailable(text),
-        _ => StoreError::Unknown(text),
-    }
-}
-
-fn never_sent(text: &str) -> bool {
-    ["tcp connect error", "dns error", "etcdserver: no leader", "etcdserver: not capable"]
-        .iter()
-        .any(|sign| text.contains(sign))
-}
-
-/// The error with its sources: a transport error says little by itself.
-fn explain(error: &Error) -> String {
-    let mut text = match error {
-        Error::GRpcStatus(status) => status.message().to_owned(),
-        other => other.to_string(),
-    };
-    let mut source = match error {
-        Error::GRpcStatus(status) => std::error::Error::source(status),
-        other => std::error::Error::source(other),
-    };
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -376,20 +328,5 @@ mod tests {
     fn a_prefix_ends_where_the_next_one_begins() {
         assert_eq!(range_end("/a/"), b"/a0");
         assert_eq!(range_end(""), vec![0]);
-    }
-
-    #[test]
-    fn only_what_was_never_sent_is_certain() {
-        let status = |code, text: &str| Error::GRpcStatus(tonic::Status::new(code, text));
-        let unavailable = tonic::Code::Unavailable;
-        assert!(matches!(failure(Kind::Write, &status(unavailable, "broken pipe")), StoreError::Unknown(_)));
-        assert!(matches!(
-            failure(Kind::Read, &status(unavailable, "broken pipe")),
-            StoreError::Unavailable(_)
-        ));
-        let refused = status(unavailable, "tcp connect error: refused");
-        assert!(matches!(failure(Kind::Write, &refused), StoreError::Unavailable(_)));
-        let denied = status(tonic::Code::PermissionDenied, "etcdserver: permission denied");
-        assert!(matches!(failure(Kind::Write, &denied), StoreError::Denied(_)));
     }
 }

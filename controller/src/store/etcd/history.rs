@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
 use super::base::{self, Base, Decision, Found};
-use super::{EtcdStore, Guard, Kind, MAX_MESSAGE_BYTES, StoreError, failure, revision_of};
+use super::failure::failure;
+use super::{EtcdStore, Guard, Kind, MAX_MESSAGE_BYTES, StoreError, revision_of};
 use crate::keys;
 
 /// How often a call is made again because the base changed meanwhile. It changes only when etcd does.
