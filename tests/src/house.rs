@@ -1,4 +1,5 @@
-//! What holds for the tree as a whole: no modules use each other in a circle; what it depends on is used, and may be.
+//! What holds for the tree as a whole: no modules use each other in a circle, and each names only what is its own business; what it depends
+//! on is used, and may be.
 //!
 //! A module is a file, and one room with the modules below it: `fleet.rs` holds the words that `fleet/*.rs` share and puts them together, so
 //! between a module and what lies below it arrows go both ways. Between rooms beside each other they go one way, at every level: `x/a.rs -> y.rs`
@@ -8,6 +9,7 @@
 //! doesn't use the name. Tests are no part of it. What a file uses without naming it (a method of another room's type) isn't seen.
 
 mod circles;
+mod edges;
 mod licences;
 mod mentions;
 mod packages;
@@ -21,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 
 pub use circles::Circle;
+pub use edges::{Edge, breaches};
 pub use packages::Packages;
 pub use sources::Sources;
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use twinlog_tests::house::{House, Packages, Sources};
+use twinlog_tests::house::{Edge, House, Packages, Sources, breaches};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the tree").to_owned()
@@ -30,6 +30,71 @@ fn no_modules_use_each_other_in_a_circle() {
         "Arrows between modules go one way. Put what both need below them.\n{}",
         circles.join("\n")
     );
+}
+
+/// Where the controller speaks to others.
+const EDGES: &[&str] = &["api", "peer", "relay", "server", "session"];
+/// They refuse in gRPC's terms still.
+const STILL_GRPC: &[&str] = &["controller.rs", "leader.rs", "statuses.rs"];
+/// They take or make generated types still: resources and inventories as they are stored, reports and statuses.
+const STILL_GENERATED: &[&str] = &[
+    "catalog/change.rs",
+    "catalog/check.rs",
+    "catalog/cluster.rs",
+    "catalog/conflict.rs",
+    "catalog/mirror.rs",
+    "catalog/places.rs",
+    "catalog/stored.rs",
+    "controller.rs",
+    "fleet.rs",
+    "fleet/claims.rs",
+    "fleet/last.rs",
+    "fleet/member.rs",
+    "fleet/orphans.rs",
+    "fleet/plausible.rs",
+    "fleet/queries.rs",
+    "fleet/texts.rs",
+    "fleet/view.rs",
+    "fleet/view/aggregate.rs",
+    "fleet/view/known.rs",
+    "fleet/view/summary.rs",
+    "fleet/view/tasks.rs",
+    "heartbeats.rs",
+    "inventory.rs",
+    "last_groups.rs",
+    "leader.rs",
+    "metrics/fleet.rs",
+    "ranges.rs",
+    "reconciler.rs",
+    "reconciler/work.rs",
+    "state.rs",
+    "statuses.rs",
+    "statuses/filter.rs",
+    "statuses/order.rs",
+];
+
+#[test]
+fn what_belongs_to_the_edge_stays_there() {
+    let grpc = Edge { names: &["tonic*"], rooms: EDGES, still: STILL_GRPC };
+    let generated = ["twinlog_proto::v1", "twinlog_proto::internal"];
+    let generated = Edge { names: &generated, rooms: EDGES, still: STILL_GENERATED };
+    let sources = Sources::read(&root().join("controller/src")).expect("it has sources");
+    let mut wrong = Vec::new();
+    for edge in [grpc, generated] {
+        wrong.extend(breaches(&sources, edge).expect("it is Rust"));
+    }
+    assert!(wrong.is_empty(), "in controller/src:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_planner_is_a_pure_function() {
+    let names =
+        ["tokio*", "std::time::Instant", "std::time::SystemTime", "rand*", "uuid", "twinlog_proto::v1"];
+    let sources = Sources::read(&root().join("controller/src")).expect("it has sources");
+    let all = breaches(&sources, Edge { names: &names, rooms: &[], still: &[] }).expect("it is Rust");
+    let of = |room: &str| all.iter().filter(|breach| breach.starts_with(room)).collect::<Vec<_>>();
+    assert!(!of("controller.rs").is_empty(), "others name such things");
+    assert_eq!(of("planner"), [] as [&String; 0], "no tasks, no clock, no chance, nothing of the wire");
 }
 
 #[test]
