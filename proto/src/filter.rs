@@ -40,6 +40,16 @@ pub struct Filter {
     exclude: Vec<Regex>,
 }
 
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        let excludes =
+            |filter: &'_ Self| filter.exclude.iter().map(|p| p.as_str().to_owned()).collect::<Vec<_>>();
+        self.patterns == other.patterns && excludes(self) == excludes(other)
+    }
+}
+
+impl Eq for Filter {}
+
 impl Filter {
     /// An empty include list matches nothing; an empty exclude list excludes nothing.
     pub fn new<S: AsRef<str>, T: AsRef<str>>(include: &[S], exclude: &[T]) -> Result<Self, PatternError> {

@@ -100,7 +100,7 @@ impl Compression {
 }
 
 /// What `v1::Mirror` says, with every default filled in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
     pub id: MirrorId,
     pub source: ClusterId,

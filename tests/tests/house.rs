@@ -73,17 +73,33 @@ const STILL_GENERATED: &[&str] = &[
     "statuses/order.rs",
 ];
 
+/// Where the worker reads and writes what it keeps on target clusters.
+const KEEPERS: &[&str] = &["progress", "offset_map", "chunk"];
+/// They read or write some of it by themselves still.
+const STILL_KEPT: &[&str] = &["lane/run/former.rs", "survey/ends/recall.rs"];
+
 #[test]
 fn what_belongs_to_the_edge_stays_there() {
-    let grpc = Edge { names: &["tonic*"], rooms: EDGES, still: STILL_GRPC };
-    let generated = ["twinlog_proto::v1", "twinlog_proto::internal"];
-    let generated = Edge { names: &generated, rooms: EDGES, still: STILL_GENERATED };
-    let sources = Sources::read(&root().join("controller/src")).expect("it has sources");
+    let said = &["twinlog_proto::v1", "twinlog_proto::internal"];
+    let of_controller = [
+        Edge { names: &["tonic*"], rooms: EDGES, still: STILL_GRPC },
+        Edge { names: said, rooms: EDGES, still: STILL_GENERATED },
+    ];
+    let of_worker = [
+        // An address is checked when it is given.
+        Edge { names: &["tonic*"], rooms: &["session"], still: &["config.rs"] },
+        Edge { names: said, rooms: &["session"], still: &[] },
+        Edge { names: &["twinlog_proto::storage"], rooms: KEEPERS, still: STILL_KEPT },
+    ];
     let mut wrong = Vec::new();
-    for edge in [grpc, generated] {
-        wrong.extend(breaches(&sources, edge).expect("it is Rust"));
+    for (package, edges) in [("controller", of_controller.as_slice()), ("worker", &of_worker)] {
+        let sources = Sources::read(&root().join(package).join("src")).expect("it has sources");
+        for edge in edges {
+            let found = breaches(&sources, *edge).expect("it is Rust");
+            wrong.extend(found.into_iter().map(|breach| format!("{package}/src: {breach}")));
+        }
     }
-    assert!(wrong.is_empty(), "in controller/src:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

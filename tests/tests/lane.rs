@@ -15,13 +15,13 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use twinlog_proto::id::{ClusterId, Epoch, SourceOffset, TaskName, WorkerId};
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1::State;
 use twinlog_proto::{model, v1};
 use twinlog_tests::sandbox::{Kafka, KafkaOptions, Sandbox, wait_until};
 use twinlog_worker::budget::Budget;
 use twinlog_worker::cluster::ClusterHandle;
 use twinlog_worker::kafka::NewTopic;
 use twinlog_worker::lane::{LaneHandle, LaneSpec, LaneStatus, Range, Translation, Translator, start};
+use twinlog_worker::status::State;
 
 /// For what must come, on a machine that may be busy with other things.
 const SOON: Duration = Duration::from_secs(60);
@@ -244,7 +244,8 @@ fn wait(lane: &LaneHandle, what: &str, when: impl Fn(&LaneStatus) -> bool) -> Re
 fn caught_up(world: &World, lane: &LaneHandle, topic: &str) -> Result<()> {
     let ends: Vec<i64> = world.read(0, topic)?.into_iter().map(|(_, end)| end).collect();
     wait(lane, "everything is copied", |status| {
-        let positions: Vec<i64> = status.partitions.iter().map(|p| p.position.unwrap_or(-1)).collect();
+        let positions: Vec<i64> =
+            status.partitions.iter().map(|p| p.position.map_or(-1, |at| at.0)).collect();
         status.state == State::Active && positions == ends
     })?;
     Ok(())
@@ -346,20 +347,24 @@ fn deleted_records_halt_a_range_or_are_recorded() -> Result<()> {
         let mut lane = world.lane(&halt, "t", 2);
         let degraded = wait(&lane, "the loss shows and the others go on", |status| {
             status.state == State::Degraded
-                && status.partitions.iter().skip(1).all(|p| p.position == Some(200))
+                && status.partitions.iter().skip(1).all(|p| p.position == Some(SourceOffset(200)))
         })?;
         let cause = degraded.cause.context("no cause")?;
         ensure!(cause.reason == Reason::SOURCE_OFFSETS_LOST, "{cause:?}");
         ensure!(cause.message.contains("100 to 149"), "{}", cause.message);
-        ensure!(degraded.partitions[0].position == Some(100), "a position is never moved silently");
+        ensure!(
+            degraded.partitions[0].position == Some(SourceOffset(100)),
+            "a position is never moved silently"
+        );
 
         let resume = world.mirror("m", |m| m.set_gap_policy(v1::GapPolicy::Resume));
         lane.update(resume, range("t"));
         let status = wait(&lane, "it goes on behind the gap", |status| {
-            status.state == State::Active && status.partitions.iter().all(|p| p.position == Some(200))
+            status.state == State::Active
+                && status.partitions.iter().all(|p| p.position == Some(SourceOffset(200)))
         })?;
         let gap = status.partitions[0].gaps.first().context("no gap was recorded")?;
-        ensure!((gap.first_offset, gap.end_offset) == (100, 150), "{gap:?}");
+        ensure!((gap.first.0, gap.end.0) == (100, 150), "{gap:?}");
         lane.drain();
         lane.stopped().await;
         Ok(())
@@ -382,7 +387,8 @@ fn a_record_that_is_too_large_stops_its_partition_only() -> Result<()> {
 
         let mut lane = world.lane(&mirror, "t", 1);
         let status = wait(&lane, "partition 1 stops at the record, the others are done", |status| {
-            let positions: Vec<i64> = status.partitions.iter().map(|p| p.position.unwrap_or(-1)).collect();
+            let positions: Vec<i64> =
+                status.partitions.iter().map(|p| p.position.map_or(-1, |at| at.0)).collect();
             status.state == State::Degraded && positions == [200, 100, 200]
         })?;
         let cause = status.cause.context("no cause")?;

@@ -1,34 +1,38 @@
 //! What this worker tells its controller, in one place: which assignments are applied, what runs, how it is doing, what
 //! surveys found. Tasks write, the session reads; nobody waits for anybody.
 
+mod report;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::watch;
 use twinlog_proto::id::{Epoch, MirrorId, TaskName};
-use twinlog_proto::internal::v1 as internal;
-use twinlog_proto::v1;
 
 use crate::assignments::{Refused, Version};
 use crate::cause::Cause;
+use crate::inventory::{InventoryReport, SourceEnds};
 use crate::kafka::KafkaError;
+use crate::status::{GroupStatus, PartitionStatus, State};
+
+pub use report::{Applied, Report, TaskReport};
 
 /// How a task is doing.
 #[derive(Debug, Clone)]
 pub struct TaskStatus {
-    pub state: v1::State,
+    pub state: State,
     pub cause: Option<Cause>,
     /// For replicate tasks.
-    pub partitions: Vec<v1::PartitionStatus>,
+    pub partitions: Vec<PartitionStatus>,
     /// For checkpoint tasks.
-    pub groups: Arc<Vec<v1::GroupStatus>>,
+    pub groups: Arc<Vec<GroupStatus>>,
     /// When the offsets of the groups that are in step were read on the source.
     pub groups_synced: Option<SystemTime>,
 }
 
 impl TaskStatus {
-    pub fn new(state: v1::State, cause: Option<Cause>) -> Self {
+    pub fn new(state: State, cause: Option<Cause>) -> Self {
         Self { state, cause, partitions: Vec::new(), groups: Arc::default(), groups_synced: None }
     }
 }
@@ -41,11 +45,11 @@ pub struct Running {
 }
 
 #[derive(Default)]
-struct State {
+struct Known {
     applied: Version,
     running: BTreeMap<TaskName, Running>,
-    inventories: BTreeMap<MirrorId, Arc<internal::InventoryReport>>,
-    source_ends: BTreeMap<MirrorId, Arc<internal::SourceEndsReport>>,
+    inventories: BTreeMap<MirrorId, Arc<InventoryReport>>,
+    source_ends: BTreeMap<MirrorId, Arc<SourceEnds>>,
     refused: Option<Refused>,
     /// Tasks that were assigned with an older epoch than one that was seen, and that one: in earlier assignments, and on targets.
     assigned_later: BTreeMap<TaskName, Epoch>,
@@ -56,11 +60,11 @@ struct State {
 }
 
 /// Groups per task; the same `Arc` means that nothing has changed.
-pub type Groups = BTreeMap<TaskName, Arc<Vec<v1::GroupStatus>>>;
+pub type Groups = BTreeMap<TaskName, Arc<Vec<GroupStatus>>>;
 
 /// Shared by everything in a worker.
 pub struct Board {
-    state: Mutex<State>,
+    state: Mutex<Known>,
     urgent: watch::Sender<()>,
 }
 
@@ -69,7 +73,7 @@ impl Board {
         Arc::new(Self { state: Mutex::default(), urgent: watch::Sender::new(()) })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Known> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -125,7 +129,7 @@ impl Board {
     }
 
     /// What a survey found; kept until the survey leaves this worker, so that it can be sent again after a reconnect.
-    pub fn set_inventory(&self, mirror: MirrorId, report: internal::InventoryReport) {
+    pub fn set_inventory(&self, mirror: MirrorId, report: InventoryReport) {
         self.state().inventories.insert(mirror, Arc::new(report));
         self.touch();
     }
@@ -137,15 +141,15 @@ impl Board {
     }
 
     /// How a mirror's source topics end; kept as inventories are.
-    pub fn set_source_ends(&self, mirror: MirrorId, report: internal::SourceEndsReport) {
-        self.state().source_ends.insert(mirror, Arc::new(report));
+    pub fn set_source_ends(&self, mirror: MirrorId, ends: SourceEnds) {
+        self.state().source_ends.insert(mirror, Arc::new(ends));
     }
 
-    pub fn source_ends(&self) -> BTreeMap<MirrorId, Arc<internal::SourceEndsReport>> {
+    pub fn source_ends(&self) -> BTreeMap<MirrorId, Arc<SourceEnds>> {
         self.state().source_ends.clone()
     }
 
-    pub fn inventories(&self) -> BTreeMap<MirrorId, Arc<internal::InventoryReport>> {
+    pub fn inventories(&self) -> BTreeMap<MirrorId, Arc<InventoryReport>> {
         self.state().inventories.clone()
     }
 
@@ -158,10 +162,6 @@ impl Board {
         self.state().running.clone()
     }
 
-    pub fn applied(&self) -> internal::Applied {
-        applied(&self.state())
-    }
-
     /// What every task knows of groups now.
     pub fn groups(&self) -> Groups {
         let groups = |(name, running): (&TaskName, &Running)| {
@@ -169,61 +169,6 @@ impl Board {
             (!groups.is_empty()).then(|| (name.clone(), groups))
         };
         self.state().running.iter().filter_map(groups).collect()
-    }
-
-    /// Everything there is to say now, but for groups that the controller has as they are in `known`. `memory_bytes` is the
-    /// process's resident memory.
-    pub fn report(&self, memory_bytes: u64, groups: &Groups, known: &Groups) -> internal::Report {
-        let state = self.state();
-        let report = |(name, running): (&TaskName, &Running)| {
-            let (now, before) = (groups.get(name), known.get(name));
-            let groups_unchanged = now.zip(before).is_some_and(|(now, before)| Arc::ptr_eq(now, before));
-            let said = now.filter(|_| !groups_unchanged).map(|groups| groups.to_vec());
-            internal::TaskReport {
-                groups: said.unwrap_or_default(),
-                groups_unchanged,
-                ..task_report(name, running)
-            }
-        };
-        internal::Report {
-            applied: Some(applied(&state)),
-            tasks: state.running.iter().map(report).collect(),
-            memory_bytes: i64::try_from(memory_bytes).unwrap_or(i64::MAX),
-            refused: state.refused.as_ref().map(|refused| refused.cause.clone().into()),
-            refused_term: state.refused.as_ref().map_or(0, |refused| refused.version.term.0),
-            refused_generation: state.refused.as_ref().map_or(0, |refused| refused.version.generation.0),
-            later: state.assigned_later.iter().chain(&state.found_later).map(task_at).collect(),
-            leaving: state.leaving,
-            sequence: 0,
-        }
-    }
-}
-
-fn applied(state: &State) -> internal::Applied {
-    let running = |(name, running): (&TaskName, &Running)| task_at((name, &running.epoch));
-    internal::Applied {
-        term: state.applied.term.0,
-        generation: state.applied.generation.0,
-        running: state.running.iter().map(running).collect(),
-        newest: state.newest,
-    }
-}
-
-fn task_at((name, epoch): (&TaskName, &Epoch)) -> internal::RunningTask {
-    internal::RunningTask { task: name.to_string(), epoch: epoch.0 }
-}
-
-fn task_report(name: &TaskName, running: &Running) -> internal::TaskReport {
-    let status = running.status.borrow();
-    internal::TaskReport {
-        task: name.to_string(),
-        epoch: running.epoch.0,
-        state: status.state.into(),
-        cause: status.cause.clone().map(Into::into),
-        partitions: status.partitions.clone(),
-        groups: Vec::new(),
-        groups_unchanged: false,
-        groups_sync_time: status.groups_synced.map(Into::into),
     }
 }
 
@@ -235,7 +180,7 @@ pub struct StatusCell {
 
 impl StatusCell {
     pub fn new(board: Arc<Board>) -> Self {
-        let status = watch::Sender::new(TaskStatus::new(v1::State::Pending, None));
+        let status = watch::Sender::new(TaskStatus::new(State::Pending, None));
         Self { status, board }
     }
 
@@ -262,12 +207,12 @@ impl StatusCell {
     }
 
     pub fn active(&self) {
-        self.set(TaskStatus::new(v1::State::Active, None));
+        self.set(TaskStatus::new(State::Active, None));
     }
 
     /// Nothing more happens until someone acts.
     pub fn stopped(&self, cause: Cause) {
-        self.set(TaskStatus::new(v1::State::Stopped, Some(cause)));
+        self.set(TaskStatus::new(State::Stopped, Some(cause)));
     }
 
     /// Waiting or stopped, as the error says; keeps what is known of groups.
@@ -278,25 +223,22 @@ impl StatusCell {
 }
 
 /// What a failed call means for a task that tries again by itself.
-pub fn state_of(error: &KafkaError) -> v1::State {
-    if error.reason.heals() { v1::State::Waiting } else { v1::State::Stopped }
+pub fn state_of(error: &KafkaError) -> State {
+    if error.reason.heals() { State::Waiting } else { State::Stopped }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn group(state: v1::group_status::State) -> v1::GroupStatus {
-        v1::GroupStatus { group: "g".to_owned(), state: state.into(), ..Default::default() }
-    }
+    use crate::status::ForthState;
 
     #[test]
     fn groups_are_said_once_and_again_when_they_change() {
         let board = Board::new();
         let cell = StatusCell::new(board.clone());
         let say = |state| {
-            let groups = Arc::new(vec![group(state)]);
-            cell.set(TaskStatus { groups, ..TaskStatus::new(v1::State::Active, None) });
+            let groups = Arc::new(vec![GroupStatus::new("g".to_owned(), state, String::new())]);
+            cell.set(TaskStatus { groups, ..TaskStatus::new(State::Active, None) });
         };
         let name: TaskName = "checkpoint/m/0".parse().unwrap();
         let running = Running { epoch: Epoch(1), status: cell.subscribe() };
@@ -306,13 +248,13 @@ mod tests {
             let groups = board.groups();
             let report = board.report(0, &groups, &known).tasks.remove(0);
             known = groups;
-            (report.groups.len(), report.groups_unchanged)
+            (report.status.groups.len(), report.groups_unchanged)
         };
-        say(v1::group_status::State::Waiting);
+        say(ForthState::Waiting);
         assert_eq!(said(), (1, false));
-        say(v1::group_status::State::Waiting);
+        say(ForthState::Waiting);
         assert_eq!(said(), (0, true), "another look, nothing new");
-        say(v1::group_status::State::Synced);
+        say(ForthState::Synced);
         assert_eq!(said(), (1, false));
     }
 }

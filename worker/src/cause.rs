@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use twinlog_proto::reason::Reason;
-use twinlog_proto::{text, v1};
+use twinlog_proto::text;
 
 use crate::kafka::KafkaError;
 
@@ -32,27 +32,5 @@ impl Cause {
 impl From<KafkaError> for Cause {
     fn from(error: KafkaError) -> Self {
         Self::new(error.reason, error.message)
-    }
-}
-
-impl From<&v1::Cause> for Cause {
-    fn from(wire: &v1::Cause) -> Self {
-        let reason = Reason::ALL.iter().find(|reason| reason.as_str() == wire.reason);
-        let since = wire.since.and_then(|since| SystemTime::try_from(since).ok());
-        Self {
-            reason: reason.copied().unwrap_or(Reason::INTERNAL),
-            message: wire.message.clone(),
-            since: since.unwrap_or_else(SystemTime::now),
-        }
-    }
-}
-
-impl From<Cause> for v1::Cause {
-    fn from(cause: Cause) -> Self {
-        Self {
-            reason: cause.reason.as_str().to_owned(),
-            message: cause.message,
-            since: Some(cause.since.into()),
-        }
     }
 }

@@ -25,7 +25,6 @@ use tokio::time::{Instant, MissedTickBehavior};
 use twinlog_proto::id::{SourceOffset, stable_hash};
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1;
 
 use crate::assignments::Shard;
 use crate::board::{StatusCell, TaskStatus, state_of};
@@ -37,6 +36,7 @@ use crate::lane::Translator;
 use crate::metrics;
 use crate::mm2::{Checkpoint, CheckpointKey};
 use crate::said::Said;
+use crate::status::{GroupStatus, State};
 use crate::survey::internal;
 
 use decide::{GroupOffsets, Place, Previous, Side, Synced, Translated};
@@ -80,7 +80,7 @@ pub async fn run(shard: Shard, mirror: Arc<Mirror>, ends: Ends, status: &StatusC
                     tracing::info!(mirror = %task.mirror.id, shard = shard.index, "checkpoints work again");
                 }
                 metrics::checkpoint_groups(&task.mirror.id, shard.index, &groups);
-                let state = undone.as_ref().map_or(v1::State::Active, state_of);
+                let state = undone.as_ref().map_or(State::Active, state_of);
                 let blind = task.ready.as_ref().and_then(|ready| ready.records.as_ref()?.blind.clone());
                 let cause = undone.map(Cause::from).or(blind);
                 let groups = groups.into();
@@ -126,14 +126,14 @@ struct Ready {
 struct Fetched {
     at: SystemTime,
     committed: Vec<GroupOffsets>,
-    others: Vec<v1::GroupStatus>,
+    others: Vec<GroupStatus>,
     /// Of partitions in which some group is ahead of the copy.
     ends: HashMap<Partition, i64>,
 }
 
 /// What came of a round.
 struct Round {
-    groups: Vec<v1::GroupStatus>,
+    groups: Vec<GroupStatus>,
     /// When the offsets of groups that are in step were read.
     synced: Option<SystemTime>,
     /// Why the source could not be read, checkpoint records could not be written, or nothing could be brought back to the source.
@@ -362,7 +362,7 @@ fn statuses(
     states: &HashMap<String, Synced>,
     synced: &mut HashMap<String, SystemTime>,
     at: SystemTime,
-) -> Vec<v1::GroupStatus> {
+) -> Vec<GroupStatus> {
     let before = std::mem::take(synced);
     let one = |group: &Translated| {
         let state = states.get(&group.group);
@@ -370,8 +370,8 @@ fn statuses(
         let since = if in_step { Some(at) } else { before.get(&group.group).copied() };
         synced.extend(since.map(|since| (group.group.clone(), since)));
         // That of those in step is said once for all.
-        let sync_time = since.filter(|_| !in_step).map(Into::into);
-        v1::GroupStatus { sync_time, ..decide::status(group, state) }
+        let sync_time = since.filter(|_| !in_step);
+        GroupStatus { sync_time, ..decide::status(group, state) }
     };
     translated.iter().map(one).collect()
 }
@@ -380,5 +380,5 @@ fn statuses(
 struct Groups {
     translated: BTreeSet<String>,
     /// Groups whose positions are not committed offsets, with why they are left out.
-    others: Vec<v1::GroupStatus>,
+    others: Vec<GroupStatus>,
 }

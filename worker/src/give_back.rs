@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use twinlog_proto::id::SourceOffset;
-use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::model::{Mirror, TakeOver};
-use twinlog_proto::v1;
 
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
@@ -17,6 +15,24 @@ use crate::lane::Translator;
 use crate::mm2_offsets::{self, DEFAULT_CONNECTOR, Key, Known, Offsets};
 use crate::produce::{Producer, Record, millis};
 use crate::take_over::{self, Shared};
+
+/// How a flow is given back; what isn't said is as the mirror took it over, or as MM2 has it by default.
+#[derive(Debug)]
+pub struct GiveBack {
+    pub connector: Option<String>,
+    pub offsets_topic: Option<String>,
+    /// Only says what would be written.
+    pub validate_only: bool,
+}
+
+/// What MM2 continues after.
+#[derive(Debug)]
+pub struct GivenBack {
+    pub source_topic: String,
+    pub partition: i32,
+    /// `None`: MM2 begins at the start.
+    pub last_copied: Option<SourceOffset>,
+}
 
 /// A reset position, in Connect's JSON.
 const NOTHING: &[u8] = b"null";
@@ -28,35 +44,32 @@ const NOTHING: &[u8] = b"null";
 pub(crate) async fn give_back(
     mirror: Arc<Mirror>,
     ends: Ends,
-    question: &internal::GiveBackQuestion,
-) -> Result<v1::GiveBackMirrorResponse, Cause> {
-    let place = place(&mirror, question);
+    how: GiveBack,
+) -> Result<Vec<GivenBack>, Cause> {
+    let validate_only = how.validate_only;
+    let place = place(&mirror, how);
     let target = ends.target.clone();
-    if !question.validate_only
-        && let Some(running) = take_over::running(&target, &place).await?
-    {
+    if !validate_only && let Some(running) = take_over::running(&target, &place).await? {
         return Err(running);
     }
     let translator = Translator::open(mirror.clone(), ends.source, ends.target).await?;
     let positions = translator.positions().await;
-    if !question.validate_only {
+    if !validate_only {
         write(&mirror, &target, &place, &positions).await?;
     }
-    let given = |(source_topic, partition, position): (String, i32, SourceOffset)| v1::GivenBackPosition {
+    let given = |(source_topic, partition, position): (String, i32, SourceOffset)| GivenBack {
         source_topic,
         partition,
-        last_copied_offset: Some(position.0 - 1).filter(|last| *last >= 0),
+        last_copied: Some(SourceOffset(position.0 - 1)).filter(|last| last.0 >= 0),
     };
-    Ok(v1::GiveBackMirrorResponse { positions: positions.into_iter().map(given).collect() })
+    Ok(positions.into_iter().map(given).collect())
 }
 
-/// Where MM2 looks: as the question says, or where the mirror took over from, or where MM2 does by itself.
-fn place(mirror: &Mirror, question: &internal::GiveBackQuestion) -> TakeOver {
-    let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-    let by_default = v1::TakeOver::default();
-    let mut place = mirror.take_over.clone().unwrap_or_else(|| TakeOver::of(&by_default, &mirror.source));
-    place.connector = given(&question.connector).or(place.connector);
-    place.offsets_topic = given(&question.offsets_topic).unwrap_or(place.offsets_topic);
+/// Where MM2 looks: as asked, or where the mirror took over from, or where MM2 does by itself.
+fn place(mirror: &Mirror, how: GiveBack) -> TakeOver {
+    let mut place = mirror.take_over.clone().unwrap_or_else(|| TakeOver::by_default(&mirror.source));
+    place.connector = how.connector.or(place.connector);
+    place.offsets_topic = how.offsets_topic.unwrap_or(place.offsets_topic);
     place
 }
 

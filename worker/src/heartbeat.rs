@@ -18,7 +18,6 @@ use std::time::SystemTime;
 
 use tokio::time::MissedTickBehavior;
 use twinlog_proto::model::Mirror;
-use twinlog_proto::v1;
 
 use crate::board::{StatusCell, TaskStatus, state_of};
 use crate::cause::Cause;
@@ -28,6 +27,7 @@ use crate::kafka::KafkaError;
 use crate::metrics;
 use crate::mm2;
 use crate::produce::{Producer, Record, millis};
+use crate::status::State;
 use crate::survey::internal::{self, HEARTBEATS};
 
 /// Beats between two tries where it can't succeed unless somebody acts: a permission, a replication factor.
@@ -63,9 +63,9 @@ fn summary(failures: &Failures) -> TaskStatus {
         (Some(error), _) => TaskStatus::new(state_of(error), Some(error.clone().into())),
         (None, Some(error)) => {
             let message = format!("no heartbeats are written to the source: {}", error.message);
-            TaskStatus::new(v1::State::Active, Some(Cause::new(error.reason, message)))
+            TaskStatus::new(State::Active, Some(Cause::new(error.reason, message)))
         }
-        (None, None) => TaskStatus::new(v1::State::Active, None),
+        (None, None) => TaskStatus::new(State::Active, None),
     }
 }
 

@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 use twinlog_proto::id::{Epoch, TaskName, WorkerId};
+use twinlog_proto::model;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::{model, v1};
 
 use self::clusters::Clusters;
 use self::run::Runner;
@@ -31,9 +31,10 @@ use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::control::Control;
 use crate::engine::Engine;
+use crate::status::{PartitionStatus, State};
 
 pub use crate::offset_map::{SourcePosition, Translation, Translator};
-pub use crate::range::{InvalidRange, Range};
+pub use crate::range::Range;
 
 /// Everything a lane needs to know.
 #[derive(Clone)]
@@ -50,10 +51,10 @@ pub struct LaneSpec {
 /// How a lane is doing.
 #[derive(Debug, Clone)]
 pub struct LaneStatus {
-    pub state: v1::State,
+    pub state: State,
     pub cause: Option<Cause>,
     /// What a lane knows by itself: positions, rates, and the source's ends where it has met them. `lag` adds the rest.
-    pub partitions: Vec<v1::PartitionStatus>,
+    pub partitions: Vec<PartitionStatus>,
     /// Of the newest copied record of a partition, milliseconds since 1970.
     pub(crate) newest: BTreeMap<i32, i64>,
 }
@@ -75,7 +76,7 @@ fn start_with(spec: LaneSpec, with: (Engine, Clusters), budget: &Arc<Budget>) ->
     let control = Arc::new(Control::new(spec.mirror.clone(), spec.range.clone()));
     let starting = Cause::new(Reason::STARTING, "the lane is connecting");
     let (status_sender, status) = watch::channel(LaneStatus {
-        state: v1::State::Pending,
+        state: State::Pending,
         cause: Some(starting),
         partitions: Vec::new(),
         newest: BTreeMap::new(),

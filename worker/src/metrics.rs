@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use twinlog_proto::id::{MirrorId, TaskName};
-use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1;
 
 use crate::assignments::Version;
 use crate::board::Board;
 use crate::budget::Budget;
+use crate::inventory::Inventory;
+use crate::status::{ForthState, GroupStatus};
 
 pub(crate) use partition::{Labels, LagMetrics, PartitionMetrics};
 pub(crate) use server::{install, refresh, serve};
@@ -53,13 +53,13 @@ const BUCKETS: &[f64] = &[0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 /// Buckets of what is counted from a record's own timestamp, seconds: it may be days old.
 const AGE_BUCKETS: &[f64] = &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 86400.0];
 /// Everything a group can be; those that none is in are 0.
-const GROUP_STATES: [v1::group_status::State; 6] = [
-    v1::group_status::State::Synced,
-    v1::group_status::State::AtCopyEnd,
-    v1::group_status::State::ActiveOnTarget,
-    v1::group_status::State::AheadOnTarget,
-    v1::group_status::State::NotSynced,
-    v1::group_status::State::Waiting,
+const GROUP_STATES: [ForthState; 6] = [
+    ForthState::Synced,
+    ForthState::AtCopyEnd,
+    ForthState::ActiveOnTarget,
+    ForthState::AheadOnTarget,
+    ForthState::NotSynced,
+    ForthState::Waiting,
 ];
 
 pub(crate) fn describe() {
@@ -119,7 +119,7 @@ pub(crate) fn survey_round(mirror: &MirrorId, took: Duration, failed: Option<Rea
     }
 }
 
-pub(crate) fn survey_topics(mirror: &MirrorId, inventory: &internal::Inventory) {
+pub(crate) fn survey_topics(mirror: &MirrorId, inventory: &Inventory) {
     let blocked = inventory.topics.iter().filter(|t| t.blocked.is_some()).count();
     let copied = inventory.topics.len() - blocked;
     gauge!(SURVEY_TOPICS, "mirror" => mirror.to_string(), "state" => "copied").set(copied as f64);
@@ -152,10 +152,10 @@ pub(crate) fn checkpoint_records(mirror: &Mirror, count: usize, latency: Duratio
     }
 }
 
-pub(crate) fn checkpoint_groups(mirror: &MirrorId, shard: u32, groups: &[v1::GroupStatus]) {
+pub(crate) fn checkpoint_groups(mirror: &MirrorId, shard: u32, groups: &[GroupStatus]) {
     for state in GROUP_STATES {
-        let count = groups.iter().filter(|g| g.state() == state).count();
-        gauge!(CHECKPOINT_GROUPS, "mirror" => mirror.to_string(), "shard" => shard.to_string(), "state" => state.short_name())
+        let count = groups.iter().filter(|g| g.state == state).count();
+        gauge!(CHECKPOINT_GROUPS, "mirror" => mirror.to_string(), "shard" => shard.to_string(), "state" => state.as_str())
             .set(count as f64);
     }
 }
@@ -184,7 +184,7 @@ impl Gauges {
         gauge!(RECORD_LIMIT).set(budget.bytes() as f64);
         self.0.values_mut().for_each(|count| *count = 0.0);
         for (name, running) in board.running() {
-            let state = running.status.borrow().state.short_name();
+            let state = running.status.borrow().state.as_str();
             *self.0.entry((kind(&name), state)).or_default() += 1.0;
         }
         for ((kind, state), count) in &self.0 {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use prost::Message;
 use twinlog_proto::id::{SourceOffset, TargetOffset, stable_hash};
 use twinlog_proto::lag::Ends;
-use twinlog_proto::{storage, v1};
+use twinlog_proto::storage;
 
 use crate::offset_map::{Chunk, Damaged};
 
@@ -85,14 +85,6 @@ pub enum GapKind {
 }
 
 impl GapKind {
-    pub(crate) fn wire(self) -> v1::gap::Reason {
-        match self {
-            Self::Retention => v1::gap::Reason::Retention,
-            Self::Truncation => v1::gap::Reason::Truncation,
-            Self::Recreated => v1::gap::Reason::Recreated,
-        }
-    }
-
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Retention => "RETENTION",

@@ -4,8 +4,11 @@
 
 mod answer;
 mod asked;
+mod cluster;
 mod holds;
 mod permissions;
+mod plan;
+mod question;
 mod reach;
 mod start_group;
 mod translate;
@@ -17,13 +20,19 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
-use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::telemetry;
 
 use crate::cause::Cause;
 use crate::metrics;
 use crate::supervisor::Context;
+
+pub use answer::{Answer, Said};
+pub use cluster::{ClusterTest, Login, Reached, TopicInfo};
+pub use permissions::PermissionCheck;
+pub use plan::{Action, Plan, PlannedTopic};
+pub use question::{Flow, Positions, Query, Question};
+pub use translate::{Not, Translated, TranslatedOffset};
 
 /// Questions worked on at once.
 const CONCURRENT: usize = 8;
@@ -57,16 +66,16 @@ impl Queries {
     }
 
     /// Works on a question aside; the answer goes to `answers`, unless nobody listens there any more.
-    pub fn ask(&self, query: internal::Query, answers: mpsc::Sender<internal::Answer>) {
+    pub fn ask(&self, query: Query, answers: mpsc::Sender<Answer>) {
         let Ok(admitted) = self.admitted.clone().try_acquire_owned() else {
             let cause =
                 Cause::new(Reason::TOO_MANY, "this worker is answering too many questions: ask again later");
             // No room for this answer either: the asker's deadline tells.
-            let _ = answers.try_send(error(query.id, cause));
+            let _ = answers.try_send(Answer { id: query.id, said: Err(cause) });
             return;
         };
         let this = self.clone();
-        let span = tracing::info_span!("query", id = query.id, kind = kind(&query));
+        let span = tracing::info_span!("query", id = query.id, kind = query.question.kind());
         telemetry::follow(&span, &query.trace_context);
         self.tracker.spawn(
             async move {
@@ -78,15 +87,16 @@ impl Queries {
         );
     }
 
-    async fn answer(&self, query: internal::Query) -> internal::Answer {
+    async fn answer(&self, query: Query) -> Answer {
         let begin = Instant::now();
-        let (id, kind, deadline) = (query.id.clone(), kind(&query), deadline(&query));
+        let Query { id, deadline: asked, question, .. } = query;
+        let (kind, deadline) = (question.kind(), deadline(asked));
         let work = async {
             let _working = self.working.acquire().await;
-            answer::answer(&self.context, query, deadline.saturating_sub(CALL_MARGIN)).await
+            answer::answer(&self.context, question, deadline.saturating_sub(CALL_MARGIN)).await
         };
-        let result = match tokio::time::timeout(deadline, work).await {
-            Ok(result) => result,
+        let said = match tokio::time::timeout(deadline, work).await {
+            Ok(said) => said,
             Err(_) => Err(Cause::new(
                 Reason::QUERY_TIMEOUT,
                 format!(
@@ -94,39 +104,14 @@ impl Queries {
                 ),
             )),
         };
-        metrics::query(kind, begin.elapsed(), result.as_ref().err().map(|cause| cause.reason));
-        match result {
-            Ok(answer) => internal::Answer { id, answer: Some(answer) },
-            Err(cause) => {
-                tracing::info!(reason = %cause.reason, message = cause.message, "question not answered");
-                error(id, cause)
-            }
+        metrics::query(kind, begin.elapsed(), said.as_ref().err().map(|cause| cause.reason));
+        if let Err(cause) = &said {
+            tracing::info!(reason = %cause.reason, message = cause.message, "question not answered");
         }
+        Answer { id, said }
     }
 }
 
-fn error(id: String, cause: Cause) -> internal::Answer {
-    internal::Answer { id, answer: Some(internal::answer::Answer::Error(cause.into())) }
-}
-
-fn deadline(query: &internal::Query) -> Duration {
-    match u64::try_from(query.deadline_ms) {
-        Ok(0) | Err(_) => DEFAULT_DEADLINE,
-        Ok(ms) => Duration::from_millis(ms).min(MAX_DEADLINE).saturating_sub(MARGIN),
-    }
-}
-
-/// The question's name in metrics and spans.
-fn kind(query: &internal::Query) -> &'static str {
-    use internal::query::Question;
-    match query.question {
-        Some(Question::TestCluster(_)) => "test_cluster",
-        Some(Question::ListTopics(_)) => "list_topics",
-        Some(Question::ListGroups(_)) => "list_groups",
-        Some(Question::Plan(_)) => "plan",
-        Some(Question::Translate(_)) => "translate",
-        Some(Question::TranslateToSource(_)) => "translate_to_source",
-        Some(Question::GiveBack(_)) => "give_back",
-        None => "unknown",
-    }
+fn deadline(asked: Option<Duration>) -> Duration {
+    asked.map_or(DEFAULT_DEADLINE, |asked| asked.min(MAX_DEADLINE).saturating_sub(MARGIN))
 }

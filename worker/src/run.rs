@@ -22,7 +22,7 @@ use crate::clusters::Clusters;
 use crate::config::{ConfigError, WorkerConfig};
 use crate::metrics;
 use crate::query::Queries;
-use crate::session::{Controllers, Identity, Session, SessionError};
+use crate::session::{Controllers, Identity, Mirrors, Session, SessionError};
 use crate::supervisor::{Context, Supervisor};
 
 /// While leaving: how often to look whether everything has moved.
@@ -78,6 +78,7 @@ pub async fn run(config: WorkerConfig, stop: CancellationToken) -> Result<(), Ru
         assignments: assignments.clone(),
         queries: Queries::new(context.clone()),
         seen: Seen::default(),
+        mirrors: Mirrors::default(),
         connected: connected.clone(),
     };
     let stop_session = CancellationToken::new();

@@ -2,9 +2,17 @@
 //!
 //! It carries facts, not commands: the controller sends the whole work, the worker says what runs. Losing the stream changes
 //! nothing about what runs; another replica is tried, with a pause that grows from 100 ms to 2 s.
+//!
+//! Messages end here: what comes is parsed, what goes is made of the worker's own words.
 
+mod answer;
+pub(crate) mod assigned;
 mod channel;
 mod freshness;
+mod inventory;
+mod question;
+mod report;
+mod status;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -23,6 +31,8 @@ use crate::backoff::Backoff;
 use crate::board::Board;
 use crate::metrics;
 use crate::query::Queries;
+
+pub(crate) use assigned::Mirrors;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -55,6 +65,7 @@ pub struct Session {
     pub assignments: watch::Sender<Arc<Assignments>>,
     pub queries: Queries,
     pub seen: Seen,
+    pub(crate) mirrors: Mirrors,
     /// True while a controller has welcomed us.
     pub connected: watch::Sender<bool>,
 }
@@ -127,7 +138,7 @@ impl Session {
             labels: self.identity.labels.clone().into_iter().collect(),
             capacity: i32::try_from(self.identity.capacity).unwrap_or(i32::MAX),
             memory_limit_bytes: i64::try_from(self.identity.memory_bytes).unwrap_or(i64::MAX),
-            applied: Some(self.board.applied()),
+            applied: Some(report::applied(&self.board.applied())),
             start_time: Some(self.identity.started.into()),
             instance: self.identity.instance.clone(),
         }
@@ -135,7 +146,7 @@ impl Session {
 
     /// Takes a set in, or refuses it and says so in the next report. `term` is that of the controller that welcomed us.
     fn admit(&mut self, set: &internal::AssignmentSet, term: i64) {
-        let parsed = Assignments::parse(set, &mut self.seen.mirrors);
+        let parsed = assigned::parse(set, &mut self.mirrors);
         let epochs = set.tasks.iter().map(|task| task.epoch);
         self.board.saw(epochs.chain([set.term]).max().unwrap_or(0));
         let nothing_to_lose = set.term == term && self.board.is_idle();

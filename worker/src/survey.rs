@@ -29,13 +29,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, MissedTickBehavior};
 use twinlog_proto::id::Epoch;
-use twinlog_proto::internal::v1 as wire;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 
 use crate::board::{Board, StatusCell, TaskStatus, state_of};
 use crate::cause::Cause;
 use crate::flow::Ends;
+use crate::inventory::{Inventory, InventoryReport, InventoryTopic};
 use crate::kafka::KafkaError;
 use crate::metrics;
 use crate::offset_map;
@@ -67,17 +67,13 @@ async fn rounds(epoch: Epoch, mirror: Arc<Mirror>, ends: Ends, status: &StatusCe
     let mut ticks = tokio::time::interval(mirror.refresh_topics);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut survey = Survey::new(mirror.clone(), ends);
-    let mut sent: Option<(wire::Inventory, Instant)> = None;
-    let mut publish = |inventory: wire::Inventory| {
+    let mut sent: Option<(Inventory, Instant)> = None;
+    let mut publish = |inventory: Inventory| {
         let fresh = sent.as_ref().is_none_or(|(before, at)| {
             at.elapsed() >= REPEAT_INVENTORY || !inventory::same(before, &inventory)
         });
         if fresh {
-            let report = wire::InventoryReport {
-                mirror: mirror.id.name(),
-                epoch: epoch.0,
-                inventory: Some(inventory.clone()),
-            };
+            let report = InventoryReport { epoch, inventory: inventory.clone() };
             board.set_inventory(mirror.id.clone(), report);
             sent = Some((inventory, Instant::now()));
         }
@@ -111,9 +107,9 @@ struct Survey {
     ends: Ends,
     internal: internal::Internal,
     /// The last complete inventory; its topics stand in while a round fails.
-    known: wire::Inventory,
+    known: Inventory,
     limits: Limits,
-    groups: i32,
+    groups: usize,
     groups_counted: Option<Instant>,
     /// Topics that are copied, as the last complete look found them; empty where nothing may be copied.
     copied: Vec<Pair>,
@@ -130,7 +126,7 @@ impl Survey {
             mirror,
             ends,
             internal: internal::Internal::default(),
-            known: wire::Inventory::default(),
+            known: Inventory::default(),
             limits: Limits::default(),
             groups: 0,
             groups_counted: None,
@@ -143,7 +139,7 @@ impl Survey {
     }
 
     /// One look at both sides, with what it takes to make the target fit. A failure leaves the topics as they were.
-    async fn round(&mut self, status: &StatusCell) -> wire::Inventory {
+    async fn round(&mut self, status: &StatusCell) -> Inventory {
         let begin = Instant::now();
         let result = Box::pin(self.look_and_apply()).await;
         metrics::survey_round(&self.mirror.id, begin.elapsed(), result.as_ref().err().map(|e| e.reason));
@@ -151,7 +147,7 @@ impl Survey {
             Ok(mut inventory) => {
                 self.drift.show(&self.mirror, &mut inventory);
                 match &inventory.blocked {
-                    Some(blocked) => status.stopped(Cause::from(blocked)),
+                    Some(blocked) => status.stopped(blocked.clone()),
                     None => status.active(),
                 }
                 metrics::survey_topics(&self.mirror.id, &inventory);
@@ -167,14 +163,14 @@ impl Survey {
                 }
                 let cause = Cause::from(error.clone());
                 status.set(TaskStatus::new(state_of(&error), Some(cause.clone())));
-                let blocked = inventory::continuing(cause, self.known.blocked.as_ref());
+                let blocked = cause.continuing(self.known.blocked.as_ref());
                 self.known.blocked = Some(blocked);
                 self.known.clone()
             }
         }
     }
 
-    async fn look_and_apply(&mut self) -> Result<wire::Inventory, KafkaError> {
+    async fn look_and_apply(&mut self) -> Result<Inventory, KafkaError> {
         let (mirror, ends) = (self.mirror.clone(), self.ends.clone());
         let mut look = Box::pin(Look::take(&mirror, &ends, &mut self.beats)).await?;
         self.copied.clear();
@@ -204,27 +200,27 @@ impl Survey {
         self.drift.show(&self.mirror, &mut self.known);
     }
 
-    fn inventory(&self, look: &Look, gone: Vec<wire::InventoryTopic>) -> wire::Inventory {
+    fn inventory(&self, look: &Look, gone: Vec<InventoryTopic>) -> Inventory {
         let known = inventory::by_source(&self.known);
         let limit = |target: &str| self.limits.max_message_bytes(target);
         let timestamps = self.limits.warning(&self.mirror, &look.decisions).into_iter().collect();
-        let mut topics: Vec<wire::InventoryTopic> = look
+        let mut topics: Vec<InventoryTopic> = look
             .selected()
-            .map(|d| wire::InventoryTopic {
+            .map(|d| InventoryTopic {
                 note: select::note(&self.mirror, &d.source.name),
                 ..inventory::topic(d, limit(&d.target), known.get(d.source.name.as_str()).copied())
             })
             .chain(gone)
             .collect();
         topics.sort_by(|a, b| (&a.target_topic, &a.source_topic).cmp(&(&b.target_topic, &b.source_topic)));
-        wire::Inventory {
+        Inventory {
             topics,
             blocked: None,
             warnings: [look.warnings(&self.mirror), timestamps, self.internal.warnings().to_vec()].concat(),
             groups: self.groups,
-            source_kafka_cluster_id: look.source_cluster_id.clone(),
-            target_kafka_cluster_id: look.target_cluster_id.clone(),
-            time: Some(SystemTime::now().into()),
+            source_cluster_id: look.source_cluster_id.clone(),
+            target_cluster_id: look.target_cluster_id.clone(),
+            time: Some(SystemTime::now()),
             selected_by: inventory::selected_by(&self.mirror),
         }
     }
@@ -240,15 +236,15 @@ impl Survey {
         Ok(changed.then(|| source_changed(&self.mirror, before, now)))
     }
 
-    fn blocked_inventory(&self, look: &Look, cause: Cause) -> wire::Inventory {
-        let cause = inventory::continuing(cause, self.known.blocked.as_ref());
-        wire::Inventory {
+    fn blocked_inventory(&self, look: &Look, cause: Cause) -> Inventory {
+        let cause = cause.continuing(self.known.blocked.as_ref());
+        Inventory {
             topics: look.selected().map(|d| inventory::refused(d, &cause)).collect(),
             blocked: Some(cause),
-            source_kafka_cluster_id: look.source_cluster_id.clone(),
-            target_kafka_cluster_id: look.target_cluster_id.clone(),
-            time: Some(SystemTime::now().into()),
-            ..wire::Inventory::default()
+            source_cluster_id: look.source_cluster_id.clone(),
+            target_cluster_id: look.target_cluster_id.clone(),
+            time: Some(SystemTime::now()),
+            ..Inventory::default()
         }
     }
 
@@ -258,9 +254,9 @@ impl Survey {
 
     /// Topics that were there before and are not listed now. An empty answer is no proof: each is asked for by name, and
     /// only what the source says doesn't exist is called deleted.
-    async fn gone(&self, decisions: &[Decision]) -> Result<Vec<wire::InventoryTopic>, KafkaError> {
+    async fn gone(&self, decisions: &[Decision]) -> Result<Vec<InventoryTopic>, KafkaError> {
         let listed: HashSet<&str> = decisions.iter().map(|d| d.source.name.as_str()).collect();
-        let missing: Vec<&wire::InventoryTopic> =
+        let missing: Vec<&InventoryTopic> =
             self.known.topics.iter().filter(|t| !listed.contains(t.source_topic.as_str())).collect();
         if missing.is_empty() {
             return Ok(Vec::new());
@@ -269,7 +265,7 @@ impl Survey {
         let asked = self.ends.source.client.topics(Some(&names)).await?;
         let errors: HashMap<&str, Option<&KafkaError>> =
             asked.iter().map(|t| (t.name.as_str(), t.error.as_ref())).collect();
-        let gone = |known: &&wire::InventoryTopic| {
+        let gone = |known: &&InventoryTopic| {
             let error = errors.get(known.source_topic.as_str()).copied().flatten();
             inventory::gone(&self.mirror, known, error)
         };
@@ -285,8 +281,7 @@ impl Survey {
         self.groups_counted = Some(Instant::now());
         match self.ends.source.client.list_groups().await {
             Ok(groups) => {
-                let count = groups.iter().filter(|g| self.mirror.groups.matches(&g.group)).count();
-                self.groups = i32::try_from(count).unwrap_or(i32::MAX);
+                self.groups = groups.iter().filter(|g| self.mirror.groups.matches(&g.group)).count();
             }
             Err(error) => tracing::debug!(mirror = %self.mirror.id, %error, "groups not counted"),
         }

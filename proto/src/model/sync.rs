@@ -95,6 +95,11 @@ impl InternalReplication {
 }
 
 impl TakeOver {
+    /// By MM2's own names.
+    pub fn by_default(source: &ClusterId) -> Self {
+        Self::of(&v1::TakeOver::default(), source)
+    }
+
     /// Empty fields mean MM2's own names.
     pub fn of(wire: &v1::TakeOver, source: &ClusterId) -> Self {
         let or = |given: &str, default: String| if given.is_empty() { default } else { given.to_owned() };

@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::model::Mirror;
-use twinlog_proto::v1::{self, group_status::State as Is};
 
 use crate::kafka::{CommittedOffset, GroupDescription, GroupListing, GroupState, GroupType, KafkaError};
 use crate::lane::Translation;
 use crate::mm2::{Checkpoint, CheckpointKey};
+use crate::status::{ForthState as Is, GroupStatus};
 
 /// What a group has committed on the source, or why that isn't known.
 #[derive(Debug, Clone)]
@@ -116,7 +116,7 @@ pub(super) enum Synced {
 
 /// Why a selected group is left out; `None` where its position is its committed offsets. A group that only commits offsets has no
 /// protocol type.
-pub(super) fn not_translated(group: &GroupListing) -> Option<v1::GroupStatus> {
+pub(super) fn not_translated(group: &GroupListing) -> Option<GroupStatus> {
     let message = match (group.group_type, group.protocol_type.as_str()) {
         (GroupType::Share, _) => {
             "a share group: its position is not one offset, so it can't be translated".to_owned()
@@ -127,12 +127,7 @@ pub(super) fn not_translated(group: &GroupListing) -> Option<v1::GroupStatus> {
         (_, "" | "consumer") => return None,
         (_, other) => format!("its members are not consumers (protocol type {other})"),
     };
-    Some(v1::GroupStatus {
-        group: group.group.clone(),
-        state: Is::NotSynced.into(),
-        message,
-        ..v1::GroupStatus::default()
-    })
+    Some(GroupStatus::new(group.group.clone(), Is::NotSynced, message))
 }
 
 /// Committed offsets for topics that the mirror copies.
@@ -296,7 +291,7 @@ pub(super) fn is_in_step(group: &Translated, synced: Option<&Synced>) -> bool {
 }
 
 /// How a group is doing, in the API's words. `synced`: what syncing did; `None` where the mirror doesn't sync.
-pub(super) fn status(group: &Translated, synced: Option<&Synced>) -> v1::GroupStatus {
+pub(super) fn status(group: &Translated, synced: Option<&Synced>) -> GroupStatus {
     let waiting = group.partitions.saturating_sub(group.checkpoints.len());
     let (state, message) = match (&group.error, &group.waiting, synced) {
         (Some(error), _, _) => (Is::Waiting, format!("its offsets on the source can't be read: {error}")),
@@ -324,15 +319,11 @@ pub(super) fn status(group: &Translated, synced: Option<&Synced>) -> v1::GroupSt
             "checkpoints are written; offsets are not committed (sync_group_offsets is off)".into(),
         ),
     };
-    v1::GroupStatus {
-        group: group.group.clone(),
-        partitions: i32::try_from(group.partitions).unwrap_or(i32::MAX),
-        partitions_waiting: i32::try_from(waiting).unwrap_or(i32::MAX),
-        state: state.into(),
-        message,
-        to_source: None,
-        sync_time: None,
-        partitions_at_copy_end: i32::try_from(group.at_copy_end).unwrap_or(i32::MAX),
+    GroupStatus {
+        partitions: group.partitions,
+        partitions_waiting: waiting,
+        partitions_at_copy_end: group.at_copy_end,
+        ..GroupStatus::new(group.group.clone(), state, message)
     }
 }
 

@@ -8,13 +8,13 @@ use std::collections::HashMap;
 
 use twinlog_proto::id::TargetOffset;
 use twinlog_proto::model::Mirror;
-use twinlog_proto::v1::{self, group_to_source::State as Is};
 
 use super::decide::{self, Place, Side, Synced, Translated};
 use super::{Checkpoints, GROUPS_BATCH, Ready, sync};
 use crate::kafka::{CommittedOffset, KafkaError};
 use crate::lane::{SourcePosition, Translation};
 use crate::mm2::CheckpointKey;
+use crate::status::{BackState as Is, ForthState, GroupStatus, GroupToSource};
 
 /// The furthest place on the target that a group's offset on the source was ever translated to.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Checkpoints {
         &self,
         ready: &mut Ready,
         translated: &[Translated],
-    ) -> Result<HashMap<String, v1::GroupToSource>, KafkaError> {
+    ) -> Result<HashMap<String, GroupToSource>, KafkaError> {
         let target = &self.ends.target.client;
         let listed = target.list_groups().await?;
         let (mut names, mut states) = (Vec::new(), HashMap::new());
@@ -60,8 +60,9 @@ impl Checkpoints {
         {
             match decide::not_translated(&group) {
                 None => names.push(group.group),
-                Some(v1::GroupStatus { state, message, .. }) => {
-                    let status = v1::GroupToSource { state, message, ..v1::GroupToSource::default() };
+                Some(GroupStatus { message, .. }) => {
+                    let (partitions, partitions_waiting, state) = (0, 0, Is::NotSynced);
+                    let status = GroupToSource { partitions, partitions_waiting, state, message };
                     states.insert(group.group, status);
                 }
             }
@@ -193,7 +194,7 @@ impl Back {
         (self.group.clone(), places)
     }
 
-    fn status(&self, synced: Option<&Synced>) -> v1::GroupToSource {
+    fn status(&self, synced: Option<&Synced>) -> GroupToSource {
         let (state, message) = match (&self.error, &self.waiting.1, synced) {
             (Some(error), _, _) => (Is::Waiting, error.clone()),
             (_, _, Some(Synced::Failed(message))) => (Is::NotSynced, message.clone()),
@@ -218,29 +219,21 @@ impl Back {
             }
             (_, _, Some(Synced::Yes) | None) => (Is::Synced, String::new()),
         };
-        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-        v1::GroupToSource {
-            partitions: count(self.partitions),
-            partitions_waiting: count(self.waiting.0),
-            state: state.into(),
-            message,
-        }
+        GroupToSource { partitions: self.partitions, partitions_waiting: self.waiting.0, state, message }
     }
 }
 
 /// Puts what came back to the groups' statuses; groups that are on the target only get one.
-pub(super) fn attach(groups: &mut Vec<v1::GroupStatus>, mut back: HashMap<String, v1::GroupToSource>) {
+pub(super) fn attach(groups: &mut Vec<GroupStatus>, mut back: HashMap<String, GroupToSource>) {
     for group in &mut *groups {
         group.to_source = back.remove(&group.group);
     }
     let mut rest: Vec<_> = back.into_iter().collect();
     rest.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    groups.extend(rest.into_iter().map(|(group, to_source)| v1::GroupStatus {
-        group,
-        state: v1::group_status::State::OnlyOnTarget.into(),
-        message: "it has no offsets on the source in topics of this mirror".to_owned(),
-        to_source: Some(to_source),
-        ..v1::GroupStatus::default()
+    groups.extend(rest.into_iter().map(|(group, to_source)| {
+        let message = "it has no offsets on the source in topics of this mirror".to_owned();
+        let status = GroupStatus::new(group, ForthState::OnlyOnTarget, message);
+        GroupStatus { to_source: Some(to_source), ..status }
     }));
 }
 

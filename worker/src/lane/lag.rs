@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use tokio::time::Instant;
-use twinlog_proto::lag::{self, Ends};
+use twinlog_proto::id::SourceOffset;
+use twinlog_proto::lag::Ends;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1::{self, State};
 
 use super::{LaneSpec, LaneStatus, Range};
 use crate::board::TaskStatus;
@@ -19,6 +19,7 @@ use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::metrics::{Labels, LagMetrics};
 use crate::source_ends::{Seen, Subscription};
+use crate::status::{PartitionStatus, State};
 
 /// A transaction that holds records back for less is in nobody's way: producers that commit every few seconds are common.
 const HELD_AFTER: Duration = Duration::from_secs(5);
@@ -33,7 +34,7 @@ pub(crate) struct LagView {
     _subscription: Subscription,
     metrics: LagMetrics,
     /// Position, and when it moved last: also a sign that the source answers.
-    moved: BTreeMap<i32, (Option<i64>, Instant)>,
+    moved: BTreeMap<i32, (Option<SourceOffset>, Instant)>,
     held: BTreeMap<i32, Held>,
 }
 
@@ -81,11 +82,12 @@ impl LagView {
     /// The lane's status and all that it doesn't know by itself.
     pub(crate) fn show(&mut self, lane: &LaneStatus) -> TaskStatus {
         let now = Instant::now();
-        let mut known: BTreeMap<i32, v1::PartitionStatus> =
+        let mut known: BTreeMap<i32, PartitionStatus> =
             lane.partitions.iter().map(|status| (status.partition, status.clone())).collect();
         let mut partitions = Vec::with_capacity(known.len());
         for partition in self.range.partitions() {
-            let mut status = known.remove(&partition).unwrap_or_else(|| lag::blank(partition, lane.state));
+            let mut status =
+                known.remove(&partition).unwrap_or_else(|| PartitionStatus::new(partition, lane.state));
             let cause = self.partition(&mut status, now);
             partitions.push((status, cause));
         }
@@ -94,18 +96,18 @@ impl LagView {
     }
 
     /// Enters what is known of the source; why its records don't come.
-    fn partition(&mut self, status: &mut v1::PartitionStatus, now: Instant) -> Option<Cause> {
+    fn partition(&mut self, status: &mut PartitionStatus, now: Instant) -> Option<Cause> {
         let partition = status.partition;
         let seen = self.source.ends.seen(&self.range.source_topic, partition)?;
         let moved = self.moved.entry(partition).or_insert((status.position, now));
         if moved.0 != status.position {
             *moved = (status.position, now);
         }
-        let moving = status.state() == State::Active && Some(moved.1) > Some(seen.since);
+        let moving = status.state == State::Active && Some(moved.1) > Some(seen.since);
         let since = if moving { moved.1 } else { seen.since };
         let silent = Seen { since, ..seen.clone() }.is_silent(now);
-        let ends = newest(lag::ends_of(status), seen.ends);
-        lag::enter(status, ends, seen.ends.is_some() && !silent);
+        let ends = newest(status.ends, seen.ends);
+        status.enter(ends, seen.ends.is_some() && !silent);
         match seen.failed.filter(|_| silent) {
             Some(error) => {
                 self.held.remove(&partition);
@@ -115,10 +117,11 @@ impl LagView {
         }
     }
 
-    fn held(&mut self, status: &v1::PartitionStatus, now: Instant) -> Option<Cause> {
+    fn held(&mut self, status: &PartitionStatus, now: Instant) -> Option<Cause> {
         let partition = status.partition;
-        let (stable, high) = (status.source_last_stable_offset, status.source_high_watermark);
-        let waits = status.state() == State::Active && status.position >= stable && stable < high;
+        let stable = status.ends.and_then(|ends| ends.last_stable);
+        let (position, high) = (status.position.map(|at| at.0), status.ends.map(|ends| ends.high_watermark));
+        let waits = status.state == State::Active && position >= stable && stable < high;
         let Some(offset) = stable.filter(|_| waits) else {
             self.held.remove(&partition);
             return None;
@@ -197,10 +200,10 @@ fn away(source: &ClusterHandle, error: crate::kafka::KafkaError, silent: Duratio
 }
 
 /// The state of the whole range. What keeps the lane itself from running comes first.
-fn summary(lane: &LaneStatus, partitions: Vec<(v1::PartitionStatus, Option<Cause>)>) -> TaskStatus {
+fn summary(lane: &LaneStatus, partitions: Vec<(PartitionStatus, Option<Cause>)>) -> TaskStatus {
     let (mut state, mut cause) = (lane.state, lane.cause.clone());
     let mut shown = Vec::with_capacity(partitions.len());
-    let open = |status: &v1::PartitionStatus| status.state() != State::Stopped;
+    let open = |status: &PartitionStatus| status.state != State::Stopped;
     let all = partitions.iter().filter(|(status, _)| open(status)).all(|(_, cause)| cause.is_some());
     let worst = partitions.iter().filter(|(status, _)| open(status)).filter_map(|(_, cause)| cause.as_ref());
     let first = worst.min_by_key(|cause| cause.reason == Reason::HELD_BY_OPEN_TRANSACTION).cloned();
@@ -211,11 +214,11 @@ fn summary(lane: &LaneStatus, partitions: Vec<(v1::PartitionStatus, Option<Cause
         cause = Some(first);
     }
     for (mut status, why) in partitions {
-        if matches!(status.state(), State::Active | State::Pending)
+        if matches!(status.state, State::Active | State::Pending)
             && let Some(why) = why
         {
-            status.set_state(State::Waiting);
-            status.cause = Some(why.into());
+            status.state = State::Waiting;
+            status.cause = Some(why);
         }
         shown.push(status);
     }
@@ -230,8 +233,8 @@ mod tests {
         LaneStatus { state, cause: None, partitions: Vec::new(), newest: BTreeMap::new() }
     }
 
-    fn part(partition: i32, state: State, why: Option<Reason>) -> (v1::PartitionStatus, Option<Cause>) {
-        (lag::blank(partition, state), why.map(|reason| Cause::new(reason, "why")))
+    fn part(partition: i32, state: State, why: Option<Reason>) -> (PartitionStatus, Option<Cause>) {
+        (PartitionStatus::new(partition, state), why.map(|reason| Cause::new(reason, "why")))
     }
 
     #[test]
@@ -257,7 +260,7 @@ mod tests {
         assert_eq!(whole(State::Pending, &[(State::Pending, Some(AWAY))]), (State::Waiting, Some(AWAY)));
         assert_eq!(whole(State::Stopped, &[(State::Stopped, Some(AWAY))]), (State::Stopped, None));
         let held = summary(&lane(active), vec![part(0, active, Some(HELD)), part(1, active, None)]);
-        assert_eq!((held.partitions[0].state(), held.partitions[1].state()), (State::Waiting, active));
+        assert_eq!((held.partitions[0].state, held.partitions[1].state), (State::Waiting, active));
     }
 
     #[test]

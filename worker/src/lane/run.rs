@@ -27,7 +27,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use twinlog_proto::id::SourceOffset;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1::State;
 
 use super::clusters::Clusters;
 use super::status::Board;
@@ -37,6 +36,7 @@ use crate::cause::Cause;
 use crate::control::Control;
 use crate::engine::{Engine, TRANSACTION_TIMEOUT};
 use crate::progress::StorageTopics;
+use crate::status::State;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);

@@ -18,11 +18,10 @@ use std::time::{Duration, Instant, SystemTime};
 use metrics::{Counter, Gauge};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use twinlog_proto::id::TaskName;
-use twinlog_proto::lag::{self, Ends};
+use twinlog_proto::id::{SourceOffset, TaskName};
+use twinlog_proto::lag::Ends;
 use twinlog_proto::model::Partitioning;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1::{self, State};
 
 use super::slowed::{self, Slowed};
 use super::{LaneSpec, LaneStatus};
@@ -31,8 +30,9 @@ use crate::cluster::ClusterHandle;
 use crate::engine::{Health, Seen, Sight};
 use crate::ledger::{Account, Ledger};
 use crate::metrics::{Labels, PartitionMetrics};
-use crate::progress::{Gap, PartitionProgress, RangeProgress, millis};
+use crate::progress::{PartitionProgress, RangeProgress, millis};
 use crate::said::Said;
+use crate::status::{PartitionStatus, State};
 
 /// Records that wait so long for an acknowledgement mean that the target, or the leader of a partition there, is away.
 const ACK_PATIENCE: Duration = Duration::from_secs(3);
@@ -231,9 +231,9 @@ impl Board {
         self.copied.retain(|number, _| !empty(number));
         let known = progress.partitions.iter().map(|(number, p)| {
             self.settled(*number, |status| {
-                fill(status, *number, p);
-                status.missing_from = self.missing_from.get(number).copied();
-                lag::enter(status, progress.ends.get(number).copied(), false);
+                fill(status, p);
+                status.missing_from = self.missing_from.get(number).copied().map(SourceOffset);
+                status.enter(progress.ends.get(number).copied(), false);
             })
         });
         // Of what must not run there may be no position at all.
@@ -251,10 +251,9 @@ impl Board {
                 if status.partitions.iter().any(|known| known.partition == *number) {
                     continue;
                 }
-                let mut known = v1::PartitionStatus::default();
-                fill(&mut known, *number, p);
-                known.set_state(status.state);
-                lag::enter(&mut known, progress.ends.get(number).copied(), false);
+                let mut known = PartitionStatus::new(*number, status.state);
+                fill(&mut known, p);
+                known.enter(progress.ends.get(number).copied(), false);
                 status.partitions.push(known);
             }
             status.partitions.sort_by_key(|known| known.partition);
@@ -275,8 +274,8 @@ impl Board {
             for partition in &mut status.partitions {
                 partition.records_per_second = 0.0;
                 partition.bytes_per_second = 0.0;
-                if partition.state() != State::Stopped {
-                    partition.set_state(rest);
+                if partition.state != State::Stopped {
+                    partition.state = rest;
                 }
             }
             status.cause = Some(cause);
@@ -286,7 +285,7 @@ impl Board {
     /// Others run now. What has stopped doesn't wait for its turn but for somebody, and stays as it was.
     pub(super) fn awaits_turn(&mut self, waits: Cause) {
         let partitions = self.sender.borrow().partitions.clone();
-        let all = partitions.iter().all(|partition| partition.state() == State::Stopped);
+        let all = partitions.iter().all(|partition| partition.state == State::Stopped);
         match self.first_cause(&partitions) {
             None => self.still(State::Waiting, waits, State::Waiting),
             Some(stopped) if all => self.still(State::Stopped, stopped, State::Stopped),
@@ -382,9 +381,8 @@ impl Board {
     }
 
     /// A partition's status with the state that its causes give it.
-    fn settled(&self, partition: i32, fill: impl FnOnce(&mut v1::PartitionStatus)) -> v1::PartitionStatus {
-        let mut status = v1::PartitionStatus { partition, ..Default::default() };
-        status.set_state(State::Active);
+    fn settled(&self, partition: i32, fill: impl FnOnce(&mut PartitionStatus)) -> PartitionStatus {
+        let mut status = PartitionStatus::new(partition, State::Active);
         fill(&mut status);
         let (records, bytes) = self.copied.get(&partition).copied().unwrap_or_default();
         status.records += records;
@@ -393,27 +391,27 @@ impl Board {
             // What is copied lies in several partitions of the target.
             status.target_end = None;
         }
-        let blocked = self.blocked.get(&partition).filter(|_| status.state() == State::Stopped);
+        let blocked = self.blocked.get(&partition).filter(|_| status.state == State::Stopped);
         if let Some(cause) = self.halted.get(&partition).or(blocked) {
-            status.set_state(State::Stopped);
-            status.cause = Some(cause.clone().into());
+            status.state = State::Stopped;
+            status.cause = Some(cause.clone());
         }
         status
     }
 
     fn send(
         &mut self,
-        mut partitions: Vec<v1::PartitionStatus>,
+        mut partitions: Vec<PartitionStatus>,
         newest: BTreeMap<i32, i64>,
         waiting: Option<Cause>,
     ) {
-        let stopped = partitions.iter().filter(|p| p.state() == State::Stopped).count();
+        let stopped = partitions.iter().filter(|p| p.state == State::Stopped).count();
         let (state, cause) = match (stopped, waiting) {
             (0, None) => (State::Active, self.target.slowed().or_else(|| self.source.slowed())),
             (n, _) if n > 0 && n == partitions.len() => (State::Stopped, self.first_cause(&partitions)),
             (_, Some(cause)) => {
-                for partition in partitions.iter_mut().filter(|p| p.state() == State::Active) {
-                    partition.set_state(State::Waiting);
+                for partition in partitions.iter_mut().filter(|p| p.state == State::Active) {
+                    partition.state = State::Waiting;
                 }
                 (State::Waiting, Some(cause))
             }
@@ -436,8 +434,8 @@ impl Board {
         });
     }
 
-    fn first_cause(&self, partitions: &[v1::PartitionStatus]) -> Option<Cause> {
-        let stopped = partitions.iter().filter(|p| p.state() == State::Stopped);
+    fn first_cause(&self, partitions: &[PartitionStatus]) -> Option<Cause> {
+        let stopped = partitions.iter().filter(|p| p.state == State::Stopped);
         stopped
             .filter_map(|p| self.halted.get(&p.partition).or_else(|| self.blocked.get(&p.partition)))
             .next()
@@ -446,29 +444,28 @@ impl Board {
 }
 
 /// What is known of a partition that doesn't move yet.
-fn fill(status: &mut v1::PartitionStatus, partition: i32, progress: &PartitionProgress) {
-    status.partition = partition;
-    status.position = Some(progress.position.0);
-    status.target_end = Some(progress.chunk.target_end().0);
-    status.gaps = progress.gaps.iter().map(gap).collect();
+fn fill(status: &mut PartitionStatus, progress: &PartitionProgress) {
+    status.position = Some(progress.position);
+    status.target_end = Some(progress.chunk.target_end());
+    status.gaps.clone_from(&progress.gaps);
 }
 
 fn measure(
-    status: &mut v1::PartitionStatus,
+    status: &mut PartitionStatus,
     account: &mut Account,
     seen: &Seen,
     ends: Option<(Ends, bool)>,
     now: Instant,
 ) {
-    fill(status, seen.partition, &account.progress);
-    status.position = Some(account.durable.0);
-    lag::enter(status, ends.map(|(ends, _)| ends), ends.is_some_and(|(_, answers)| answers));
+    fill(status, &account.progress);
+    status.position = Some(account.durable);
+    status.enter(ends.map(|(ends, _)| ends), ends.is_some_and(|(_, answers)| answers));
     // The last stable offset is known where the reader met it; until the log grows it stays that.
-    let end = match (seen.end, status.source_high_watermark) {
+    let end = match (seen.end, status.ends.map(|ends| ends.high_watermark)) {
         (Some((end, then)), Some(high)) if high <= then => Some(end),
-        (_, high) => status.source_last_stable_offset.or(high),
+        (_, high) => status.ends.and_then(|ends| ends.last_stable).or(high),
     };
-    status.source_end = end.map(|end| end.max(account.durable.0));
+    status.source_end = end.map(|end| SourceOffset(end).max(account.durable));
     let reading = account.meter.read(now);
     status.records_per_second = reading.records_per_second;
     status.bytes_per_second = reading.bytes_per_second;
@@ -479,15 +476,6 @@ fn measure(
     let age = account.newest.map(|(timestamp, acknowledged)| millis(acknowledged).saturating_sub(timestamp));
     status.record_age_ms = age.map(|age| age.max(0));
     if seen.stopped {
-        status.set_state(State::Stopped);
-    }
-}
-
-fn gap(gap: &Gap) -> v1::Gap {
-    v1::Gap {
-        first_offset: gap.first.0,
-        end_offset: gap.end.0,
-        reason: gap.kind.wire().into(),
-        time: Some(gap.time.into()),
+        status.state = State::Stopped;
     }
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram};
 use metrics::{gauge, histogram};
 use twinlog_proto::model::Mirror;
-use twinlog_proto::v1;
 
 use crate::ledger::{Ages, Spread};
+use crate::status::PartitionStatus;
 
 /// Minima and maxima are over the last one or two of these, as MM2's.
 const SLICE: Duration = Duration::from_secs(30);
@@ -144,7 +144,7 @@ impl LagMetrics {
     /// `newest`: timestamp of the newest copied record by partition, milliseconds since 1970.
     pub(crate) fn show<'a>(
         &mut self,
-        statuses: impl Iterator<Item = &'a v1::PartitionStatus>,
+        statuses: impl Iterator<Item = &'a PartitionStatus>,
         newest: &BTreeMap<i32, i64>,
     ) {
         let now = crate::progress::millis(SystemTime::now());
@@ -243,6 +243,7 @@ mod tests {
     use twinlog_proto::telemetry::without_unknown;
 
     use super::*;
+    use crate::status::State;
 
     fn value(text: &str, name: &str) -> f64 {
         let line =
@@ -268,12 +269,11 @@ mod tests {
             ages.acknowledged.add(2.5, 1);
             ages.fetched.add(0.25, 10);
             let mut lag = LagMetrics::new(labels.clone(), 0);
-            let status = v1::PartitionStatus {
-                partition: 3,
+            let status = PartitionStatus {
                 lag_records: Some(4),
                 records: 10,
                 bytes: 1_000,
-                ..Default::default()
+                ..PartitionStatus::new(3, State::Active)
             };
             let now = Instant::now();
             metrics.show((10, 1_000), ages, now);
@@ -305,7 +305,7 @@ mod tests {
                 metrics.show((10, 1_000), Ages::default(), now + SLICE * slices);
             }
             assert!(value(&handle.render(), "twinlog_partition_record_age_seconds_max").is_nan());
-            let unknown = v1::PartitionStatus { lag_records: None, ..status.clone() };
+            let unknown = PartitionStatus { lag_records: None, ..status.clone() };
             lag.show(std::iter::once(&unknown), &BTreeMap::new());
             let known = |text: &str| {
                 text.lines().filter(|line| line.contains("_lag_")).any(|line| !line.starts_with('#'))

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use twinlog_proto::model::{Mirror, OntoExisting, Start};
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1;
 
 use crate::flow::Ends;
+use crate::inventory::Warning;
 use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec};
 use crate::offset_map;
 use crate::start_group::Committed;
@@ -105,7 +105,7 @@ pub(super) async fn outcomes(
     decisions: &[Decision],
     held: &HashMap<String, i64>,
     committed: &Committed,
-) -> Result<(HashMap<String, String>, Option<v1::PlanWarning>), KafkaError> {
+) -> Result<(HashMap<String, String>, Option<Warning>), KafkaError> {
     if mirror.take_over.is_some() || held.values().all(|held| *held == 0) {
         return Ok((HashMap::new(), None));
     }
@@ -124,7 +124,7 @@ pub(super) async fn outcomes(
     Ok((notes, (!stops.is_empty()).then(|| words(mirror, &stops, held))))
 }
 
-fn words(mirror: &Mirror, onto: &[&Decision], held: &HashMap<String, i64>) -> v1::PlanWarning {
+fn words(mirror: &Mirror, onto: &[&Decision], held: &HashMap<String, i64>) -> Warning {
     let mut names: Vec<String> =
         onto.iter().take(NAMED).map(|d| format!("{} holds {} records", d.target, held[&d.target])).collect();
     if onto.len() > NAMED {
@@ -138,13 +138,14 @@ fn words(mirror: &Mirror, onto: &[&Decision], held: &HashMap<String, i64>) -> v1
         names.join(", "),
         mirror.id
     );
-    v1::PlanWarning { reason: Reason::TARGET_NOT_EMPTY.as_str().to_owned(), message }
+    Warning::new(Reason::TARGET_NOT_EMPTY, message)
 }
 
 #[cfg(test)]
 mod tests {
-    use v1::OntoExisting::{Align, Append, Unspecified as Unasked};
-    use v1::start_position::Position;
+    use twinlog_proto::v1;
+    use twinlog_proto::v1::OntoExisting::{Align, Append, Unspecified as Unasked};
+    use twinlog_proto::v1::start_position::Position;
 
     use super::*;
     use crate::survey::tests::wire;

@@ -3,12 +3,20 @@
 //! Brokers answer for the cluster resource and for each topic that exists (KIP-430). What is granted on names only (a
 //! prefix, a topic that doesn't exist yet) can't be seen this way.
 
-use twinlog_proto::v1;
-
 use crate::kafka::{AclOperation, ClusterInfo, KafkaClient, TopicMetadata};
 
 /// Topics that are named one by one when something is missing on them.
 const TOPICS_NAMED: usize = 20;
+
+/// One permission that mirroring needs, and whether the cluster grants it.
+#[derive(Debug)]
+pub struct PermissionCheck {
+    pub operation: AclOperation,
+    pub resource_type: &'static str,
+    pub resource_name: String,
+    pub allowed: bool,
+    pub needed_for: &'static str,
+}
 
 const CLUSTER: &[(AclOperation, &str)] = &[
     (AclOperation::Describe, "listing consumer groups"),
@@ -24,7 +32,7 @@ const TOPIC: &[(AclOperation, &str)] = &[
 ];
 
 /// Empty where the brokers don't tell (before 2.3).
-pub(super) async fn checks(client: &KafkaClient, info: &ClusterInfo) -> Vec<v1::PermissionCheck> {
+pub(super) async fn checks(client: &KafkaClient, info: &ClusterInfo) -> Vec<PermissionCheck> {
     let mut checks = Vec::new();
     if let Some(granted) = &info.authorized_operations {
         checks.extend(CLUSTER.iter().map(|(operation, needed_for)| {
@@ -47,8 +55,8 @@ pub(super) async fn checks(client: &KafkaClient, info: &ClusterInfo) -> Vec<v1::
 fn topic_checks(
     topics: &[&TopicMetadata],
     operation: AclOperation,
-    needed_for: &str,
-) -> Vec<v1::PermissionCheck> {
+    needed_for: &'static str,
+) -> Vec<PermissionCheck> {
     let (granted, denied): (Vec<&TopicMetadata>, Vec<&TopicMetadata>) = topics.iter().partition(|topic| {
         topic.authorized_operations.as_ref().is_none_or(|granted| may(granted, operation))
     });
@@ -73,16 +81,10 @@ fn may(granted: &[AclOperation], operation: AclOperation) -> bool {
 
 fn check(
     operation: AclOperation,
-    resource_type: &str,
+    resource_type: &'static str,
     resource_name: &str,
     allowed: bool,
-    needed_for: &str,
-) -> v1::PermissionCheck {
-    v1::PermissionCheck {
-        operation: operation.to_string(),
-        resource_type: resource_type.to_owned(),
-        resource_name: resource_name.to_owned(),
-        allowed,
-        needed_for: needed_for.to_owned(),
-    }
+    needed_for: &'static str,
+) -> PermissionCheck {
+    PermissionCheck { operation, resource_type, resource_name: resource_name.to_owned(), allowed, needed_for }
 }

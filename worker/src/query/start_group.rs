@@ -2,10 +2,10 @@
 
 use twinlog_proto::model::{Mirror, Start};
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1;
 
 use crate::cause::Cause;
 use crate::flow::Ends;
+use crate::inventory::Warning;
 use crate::offset_map;
 use crate::start_group::{self, Committed};
 use crate::survey::decide::{Decision, Step};
@@ -18,7 +18,7 @@ pub(super) async fn look(
     mirror: &Mirror,
     ends: &Ends,
     decisions: &[Decision],
-) -> Result<(Committed, Vec<v1::PlanWarning>), Cause> {
+) -> Result<(Committed, Vec<Warning>), Cause> {
     let Some(group) = &mirror.start_group else { return Ok((Committed::new(), Vec::new())) };
     let (active, committed, kept) = tokio::try_join!(
         start_group::active(&ends.source, group),
@@ -36,12 +36,11 @@ pub(super) async fn look(
         .map(|d| d.source.name.as_str())
         .filter(|topic| !committed.contains_key(*topic))
         .collect();
-    let warning = |reason: Reason, message| v1::PlanWarning { reason: reason.as_str().to_owned(), message };
     // Once everything has begun, nobody looks at the group any more.
-    let active = active.filter(|_| !begins.is_empty()).map(|cause| warning(cause.reason, cause.message));
+    let active = active.filter(|_| !begins.is_empty()).map(|cause| Warning::new(cause.reason, cause.message));
     let without = (!unknown.is_empty()).then(|| {
         let message = words(mirror, group, &unknown);
-        warning(Reason::START_GROUP_NO_OFFSETS, message)
+        Warning::new(Reason::START_GROUP_NO_OFFSETS, message)
     });
     Ok((committed, active.into_iter().chain(without).collect()))
 }

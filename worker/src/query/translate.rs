@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use twinlog_proto::id::{SourceOffset, TargetOffset};
-use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1;
 
 use super::asked::Asked;
+use super::question::{Flow, Positions};
 use super::reach;
 use crate::cause::Cause;
 use crate::checkpoint;
@@ -23,6 +22,36 @@ use crate::lane::{SourcePosition, Translation, Translator};
 
 /// Explicit offsets in one question.
 const MAX_OFFSETS: usize = 10_000;
+
+/// What came of a translation.
+#[derive(Debug)]
+pub struct Translated {
+    pub offsets: Vec<TranslatedOffset>,
+    /// Why the source could not be asked.
+    pub unasked: Option<Cause>,
+}
+
+#[derive(Debug)]
+pub struct TranslatedOffset {
+    /// `None` where the target topic is no copy.
+    pub source_topic: Option<String>,
+    pub partition: i32,
+    pub source_offset: Option<SourceOffset>,
+    /// `None` where the source topic isn't copied.
+    pub target_topic: Option<String>,
+    pub target_offset: Option<TargetOffset>,
+    /// Why there is no offset on the other side.
+    pub not: Option<Not>,
+    pub metadata: String,
+    /// When the group was seen at this place, where that was not now.
+    pub as_of: Option<SystemTime>,
+}
+
+#[derive(Debug)]
+pub struct Not {
+    pub reason: Reason,
+    pub message: String,
+}
 
 /// A position on the source.
 struct Place {
@@ -43,18 +72,16 @@ impl From<CommittedOffset> for Place {
 /// The target can't be asked; nor can the source, and the target has no checkpoint of the group.
 pub(super) async fn to_target(
     asked: &Asked<'_>,
-    question: &internal::TranslateQuestion,
-) -> Result<v1::TranslateOffsetsResponse, Cause> {
-    let (mirror, ends) = asked.flow()?;
+    flow: Result<Flow, Cause>,
+    Positions { group, offsets }: &Positions,
+) -> Result<Translated, Cause> {
+    let (mirror, ends) = asked.flow(flow)?;
     let soon = ends.source.client.with_deadline(reach::SOON);
-    let (given, open) = tokio::join!(
-        positions(&ends.source, &soon, &question.group, &question.offsets),
-        open(&mirror, &ends),
-    );
+    let (given, open) = tokio::join!(positions(&ends.source, &soon, group, offsets), open(&mirror, &ends),);
     let translator = open?;
     let (places, unasked) = match given? {
         Ok(committed) => (committed.into_iter().map(Place::from).collect(), None),
-        Err(error) => last_known(&mirror, &ends, &question.group, error).await?,
+        Err(error) => last_known(&mirror, &ends, group, error).await?,
     };
     let topics = places.iter().map(|place: &Place| place.committed.topic.clone()).collect();
     let unasked = match unasked {
@@ -68,25 +95,25 @@ pub(super) async fn to_target(
     let source = unasked.as_ref().map_or(Ok(()), Err);
     let translations = translator.translate(&wanted, source).await;
     let offsets = places.into_iter().zip(translations).map(|(p, t)| translated(&mirror, p, t)).collect();
-    Ok(v1::TranslateOffsetsResponse { offsets, unasked: unasked.map(|error| Cause::from(error).into()) })
+    Ok(Translated { offsets, unasked: unasked.map(Cause::from) })
 }
 
 /// From positions in the copies on the target to the source.
 pub(super) async fn to_source(
     asked: &Asked<'_>,
-    question: &internal::TranslateToSourceQuestion,
-) -> Result<v1::TranslateOffsetsResponse, Cause> {
-    let (mirror, ends) = asked.flow()?;
+    flow: Result<Flow, Cause>,
+    Positions { group, offsets }: &Positions,
+) -> Result<Translated, Cause> {
+    let (mirror, ends) = asked.flow(flow)?;
     reach::alive(&ends.target, reach::ALIVE).await?;
     // Before the map is read: what the group has read by now is then in it.
-    let (group, offsets) = (&question.group, &question.offsets);
     let positions = positions(&ends.target, &ends.target.client, group, offsets).await??;
     let translator = open(&mirror, &ends).await?;
     let wanted: Vec<_> =
         positions.iter().map(|p| (p.topic.clone(), p.partition, TargetOffset(p.offset))).collect();
     let translations = translator.translate_to_source(&wanted).await;
     let offsets = positions.into_iter().zip(translations);
-    Ok(v1::TranslateOffsetsResponse {
+    Ok(Translated {
         offsets: offsets.map(|(p, t)| translated_to_source(&mirror, p, t)).collect(),
         unasked: None,
     })
@@ -148,25 +175,15 @@ async fn positions(
     cluster: &ClusterHandle,
     client: &KafkaClient,
     group: &str,
-    offsets: &[v1::SourceOffset],
+    offsets: &[CommittedOffset],
 ) -> Result<Result<Vec<CommittedOffset>, KafkaError>, Cause> {
     if offsets.len() > MAX_OFFSETS {
         let message = format!("{} offsets were given; at most {MAX_OFFSETS} are allowed", offsets.len());
         return Err(Cause::new(Reason::TOO_MANY, message));
     }
     match group {
-        "" => Ok(Ok(offsets.iter().map(position).collect())),
+        "" => Ok(Ok(offsets.to_vec())),
         group => committed(cluster, client, group).await,
-    }
-}
-
-fn position(offset: &v1::SourceOffset) -> CommittedOffset {
-    CommittedOffset {
-        topic: offset.topic.clone(),
-        partition: offset.partition,
-        offset: offset.offset,
-        leader_epoch: -1,
-        metadata: String::new(),
     }
 }
 
@@ -194,23 +211,22 @@ fn translated(
     mirror: &Mirror,
     Place { committed: position, as_of }: Place,
     translation: Translation,
-) -> v1::TranslatedOffset {
+) -> TranslatedOffset {
     let selected = mirror.selects(&position.topic);
-    let target_topic = mirror.policy.remote_topic(&position.topic).filter(|_| selected).unwrap_or_default();
-    let (target_offset, reason, message) = match translation {
-        Translation::Exact(offset) => (Some(offset.0), String::new(), String::new()),
-        Translation::Not { reason, message } => (None, reason.as_str().to_owned(), message),
+    let target_topic = mirror.policy.remote_topic(&position.topic).filter(|_| selected);
+    let (target_offset, not) = match translation {
+        Translation::Exact(offset) => (Some(offset), None),
+        Translation::Not { reason, message } => (None, Some(Not { reason, message })),
     };
-    v1::TranslatedOffset {
-        source_topic: position.topic,
+    TranslatedOffset {
+        source_topic: Some(position.topic),
         partition: position.partition,
-        source_offset: Some(position.offset),
+        source_offset: Some(SourceOffset(position.offset)),
         target_topic,
         target_offset,
-        reason,
-        message,
+        not,
         metadata: position.metadata,
-        as_of: as_of.map(Into::into),
+        as_of,
     }
 }
 
@@ -218,21 +234,20 @@ fn translated_to_source(
     mirror: &Mirror,
     position: CommittedOffset,
     translation: Translation<SourcePosition>,
-) -> v1::TranslatedOffset {
-    let (source_offset, reason, message) = match translation {
-        Translation::Exact(found) => (Some(found.offset.0), "", String::new()),
-        Translation::Not { reason, message } => (None, reason.as_str(), message),
+) -> TranslatedOffset {
+    let (source_offset, not) = match translation {
+        Translation::Exact(found) => (Some(found.offset), None),
+        Translation::Not { reason, message } => (None, Some(Not { reason, message })),
     };
-    let is_copy = reason != Reason::NOT_A_COPY.as_str();
+    let is_copy = not.as_ref().is_none_or(|not| not.reason != Reason::NOT_A_COPY);
     let source_topic = mirror.policy.source_topic(&position.topic).filter(|_| is_copy);
-    v1::TranslatedOffset {
-        source_topic: source_topic.unwrap_or_default(),
+    TranslatedOffset {
+        source_topic,
         partition: position.partition,
         source_offset,
-        target_topic: position.topic,
-        target_offset: Some(position.offset),
-        reason: reason.to_owned(),
-        message,
+        target_topic: Some(position.topic),
+        target_offset: Some(TargetOffset(position.offset)),
+        not,
         metadata: position.metadata,
         as_of: None,
     }

@@ -16,9 +16,10 @@ use twinlog_proto::internal::v1::worker_service_client::WorkerServiceClient;
 use twinlog_proto::internal::v1::{controller_message, worker_message};
 
 use super::freshness::Freshness;
-use super::{Session, SessionError};
-use crate::board::Groups;
+use super::{Session, SessionError, answer, inventory, question, report};
+use crate::board::{Groups, Report};
 use crate::metrics;
+use crate::query::Answer;
 
 /// Messages that wait for the network at most. A report that finds no room is left out: the next one says all again.
 const OUT_QUEUE: usize = 64;
@@ -80,7 +81,7 @@ impl Stream {
         session.connected.send_replace(true);
         metrics::session_connected(true);
         let mut urgent = session.board.urgent();
-        let (answers_in, mut answers) = mpsc::channel::<internal::Answer>(ANSWER_QUEUE);
+        let (answers_in, mut answers) = mpsc::channel::<Answer>(ANSWER_QUEUE);
         let (mut sent, mut sent_ends) = (BTreeMap::new(), BTreeMap::new());
         let mut known_groups = Groups::new();
         let mut last_report = Instant::now();
@@ -97,17 +98,21 @@ impl Stream {
                     Some(received) => self.handle(session, received, &answers_in)?,
                     None => return Err(SessionError::Closed),
                 },
-                Some(answer) = answers.recv() => {
-                    self.send(worker_message::Message::Answer(answer));
+                Some(said) = answers.recv() => {
+                    self.send(worker_message::Message::Answer(answer::message(said)));
                 }
                 () = tokio::time::sleep_until(next_report) => {
-                    self.send_new(session.board.inventories(), &mut sent, worker_message::Message::Inventory);
-                    self.send_new(session.board.source_ends(), &mut sent_ends, worker_message::Message::SourceEnds);
+                    self.send_new(session.board.inventories(), &mut sent, |mirror, found| {
+                        worker_message::Message::Inventory(inventory::report(mirror, found))
+                    });
+                    self.send_new(session.board.source_ends(), &mut sent_ends, |mirror, ends| {
+                        worker_message::Message::SourceEnds(inventory::source_ends(mirror, ends))
+                    });
                     last_report = Instant::now();
                     let sequence = self.freshness.report(last_report);
                     let groups = session.board.groups();
                     let report = session.board.report(metrics::resident_bytes(), &groups, &known_groups);
-                    if self.send(worker_message::Message::Report(internal::Report { sequence, ..report })) {
+                    if self.send(said(report, sequence)) {
                         known_groups = groups;
                     }
                     next_report = last_report + self.report_interval;
@@ -121,14 +126,16 @@ impl Stream {
         &self,
         session: &mut Session,
         received: internal::ControllerMessage,
-        answers: &mpsc::Sender<internal::Answer>,
+        answers: &mpsc::Sender<Answer>,
     ) -> Result<(), SessionError> {
         match received.message {
             Some(controller_message::Message::Assignments(set)) => {
                 self.freshness.check(set.heard_report, Instant::now()).map_err(SessionError::Stale)?;
                 session.admit(&set, self.term);
             }
-            Some(controller_message::Message::Query(query)) => session.queries.ask(query, answers.clone()),
+            Some(controller_message::Message::Query(query)) => {
+                session.queries.ask(question::parse(query), answers.clone());
+            }
             Some(controller_message::Message::Welcome(welcome)) => {
                 tracing::info!(controller = welcome.controller, term = welcome.term, "welcomed again");
             }
@@ -143,16 +150,16 @@ impl Stream {
     }
 
     /// What this controller doesn't have yet.
-    fn send_new<T: Clone>(
+    fn send_new<T>(
         &self,
         known: BTreeMap<MirrorId, Arc<T>>,
         sent: &mut BTreeMap<MirrorId, Arc<T>>,
-        message: impl Fn(T) -> worker_message::Message,
+        message: impl Fn(&MirrorId, &T) -> worker_message::Message,
     ) {
         sent.retain(|mirror, _| known.contains_key(mirror));
         for (mirror, report) in known {
             let is_new = sent.get(&mirror).is_none_or(|before| !Arc::ptr_eq(before, &report));
-            if is_new && self.send(message((*report).clone())) {
+            if is_new && self.send(message(&mirror, &report)) {
                 sent.insert(mirror, report);
             }
         }
@@ -162,7 +169,7 @@ impl Stream {
     async fn close(mut self, session: &Session) {
         let nothing = Groups::new();
         let report = session.board.report(metrics::resident_bytes(), &nothing, &nothing);
-        let last = message(worker_message::Message::Report(report));
+        let last = message(said(report, 0));
         let closing = async {
             if self.out.send(last).await.is_ok() {
                 drop(self.out);
@@ -183,6 +190,10 @@ async fn welcome(
         Some(_) => Err(SessionError::Connect("the controller's first message was not its welcome".into())),
         None => Err(SessionError::Closed),
     }
+}
+
+fn said(report: Report, sequence: i64) -> worker_message::Message {
+    worker_message::Message::Report(report::message(report, sequence))
 }
 
 fn message(message: worker_message::Message) -> internal::WorkerMessage {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use twinlog_proto::model::Mirror;
-use twinlog_proto::v1;
 
 use super::acls::{self, Comparison, Difference, Kind};
 use super::pair::Pair;
 use crate::flow::Ends;
+use crate::inventory::{Drift, DriftKind};
 use crate::kafka::code::SECURITY_DISABLED;
 use crate::kafka::{Acl, AclFilter, AclResource, KafkaClient, KafkaError};
 use crate::metrics;
@@ -162,12 +162,12 @@ impl AclSync {
     }
 
     /// What differs, by target topic.
-    pub(super) fn drift(&self) -> HashMap<&str, Vec<v1::Drift>> {
-        let mut drift: HashMap<&str, Vec<v1::Drift>> = HashMap::new();
+    pub(super) fn drift(&self) -> HashMap<&str, Vec<Drift>> {
+        let mut drift: HashMap<&str, Vec<Drift>> = HashMap::new();
         for Open { difference, error, .. } in &self.open {
             let of_topic = drift.entry(&difference.topic).or_default();
             if of_topic.len() < SHOWN {
-                of_topic.push(wire(difference, error.clone()));
+                of_topic.push(shown(difference, error.clone()));
             }
         }
         drift
@@ -257,18 +257,12 @@ fn not_removed(kind: Kind) -> Option<String> {
 }
 
 /// A difference as the API shows it.
-pub(super) fn wire(difference: &Difference, error: Option<String>) -> v1::Drift {
+pub(super) fn shown(difference: &Difference, error: Option<String>) -> Drift {
     let acl = &difference.acl;
     let there = Some(format!("{} {}", acl.pattern, acl.resource_name));
     let (source_value, target_value) = match difference.kind {
         Kind::Missing => (there, None),
         Kind::Surplus | Kind::SurplusPrefix => (None, there),
     };
-    v1::Drift {
-        kind: v1::drift::Kind::Acl.into(),
-        name: acls::text(acl),
-        source_value,
-        target_value,
-        error: error.unwrap_or_default(),
-    }
+    Drift { kind: DriftKind::Acl, name: acls::text(acl), source_value, target_value, error }
 }

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, HashSet};
 use tokio::time::Instant;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1;
 
 use super::adapt;
 use super::configs::{Difference, differences};
 use super::pair::Pair;
 use crate::flow::Ends;
+use crate::inventory::{Drift, DriftKind};
 use crate::kafka::{ConfigChange, KafkaClient, KafkaError};
 use crate::metrics;
 
@@ -142,9 +142,9 @@ impl ConfigSync {
         }
     }
 
-    pub(super) fn drift(&self, topic: &str) -> (Vec<v1::Drift>, i64) {
+    pub(super) fn drift(&self, topic: &str) -> (Vec<Drift>, i64) {
         let Some(topic) = self.topics.get(topic) else { return (Vec::new(), 0) };
-        (topic.open.iter().map(|open| wire(&open.difference, open.error.clone())).collect(), topic.mended)
+        (topic.open.iter().map(|open| shown(&open.difference, open.error.clone())).collect(), topic.mended)
     }
 
     /// What an operator should know, in one sentence.
@@ -241,12 +241,12 @@ fn remedy(name: &str, nearest: Option<&str>) -> String {
 }
 
 /// A difference as the API shows it.
-pub(super) fn wire(difference: &Difference, error: Option<String>) -> v1::Drift {
-    v1::Drift {
-        kind: v1::drift::Kind::Config.into(),
+pub(super) fn shown(difference: &Difference, error: Option<String>) -> Drift {
+    Drift {
+        kind: DriftKind::Config,
         name: difference.name.clone(),
         source_value: difference.source_value.clone(),
         target_value: difference.target_value.clone(),
-        error: error.unwrap_or_default(),
+        error,
     }
 }

@@ -1,15 +1,14 @@
 //! What differs between source topics and their target topics: found, shown, mended, and shown again.
 
-use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1;
 
 use super::acl_sync::{self, AclSync};
 use super::acls;
 use super::config_sync::{self, ConfigSync};
 use super::pair::Pair;
 use crate::flow::Ends;
+use crate::inventory::{self, Inventory, Warning};
 use crate::kafka::KafkaError;
 use crate::metrics;
 
@@ -36,7 +35,7 @@ impl Drift {
     }
 
     /// Writes what is known into an inventory.
-    pub(super) fn show(&self, mirror: &Mirror, inventory: &mut internal::Inventory) {
+    pub(super) fn show(&self, mirror: &Mirror, inventory: &mut Inventory) {
         let mut of_acls = self.acls.drift();
         for topic in &mut inventory.topics {
             let (mut drift, mended) = self.configs.drift(&topic.target_topic);
@@ -44,16 +43,12 @@ impl Drift {
             topic.drift = drift;
             topic.drift_mended = mended + self.acls.mended(&topic.target_topic);
         }
-        let ours = [Reason::CONFIG_SYNC_FAILED.as_str(), Reason::ACL_SYNC_FAILED.as_str()];
-        inventory.warnings.retain(|warning| !ours.contains(&warning.reason.as_str()));
+        let ours = [Reason::CONFIG_SYNC_FAILED, Reason::ACL_SYNC_FAILED];
+        inventory.warnings.retain(|warning| !ours.contains(&warning.reason));
         let configs = self.configs.failure(mirror).into_iter().map(|m| (Reason::CONFIG_SYNC_FAILED, m));
         let acls = self.acls.failures(mirror).into_iter().map(|m| (Reason::ACL_SYNC_FAILED, m));
-        inventory.warnings.extend(configs.chain(acls).map(warning));
+        inventory.warnings.extend(configs.chain(acls).map(|(reason, message)| Warning::new(reason, message)));
     }
-}
-
-fn warning((reason, message): (Reason, String)) -> v1::PlanWarning {
-    v1::PlanWarning { reason: reason.as_str().to_owned(), message }
 }
 
 /// For plans: what differs now, by target topic, and what could not be compared.
@@ -61,16 +56,16 @@ pub async fn planned(
     mirror: &Mirror,
     ends: &Ends,
     pairs: &[Pair],
-) -> (Vec<(String, v1::Drift)>, Vec<v1::PlanWarning>) {
+) -> (Vec<(String, inventory::Drift)>, Vec<Warning>) {
     let (mut drift, mut warnings) = (Vec::new(), Vec::new());
-    let failed = |reason, error: KafkaError| warning((reason, error.message));
+    let failed = |reason, error: KafkaError| Warning::new(reason, error.message);
     if mirror.config_sync.enabled {
         match config_sync::find(mirror, ends, pairs).await {
             Ok(found) => {
                 for (topic, result) in found {
                     match result {
                         Ok(differences) => drift
-                            .extend(differences.iter().map(|d| (topic.clone(), config_sync::wire(d, None)))),
+                            .extend(differences.iter().map(|d| (topic.clone(), config_sync::shown(d, None)))),
                         Err(error) => warnings.push(failed(Reason::CONFIG_SYNC_FAILED, error)),
                     }
                 }
@@ -81,8 +76,8 @@ pub async fn planned(
     if mirror.acl_sync.enabled {
         match acl_sync::find(mirror, ends, pairs).await {
             Ok(found) => {
-                let wire = |d: acls::Difference| (d.topic.clone(), acl_sync::wire(&d, None));
-                drift.extend(found.into_iter().flat_map(|found| found.differences).map(wire));
+                let shown = |d: acls::Difference| (d.topic.clone(), acl_sync::shown(&d, None));
+                drift.extend(found.into_iter().flat_map(|found| found.differences).map(shown));
             }
             Err(error) => warnings.push(failed(Reason::ACL_SYNC_FAILED, error)),
         }

@@ -12,11 +12,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
-use twinlog_proto::id::Epoch;
-use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::id::{Epoch, SourceOffset, TargetOffset};
 use twinlog_proto::lag;
 use twinlog_proto::model::Mirror;
-use twinlog_proto::v1;
 
 use self::recall::{Copied, Recalled};
 use self::target::TargetEnds;
@@ -24,6 +22,7 @@ use super::beats::Beats;
 use super::select::{self, Selection, SourceTopic};
 use crate::board::Board;
 use crate::flow::Ends;
+use crate::inventory::{PartitionEnds, SourceEnds, TopicEnds};
 use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec};
 use crate::produce::Producer;
 
@@ -248,26 +247,23 @@ impl Looks<'_> {
         Ok(())
     }
 
-    fn report(&self, epoch: Epoch) -> internal::SourceEndsReport {
+    fn report(&self, epoch: Epoch) -> SourceEnds {
         let known = self.known();
-        let topics = known.topics.iter().map(|(name, topic)| internal::TopicEnds {
+        let partition = |name: &str, topic: &Topic, (partition, part): (&i32, &Option<Part>)| {
+            let copied = known.recalled.as_ref().map(|recalled| recalled.copied(name, *partition));
+            let target_log_end = known.target_ends.of(topic, *partition);
+            let seen = status(*partition, &topic.id, *part, copied, self.mirror.begins_at_first());
+            PartitionEnds { target_log_end, ..seen }
+        };
+        let topics = known.topics.iter().map(|(name, topic)| TopicEnds {
             source_topic: name.clone(),
             target_topic: topic.target.clone(),
-            partitions: topic
-                .partitions
-                .iter()
-                .map(|(partition, part)| {
-                    let copied = known.recalled.as_ref().map(|recalled| recalled.copied(name, *partition));
-                    status(*partition, &topic.id, *part, copied, self.mirror.begins_at_first())
-                })
-                .collect(),
-            target_ends: known.target_ends.of(topic),
+            partitions: topic.partitions.iter().map(|part| partition(name, topic, part)).collect(),
         });
-        internal::SourceEndsReport {
-            mirror: self.mirror.id.name(),
-            epoch: epoch.0,
+        SourceEnds {
+            epoch,
             topics: topics.collect(),
-            contact_time: known.contact.map(Into::into),
+            contact: known.contact,
             target_looks: known.target_ends.looks(),
         }
     }
@@ -340,17 +336,23 @@ fn status(
     part: Option<Part>,
     copied: Option<Option<&Copied>>,
     begins_at_first: bool,
-) -> v1::PartitionStatus {
-    let log_start = part.and_then(|part| part.log_start);
+) -> PartitionEnds {
+    let log_start = part.and_then(|part| part.log_start).map(SourceOffset);
     let other =
         |copied: &Copied| !topic_id.is_empty() && !copied.topic_id.is_empty() && copied.topic_id != topic_id;
-    let mut status = v1::PartitionStatus { partition, source_log_start: log_start, ..Default::default() };
+    let mut status = PartitionEnds {
+        partition,
+        log_start,
+        ends: part.map(|part| part.ends),
+        answers: part.is_some_and(|part| part.answers),
+        ..PartitionEnds::default()
+    };
     match copied {
         // Another topic under the same name: nothing of this one.
         Some(Some(copied)) if other(copied) => status.missing_from = log_start,
         Some(Some(copied)) => {
-            status.position = Some(copied.position);
-            status.target_end = Some(copied.target_end);
+            status.position = Some(SourceOffset(copied.position));
+            status.target_end = Some(TargetOffset(copied.target_end));
             // It has fewer records than were copied: another log, of which nobody has said yet what counts.
             let shorter = part.is_some_and(|part| part.ends.high_watermark < copied.position);
             status.missing_from = log_start.filter(|_| shorter);
@@ -359,7 +361,6 @@ fn status(
         // Where it would begin is decided when it begins.
         Some(None) | None => {}
     }
-    lag::enter(&mut status, part.map(|part| part.ends), part.is_some_and(|part| part.answers));
     status
 }
 

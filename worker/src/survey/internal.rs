@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use twinlog_proto::model::{Mirror, OffsetSyncLocation};
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1;
 
 use crate::flow::Ends;
+use crate::inventory::Warning;
 use crate::kafka::{KafkaClient, KafkaError, NewTopic};
 use crate::progress::StorageTopics;
 
@@ -72,7 +72,7 @@ pub(super) struct Internal {
     own_ready: bool,
     ready: bool,
     tried: Option<Instant>,
-    warnings: Vec<v1::PlanWarning>,
+    warnings: Vec<Warning>,
 }
 
 impl Internal {
@@ -108,7 +108,7 @@ impl Internal {
         Ok(())
     }
 
-    pub(super) fn warnings(&self) -> &[v1::PlanWarning] {
+    pub(super) fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 }
@@ -127,7 +127,7 @@ fn of_mm2(mirror: &Mirror) -> Vec<(bool, NewTopic)> {
     topics
 }
 
-fn warning(mirror: &Mirror, (on_source, topic): &(bool, NewTopic), error: &KafkaError) -> v1::PlanWarning {
+fn warning(mirror: &Mirror, (on_source, topic): &(bool, NewTopic), error: &KafkaError) -> Warning {
     let cluster = if *on_source { &mirror.source } else { &mirror.target };
     let reason = match error.reason {
         Reason::MISSING_PERMISSION => error.reason,
@@ -135,8 +135,8 @@ fn warning(mirror: &Mirror, (on_source, topic): &(bool, NewTopic), error: &Kafka
     };
     let name = &topic.name;
     tracing::warn!(mirror = %mirror.id, topic = name, %cluster, %error, "an internal topic is not as it should be");
-    v1::PlanWarning {
-        reason: reason.as_str().to_owned(),
+    Warning {
+        reason,
         message: format!(
             "{name} on {cluster}, which MirrorMaker's tools use, is not as it should be (records are copied all the same): {}",
             error.message
@@ -164,6 +164,8 @@ async fn mend(client: &KafkaClient, name: &str) -> Result<(), KafkaError> {
 
 #[cfg(test)]
 mod tests {
+    use twinlog_proto::v1;
+
     use super::*;
     use crate::survey::tests::wire;
 

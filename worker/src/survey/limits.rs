@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1;
 
 use super::configs;
 use super::decide::Decision;
 use super::look::some_of;
+use crate::inventory::Warning;
 use crate::kafka::{KafkaClient, KafkaError};
 
 /// A topic's configs are looked at again after this.
@@ -58,7 +58,7 @@ impl Limits {
     }
 
     /// Copies whose records don't keep their timestamps.
-    pub fn warning(&self, mirror: &Mirror, decisions: &[Decision]) -> Option<v1::PlanWarning> {
+    pub fn warning(&self, mirror: &Mirror, decisions: &[Decision]) -> Option<Warning> {
         let replaces = |d: &&Decision| self.0.get(&d.target).is_some_and(|limit| limit.replaces_timestamps);
         let topics: Vec<String> = copied(decisions).filter(replaces).map(|d| d.target.clone()).collect();
         let names = some_of(&topics)?;
@@ -68,7 +68,7 @@ impl Limits {
              topic_creation.config_overrides; what was copied before stays as it is",
             mirror.target
         );
-        Some(v1::PlanWarning { reason: Reason::TIMESTAMPS_REPLACED.as_str().to_owned(), message })
+        Some(Warning::new(Reason::TIMESTAMPS_REPLACED, message))
     }
 }
 

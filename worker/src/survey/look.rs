@@ -5,13 +5,13 @@ use std::collections::{HashMap, HashSet};
 
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1;
 
 use super::apart::{self, Side};
 use super::beats::Beats;
 use super::decide::{self, Decision, Step, TargetTopic};
 use super::select::{self, Selection, SourceTopic};
 use crate::flow::Ends;
+use crate::inventory::Warning;
 use crate::kafka::{AclOperation, KafkaError, TopicMetadata};
 
 /// Topics that a warning names; of the rest it says how many.
@@ -93,38 +93,36 @@ impl Look {
     }
 
     /// What an operator should know that stops nothing.
-    pub fn warnings(&self, mirror: &Mirror) -> Vec<v1::PlanWarning> {
-        let warning =
-            |reason: Reason, message: String| v1::PlanWarning { reason: reason.as_str().to_owned(), message };
-        let mut warnings: Vec<_> = self.loops.iter().map(|m| warning(Reason::LOOP, m.clone())).collect();
-        warnings.extend(self.unmatched.iter().map(|m| warning(Reason::NO_TOPIC_MATCHES, m.clone())));
+    pub fn warnings(&self, mirror: &Mirror) -> Vec<Warning> {
+        let mut warnings: Vec<_> = self.loops.iter().map(|m| Warning::new(Reason::LOOP, m)).collect();
+        warnings.extend(self.unmatched.iter().map(|m| Warning::new(Reason::NO_TOPIC_MATCHES, m)));
         if let Some(id) = &self.shared_id {
             let (source, target) = (mirror.source.name(), mirror.target.name());
             let message = format!(
                 "{source} and {target} were formatted with the same cluster id, {id}, and are two clusters: tools that go by the id take them \
                  for one, and Twinlog can't see circles by it"
             );
-            warnings.push(warning(Reason::CLUSTER_ID_SHARED, message));
+            warnings.push(Warning::new(Reason::CLUSTER_ID_SHARED, message));
         }
         let mismatches = decide::partition_warnings(mirror, &self.decisions);
-        warnings.extend(mismatches.into_iter().map(|m| warning(Reason::PARTITION_MISMATCH, m)));
+        warnings.extend(mismatches.into_iter().map(|m| Warning::new(Reason::PARTITION_MISMATCH, m)));
         if let Some(names) = some_of(&self.unreadable) {
             let message = format!("READ is not granted on topics of {}: {names}", mirror.source);
-            warnings.push(warning(Reason::MISSING_PERMISSION, message));
+            warnings.push(Warning::new(Reason::MISSING_PERMISSION, message));
         }
         if let Some(names) = some_of(&self.unwritable) {
             let message = format!("WRITE is not granted on topics of {}: {names}", mirror.target);
-            warnings.push(warning(Reason::MISSING_PERMISSION, message));
+            warnings.push(Warning::new(Reason::MISSING_PERMISSION, message));
         }
         warnings
     }
 
     /// For plans: what would be created may not be permitted. CREATE may also be granted on a prefix of topic names,
     /// which the cluster resource doesn't show: hence a warning and not a refusal.
-    pub fn create_warning(&self, mirror: &Mirror) -> Option<v1::PlanWarning> {
+    pub fn create_warning(&self, mirror: &Mirror) -> Option<Warning> {
         let creates = self.decisions.iter().any(|d| d.step == Step::Create);
-        (creates && self.may_create == Some(false)).then(|| v1::PlanWarning {
-            reason: Reason::MISSING_PERMISSION.as_str().to_owned(),
+        (creates && self.may_create == Some(false)).then(|| Warning {
+            reason: Reason::MISSING_PERMISSION,
             message: format!(
                 "CREATE is not granted on cluster {}: topics can be created only if it is granted on their names",
                 mirror.target

@@ -1,7 +1,6 @@
 use twinlog_proto::v1;
 
 use super::*;
-use twinlog_proto::internal::v1 as internal;
 
 /// A mirror from `source` to `target` that copies everything under prefixed names.
 pub(crate) fn wire(source: &str, target: &str) -> v1::Mirror {
@@ -19,8 +18,8 @@ pub(crate) fn naming(kind: v1::naming::Kind, map: &[(&str, &str)]) -> Option<v1:
     Some(v1::Naming { kind: kind.into(), map, ..Default::default() })
 }
 
-fn known(topic: &str) -> internal::InventoryTopic {
-    internal::InventoryTopic {
+fn known(topic: &str) -> InventoryTopic {
+    InventoryTopic {
         source_topic: topic.into(),
         target_topic: format!("a.{topic}"),
         source_partitions: 4,
@@ -54,11 +53,11 @@ fn a_target_that_does_not_answer_for_a_topic_stops_nothing_that_is_copied() {
 
 #[test]
 fn a_cause_keeps_its_beginning_so_that_nothing_seems_to_change() {
-    let first = inventory::continuing(Cause::new(Reason::KAFKA_ERROR, "x"), None);
-    let again = inventory::continuing(Cause::new(Reason::KAFKA_ERROR, "x"), Some(&first));
+    let first = Cause::new(Reason::KAFKA_ERROR, "x").continuing(None);
+    let again = Cause::new(Reason::KAFKA_ERROR, "x").continuing(Some(&first));
     assert_eq!(first, again);
-    let inventory = |time| internal::Inventory { blocked: Some(first.clone()), time, ..Default::default() };
-    assert!(inventory::same(&inventory(None), &inventory(Some(SystemTime::now().into()))));
-    let other = internal::Inventory { groups: 1, ..inventory(None) };
+    let inventory = |time| Inventory { blocked: Some(first.clone()), time, ..Default::default() };
+    assert!(inventory::same(&inventory(None), &inventory(Some(SystemTime::now()))));
+    let other = Inventory { groups: 1, ..inventory(None) };
     assert!(!inventory::same(&inventory(None), &other));
 }

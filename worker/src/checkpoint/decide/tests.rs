@@ -1,4 +1,5 @@
 use twinlog_proto::reason::Reason;
+use twinlog_proto::v1;
 
 use super::*;
 use crate::survey::tests::wire;
@@ -104,7 +105,7 @@ fn k11_groups_of_other_kinds_are_named_as_not_synced() {
         (GroupType::Classic, "connect", "connect"),
     ] {
         let status = not_translated(&listing(kind, protocol)).expect("it is left out");
-        assert_eq!(status.state(), Is::NotSynced);
+        assert_eq!(status.state, Is::NotSynced);
         assert!(status.message.contains(said), "{}", status.message);
     }
 }
@@ -216,17 +217,14 @@ fn a_group_ahead_of_the_copy_is_in_step_at_its_end() {
     ahead.at_copy_end = 1;
     let all = assemble(&mirror(), vec![ahead.clone()], vec![exact(1), exact(2)]).remove(0);
     let shown = status(&all, Some(&Synced::Yes));
-    assert_eq!(
-        (shown.state(), shown.partitions_waiting, shown.partitions_at_copy_end),
-        (Is::AtCopyEnd, 0, 1)
-    );
+    assert_eq!((shown.state, shown.partitions_waiting, shown.partitions_at_copy_end), (Is::AtCopyEnd, 0, 1));
     assert!(is_in_step(&all, Some(&Synced::Yes)) && !is_in_step(&all, None), "without syncing nobody is");
     assert!(!is_in_step(&all, Some(&Synced::Active(GroupState::Stable))));
 
     ahead.of_others = (vec![("u".into(), 0)], Some("an earlier life".into()));
     let all = assemble(&mirror(), vec![ahead], vec![exact(1), exact(2)]).remove(0);
     let shown = status(&all, Some(&Synced::Yes));
-    assert_eq!((shown.state(), shown.partitions, shown.partitions_waiting), (Is::Waiting, 3, 1));
+    assert_eq!((shown.state, shown.partitions, shown.partitions_waiting), (Is::Waiting, 3, 1));
     assert_eq!(shown.message, "an earlier life");
     assert!(all.untranslated.iter().any(|key| key.target_topic == "a.u"));
     assert!(!is_in_step(&all, Some(&Synced::Yes)));
@@ -238,7 +236,7 @@ fn a_group_has_the_state_that_an_operator_would_give_it() {
         let offsets = (0..2).map(|p| committed("t", p, 10)).collect();
         let group = assemble(&mirror(), vec![group("g", offsets)], translations).remove(0);
         let status = status(&group, synced.as_ref());
-        (status.state(), status.partitions_waiting)
+        (status.state, status.partitions_waiting)
     };
     let done = || vec![exact(1), exact(2)];
     let half = || vec![exact(1), not_yet()];

@@ -2,6 +2,7 @@ use std::collections::HashSet;
 
 use twinlog_proto::id::SourceOffset;
 use twinlog_proto::reason::Reason;
+use twinlog_proto::v1;
 
 use super::*;
 use crate::kafka::GroupState;
@@ -85,7 +86,7 @@ fn offsets_that_cannot_be_read_on_either_side_are_not_guessed() {
         let mut back = source.compare("g".into(), offsets, &Reached::default());
         assert!(back.places(&mirror(), &mut std::iter::empty()).1.is_empty());
         let status = back.status(None);
-        assert!(status.state() == Is::Waiting && status.message.contains(said), "{status:?}");
+        assert!(status.state == Is::Waiting && status.message.contains(said), "{status:?}");
     }
 }
 
@@ -119,31 +120,28 @@ fn places_are_on_the_source_and_what_is_not_exact_is_none() {
     assert_eq!(translations.next(), Some(exact(1, 1)), "the next group's is left to it");
     assert_eq!(back.waiting, (1, Some("truncated".into())));
 
-    let state = |synced: Option<Synced>| back.status(synced.as_ref()).state();
+    let state = |synced: Option<Synced>| back.status(synced.as_ref()).state;
     assert_eq!(state(Some(Synced::Active(GroupState::Stable))), Is::ActiveOnSource);
     assert_eq!(state(Some(Synced::Failed("x".into()))), Is::NotSynced);
     assert_eq!(state(Some(Synced::Yes)), Is::Waiting);
     back.waiting = (0, None);
-    let state = |synced: Option<Synced>| back.status(synced.as_ref()).state();
+    let state = |synced: Option<Synced>| back.status(synced.as_ref()).state;
     assert_eq!(state(Some(Synced::Yes)), Is::Synced);
     assert_eq!(state(Some(Synced::Ahead(1))), Is::AheadOnSource);
     assert_eq!(state(Some(Synced::Unread(1))), Is::Waiting);
     assert_eq!(state(None), Is::Synced, "nothing is new");
     back.set_back = 1;
-    assert_eq!(back.status(None).state(), Is::SetBackOnSource);
+    assert_eq!(back.status(None).state, Is::SetBackOnSource);
 }
 
 #[test]
 fn a_group_of_the_target_only_is_shown_too() {
-    let known = v1::GroupStatus {
-        group: "both".into(),
-        state: v1::group_status::State::Synced.into(),
-        ..Default::default()
-    };
-    let mut groups = vec![known];
-    let back = ["both", "only"].map(|g| (g.to_owned(), v1::GroupToSource::default()));
+    let mut groups = vec![GroupStatus::new("both".into(), ForthState::Synced, String::new())];
+    let (partitions, partitions_waiting, message) = (0, 0, String::new());
+    let back = GroupToSource { partitions, partitions_waiting, state: Is::Synced, message };
+    let back = ["both", "only"].map(|g| (g.to_owned(), back.clone()));
     attach(&mut groups, HashMap::from(back));
     let shown: Vec<_> =
-        groups.iter().map(|g| (g.group.as_str(), g.state().short_name(), g.to_source.is_some())).collect();
+        groups.iter().map(|g| (g.group.as_str(), g.state.as_str(), g.to_source.is_some())).collect();
     assert_eq!(shown, [("both", "SYNCED", true), ("only", "ONLY_ON_TARGET", true)]);
 }

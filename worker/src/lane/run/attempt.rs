@@ -8,7 +8,6 @@ use tokio::sync::watch;
 use twinlog_proto::model::{Guarantee, Partitioning};
 use twinlog_proto::policy;
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1::State;
 
 use super::decide::Known;
 use super::{End, RETRY_STOPPED, Runner, Step};
@@ -25,6 +24,7 @@ use crate::lane::place::Place;
 use crate::ledger::{Entry, Ledger};
 use crate::offset_syncs::SyncSender;
 use crate::progress::{self, RangeProgress, StorageTopics};
+use crate::status::State;
 
 /// Everything that was found out before the order.
 struct Prepared {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1::State;
 
 use super::{End, Runner, Step};
 use crate::cause::Cause;
@@ -11,6 +10,7 @@ use crate::lane::clusters::Reader;
 use crate::lane::place::Place;
 use crate::lane::start::Facts;
 use crate::progress::{self, RangeProgress, StorageTopics};
+use crate::status::State;
 
 /// From its fence to its first commit a new owner reads progress and asks both clusters.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(3);

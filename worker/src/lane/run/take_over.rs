@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::model::{OntoExisting, Partitioning, TakeOver};
-use twinlog_proto::v1::State;
 
 use super::{End, Runner, Step};
 use crate::cause::Cause;
@@ -13,6 +12,7 @@ use crate::lane::Range;
 use crate::lane::start::Facts;
 use crate::offset_map::Chunk;
 use crate::progress::{PartitionProgress, RangeProgress};
+use crate::status::State;
 use crate::take_over::{self, CopiedBy};
 
 /// A MirrorMaker 2 that still runs is looked for this often.

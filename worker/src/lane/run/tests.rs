@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
-use twinlog_proto::id::{ClusterId, Epoch, TaskName, WorkerId};
+use twinlog_proto::id::{ClusterId, Epoch, SourceOffset, TaskName, WorkerId};
 use twinlog_proto::model::{self, Guarantee, Mirror, OffsetSyncLocation};
 use twinlog_proto::reason::Reason;
-use twinlog_proto::v1::{self, State};
+use twinlog_proto::v1;
 
 use crate::budget::Budget;
 use crate::cause::Cause;
@@ -26,6 +26,7 @@ use crate::engine::scripted::{Act, Engine, Life, Told};
 use crate::engine::{Exit, Health, NotOpened, Trouble};
 use crate::lane::clusters::scripted::{Clusters, OFFSETS, PROGRESS};
 use crate::lane::{LaneHandle, LaneSpec, LaneStatus, Range, start_with};
+use crate::status::{PartitionStatus, State};
 
 const MIB: u64 = 1 << 20;
 /// What must come, comes within this time.
@@ -198,7 +199,7 @@ impl Stage {
         progress.partitions.get(&partition).map(|own| own.position.0)
     }
 
-    fn partition(&self, partition: i32) -> v1::PartitionStatus {
+    fn partition(&self, partition: i32) -> PartitionStatus {
         let status = self.now();
         let found = status.partitions.iter().find(|p| p.partition == partition).cloned();
         found.unwrap_or_else(|| panic!("partition {partition} is not shown: {status:?}"))
@@ -232,8 +233,8 @@ async fn it_runs_until_it_is_drained_and_says_where_it_is() {
     assert_eq!((told.position(0), told.position(1)), (Some(0), Some(0)));
     assert!(told.durability.is_exactly_once());
     stage.is_in(State::Active, None).await;
-    stage.until(|stage| stage.partition(1).position == Some(3)).await;
-    assert_eq!((stage.partition(0).position, stage.partition(0).records), (Some(5), 5));
+    stage.until(|stage| stage.partition(1).position == Some(SourceOffset(3))).await;
+    assert_eq!((stage.partition(0).position, stage.partition(0).records), (Some(SourceOffset(5)), 5));
     sleep(secs(3600)).await;
     assert_eq!((stage.engine.told().len(), stage.engine.open_now()), (1, 1), "nothing disturbs it");
     let (engine, budget) = (stage.engine.clone(), stage.budget.clone());

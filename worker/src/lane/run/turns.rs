@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use twinlog_proto::id::SourceOffset;
 use twinlog_proto::model::{Mirror, OntoExisting};
-use twinlog_proto::v1::State;
 
 use super::decide::Known;
 use super::{End, RETRY_STOPPED, Runner, Step};
@@ -15,6 +14,7 @@ use crate::lane::Range;
 use crate::lane::place::Place;
 use crate::lane::start::Facts;
 use crate::progress::RangeProgress;
+use crate::status::State;
 
 /// Who waits asks again after this, if not called before.
 const ASK_AGAIN: Duration = Duration::from_secs(1);

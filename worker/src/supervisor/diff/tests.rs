@@ -1,10 +1,10 @@
 use super::*;
-use crate::assignments::tests::{cluster, heartbeat, replicate, set, survey, task};
-use crate::assignments::{Assignments, Mirrors};
+use crate::session::assigned::tests as sent;
+use crate::session::assigned::tests::{cluster, heartbeat, replicate, set, survey, task};
 use twinlog_proto::internal::v1 as internal;
 
 fn parsed(wire: &internal::AssignmentSet) -> BTreeMap<TaskName, Assigned> {
-    Assignments::parse(wire, &mut Mirrors::default()).tasks
+    sent::parsed(wire).tasks
 }
 
 fn running(wire: &internal::AssignmentSet) -> BTreeMap<TaskName, Observed> {

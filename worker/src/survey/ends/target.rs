@@ -3,14 +3,16 @@
 
 use std::collections::HashMap;
 
+use twinlog_proto::id::TargetOffset;
+
 use super::{CHUNK, Looks, Topic};
-use crate::kafka::{Isolation, KafkaClient, OffsetSpec};
+use crate::kafka::{Isolation, KafkaClient, ListedOffset, OffsetSpec};
 
 #[derive(Default)]
 pub(super) struct TargetEnds {
     looks: u64,
     /// As the last look found them; what it could not find is not here.
-    ends: HashMap<(String, i32), i64>,
+    ends: HashMap<(String, i32), TargetOffset>,
 }
 
 impl TargetEnds {
@@ -18,10 +20,8 @@ impl TargetEnds {
         self.looks
     }
 
-    /// In the order of the topic's partitions; -1 where nothing is known.
-    pub(super) fn of(&self, topic: &Topic) -> Vec<i64> {
-        let end = |partition: &i32| self.ends.get(&(topic.target.clone(), *partition)).copied();
-        topic.partitions.keys().map(|partition| end(partition).unwrap_or(-1)).collect()
+    pub(super) fn of(&self, topic: &Topic, partition: i32) -> Option<TargetOffset> {
+        self.ends.get(&(topic.target.clone(), partition)).copied()
     }
 }
 
@@ -37,7 +37,10 @@ impl Looks<'_> {
             // A log's end and not its last stable offset: a lane's open transaction lies below the one and above the other.
             match client.list_offsets(chunk, Isolation::Uncommitted).await {
                 Ok(ends) => {
-                    found.extend(ends.into_iter().filter_map(|(key, end)| Some((key, end.ok()?.offset))))
+                    let known = |(key, end): (_, Result<ListedOffset, _>)| {
+                        Some((key, TargetOffset(end.ok()?.offset)))
+                    };
+                    found.extend(ends.into_iter().filter_map(known));
                 }
                 Err(error) => {
                     tracing::debug!(mirror = %self.mirror.id, %error, "the target's ends are not listed");

@@ -17,7 +17,7 @@ fn part(log_start: i64, high_watermark: i64, answers: bool) -> Option<Part> {
 #[test]
 fn a_topic_that_nothing_copies_has_all_of_its_records_missing() {
     let copied = recall::Copied::at(700, "id");
-    let lag = |id, part, copied, from_first| status(0, id, part, copied, from_first).lag_records;
+    let lag = |id, part, copied, from_first| status(0, id, part, copied, from_first).lag();
     assert_eq!(lag("id", part(0, 1000, true), Some(None), true), Some(1000), "blocked from the beginning");
     assert_eq!(lag("id", part(200, 1000, true), Some(None), true), Some(800));
     assert_eq!(lag("id", part(0, 1000, true), Some(Some(&copied)), true), Some(300), "paused, or halted");

@@ -22,9 +22,9 @@ async fn a_partition_that_lost_records_halts_and_the_others_go_on() {
     assert_eq!((told.position(0), told.position(1)), (None, Some(1)));
     stage.is_in(State::Degraded, Some(Reason::SOURCE_OFFSETS_LOST)).await;
     let halted = stage.partition(0);
-    assert_eq!((halted.state(), halted.position), (State::Stopped, Some(10)));
-    assert_eq!(halted.cause.expect("a cause").reason, "SOURCE_OFFSETS_LOST");
-    assert_eq!(stage.partition(1).state(), State::Active);
+    assert_eq!((halted.state, halted.position), (State::Stopped, Some(SourceOffset(10))));
+    assert_eq!(halted.cause.expect("a cause").reason, Reason::SOURCE_OFFSETS_LOST);
+    assert_eq!(stage.partition(1).state, State::Active);
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,8 +47,8 @@ async fn with_resume_the_gap_is_recorded_and_the_partition_goes_on() {
     assert_eq!(told.position(0), Some(20));
     stage.is_in(State::Active, None).await;
     let gaps = stage.partition(0).gaps;
-    let gaps: Vec<_> = gaps.iter().map(|gap| (gap.first_offset, gap.end_offset, gap.reason)).collect();
-    assert_eq!(gaps, [(10, 20, GapKind::Retention.wire().into())]);
+    let gaps: Vec<_> = gaps.iter().map(|gap| (gap.first.0, gap.end.0, gap.kind)).collect();
+    assert_eq!(gaps, [(10, 20, GapKind::Retention)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,7 +110,7 @@ async fn progress_that_is_gone_is_missed() {
         state.holds = 10;
     }
     stage.is_in(State::Degraded, Some(Reason::PROGRESS_LOST)).await;
-    assert_eq!(stage.partition(0).state(), State::Stopped);
+    assert_eq!(stage.partition(0).state, State::Stopped);
     // Partition 1 has no record that could be copied twice.
     assert_eq!(stage.ordered(2).await.position(0), None);
 }
