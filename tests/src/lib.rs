@@ -2,10 +2,12 @@
 //! that share no code with it.
 //!
 //! `sandbox` starts and stops the processes, `tools` drives the Java producer and reader, `verify` compares what they read, `marks` finds what must not
-//! be shown, `house` finds circles among modules.
+//! be shown, `house` finds circles among modules. `broker` is the one thing that isn't real:
+//! a strict fake that does on order what real brokers do once a year.
 
 pub mod api;
 pub mod bench;
+pub mod broker;
 pub mod controller;
 pub mod demo;
 pub mod house;
