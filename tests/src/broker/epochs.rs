@@ -41,7 +41,6 @@ mod tests {
         let ends = |epoch| epochs.end_of(epoch, 40);
         assert_eq!((ends(0), ends(1), ends(2)), (Some((0, 10)), Some((0, 10)), Some((2, 30))));
         assert_eq!((ends(4), ends(5), ends(6)), (Some((2, 30)), Some((5, 40)), None));
-        let mut epochs = epochs;
         epochs.begin(6, 30);
         assert_eq!(epochs.end_of(5, 40), Some((2, 30)), "an epoch without a record leaves no trace");
     }

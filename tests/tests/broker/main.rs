@@ -6,11 +6,15 @@ mod rules;
 mod script;
 mod smoke;
 mod txn;
+mod walk;
 
 use anyhow::{Result, ensure};
 use script::Script;
 use twinlog_tests::broker::{FakeKafka, Options, Release};
 use twinlog_tests::sandbox::{KafkaOptions, Sandbox};
+
+/// Random walks, each of some hundred requests.
+const WALKS: u64 = 4;
 
 /// Every answer, in order.
 async fn transcript(address: &str, release: Release) -> Result<(Vec<String>, Vec<String>)> {
@@ -28,6 +32,9 @@ async fn transcript(address: &str, release: Release) -> Result<(Vec<String>, Vec
     txn::takeover(&mut script).await?;
     reading::bounds(&mut script).await?;
     reading::sessions(&mut script).await?;
+    for seed in 0..WALKS {
+        walk::walk(&mut script, seed).await?;
+    }
     Ok((script.said, script.wrong))
 }
 

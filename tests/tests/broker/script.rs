@@ -59,8 +59,8 @@ pub(crate) fn topic_name(name: &str) -> TopicName {
 }
 
 pub(crate) fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    i64::try_from(since.as_millis()).unwrap()
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since.as_millis()).expect("before the year 292 million")
 }
 
 impl Script {
@@ -116,7 +116,7 @@ impl Script {
     }
 
     pub(crate) fn id(&self, topic: &str) -> Uuid {
-        self.ids.iter().find(|(name, _)| name == topic).map(|(_, id)| *id).unwrap()
+        self.ids.iter().find(|(name, _)| name == topic).map(|(_, id)| *id).expect("it was made at the start")
     }
 
     /// Notes an answer, and whether it was the right one.
@@ -202,7 +202,8 @@ impl Script {
         }
         let stamped = if answer.log_append_time_ms >= 0 { "stamped" } else { "not stamped" };
         let stored = self.stored(to).await?;
-        let (sent, header) = (Header::read(&batch).unwrap(), Header::read(&stored).context("it lies there")?);
+        let (sent, header) =
+            (Header::read(&batch).context("a batch")?, Header::read(&stored).context("it lies there")?);
         let kept = |same: bool| if same { "kept" } else { "other" };
         let line = format!(
             "attributes {:#06x}, delta {}, count {}, checksum {}, maximum {}, payload {}, {stamped}",

@@ -32,30 +32,30 @@ fn transactional_id(id: &str) -> TransactionalId {
 /// A producer as it knows itself.
 #[derive(Clone, Copy)]
 pub(crate) struct Me {
-    id: &'static str,
-    pid: i64,
-    epoch: i16,
+    pub(crate) id: &'static str,
+    pub(crate) pid: i64,
+    pub(crate) epoch: i16,
 }
 
 impl Me {
-    fn batch(self, mark: &str, sequence: i32, count: i32) -> bytes::Bytes {
+    pub(crate) fn batch(self, mark: &str, sequence: i32, count: i32) -> bytes::Bytes {
         let writer = Writer::Transactional { id: self.pid, epoch: self.epoch, sequence };
         Spec::numbered(mark, count, now()).writer(writer).batch()
     }
 
-    fn plain(self, mark: &str, sequence: i32, count: i32) -> bytes::Bytes {
+    pub(crate) fn plain(self, mark: &str, sequence: i32, count: i32) -> bytes::Bytes {
         let writer = Writer::Idempotent { id: self.pid, epoch: self.epoch, sequence };
         Spec::numbered(mark, count, now()).writer(writer).batch()
     }
 
-    fn old(self, by: i16) -> Self {
+    pub(crate) fn old(self, by: i16) -> Self {
         Self { epoch: self.epoch - by, ..self }
     }
 }
 
 impl Script {
     /// One coordinator: there is one broker.
-    async fn find(&mut self, id: &str) -> Result<()> {
+    pub(crate) async fn find(&mut self, id: &str) -> Result<()> {
         let request = FindCoordinatorRequest::default()
             .with_key_type(1)
             .with_coordinator_keys(vec![StrBytes::from_string(id.to_owned())]);
@@ -80,7 +80,7 @@ impl Script {
     }
 
     /// Until the predecessor's transaction is aborted; notes whether that had to be waited for.
-    async fn init(&mut self, id: &'static str) -> Result<Me> {
+    pub(crate) async fn init(&mut self, id: &'static str) -> Result<Me> {
         let mut waited = false;
         for _ in 0..TRIES {
             let said = self.init_once(id, 4, 60_000).await?;
@@ -120,7 +120,13 @@ impl Script {
         Ok(results)
     }
 
-    async fn add(&mut self, what: &str, me: Me, places: &[(&str, i32)], expected: &str) -> Result<()> {
+    pub(crate) async fn add(
+        &mut self,
+        what: &str,
+        me: Me,
+        places: &[(&str, i32)],
+        expected: &str,
+    ) -> Result<()> {
         for _ in 0..TRIES {
             let said = self.add_once(me, places, 3).await?;
             if !said.contains(&named(code(Some(E::ConcurrentTransactions)))) {
@@ -132,7 +138,7 @@ impl Script {
         bail!("AddPartitionsToTxn doesn't come to an end")
     }
 
-    async fn end_once(&mut self, me: Me, commit: bool, version: i16) -> Result<i16> {
+    pub(crate) async fn end_once(&mut self, me: Me, commit: bool, version: i16) -> Result<i16> {
         let request = EndTxnRequest::default()
             .with_transactional_id(transactional_id(me.id))
             .with_producer_id(ProducerId(me.pid))
@@ -143,7 +149,7 @@ impl Script {
     }
 
     /// Ends it, and repeats that until the markers are written.
-    async fn end(&mut self, what: &str, me: Me, commit: bool, expected: &str) -> Result<()> {
+    pub(crate) async fn end(&mut self, what: &str, me: Me, commit: bool, expected: &str) -> Result<()> {
         let first = self.end_once(me, commit, 4).await?;
         self.note(what, named(first), expected);
         for _ in 0..TRIES {
@@ -158,7 +164,7 @@ impl Script {
     }
 
     /// What the partition knows of this producer: epoch, last sequence, start of an open transaction.
-    async fn known(&mut self, what: &str, to: To<'_>, me: Me) -> Result<()> {
+    pub(crate) async fn known(&mut self, what: &str, to: To<'_>, me: Me) -> Result<()> {
         let topic = TopicRequest::default()
             .with_name(topic_name(to.topic))
             .with_partition_indexes(vec![to.partition]);
@@ -177,7 +183,7 @@ impl Script {
     }
 
     /// Bounds, markers, and what readers of both kinds see.
-    async fn seen(&mut self, what: &str, to: To<'_>) -> Result<()> {
+    pub(crate) async fn seen(&mut self, what: &str, to: To<'_>) -> Result<()> {
         let committed = self.fetch(to.topic, at(to.partition, 0), 1).await?;
         let all = self.entries(to).await?;
         let show = |entries: &[reader::Entry]| {
