@@ -4,7 +4,7 @@
 use crate::v1;
 
 /// An enum's prefix, which the name of its zero value shows.
-fn prefix(zero: &str) -> &str {
+pub fn prefix(zero: &str) -> &str {
     zero.trim_end_matches("UNSPECIFIED")
 }
 

@@ -33,7 +33,7 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "
 pub mod address;
 pub mod client_properties;
 pub mod descriptors;
-mod enums;
+pub mod enums;
 pub mod filter;
 pub mod id;
 pub mod jaas;

@@ -1,39 +1,18 @@
 //! Makes clusters and mirrors what flags or a file say: created, changed, or left alone.
 
 use tonic::{Code, Status};
-use twinlog_proto::reason;
+use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::v1;
 
-use super::connect::Connection;
+use super::connect::{Connection, request_id};
 use super::desired::{Origin, Settings};
 use super::failure::{Failure, Kind};
+use super::flags;
 use super::human;
 use super::mirror;
 use crate::mm2::{LABEL, LABEL_VALUE};
 
-/// What flags say about an existing mirror. The immutable ones stand here too, so that a change of theirs is refused.
-const FLAG_FIELDS: &[&str] = &[
-    "source",
-    "target",
-    "naming",
-    "guarantee",
-    "partitioning",
-    "topics",
-    "topics_exclude",
-    "groups",
-    "sync_group_offsets",
-    "sync_group_offsets_to_source",
-    "start",
-    "topic_creation",
-    "config_sync",
-    "acl_sync",
-    "allow_loops",
-    "onto_existing",
-    "allow_foreign_writes",
-    "engine",
-];
-
-/// What MirrorMaker's file says; the same rule.
+/// What MirrorMaker's file says about an existing mirror. The immutable ones stand here too, so that a change of theirs is refused.
 pub(super) const FILE_FIELDS: &[&str] = &[
     "source",
     "target",
@@ -67,11 +46,20 @@ pub(super) async fn apply(connection: &Connection, settings: &Settings) -> Resul
     if settings.origin == Origin::Flags {
         refuse_foreign(connection, settings).await?;
     }
+    let refused: Refused = match settings.origin {
+        Origin::Flags => |status| flags::refused(&status, OF_RUN),
+        Origin::File => Failure::from,
+    };
     for cluster in &settings.clusters {
-        apply_cluster(connection, cluster).await?;
+        apply_cluster(connection, cluster).await.map_err(|status| match settings.origin {
+            Origin::Flags => flags::refused(&status, of_end(cluster, settings)),
+            Origin::File => status.into(),
+        })?;
     }
+    // What can't change is said, too, so that a change of it is refused.
+    let of_flags = [&["source", "target"], &*flags::of_run()].concat();
     let fields = match settings.origin {
-        Origin::Flags => FLAG_FIELDS,
+        Origin::Flags => &of_flags,
         Origin::File => FILE_FIELDS,
     };
     for mirror in &settings.mirrors {
@@ -85,9 +73,8 @@ pub(super) async fn apply(connection: &Connection, settings: &Settings) -> Resul
                 settings.data.display()
             ),
         };
-        done.push(
-            apply_mirror(connection, mirror, fields).await.map_err(|failure| immutable(failure, next))?,
-        );
+        let applied = apply_mirror(connection, mirror, fields).await;
+        done.push(applied.map_err(|status| refusal(status, refused, next))?);
     }
     if settings.origin == Origin::File {
         done.extend(pause_absent(connection, settings).await?);
@@ -95,11 +82,22 @@ pub(super) async fn apply(connection: &Connection, settings: &Settings) -> Resul
     Ok(done)
 }
 
-fn immutable(failure: ApplyFailure, next: String) -> Failure {
-    match failure {
-        ApplyFailure::Immutable(message) => Failure::new(Kind::Precondition, message).next(next),
-        ApplyFailure::Other(failure) => failure,
-    }
+/// The flags of `run` for what is no setting of a mirror's.
+const OF_RUN: &[flags::Field] = &[("mirror.source", "--source-id"), ("mirror.target", "--target-id")];
+const OF_SOURCE: &[flags::Field] = &[
+    ("cluster_id", "--source-id"),
+    ("cluster.bootstrap_servers", "--source"),
+    ("cluster.properties", "--source-config"),
+];
+const OF_TARGET: &[flags::Field] = &[
+    ("cluster_id", "--target-id"),
+    ("cluster.bootstrap_servers", "--target"),
+    ("cluster.properties", "--target-config"),
+];
+
+fn of_end(cluster: &v1::Cluster, settings: &Settings) -> &'static [flags::Field] {
+    let is_source = settings.mirrors.iter().any(|mirror| mirror.source == cluster.name);
+    if is_source { OF_SOURCE } else { OF_TARGET }
 }
 
 /// A data folder of flags is one mirror's: another one in it would keep running unseen.
@@ -145,24 +143,19 @@ async fn pause_absent(connection: &Connection, settings: &Settings) -> Result<Ve
     Ok(paused)
 }
 
-pub(super) async fn apply_cluster(connection: &Connection, cluster: &v1::Cluster) -> Result<(), Failure> {
+pub(super) async fn apply_cluster(connection: &Connection, cluster: &v1::Cluster) -> Result<(), Status> {
     put_cluster(connection, cluster, &["bootstrap_servers", "properties"], false).await?;
     Ok(())
 }
 
-/// Why a mirror could not be made what it should be.
-pub(super) enum ApplyFailure {
-    /// It exists, and differs in what can't be changed.
-    Immutable(String),
-    Other(Failure),
-}
+/// How a refusal is told: with the flags, where flags made the call.
+type Refused = fn(Status) -> Failure;
 
-impl From<Status> for ApplyFailure {
-    fn from(status: Status) -> Self {
-        match is(&status, "IMMUTABLE_FIELD") {
-            true => Self::Immutable(status.message().to_owned()),
-            false => Self::Other(status.into()),
-        }
+/// What a refusal of a mirror means. `next` is for a mirror that exists, and differs in what can't be changed.
+pub(super) fn refusal(status: Status, refused: Refused, next: impl Into<String>) -> Failure {
+    match is(&status, Reason::IMMUTABLE_FIELD) {
+        true => refused(status).of_kind(Kind::Precondition).next(next),
+        false => refused(status),
     }
 }
 
@@ -171,7 +164,7 @@ pub(super) async fn apply_mirror(
     connection: &Connection,
     mirror: &v1::Mirror,
     fields: &[&str],
-) -> Result<String, ApplyFailure> {
+) -> Result<String, Status> {
     let (id, flow) = (human::id(&mirror.name), flow(mirror));
     let (before, after) = put_mirror(connection, mirror, fields, false).await?;
     let Some(before) = before else { return Ok(format!("mirror {id} ({flow}) created")) };
@@ -216,7 +209,7 @@ pub(super) async fn set_state(
     next: Next,
 ) -> Result<Option<v1::Mirror>, Status> {
     let (mut client, name, etag) = (connection.mirrors(), mirror.name.clone(), String::new());
-    let request_id = uuid::Uuid::new_v4().to_string();
+    let request_id = request_id();
     Ok(match next {
         Next::Pause => {
             let by = "file".to_owned();
@@ -310,8 +303,8 @@ fn mask(paths: &[impl AsRef<str>]) -> Option<prost_types::FieldMask> {
     Some(prost_types::FieldMask { paths: paths.iter().map(|path| path.as_ref().to_owned()).collect() })
 }
 
-fn is(status: &Status, expected: &str) -> bool {
-    reason::reason_of(status).is_some_and(|reason| reason == expected)
+fn is(status: &Status, expected: Reason) -> bool {
+    reason::reason_of(status).is_some_and(|reason| reason == expected.as_str())
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use twinlog_proto::text::visible;
 use twinlog_proto::v1;
-use uuid::Uuid;
 
 use super::client_file::ClientFile;
-use super::connect::Connection;
+use super::connect::{Connection, request_id};
 use super::failure::{Failure, Kind};
 use super::fields::key_value;
+use super::flags;
 use super::human;
 use super::output::{Output, Table, json, json_list};
 
@@ -59,6 +59,19 @@ pub(super) enum Command {
     /// Remove a cluster that no mirror uses
     #[command(alias = "delete")]
     Rm { id: String },
+}
+
+/// The flag for each field of a cluster.
+const FLAGS: &[flags::Field] = &[
+    ("cluster_id", "ID"),
+    ("cluster.bootstrap_servers", "--bootstrap-servers"),
+    ("cluster.properties", "--property"),
+    ("cluster.labels", "--label"),
+    ("cluster.display_name", "--display-name"),
+];
+
+fn refused(status: tonic::Status) -> Failure {
+    Failure::of_flags(&status, |field| flags::flag_of(FLAGS, field))
 }
 
 #[derive(Debug, clap::Args)]
@@ -146,7 +159,7 @@ fn update(
     Ok(v1::UpdateClusterRequest {
         cluster: Some(cluster),
         update_mask: Some(prost_types::FieldMask { paths }),
-        request_id: Uuid::new_v4().to_string(),
+        request_id: request_id(),
         ..Default::default()
     })
 }
@@ -162,10 +175,10 @@ pub(super) async fn execute(
             let request = v1::CreateClusterRequest {
                 cluster_id: id,
                 cluster: Some(cluster.wire()?),
-                request_id: Uuid::new_v4().to_string(),
+                request_id: request_id(),
                 validate_only: false,
             };
-            let cluster = client.create_cluster(request).await?.into_inner();
+            let cluster = client.create_cluster(request).await.map_err(refused)?.into_inner();
             output.show(json("Cluster", &cluster), || {
                 format!("cluster {} registered", human::id(&cluster.name))
             })
@@ -179,7 +192,7 @@ pub(super) async fn execute(
                 paths.map(|path| path.split('.').next().unwrap_or_default()).collect();
             fields.dedup();
             let changed = fields.join(", ");
-            let cluster = client.update_cluster(request).await?.into_inner();
+            let cluster = client.update_cluster(request).await.map_err(refused)?.into_inner();
             output.show(json("Cluster", &cluster), || format!("cluster {id} changed: {changed}"))
         }
         Command::List => {
@@ -203,14 +216,14 @@ pub(super) async fn execute(
                     ));
                 }
             };
-            let tested = client.test_cluster(request).await?.into_inner();
+            let tested = client.test_cluster(request).await.map_err(refused)?.into_inner();
             output.show(json("TestClusterResponse", &tested), || test_result(&tested))?;
             verdict(&tested)
         }
         Command::Rm { id } => {
             let request = v1::DeleteClusterRequest {
                 name: format!("clusters/{id}"),
-                request_id: uuid::Uuid::new_v4().to_string(),
+                request_id: request_id(),
                 ..Default::default()
             };
             client.delete_cluster(request).await?;

@@ -58,6 +58,11 @@ struct File {
     tls: ClientTls,
 }
 
+/// A new one for each changing call: sent again after a lost answer, it is done once.
+pub(super) fn request_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
 /// Flags over environment over file over defaults.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {

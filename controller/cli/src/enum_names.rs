@@ -2,6 +2,7 @@
 
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_norway::Value as Yaml;
+use twinlog_proto::enums::prefix;
 
 /// Makes the names whole. What is no name of a value stays as it is, for whoever reads it then to refuse.
 pub(super) fn complete(message: &MessageDescriptor, value: &mut Yaml) {
@@ -39,8 +40,7 @@ fn complete_one(kind: &Kind, value: &mut Yaml) {
 }
 
 fn whole(names: &EnumDescriptor, name: &str) -> Option<String> {
-    let prefix = names.default_value().name().trim_end_matches("UNSPECIFIED").to_owned();
-    let whole = format!("{prefix}{name}");
+    let whole = format!("{}{name}", prefix(names.default_value().name()));
     (names.get_value_by_name(name).is_none() && names.get_value_by_name(&whole).is_some()).then_some(whole)
 }
 

@@ -1,11 +1,13 @@
 //! How a command fails: an exit code that programs may rely on, what happened, and what to do next.
 
+mod next;
+
 use std::fmt;
 use std::process::ExitCode;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason;
 use twinlog_proto::text::visible;
 use twinlog_proto::tls::explain;
 
@@ -54,6 +56,11 @@ impl Failure {
         self
     }
 
+    pub(super) fn of_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     pub(super) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.kind as u8)
     }
@@ -74,16 +81,23 @@ impl fmt::Display for Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
+        Self::of_flags(&status, |_| None)
+    }
+}
+
+impl Failure {
+    /// A refusal of what flags said: `flag` knows the flag for a field.
+    pub(super) fn of_flags(status: &Status, flag: impl Fn(&str) -> Option<&'static str>) -> Self {
         let kind = kind(status.code());
-        let reason = reason::reason_of(&status).map(|reason| visible(&reason).into_owned());
+        let reason = reason::reason_of(status).map(|reason| visible(&reason).into_owned());
         // What broke the connection is not what the controller said.
         if reason.is_none()
-            && let Some(what) = explain(&status, "")
+            && let Some(what) = explain(status, "")
         {
             return Self::new(Kind::Unavailable, format!("no connection to the controller: {what}"));
         }
-        let next = next_step(reason.as_deref(), status.code());
-        Self { kind, message: text(&status), reason, next: next.map(str::to_owned) }
+        let next = next::step(reason.as_deref(), status.code());
+        Self { kind, message: text(status, flag), reason, next: next.map(str::to_owned) }
     }
 }
 
@@ -94,25 +108,28 @@ impl From<std::io::Error> for Failure {
 }
 
 /// One line per violated field where there are several. What the server says stays within its line.
-fn text(status: &Status) -> String {
+fn text(status: &Status, flag: impl Fn(&str) -> Option<&'static str>) -> String {
     let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
-    if violations.len() < 2 {
-        return visible(status.message()).into_owned();
-    }
-    let lines: Vec<String> = violations
-        .iter()
-        .map(|v| match v.field.as_str() {
-            // How many more there are.
-            "" => format!("\n  {}", visible(&v.description)),
-            field => format!("\n  {}: {}", visible(field), visible(&v.description)),
-        })
-        .collect();
-    let count = if violations.iter().any(|v| v.field.is_empty()) {
-        "many".to_owned()
-    } else {
-        lines.len().to_string()
+    let line = |field: &str, what: &str| match (field, flag(field)) {
+        // How many more there are.
+        ("", _) => visible(what).into_owned(),
+        (_, Some(flag)) => format!("{flag} ({}): {}", visible(field), visible(what)),
+        (_, None) => format!("{}: {}", visible(field), visible(what)),
     };
-    format!("{count} values can't be used:{}", lines.concat())
+    match &violations[..] {
+        [] => visible(status.message()).into_owned(),
+        [one] if flag(&one.field).is_some() => line(&one.field, &one.description),
+        [_] => visible(status.message()).into_owned(),
+        several => {
+            let lines: String =
+                several.iter().map(|v| format!("\n  {}", line(&v.field, &v.description))).collect();
+            let count = match several.iter().any(|v| v.field.is_empty()) {
+                true => "many".to_owned(),
+                false => several.len().to_string(),
+            };
+            format!("{count} values can't be used:{lines}")
+        }
+    }
 }
 
 fn kind(code: Code) -> Kind {
@@ -130,64 +147,10 @@ fn kind(code: Code) -> Kind {
     }
 }
 
-fn next_step(reason: Option<&str>, code: Code) -> Option<&'static str> {
-    let known = reason.and_then(|text| Reason::ALL.iter().find(|reason| reason.as_str() == text));
-    Some(match known {
-        Some(Reason::CLUSTER_NOT_FOUND) => {
-            "twinlog cluster list, or register it: twinlog cluster add ID --bootstrap-servers HOST:PORT"
-        }
-        Some(Reason::MIRROR_NOT_FOUND) => "twinlog mirror list",
-        Some(Reason::WORKER_NOT_FOUND) => "twinlog worker list",
-        Some(Reason::NO_WORKER) => {
-            "start one: twinlog-worker --controller URL; see them with: twinlog worker list"
-        }
-        Some(Reason::NO_ELIGIBLE_WORKER) => {
-            "compare the mirror's placement with: twinlog worker list -o yaml"
-        }
-        Some(Reason::NO_LEADER) => "try again in some seconds; if it stays, look at the controllers' logs",
-        Some(Reason::STORE_UNAVAILABLE) => {
-            "see that the store works (etcd runs and is reachable from the controller, or its disk has room), then try again"
-        }
-        Some(Reason::CLUSTER_IN_USE) => "twinlog mirror list, then twinlog mirror delete ID",
-        Some(Reason::ETAG_MISMATCH | Reason::WRITE_CONFLICT) => "read it again, then repeat your change",
-        Some(Reason::INVALID_PATTERN) => {
-            "patterns are Java regular expressions matched against the whole name, for example 'orders\\..*'"
-        }
-        Some(Reason::LITERAL_SECRET) => {
-            "put the secret into the workers' environment or a file there, and refer to it: --property 'sasl.password=${env:TWINLOG_SECRET_NAME}' or ${file:/etc/twinlog/secrets/NAME}"
-        }
-        Some(Reason::CREDENTIALS_REQUIRED) => {
-            "repeat it with the credentials: --property 'sasl.password=${file:/etc/twinlog/secrets/NAME}'"
-        }
-        Some(Reason::INVALID_PROPERTY) => {
-            "leave it out; README.md says which client properties are taken (proto/src/client_properties.rs)"
-        }
-        Some(Reason::SECRET_UNRESOLVED) => {
-            "twinlog-worker --help: --secret-dir and --secret-env-prefix say where a worker looks for secrets"
-        }
-        Some(
-            Reason::CLUSTER_UNREACHABLE
-            | Reason::TLS_FAILED
-            | Reason::AUTHENTICATION_FAILED
-            | Reason::MISSING_PERMISSION,
-        ) => "twinlog cluster test ID shows what works and what doesn't",
-        Some(Reason::ALREADY_EXISTS) => "choose another id, or look at what is there with the get command",
-        Some(Reason::SOURCE_IS_TARGET) => "name two different clusters; see: twinlog cluster list",
-        Some(Reason::TARGET_OVERLAP) => {
-            "see what each would copy: twinlog mirror plan ID, or mirror create ... --plan"
-        }
-        Some(Reason::INTERNAL) => "the controller's log says more",
-        _ if code == Code::Unavailable => "check that the controller runs, then try again",
-        _ if matches!(code, Code::DeadlineExceeded | Code::Cancelled) => {
-            "try again, or allow more time with --timeout"
-        }
-        _ if code == Code::InvalidArgument => "correct it and repeat; --help has examples",
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use twinlog_proto::reason::Reason;
+
     use super::*;
 
     #[test]

@@ -1,15 +1,13 @@
-//! Values of flags that `mirror create` and `run` share, and how they become fields of the API.
+//! Values of flags, and how they become fields of the API.
 
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use serde::Deserialize;
 use twinlog_proto::model::DEFAULT_CONFIG_EXCLUDE;
 use twinlog_proto::v1;
 use twinlog_proto::v1::start_position::Position;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Naming {
     /// SOURCE.topic, as MirrorMaker 2 names it
     Prefix,
@@ -18,23 +16,20 @@ pub(super) enum Naming {
 }
 
 impl Naming {
-    pub(super) fn wire(self) -> v1::Naming {
-        let kind = match self {
+    pub(super) fn wire(self) -> v1::naming::Kind {
+        match self {
             Self::Prefix => v1::naming::Kind::Prefix,
             Self::Identity => v1::naming::Kind::Identity,
-        };
-        v1::Naming { kind: kind.into(), ..v1::Naming::default() }
+        }
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Partitioning {
     /// Partition N to partition N
     Preserve,
     /// By the key, as Kafka's producers do it, into any number of partitions
     #[value(alias = "by_key")]
-    #[serde(alias = "by_key")]
     ByKey,
 }
 
@@ -47,16 +42,13 @@ impl Partitioning {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Guarantee {
     /// Consumers with read_committed see every record once
     #[value(alias = "exactly_once")]
-    #[serde(alias = "exactly_once")]
     ExactlyOnce,
     /// No record is lost; after a crash some may be there twice
     #[value(alias = "at_least_once")]
-    #[serde(alias = "at_least_once")]
     AtLeastOnce,
 }
 
@@ -69,8 +61,7 @@ impl Guarantee {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Compression {
     None,
     Gzip,
@@ -91,8 +82,7 @@ impl Compression {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Engine {
     /// What fits both clusters best
     Auto,
@@ -112,9 +102,26 @@ impl Engine {
     }
 }
 
+/// What to do where records are gone before they were copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum GapPolicy {
+    /// Stop until someone decides
+    Halt,
+    /// Record the gap, and go on at the first record that exists
+    Resume,
+}
+
+impl GapPolicy {
+    pub(super) fn wire(self) -> v1::GapPolicy {
+        match self {
+            Self::Halt => v1::GapPolicy::Halt,
+            Self::Resume => v1::GapPolicy::Resume,
+        }
+    }
+}
+
 /// What to do with a copy that holds records where a mirror has no position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum OntoExisting {
     /// Stop and say so
     Refuse,
@@ -135,8 +142,7 @@ impl OntoExisting {
 }
 
 /// `earliest`, `latest` or a time.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Start {
     Earliest,
     Latest,
@@ -160,16 +166,8 @@ impl FromStr for Start {
     }
 }
 
-impl TryFrom<String> for Start {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
 impl Start {
-    fn position(self) -> Position {
+    pub(super) fn position(self) -> Position {
         match self {
             Self::Earliest => Position::Earliest(true),
             Self::Latest => Position::Latest(true),

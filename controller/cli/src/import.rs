@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::apply::{self, ApplyFailure};
+use super::apply;
 use super::connect::Connection;
 use super::desired::{Origin, Settings};
-use super::failure::{Failure, Kind};
+use super::failure::Failure;
 use super::mm2_file::{self, FileArgs};
 use super::output::Output;
 use super::run;
@@ -69,14 +69,8 @@ pub(super) async fn execute(args: Args, connection: Connection, output: &Output)
     let mut done = Vec::new();
     for mirror in &plan.mirrors {
         let applied = apply::apply_mirror(&connection, mirror, apply::FILE_FIELDS).await;
-        done.push(applied.map_err(|failure| match failure {
-            ApplyFailure::Immutable(message) => {
-                Failure::new(Kind::Precondition, message).next(
-                    "undo that change in the file, or delete the mirror first: twinlog mirror delete ID",
-                )
-            }
-            ApplyFailure::Other(failure) => failure,
-        })?);
+        let next = "undo that change in the file, or delete the mirror first: twinlog mirror delete ID";
+        done.push(applied.map_err(|status| apply::refusal(status, Failure::from, next))?);
     }
     mm2_file::show_done(&args.file, &plan, &done, output)
 }

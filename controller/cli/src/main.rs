@@ -14,6 +14,7 @@ mod desired;
 mod enum_names;
 mod failure;
 mod fields;
+mod flags;
 mod human;
 mod import;
 mod lag;

@@ -10,7 +10,7 @@ mod update;
 use clap::Subcommand;
 use twinlog_proto::v1;
 
-use super::connect::Connection;
+use super::connect::{Connection, request_id};
 use super::failure::Failure;
 use super::output::{Output, json};
 use super::watch;
@@ -72,10 +72,6 @@ fn name(id: &str) -> String {
     format!("mirrors/{id}")
 }
 
-fn new_id() -> String {
-    uuid::Uuid::new_v4().to_string()
-}
-
 pub(super) async fn execute(
     command: Command,
     connection: Connection,
@@ -100,13 +96,13 @@ pub(super) async fn execute(
         Command::Update(args) => update::execute(*args, connection, output).await,
         Command::Pause { id } => {
             let request =
-                v1::PauseMirrorRequest { name: name(&id), request_id: new_id(), ..Default::default() };
+                v1::PauseMirrorRequest { name: name(&id), request_id: request_id(), ..Default::default() };
             let mirror = client.pause_mirror(request).await?.into_inner();
             output.show(json("Mirror", &mirror), || format!("mirror {id} pauses"))
         }
         Command::Resume { id } => {
             let request =
-                v1::ResumeMirrorRequest { name: name(&id), request_id: new_id(), ..Default::default() };
+                v1::ResumeMirrorRequest { name: name(&id), request_id: request_id(), ..Default::default() };
             let mirror = client.resume_mirror(request).await?.into_inner();
             output.show(json("Mirror", &mirror), || {
                 format!("mirror {id} goes on; see: twinlog mirror watch {id}")
@@ -116,7 +112,7 @@ pub(super) async fn execute(
         Command::Gaps { id } => gaps::execute(&id, connection, output).await,
         Command::Delete { id } => {
             let request =
-                v1::DeleteMirrorRequest { name: name(&id), request_id: new_id(), ..Default::default() };
+                v1::DeleteMirrorRequest { name: name(&id), request_id: request_id(), ..Default::default() };
             client.delete_mirror(request).await?;
             output.show(serde_json::json!({ "deleted": name(&id) }), || {
                 format!("mirror {id} deleted; what it copied stays on the target")

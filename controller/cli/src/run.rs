@@ -6,7 +6,9 @@
 mod args;
 mod dry;
 mod end;
+mod file;
 mod in_process;
+mod said;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
