@@ -4,7 +4,11 @@
 //! them: a worker doesn't trust its controller. A property of librdkafka can load a library into the process
 //! (`plugin.library.paths`), so nothing unknown is ever handed on.
 
+mod values;
+
 use crate::jaas;
+
+pub use values::problem;
 
 /// What becomes of a client property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -65,7 +65,7 @@ pub(super) enum Command {
 const FLAGS: &[flags::Field] = &[
     ("cluster_id", "ID"),
     ("cluster.bootstrap_servers", "--bootstrap-servers"),
-    ("cluster.properties", "--property"),
+    ("cluster.properties", "--property, --properties-file"),
     ("cluster.labels", "--label"),
     ("cluster.display_name", "--display-name"),
 ];

@@ -158,6 +158,8 @@ fn property(problems: &mut Problems, within: &str, key: &str, value: &str, secre
         problems.invalid(field, problem);
     } else if let Err(problem) = secret::check(value) {
         problems.invalid(field, problem.to_string());
+    } else if let Some(problem) = client_properties::problem(key, value) {
+        problems.add(Reason::INVALID_PROPERTY, field, problem);
     } else if value == HIDDEN {
         problems.invalid(field, format!("{HIDDEN:?} is what the API shows instead of a secret, not a value"));
     } else if secrets == LiteralSecrets::Refused && secret::is_literal(key, value) {

@@ -65,7 +65,7 @@ const WITHOUT_A_FLAG: &[(&str, &str)] = &[
 #[test]
 fn every_setting_has_a_flag_or_a_reason_why_not() {
     let with_a_flag: BTreeSet<String> =
-        flags().iter().flat_map(|arg| samples(arg)).flat_map(|given| applied(&given).0).collect();
+        flags().iter().flat_map(samples).flat_map(|given| applied(&given).0).collect();
     let settable = settable(&descriptors::message("Mirror"), "");
     let excused = |path: &String| {
         WITHOUT_A_FLAG.iter().any(|(field, _)| path == field || path.starts_with(&format!("{field}.")))

@@ -41,7 +41,7 @@ Other commands work against it: twinlog status, twinlog mirror status, ...";
 
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[command(mut_arg("allow_loops", before_file), mut_arg("allow_foreign_writes", before_file))]
+#[command(mut_args = before_file)]
 #[command(mut_arg("start_group", |arg| flags::with_help(arg, ". [default: group.id of --source-config, unless --start is given]")))]
 pub(crate) struct Args {
     /// MirrorMaker 2's configuration with all of its flows: mm2.properties, resources of Strimzi, or connectors as Kafka Connect takes
@@ -58,9 +58,12 @@ pub(crate) struct Args {
     pub(super) of_file: FileArgs,
 }
 
-/// FILE may follow it.
+/// FILE may follow these: no is `--flag=false`.
 fn before_file(arg: Arg) -> Arg {
-    arg.require_equals(true)
+    match ["allow_loops", "allow_foreign_writes"].contains(&arg.get_id().as_str()) {
+        true => arg.require_equals(true),
+        false => arg,
+    }
 }
 
 impl Args {

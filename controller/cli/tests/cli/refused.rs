@@ -18,6 +18,40 @@ async fn names_that_can_not_be_are_said() {
     assert!(code == 2 && said.contains("naming.map") && said.contains("b/ö"), "{code} {said}");
 }
 
+/// People type flags, not fields.
+#[tokio::test]
+async fn refusals_name_the_flag_and_what_to_do() {
+    let service = Service::with_clusters().await;
+    let create = ["mirror", "create", "m", "--source", "a", "--target", "b", "--topics"];
+    for (args, says) in [
+        (&[&create[..], &["a["]].concat()[..], "error: --topics (mirror.topics[0]): pattern \"a[\""),
+        (
+            &[&create[..], &["a", "--target-latency", "1ms"]].concat(),
+            "error: --target-latency (mirror.target_latency)",
+        ),
+        (
+            &["mirror", "create", "M!", "--source", "a", "--target", "b", "--topics", "a"],
+            "error: ID (mirror_id)",
+        ),
+        (
+            &["cluster", "add", "c", "--bootstrap-servers", "c:1", "--property", "fetch.max.bytes=abc"],
+            "error: --property, --properties-file (cluster.properties.fetch.max.bytes): \"abc\" is not a whole number: give one",
+        ),
+        (
+            &["cluster", "add", "c", "--bootstrap-servers", "c"],
+            "error: --bootstrap-servers (cluster.bootstrap_servers[0])",
+        ),
+    ] {
+        let (code, said) = fails(&service, args).await;
+        assert!(code == 2 && said.starts_with(says) && said.contains("\nnext: "), "{args:?}: {code} {said}");
+    }
+    out(&service, &[&create[..], &["a"]].concat()).await;
+    let (code, said) =
+        fails(&service, &["mirror", "update", "m", "--exclude", "x,y(", "--groups", "("]).await;
+    assert!(code == 2 && said.contains("\n  --exclude (mirror.topics_exclude"), "{said}");
+    assert!(said.contains("\n  --groups (mirror.groups[0])"), "{said}");
+}
+
 #[tokio::test]
 async fn the_command_line_does_not_give_credentials_again_unasked() {
     let service = Service::start().await;
