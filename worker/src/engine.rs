@@ -24,8 +24,9 @@ pub(crate) use self::select::{Engine, Opened};
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::control::Control;
+pub(crate) use crate::durability::{Carried, Durability};
 use crate::kafka::Damaged;
-use crate::ledger::{Entry, Ledger};
+use crate::ledger::Ledger;
 use crate::progress::LastCopied;
 use crate::range::Range;
 
@@ -45,21 +46,6 @@ pub(crate) const MIN_BATCH_BYTES: usize = 16 << 10;
 pub(crate) fn batch_bytes(max_message_bytes: Option<i32>) -> usize {
     let limit = usize::try_from(max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)).unwrap_or(0);
     limit.saturating_sub(BATCH_OVERHEAD).clamp(1024, MAX_BATCH_BYTES)
-}
-
-/// How what is acknowledged becomes durable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Durability {
-    /// Records and progress in transactions of this id; who has it has fenced every earlier owner.
-    Transactions { id: String },
-    /// Progress follows the acknowledgement of its records.
-    Acknowledged,
-}
-
-impl Durability {
-    pub(crate) fn is_exactly_once(&self) -> bool {
-        matches!(self, Self::Transactions { .. })
-    }
 }
 
 /// Bounds of one engine.
@@ -102,6 +88,7 @@ pub(crate) struct Order {
     /// The target is known to hold requests back because of a quota.
     pub(crate) carefully: bool,
     pub(crate) storage: Storage,
+    /// Written with the first commit, before any record.
     pub(crate) carried: Option<Carried>,
     /// Of what the lane wants, as `Control` counts it: any other one ends the engine.
     pub(crate) version: u64,
@@ -120,15 +107,6 @@ pub(crate) struct Assigned {
     pub(crate) stop_before: Option<SourceOffset>,
     /// It goes on with a message in a format of before Kafka 0.11.
     pub(crate) old: bool,
-}
-
-/// What an older version has left of the range: written with the first commit, before any record.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Carried {
-    /// For the range's partition of the offsets topic.
-    pub(crate) pieces: Vec<Entry>,
-    /// Says that it was carried over: topic and partition where it was. After everything else, if not at once.
-    pub(crate) mark: Option<(String, i32, Entry)>,
 }
 
 /// Where the range's own records go: progress, and closed pieces of the offset map.

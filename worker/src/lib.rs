@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod clusters;
 pub mod config;
 mod control;
+mod durability;
 mod engine;
 pub mod flow;
 pub mod give_back;

@@ -1,5 +1,5 @@
 //! The hot path of a lane: one thread that takes records from the source client, hands them to the producer, enters
-//! acknowledgements into the ledger, and commits.
+//! acknowledgements into the ledger, and does what the committer says.
 //!
 //! It sleeps only in `park`: both clients unpark it when something waits. It runs until it is told to stop, the lane changes, or
 //! something happens that the lane must decide about.
@@ -29,6 +29,7 @@ use super::pace::Pace;
 use super::partitioner::Partitioner;
 use super::translate;
 use crate::control::Control;
+use crate::durability::Committer;
 use crate::engine::{Exit, Fetching, Health, Observer, Order, Refused, Seen, Sight, Trouble};
 use crate::ledger::Ledger;
 use crate::progress::LastCopied;
@@ -37,8 +38,6 @@ use crate::progress::LastCopied;
 const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
 /// The longest sleep: a bound for whatever no client tells.
 const MAX_PARK: Duration = Duration::from_millis(100);
-/// A range's first transaction is committed at this age: readers have waited since the range stopped elsewhere.
-const FIRST_COMMIT: Duration = Duration::from_millis(30);
 /// Slot of the records that are not mirrored ones.
 const OWN: u16 = u16::MAX;
 
@@ -55,21 +54,8 @@ pub(super) struct Clients {
 pub(super) struct Job {
     pub(super) target_topic: String,
     pub(super) order: Order,
-    pub(super) exactly_once: bool,
-    /// Exactly once: age at which an open transaction is committed.
-    pub(super) commit_interval: Duration,
     /// Memory for records in flight, bytes.
     pub(super) in_flight: usize,
-    /// What a transaction, or its commit, may take.
-    pub(super) patience: Duration,
-}
-
-enum Progress {
-    /// Nothing of ours is on its way.
-    Idle,
-    /// Closed chunks, or the progress record, wait for so many acknowledgements.
-    Chunks(usize),
-    Record(usize),
 }
 
 pub(super) struct Mover<'a> {
@@ -84,6 +70,7 @@ pub(super) struct Mover<'a> {
     progress_topic: usize,
     offsets_topic: usize,
     ledger: &'a mut Ledger,
+    committer: Committer,
     partitioner: Partitioner,
     slots: Vec<Slot>,
     /// Slot by partition, from the first partition on.
@@ -95,13 +82,7 @@ pub(super) struct Mover<'a> {
     throttle: Option<Duration>,
     /// Size of records lately, bytes: how many to take at once.
     typical: usize,
-    /// Exactly once: when the open transaction began, and the age at which it is committed.
-    transaction: Option<Instant>,
-    commit_after: Duration,
-    progress: Progress,
-    last_progress: Instant,
     last_observed: Option<Instant>,
-    drain_deadline: Option<Instant>,
     own_number: u64,
     /// Since when progress, or the end of a transaction, waits for the target.
     own_since: Option<Instant>,
@@ -121,7 +102,7 @@ impl<'a> Mover<'a> {
         job: &'a Job,
         control: &'a Control,
         clients: Clients,
-        ledger: &'a mut Ledger,
+        (ledger, committer): (&'a mut Ledger, Committer),
         observer: Observer,
     ) -> Result<Self, Exit> {
         let Clients { source, mut target, feeder, ends } = clients;
@@ -151,6 +132,7 @@ impl<'a> Mover<'a> {
             progress_topic,
             offsets_topic,
             ledger,
+            committer,
             partitioner: job.order.by_key.map_or(Partitioner::Preserve, Partitioner::by_key),
             slots,
             by_partition,
@@ -159,12 +141,7 @@ impl<'a> Mover<'a> {
             pace: Pace::new(job.in_flight as u64, job.order.carefully, now),
             throttle: None,
             typical: job.in_flight / 16,
-            transaction: None,
-            commit_after: job.commit_interval,
-            progress: Progress::Idle,
-            last_progress: now,
             last_observed: None,
-            drain_deadline: None,
             own_number: 0,
             own_since: None,
             looked: now,
@@ -186,8 +163,7 @@ impl<'a> Mover<'a> {
     fn go(&mut self) -> Step<std::convert::Infallible> {
         // What is fetched meanwhile waits in the source client.
         self.start_fetching()?;
-        self.claim()?;
-        self.commit_after = self.job.commit_interval.min(FIRST_COMMIT);
+        self.commit()?;
         loop {
             if self.control.is_draining() {
                 return Err(Exit::Drained);
@@ -204,7 +180,7 @@ impl<'a> Mover<'a> {
             let taken = self.pump_old()? + self.pump()?;
             let settled = self.settle()?;
             self.source.poll();
-            self.commit_if_due()?;
+            self.commit()?;
             self.observe();
             self.missing_topics()?;
             self.rests_as_left()?;
@@ -247,15 +223,13 @@ impl<'a> Mover<'a> {
     /// Whether everything that there is has been copied, as far as is known.
     fn is_idle(&self) -> bool {
         let at_end = |slot: &Slot| slot.stopped || slot.end.is_some_and(|(end, _)| end >= slot.next);
-        self.in_flight == 0 && self.transaction.is_none() && self.slots.iter().all(at_end)
+        self.in_flight == 0 && !self.committer.is_open() && self.slots.iter().all(at_end)
     }
 
     fn sleep(&self) {
-        let due = match self.transaction {
-            Some(began) => self.commit_after.saturating_sub(began.elapsed()),
-            None => MAX_PARK,
-        };
-        std::thread::park_timeout(due.min(MAX_PARK));
+        let due = self.committer.due(self.ledger);
+        let left = due.map_or(MAX_PARK, |due| due.saturating_duration_since(Instant::now()));
+        std::thread::park_timeout(left.min(MAX_PARK));
     }
 
     /// Takes what the source has, as far as there is room in flight, and hands it to the producer.
@@ -364,9 +338,7 @@ impl<'a> Mover<'a> {
             });
         }
         slot.epoch = slot.epoch.max(epoch);
-        if self.job.exactly_once && self.transaction.is_none() {
-            self.begin()?;
-        }
+        self.before_record()?;
         let slot = &mut self.slots[index];
         let cost = record.size() + RECORD_OVERHEAD;
         let partition = self.partitioner.partition(slot.partition, record.key(), record.size());

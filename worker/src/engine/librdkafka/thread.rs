@@ -15,6 +15,7 @@ use super::ffi::source::Source;
 use super::ffi::target::Target;
 use super::mover::{Clients, Job, Mover};
 use crate::control::Control;
+use crate::durability::{Committer, Times};
 use crate::engine::{Durability, Exit, NotOpened, Observer, Opening, Order};
 use crate::kafka::Role;
 use crate::ledger::Ledger;
@@ -139,7 +140,7 @@ impl Life {
 
     fn work(
         &self,
-        order: Order,
+        mut order: Order,
         (source, target): (Source, Target),
         memory: &Memory,
         ledger: &mut Ledger,
@@ -147,19 +148,15 @@ impl Life {
     ) -> Exit {
         let Opening { source: from, target: to, range, durability, target_latency, limits, control, .. } =
             &self.opening;
-        let job = Job {
-            target_topic: range.target_topic.clone(),
-            order,
-            exactly_once: durability.is_exactly_once(),
-            commit_interval: *target_latency,
-            in_flight: memory.in_flight,
-            patience: limits.patience,
-        };
+        let times = Times { interval: *target_latency, patience: limits.patience };
+        let (key, carried) = (order.storage.progress_key.clone(), order.carried.take());
+        let committer = Committer::new(durability, times, key, carried);
+        let job = Job { target_topic: range.target_topic.clone(), order, in_flight: memory.in_flight };
         let (runtime, stop) = (&self.runtime, control.stop());
         let feeder = Feeder::new(&from.client, &range.source_topic, memory, runtime, stop);
         let ends = CopyEnds::new(&to.client, &range.target_topic, runtime, stop);
         let clients = Clients { source, target, feeder, ends };
-        match Mover::new(&job, control, clients, ledger, observer) {
+        match Mover::new(&job, control, clients, (ledger, committer), observer) {
             Ok(mover) => mover.run(),
             Err(exit) => exit,
         }

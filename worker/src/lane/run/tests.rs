@@ -23,7 +23,7 @@ use crate::budget::Budget;
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::engine::scripted::{Act, Engine, Life, Told};
-use crate::engine::{Exit, Health, NotOpened, Trouble};
+use crate::engine::{Durability, Exit, Health, NotOpened, Trouble};
 use crate::lane::clusters::scripted::{Clusters, OFFSETS, PROGRESS};
 use crate::lane::{LaneHandle, LaneSpec, LaneStatus, Range, start_with};
 use crate::status::{PartitionStatus, State};
@@ -231,7 +231,7 @@ async fn it_runs_until_it_is_drained_and_says_where_it_is() {
     assert_eq!(stage.now().state, State::Pending);
     let told = stage.ordered(1).await;
     assert_eq!((told.position(0), told.position(1)), (Some(0), Some(0)));
-    assert!(told.durability.is_exactly_once());
+    assert!(matches!(told.durability, Durability::Transactions { .. }));
     stage.is_in(State::Active, None).await;
     stage.until(|stage| stage.partition(1).position == Some(SourceOffset(3))).await;
     assert_eq!((stage.partition(0).position, stage.partition(0).records), (Some(SourceOffset(5)), 5));

@@ -23,7 +23,10 @@ impl Mover<'_> {
         let mut refused: Option<Refused> = None;
         for report in reports {
             match report {
-                Ack::Stored { first, count, .. } if first.slot == OWN => self.own_stored(count),
+                Ack::Stored { first, count, .. } if first.slot == OWN => {
+                    self.own_since = None;
+                    self.committer.stored(count, self.ledger, Instant::now());
+                }
                 Ack::Stored { first, count, offset } => self.stored(first, count, offset)?,
                 Ack::Refused(refusal) => {
                     if refused.as_ref().is_none_or(|known| weight(&refusal) > weight(known)) {

@@ -114,7 +114,7 @@ async fn at_least_once_what_was_acknowledged_before_a_refusal_is_not_copied_agai
     let setting = Setting::new().mirror(|mirror| mirror.guarantee = Guarantee::AtLeastOnce);
     let stage = setting.source(0, (0, 9)).life(Life::Runs(acts)).start();
     let told = stage.ordered(2).await;
-    assert!(!told.durability.is_exactly_once());
+    assert_eq!(told.durability, Durability::Acknowledged);
     assert_eq!((told.position(0), stage.durable(0)), (Some(5), Some(5)));
 }
 

@@ -58,7 +58,7 @@ async fn a_change_while_it_opens_is_in_the_next_order() {
     stage.is_in(State::Waiting, Some(Reason::WAITING_FOR_CLUSTER)).await;
     stage.update(|mirror| mirror.guarantee = Guarantee::AtLeastOnce);
     let told = stage.ordered(2).await;
-    assert!(!told.durability.is_exactly_once());
+    assert_eq!(told.durability, Durability::Acknowledged);
     assert_eq!(
         stage.engine.told()[0].exit,
         Some(Exit::Changed),
