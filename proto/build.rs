@@ -10,7 +10,6 @@ const FILES: &[&str] = &[
     "twinlog/v1/offset.proto",
     "twinlog/v1/fleet.proto",
     "twinlog/internal/v1/worker.proto",
-    "twinlog/internal/v1/peer.proto",
     "twinlog/storage/v1/storage.proto",
 ];
 

@@ -82,7 +82,7 @@ impl Api {
     }
 
     async fn ask(&self, question: Question) -> Result<Answered, Status> {
-        self.controller.query(question).await
+        Ok(self.controller.informed()?.ask(question).await?)
     }
 
     /// The clusters as workers get them, secrets included.

@@ -36,7 +36,7 @@ use crate::state::State;
 pub(crate) use last::ToStore;
 use member::{Link, Member, Profile, Running};
 use queries::Queries;
-pub(crate) use view::{Summaries, bare};
+pub(crate) use view::{Summaries, Workers, bare};
 
 /// A gap between two looks at the clocks that is longer than this was our own sleep: the workers don't pay for it.
 const OWN_SLEEP: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! The Twinlog controller: owns mirrors in a store, plans which worker copies which partition ranges, and serves the API.
 //!
 //! `store` keeps what must survive, `state` is the view of it in memory, `planner` decides, `reconciler` makes it so through
-//! `fleet` and `session`, `relay` lets any replica answer for the leader, and `controller` ties them together.
+//! `fleet` and `session`, `replica` leads or passes calls on to the one that does, and `controller` ties them together.
 
 #![forbid(unsafe_code)]
 
@@ -18,17 +18,15 @@ mod heartbeats;
 pub mod inventory;
 pub mod keys;
 pub mod last_groups;
-mod leader;
 mod limits;
 pub mod metrics;
 mod packed;
 mod page;
-pub mod peer;
 pub mod planner;
+pub mod process;
 mod ranges;
 mod reconciler;
 pub mod refusal;
-pub mod relay;
 pub mod replica;
 pub mod server;
 pub mod session;

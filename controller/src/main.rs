@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use twinlog_controller::config::{self, Args, Config, EMBEDDED_STORE_FILE, StoreConfig};
 use twinlog_controller::controller::ControllerConfig;
 use twinlog_controller::metrics::Metrics;
-use twinlog_controller::replica::Replica;
+use twinlog_controller::process::Replica;
 use twinlog_controller::server::ServerConfig;
 use twinlog_controller::store::Store;
 use twinlog_controller::store::embedded::EmbeddedStore;

@@ -61,10 +61,10 @@ impl Metrics {
         Self { recorder }
     }
 
-    pub(crate) async fn render(&self, controller: &Controller) -> String {
+    pub(crate) fn render(&self, controller: &Controller) -> String {
         self.recorder.run_upkeep();
         let mut text = twinlog_proto::telemetry::without_unknown(&self.recorder.render());
-        text.push_str(&fleet::render(controller).await);
+        text.push_str(&fleet::render(controller));
         text
     }
 }

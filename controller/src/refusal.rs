@@ -1,6 +1,11 @@
 //! Why a call is refused, in the domain's own words. The edge makes an answer of them: `api::refused`.
 
+use std::time::Duration;
+
 use twinlog_proto::reason::Reason;
+
+/// When to try again while nobody leads.
+const ELECTION: Duration = Duration::from_millis(200);
 
 /// A field, and what is wrong with it.
 pub type Violation = (String, String);
@@ -20,6 +25,8 @@ pub enum What {
     Fields { first: Vec<Violation>, more: usize },
     /// The request is right, and the state of something stands in its way.
     InTheWay { subject: String, message: String },
+    /// Nothing is wrong: it may go well after so long.
+    Later { message: String, after: Duration },
 }
 
 impl Refusal {
@@ -41,6 +48,12 @@ impl Refusal {
     pub fn in_the_way(reason: Reason, subject: impl Into<String>, message: impl Into<String>) -> Self {
         Self { reason, what: What::InTheWay { subject: subject.into(), message: message.into() } }
     }
+}
+
+/// NO_LEADER, and when to try again.
+pub(crate) fn no_leader(message: &str) -> Refusal {
+    let what = What::Later { message: message.to_owned(), after: ELECTION };
+    Refusal { reason: Reason::NO_LEADER, what }
 }
 
 /// INVALID_FIELD.

@@ -30,6 +30,8 @@ use crate::api::{Api, MirrorServer};
 use crate::controller::Controller;
 use crate::descriptors;
 use crate::metrics::Metrics;
+use crate::replica::whole_calls;
+use crate::session;
 use guard::Guard;
 
 /// Largest request, unless configured.
@@ -104,8 +106,7 @@ pub async fn serve(
     }
     add!(ClusterServiceServer, OffsetServiceServer, FleetServiceServer);
     routes.add_service(MirrorServer::new(api.clone(), limit, MAX_ANSWER_BYTES));
-    routes.add_service(controller.worker_service());
-    routes.add_service(controller.peer_service());
+    routes.add_service(session::service(controller.shared().clone()));
     routes.add_service(health);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -117,11 +118,14 @@ pub async fn serve(
     routes.add_service(reflection().build_v1().map_err(ServeError::Reflection)?);
     routes.add_service(reflection().build_v1alpha().map_err(ServeError::Reflection)?);
 
+    let shared = controller.shared().clone();
     let mut grpc = routes
         .routes()
         .prepare()
         .into_axum_router()
+        .layer(axum::middleware::from_fn_with_state(shared.clone(), whole_calls::pass_on))
         .layer(axum::middleware::from_fn_with_state(limit, bounds::check))
+        .layer(axum::middleware::from_fn_with_state(shared, whole_calls::admit))
         .layer(axum::middleware::from_fn(observe::observe))
         .layer(axum::middleware::from_fn(guard::grpc_only));
     if !config.cors_origins.is_empty() {

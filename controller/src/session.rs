@@ -14,11 +14,14 @@ use twinlog_proto::id::WorkerId;
 use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::internal::v1::controller_message::Message as Out;
 use twinlog_proto::internal::v1::worker_message::Message as In;
+use twinlog_proto::internal::v1::worker_service_server::{WorkerService, WorkerServiceServer};
 use twinlog_proto::reason::{Reason, bad_request, status};
 
 use crate::fleet::member::{Link, Profile, Running};
-use crate::leader::Replica;
-use crate::relay::{self, ControllerStream, WorkerStream};
+use crate::refusal::no_leader;
+use crate::replica::forward::MAX_MESSAGE_BYTES;
+use crate::replica::forward::session::{ControllerStream, WorkerStream, is_relayed};
+use crate::replica::shared::Shared;
 
 /// Messages towards a worker that wait for the network, at most.
 const OUTBOX: usize = 8;
@@ -34,33 +37,39 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `internal.v1.WorkerService` on any replica: served here by the leader, passed on to it by the others.
 #[derive(Clone)]
-pub struct WorkerSessions {
-    pub(crate) replica: Arc<Replica>,
+pub(crate) struct WorkerSessions {
+    pub(crate) replica: Arc<Shared>,
 }
 
 #[tonic::async_trait]
-impl internal::worker_service_server::WorkerService for WorkerSessions {
+impl WorkerService for WorkerSessions {
     type SessionStream = ControllerStream;
 
     async fn session(
         &self,
         request: Request<Streaming<internal::WorkerMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let relayed = relay::is_relayed(request.metadata());
+        let relayed = is_relayed(request.metadata());
         let inbound: WorkerStream = Box::pin(request.into_inner());
         if self.replica.is_leader() {
             return Ok(Response::new(serve(self.replica.clone(), inbound)));
         }
         if relayed {
-            return Err(relay::no_leader("this replica does not lead any more"));
+            return Err(no_leader("this replica does not lead any more").into());
         }
-        let leader = self.replica.relay.channel()?;
-        Ok(Response::new(relay::pass_on(leader, inbound).await?))
+        Ok(Response::new(self.replica.forward.session(inbound).await?))
     }
 }
 
+/// `internal.v1.WorkerService`, to add to the server.
+pub(crate) fn service(replica: Arc<Shared>) -> WorkerServiceServer<WorkerSessions> {
+    WorkerServiceServer::new(WorkerSessions { replica })
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
 /// Starts a session; it ends with its stream, with the worker's lease, or with the leadership going elsewhere.
-fn serve(replica: Arc<Replica>, inbound: WorkerStream) -> ControllerStream {
+fn serve(replica: Arc<Shared>, inbound: WorkerStream) -> ControllerStream {
     let (outbox, messages) = mpsc::channel(OUTBOX);
     let tasks = replica.tasks.clone();
     tasks.spawn(async move {
@@ -75,7 +84,7 @@ fn serve(replica: Arc<Replica>, inbound: WorkerStream) -> ControllerStream {
 
 type Outbox = mpsc::Sender<Result<internal::ControllerMessage, Status>>;
 
-async fn run(replica: &Replica, mut inbound: WorkerStream, outbox: &Outbox) -> Result<(), Status> {
+async fn run(replica: &Shared, mut inbound: WorkerStream, outbox: &Outbox) -> Result<(), Status> {
     let hello = tokio::select! {
         biased;
         () = replica.stop.cancelled() => return Err(going_away()),
@@ -93,7 +102,7 @@ async fn run(replica: &Replica, mut inbound: WorkerStream, outbox: &Outbox) -> R
         .map_err(|e| bad_request(Reason::INVALID_FIELD, &[("hello.worker_id".to_owned(), e.to_string())]))?;
     admit(replica, &id, &hello.instance).await?;
     // Before the worker becomes a member: nothing else may come first.
-    send(outbox, Out::Welcome(replica.welcome())).await?;
+    send(outbox, Out::Welcome(welcome(replica))).await?;
     let (sets, mut new_set) = watch::channel(None);
     let (queries, mut new_query) = mpsc::channel(QUERY_QUEUE);
     let close = CancellationToken::new();
@@ -124,7 +133,7 @@ async fn run(replica: &Replica, mut inbound: WorkerStream, outbox: &Outbox) -> R
 
 /// One process at a time has a worker's id. Another one that is heard while the newcomer waits keeps it; one that is not heard
 /// any more (its machine is gone, and nobody closed its stream) loses it with its lease.
-async fn admit(replica: &Replica, id: &WorkerId, instance: &str) -> Result<(), Status> {
+async fn admit(replica: &Shared, id: &WorkerId, instance: &str) -> Result<(), Status> {
     let arrived = Instant::now();
     while let Some((heard, said)) = replica.fleet.other_process(id, instance) {
         let about = [("worker", id.as_str())];
@@ -147,7 +156,7 @@ async fn admit(replica: &Replica, id: &WorkerId, instance: &str) -> Result<(), S
 
 /// A session that the fleet knows of; dropping it tells the fleet that it is over.
 struct Relation<'a> {
-    replica: &'a Replica,
+    replica: &'a Shared,
     id: WorkerId,
     session: u64,
 }
@@ -191,6 +200,16 @@ impl Drop for Relation<'_> {
 async fn send(outbox: &Outbox, message: Out) -> Result<(), Status> {
     let message = internal::ControllerMessage { message: Some(message) };
     outbox.send(Ok(message)).await.map_err(|_| Status::cancelled("the worker closed its stream"))
+}
+
+fn welcome(replica: &Shared) -> internal::Welcome {
+    let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    internal::Welcome {
+        controller: replica.config.id.clone(),
+        term: replica.term().unwrap_or_default().0,
+        report_interval_ms: millis(replica.config.report_interval),
+        lease_ms: millis(replica.config.worker_lease),
+    }
 }
 
 fn profile(hello: internal::Hello) -> Profile {

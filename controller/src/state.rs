@@ -64,7 +64,7 @@ pub struct State {
     pub assignments: Arc<BTreeMap<Arc<TaskName>, Arc<Assignment>>>,
     pub drains: Arc<BTreeSet<WorkerId>>,
     pub leader: Option<LeaderInfo>,
-    /// What replicas show each other, see `relay::credential`.
+    /// What replicas show each other, see `replica::forward::credential`.
     pub peer_secret: Option<Arc<str>>,
 }
 

@@ -1,4 +1,4 @@
-//! The list of statuses: which mirrors a page of it holds, and in which order. Every replica checks the request, the leader answers.
+//! The list of statuses: which mirrors a page of it holds, and in which order.
 //!
 //! A status is worked out only where the page needs it: what a filter says of names is looked at first, and in an order of names
 //! the work ends with the page.
@@ -6,19 +6,16 @@
 mod filter;
 mod order;
 
-use std::sync::Arc;
-
 use prost::Message;
 use tokio::sync::Semaphore;
-use tonic::Status;
 use twinlog_proto::id::stable_hash;
-use twinlog_proto::reason::{self, Reason};
+use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
 use crate::fleet::{Summaries, bare};
-use crate::leader::Replica;
 use crate::page::{MAX_PAGE_BYTES, Page};
 use crate::refusal::{Refusal, invalid};
+use crate::replica::Informed;
 use crate::state::MirrorState;
 use filter::Filter;
 use order::Order;
@@ -126,17 +123,18 @@ fn cut(page: Page, sorted: impl IntoIterator<Item = Keyed>) -> (Vec<Keyed>, Stri
     page.cut_within(MAX_PAGE_BYTES, sorted, |(key, _)| key.clone(), |(_, status)| status.encoded_len())
 }
 
-impl Replica {
+impl Informed {
     /// A page as this replica knows it.
     pub(crate) async fn mirror_statuses(
-        self: Arc<Self>,
+        self,
         listing: Listing,
-    ) -> Result<v1::ListMirrorStatusesResponse, Status> {
+    ) -> Result<v1::ListMirrorStatusesResponse, Refusal> {
         let _permit = PAGES.acquire().await.map_err(|_| stopped())?;
         // Off the runtime: it may take some time.
         let page = tokio::task::spawn_blocking(move || {
-            let (state, away) = (self.cache.snapshot(), self.cache.away());
-            let summaries = Summaries::new(&self.fleet, &state);
+            let shared = self.shared();
+            let (state, away) = (shared.cache.snapshot(), shared.cache.away());
+            let summaries = Summaries::new(&shared.fleet, &state);
             listing.list(state.mirrors.values().map(AsRef::as_ref), |mirror| {
                 let mut status = summaries.of(mirror);
                 status.causes.extend(away.as_ref().map(|away| away.cause()));
@@ -147,8 +145,8 @@ impl Replica {
     }
 }
 
-fn stopped() -> Status {
-    reason::status(
+fn stopped() -> Refusal {
+    Refusal::new(
         Reason::INTERNAL,
         "the list of statuses could not be made; the controller's log says why",
         &[],

@@ -160,7 +160,7 @@ pub struct Leadership {
     /// Put this into every transaction that only the leader may make.
     pub guard: Guard,
     hold: Arc<Hold>,
-    resign: Box<dyn Resign>,
+    resign: Arc<dyn Resign>,
 }
 
 /// How an implementation gives a leadership back.
@@ -203,7 +203,7 @@ impl Leadership {
         hold: Arc<Hold>,
         resign: Box<dyn Resign>,
     ) -> Self {
-        Self { term, since, guard, hold, resign }
+        Self { term, since, guard, hold, resign: resign.into() }
     }
 
     /// Cancelled when the leadership is over: the store says so, or it could not be renewed in time.
@@ -218,8 +218,14 @@ impl Leadership {
 
     /// Gives the leadership back at once, as far as the store can be reached.
     pub async fn resign(self) {
+        self.end().await;
+    }
+
+    /// The leadership is over from now on; what is returned gives it back.
+    pub(crate) fn end(&self) -> impl Future<Output = ()> + Send + 'static {
         self.hold.lost.cancel();
-        self.resign.resign().await;
+        let resign = self.resign.clone();
+        async move { resign.resign().await }
     }
 }
 

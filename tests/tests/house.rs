@@ -33,9 +33,7 @@ fn no_modules_use_each_other_in_a_circle() {
 }
 
 /// Where the controller speaks to others.
-const EDGES: &[&str] = &["api", "peer", "relay", "server", "session"];
-/// They refuse in gRPC's terms still.
-const STILL_GRPC: &[&str] = &["controller.rs", "leader.rs", "statuses.rs"];
+const EDGES: &[&str] = &["api", "replica/forward", "server", "session"];
 /// They take or make generated types still: resources and inventories as they are stored, reports and statuses.
 const STILL_GENERATED: &[&str] = &[
     "catalog/change.rs",
@@ -45,7 +43,6 @@ const STILL_GENERATED: &[&str] = &[
     "catalog/mirror.rs",
     "catalog/places.rs",
     "catalog/stored.rs",
-    "controller.rs",
     "fleet.rs",
     "fleet/claims.rs",
     "fleet/last.rs",
@@ -62,11 +59,11 @@ const STILL_GENERATED: &[&str] = &[
     "heartbeats.rs",
     "inventory.rs",
     "last_groups.rs",
-    "leader.rs",
     "metrics/fleet.rs",
     "ranges.rs",
     "reconciler.rs",
     "reconciler/work.rs",
+    "replica/informed.rs",
     "state.rs",
     "statuses.rs",
     "statuses/filter.rs",
@@ -82,7 +79,7 @@ const STILL_KEPT: &[&str] = &["lane/run/former.rs", "survey/ends/recall.rs"];
 fn what_belongs_to_the_edge_stays_there() {
     let said = &["twinlog_proto::v1", "twinlog_proto::internal"];
     let of_controller = [
-        Edge { names: &["tonic*"], rooms: EDGES, still: STILL_GRPC },
+        Edge { names: &["tonic*"], rooms: EDGES, still: &[] },
         Edge { names: said, rooms: EDGES, still: STILL_GENERATED },
     ];
     let of_worker = [

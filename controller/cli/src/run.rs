@@ -31,7 +31,7 @@ use twinlog_controller::catalog::LiteralSecrets;
 use twinlog_controller::config::{DEFAULT_LISTEN, EMBEDDED_STORE_FILE, process_id};
 use twinlog_controller::controller::ControllerConfig;
 use twinlog_controller::metrics::Metrics;
-use twinlog_controller::replica::Replica;
+use twinlog_controller::process::Replica;
 use twinlog_controller::server::ServerConfig;
 use twinlog_controller::store::Store;
 use twinlog_controller::store::embedded::EmbeddedStore;

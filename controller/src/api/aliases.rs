@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tonic::Extensions;
 use twinlog_proto::id::ClusterId;
 use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::internal::v1::answer::Answer;
@@ -58,6 +59,16 @@ impl Api {
     }
 
     async fn look_at(&self, cluster: &ClusterId) -> Option<Seen> {
+        let v1::TestClusterResponse { reachable, kafka_cluster_id, broker_addresses, .. } =
+            match self.controller.elsewhere(&Extensions::new()) {
+                Some(leader) => leader.test_cluster(cluster, DEADLINE).await.ok()?,
+                None => self.test(cluster).await?,
+            };
+        let addresses = broker_addresses.into_iter().collect();
+        reachable.then_some(Seen { kafka_id: kafka_cluster_id, addresses })
+    }
+
+    async fn test(&self, cluster: &ClusterId) -> Option<v1::TestClusterResponse> {
         let question = Question {
             question: Ask::TestCluster(internal::TestClusterQuestion {}),
             clusters: self.clusters(&[cluster]).ok()?,
@@ -65,14 +76,7 @@ impl Api {
             deadline: DEADLINE,
         };
         match self.ask(question).await.ok()?.answer {
-            Answer::TestCluster(v1::TestClusterResponse {
-                reachable: true,
-                kafka_cluster_id,
-                broker_addresses,
-                ..
-            }) => {
-                Some(Seen { kafka_id: kafka_cluster_id, addresses: broker_addresses.into_iter().collect() })
-            }
+            Answer::TestCluster(response) => Some(response),
             _ => None,
         }
     }

@@ -2,11 +2,11 @@
 
 use tonic::{Request, Response, Status};
 use twinlog_proto::id::WorkerId;
-use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::v1;
 use twinlog_proto::v1::fleet_service_server::FleetService;
 
 use super::Api;
+use crate::fleet::Workers;
 use crate::page::Page;
 use crate::refusal::{Refusal, invalid};
 
@@ -18,7 +18,7 @@ impl FleetService for Api {
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
         let v1::ListWorkersRequest { page_size, page_token } = request.into_inner();
         let page = Page::new("workers", page_size, &page_token)?;
-        let internal::PeerWorkersResponse { mut workers, settling } = self.controller.fleet().await?;
+        let Workers { mut workers, settling } = self.controller.informed()?.fleet();
         workers.sort_by(|a, b| a.name.cmp(&b.name));
         let (workers, next_page_token) = page.cut(workers, |worker| worker.name.clone());
         Ok(Response::new(v1::ListWorkersResponse { workers, next_page_token, settling }))
@@ -29,7 +29,7 @@ impl FleetService for Api {
         request: Request<v1::GetWorkerRequest>,
     ) -> Result<Response<v1::Worker>, Status> {
         let id = worker_id(&request.get_ref().name)?;
-        Ok(Response::new(self.controller.worker(&id).await?))
+        Ok(Response::new(self.controller.informed()?.worker(&id)?))
     }
 
     async fn drain_worker(
@@ -38,7 +38,7 @@ impl FleetService for Api {
     ) -> Result<Response<v1::Worker>, Status> {
         let v1::DrainWorkerRequest { name, cancel } = request.into_inner();
         let id = worker_id(&name)?;
-        Ok(Response::new(self.controller.drain_worker(&id, cancel).await?))
+        Ok(Response::new(self.controller.informed()?.drain(&id, cancel).await?))
     }
 }
 

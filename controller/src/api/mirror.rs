@@ -24,7 +24,8 @@ use crate::fleet::{Answered, Question};
 use crate::heartbeats::Heartbeats;
 use crate::page::Page;
 use crate::refusal::{Refusal, invalid};
-use crate::state::InventoryState;
+use crate::state::{InventoryState, MirrorState};
+use crate::statuses::Listing;
 
 /// Of a connector, characters.
 const MAX_NAME_CHARS: usize = 256;
@@ -35,6 +36,11 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::CreateMirrorRequest>,
     ) -> Result<Response<v1::Mirror>, Status> {
+        if request.get_ref().validate_only
+            && let Some(leader) = self.controller.elsewhere(request.extensions())
+        {
+            return leader.create_mirror(request).await;
+        }
         let creation = MirrorCreation::try_from(request.into_inner())?;
         let aliases = self.aliases(&creation.resource).await;
         let written = self.catalog.create_mirror(creation, &self.state(), &aliases).await?;
@@ -45,7 +51,8 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::GetMirrorRequest>,
     ) -> Result<Response<v1::Mirror>, Status> {
-        Ok(Response::new(self.mirror(&mirror_id("name", &request.get_ref().name)?)?))
+        let id = mirror_id("name", &request.get_ref().name)?;
+        Ok(Response::new(self.stored(&id)?.wire.clone()))
     }
 
     async fn list_mirrors(
@@ -65,6 +72,11 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::UpdateMirrorRequest>,
     ) -> Result<Response<v1::Mirror>, Status> {
+        if request.get_ref().validate_only
+            && let Some(leader) = self.controller.elsewhere(request.extensions())
+        {
+            return leader.update_mirror(request).await;
+        }
         let written = self.catalog.update_mirror(request.into_inner().try_into()?, &self.state()).await?;
         self.answer_write(written).await
     }
@@ -97,7 +109,8 @@ impl MirrorService for Api {
     ) -> Result<Response<v1::MirrorPlan>, Status> {
         let id = mirror_id("name", &request.get_ref().name)?;
         let known = self.state().inventories.get(&id).cloned();
-        Ok(Response::new(self.plan(&self.mirror(&id)?, known).await?))
+        let stored = self.stored(&id)?;
+        Ok(Response::new(self.plan(&stored.wire, &stored.model, known).await?))
     }
 
     async fn give_back_mirror(
@@ -111,14 +124,15 @@ impl MirrorService for Api {
         &self,
         request: Request<v1::GetMirrorStatusRequest>,
     ) -> Result<Response<v1::MirrorStatus>, Status> {
-        Ok(Response::new(self.status(request.into_inner()).await?))
+        Ok(Response::new(self.status(request.into_inner())?))
     }
 
     async fn list_mirror_statuses(
         &self,
         request: Request<v1::ListMirrorStatusesRequest>,
     ) -> Result<Response<v1::ListMirrorStatusesResponse>, Status> {
-        Ok(Response::new(self.controller.mirror_statuses(request.into_inner()).await?))
+        let listing = Listing::parse(request.get_ref())?;
+        Ok(Response::new(self.controller.informed()?.mirror_statuses(listing).await?))
     }
 
     async fn list_ranges(
@@ -129,7 +143,7 @@ impl MirrorService for Api {
         let id = mirror_id("parent", &parent)?;
         let page = Page::new(format!("{parent}/ranges"), page_size, &page_token)?;
         let key = |range: &v1::RangeStatus| format!("{}/{:010}", range.target_topic, range.first_partition);
-        let mut ranges = self.controller.ranges(&id).await?;
+        let mut ranges = self.controller.informed()?.ranges(&id)?;
         ranges.sort_by_cached_key(key);
         let (ranges, next_page_token) = page.cut(ranges, key);
         Ok(Response::new(v1::ListRangesResponse { ranges, next_page_token }))
@@ -142,7 +156,7 @@ impl MirrorService for Api {
         let v1::ListGapsRequest { parent, page_size, page_token } = request.into_inner();
         let id = mirror_id("parent", &parent)?;
         let page = Page::new(format!("{parent}/gaps"), page_size, &page_token)?;
-        Ok(Response::new(gaps::page(page, self.controller.ranges(&id).await?)))
+        Ok(Response::new(gaps::page(page, self.controller.informed()?.ranges(&id)?)))
     }
 
     type WatchMirrorsStream = MessageStream;
@@ -158,11 +172,9 @@ impl MirrorService for Api {
 }
 
 impl Api {
-    fn mirror(&self, id: &MirrorId) -> Result<v1::Mirror, Refusal> {
-        match self.state().mirrors.get(id) {
-            Some(mirror) => Ok(mirror.wire.clone()),
-            None => Err(mirror_not_found(id)),
-        }
+    /// As the cache has it, its patterns compiled.
+    fn stored(&self, id: &MirrorId) -> Result<Arc<MirrorState>, Refusal> {
+        self.state().mirrors.get(id).cloned().ok_or_else(|| mirror_not_found(id))
     }
 
     /// The mirror as it was written; with its plan, where it was only validated.
@@ -170,7 +182,10 @@ impl Api {
         let mut mirror = written.resource;
         match written.revision {
             Some(_) => self.seen(written.revision).await,
-            None => mirror.plan = Some(self.plan(&mirror, None).await?),
+            None => {
+                let model = self.catalog.parsed(&mirror).await?;
+                mirror.plan = Some(self.plan(&mirror, &model, None).await?);
+            }
         }
         Ok(Response::new(mirror))
     }
@@ -180,28 +195,31 @@ impl Api {
     async fn plan(
         &self,
         mirror: &v1::Mirror,
+        model: &model::Mirror,
         known: Option<Arc<InventoryState>>,
     ) -> Result<v1::MirrorPlan, Status> {
         let question = Ask::Plan(internal::PlanQuestion { known: known.is_some() });
-        let asked = Heartbeats::of(&self.state()).wire(mirror, &self.catalog.parsed(mirror).await?);
-        let (parsed, mut plan) = match (self.ask_for(&asked, question).await, known) {
-            (Ok((parsed, Answered { worker, answer: Answer::Plan(plan) })), _) => {
-                (parsed, v1::MirrorPlan { worker: worker.name(), ..plan })
+        let asked = Heartbeats::of(&self.state()).wire(mirror, model);
+        let carrier = Some(asked.heartbeats_carried_by.clone()).filter(|carrier| !carrier.is_empty());
+        let model = &model::Mirror { heartbeats_carried_by: carrier, ..model.clone() };
+        let mut plan = match (self.ask_for(asked, model, question).await, known) {
+            (Ok(Answered { worker, answer: Answer::Plan(plan) }), _) => {
+                v1::MirrorPlan { worker: worker.name(), ..plan }
             }
-            (Ok((_, answered)), _) => return Err(wrong_answer(&answered).into()),
+            (Ok(answered), _) => return Err(wrong_answer(&answered).into()),
             (Err(error), Some(stored)) if last_plan::stands_in_for(&error) => {
-                (self.catalog.parsed(mirror).await?, last_plan::of(&stored.inventory, &error))
+                last_plan::of(&stored.inventory, &error)
             }
             (Err(error), _) => return Err(error),
         };
         let (state, aliases) = (self.state(), Aliases::new());
-        let overlaps = overlap::find(&parsed, &state, &Places::proven(&places::stored(&state), &aliases));
+        let overlaps = overlap::find(model, &state, &Places::proven(&places::stored(&state), &aliases));
         plan.warnings.extend(overlaps.iter().map(|overlap| warning(overlap.warning())));
         let places = Places::likely(&state, &aliases);
         let others: Vec<&model::Mirror> =
             state.mirrors.values().map(|mirror| mirror.model.as_ref()).collect();
-        let circle = loops::find(&parsed, &others, &state, &places).map(|circle| circle.warning());
-        plan.warnings.extend(circle.or_else(|| loops::ring_warning(&parsed, &others, &places)).map(warning));
+        let circle = loops::find(model, &others, &state, &places).map(|circle| circle.warning());
+        plan.warnings.extend(circle.or_else(|| loops::ring_warning(model, &others, &places)).map(warning));
         Ok(plan)
     }
 
@@ -216,13 +234,13 @@ impl Api {
         if !offsets_topic.is_empty() {
             names::topic(&offsets_topic).map_err(|what| invalid("offsets_topic", what))?;
         }
-        let mirror = self.mirror(&id)?;
-        if !etag.is_empty() && etag != mirror.etag {
+        let mirror = self.stored(&id)?;
+        if !etag.is_empty() && etag != mirror.wire.etag {
             let message = format!("{name} has changed since it was read: read it again");
             return Err(Refusal::new(Reason::ETAG_MISMATCH, message, &[("mirror", id.as_str())]).into());
         }
         let question = internal::GiveBackQuestion { connector, offsets_topic, validate_only };
-        let (_, answered) = self.ask_for(&mirror, Ask::GiveBack(question)).await?;
+        let answered = self.ask_for(mirror.wire.clone(), &mirror.model, Ask::GiveBack(question)).await?;
         match answered.answer {
             Answer::GiveBack(response) => Ok(response),
             _ => Err(wrong_answer(&answered).into()),
@@ -230,16 +248,14 @@ impl Api {
     }
 
     /// Asks a worker something about a mirror and both its clusters.
-    async fn ask_for(&self, mirror: &v1::Mirror, ask: Ask) -> Result<(model::Mirror, Answered), Status> {
-        let parsed = self.catalog.parsed(mirror).await?;
+    async fn ask_for(&self, mirror: v1::Mirror, model: &model::Mirror, ask: Ask) -> Result<Answered, Status> {
         let question = Question {
             question: ask,
-            clusters: self.clusters(&[&parsed.source, &parsed.target])?,
-            mirror: Some(mirror.clone()),
+            clusters: self.clusters(&[&model.source, &model.target])?,
+            mirror: Some(mirror),
             deadline: LONG_QUERY_DEADLINE,
         };
-        let answered = self.ask(question).await?;
-        Ok((parsed, answered))
+        self.ask(question).await
     }
 }
 

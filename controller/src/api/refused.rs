@@ -1,6 +1,9 @@
 //! What a caller is told of a refusal: the one place where refusals become gRPC statuses with `google.rpc` details.
 
+use std::collections::HashMap;
+
 use tonic::Status;
+use tonic_types::ErrorDetails;
 use twinlog_proto::reason;
 
 use crate::refusal::{Refusal, What};
@@ -16,6 +19,12 @@ impl From<Refusal> for Status {
             }
             What::Fields { first, more } => reason::bad_request_of_more(reason, &first, more),
             What::InTheWay { subject, message } => reason::precondition(reason, &subject, message),
+            What::Later { message, after } => {
+                let mut details =
+                    ErrorDetails::with_error_info(reason.as_str(), reason::DOMAIN, HashMap::new());
+                details.set_retry_info(Some(after));
+                reason::with_details(reason.code(), &message, details)
+            }
         }
     }
 }

@@ -12,14 +12,11 @@ use crate::refusal::Refusal;
 
 impl Api {
     /// INVALID_FIELD, INVALID_PAGE_TOKEN, MIRROR_NOT_FOUND, NO_LEADER.
-    pub(super) async fn status(
-        &self,
-        request: v1::GetMirrorStatusRequest,
-    ) -> Result<v1::MirrorStatus, Status> {
+    pub(super) fn status(&self, request: v1::GetMirrorStatusRequest) -> Result<v1::MirrorStatus, Status> {
         let v1::GetMirrorStatusRequest { name, topic_page_size, topic_page_token } = request;
         let id = status_id(&name)?;
         let page = Page::of_topics(format!("mirrors/{id}/status"), topic_page_size, &topic_page_token)?;
-        let status = self.controller.mirror_status(&id).await?;
+        let status = self.controller.informed()?.mirror_status(&id)?;
         Ok(with_page(status, page))
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
-use tonic::Status;
+use tonic::{Extensions, Status};
 use twinlog_proto::id::MirrorId;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
@@ -154,12 +154,19 @@ impl Watcher {
         }
     }
 
+    async fn status(&self, id: &MirrorId) -> Result<v1::MirrorStatus, Status> {
+        match self.api.controller.elsewhere(&Extensions::new()) {
+            Some(leader) => leader.mirror_status(id).await,
+            None => Ok(self.api.controller.informed()?.mirror_status(id)?),
+        }
+    }
+
     /// What can't be told now (no leader yet) comes with a later tick.
     async fn current_statuses(&self) -> Vec<v1::MirrorStatus> {
         let state = self.api.state();
         let mut statuses = Vec::new();
         for id in state.mirrors.keys().filter(|id| self.only.as_ref().is_none_or(|only| only == *id)) {
-            if let Ok(status) = self.api.controller.mirror_status(id).await {
+            if let Ok(status) = self.status(id).await {
                 statuses.push(status);
             }
         }

@@ -31,9 +31,16 @@ const MAX_PARTITIONS_IN_STATUS: usize = 4_000;
 /// Causes of one mirror or topic, at most; the first ones are the worst.
 const MAX_CAUSES: usize = 20;
 
+/// The workers, by id.
+pub(crate) struct Workers {
+    pub(crate) workers: Vec<v1::Worker>,
+    /// A new leader still waits for some to come back.
+    pub(crate) settling: bool,
+}
+
 impl Fleet {
     /// Those that are there, and those that a new leader waits for.
-    pub(crate) fn workers(&self, state: &State) -> internal::PeerWorkersResponse {
+    pub(crate) fn workers(&self, state: &State) -> Workers {
         let now = Instant::now();
         let members = self.members();
         let here = members.by_id.values().map(|m| {
@@ -42,7 +49,7 @@ impl Fleet {
             worker
         });
         let workers = here.chain(members.expected.keys().map(not_back)).collect();
-        internal::PeerWorkersResponse { workers, settling: members.is_settling(now) }
+        Workers { workers, settling: members.is_settling(now) }
     }
 
     /// `None`: no such mirror.

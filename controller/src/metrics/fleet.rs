@@ -7,7 +7,7 @@ use twinlog_proto::v1;
 use super::text::Text;
 use crate::controller::Controller;
 
-pub(super) async fn render(controller: &Controller) -> String {
+pub(super) fn render(controller: &Controller) -> String {
     let mut text = Text::default();
     let state = controller.cache().snapshot();
     text.gauge(
@@ -23,15 +23,12 @@ pub(super) async fn render(controller: &Controller) -> String {
         [([], state.revision as f64)],
     );
     text.gauge("twinlog_clusters", "Registered clusters.", [([], state.clusters.len() as f64)]);
-    if !controller.is_leader() {
-        return text.finish();
-    }
-    if let Ok(workers) = controller.workers().await {
-        worker_gauges(&mut text, &workers);
-    }
+    let informed = controller.informed().ok().filter(|_| controller.is_leader());
+    let Some(informed) = informed else { return text.finish() };
+    worker_gauges(&mut text, &informed.workers());
     let mut mirrors = BTreeMap::new();
     for id in state.mirrors.keys() {
-        if let Ok(status) = controller.mirror_status(id).await {
+        if let Ok(status) = informed.mirror_status(id) {
             mirrors.insert(id.to_string(), status);
         }
     }

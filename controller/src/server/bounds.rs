@@ -1,4 +1,5 @@
-//! No call of the public API with more in it than `limits` allows: a request is counted before it is decoded.
+//! No call of the public API with more in it than `limits` allows: a request is counted before it is decoded, at the replica that it is
+//! made to.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -13,6 +14,7 @@ use prost_reflect::MessageDescriptor;
 use tonic::Status;
 
 use crate::refusal::invalid;
+use crate::replica::whole_calls::ByReplica;
 use crate::{descriptors, limits};
 
 /// Before a gRPC message: whether it is compressed, and its length.
@@ -23,7 +25,10 @@ static REQUESTS: LazyLock<HashMap<String, MessageDescriptor>> = LazyLock::new(de
 
 /// `max_bytes`: larger messages are for the decoder to refuse.
 pub(super) async fn check(State(max_bytes): State<usize>, request: Request, next: Next) -> Response {
-    let Some(message) = REQUESTS.get(request.uri().path()) else { return next.run(request).await };
+    let counted = request.extensions().get::<ByReplica>().is_some();
+    let Some(message) = REQUESTS.get(request.uri().path()).filter(|_| !counted) else {
+        return next.run(request).await;
+    };
     let (parts, body) = request.into_parts();
     let mut chunks = body.into_data_stream();
     let mut read = BytesMut::new();

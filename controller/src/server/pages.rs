@@ -29,6 +29,6 @@ fn readyz(controller: &Controller) -> Response {
 }
 
 async fn page(metrics: Metrics, controller: Arc<Controller>) -> Response {
-    let text = metrics.render(&controller).await;
+    let text = metrics.render(&controller);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }

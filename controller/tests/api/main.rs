@@ -6,6 +6,7 @@
 mod bounds;
 mod clusters;
 mod credentials;
+mod follower;
 mod mirrors;
 mod names;
 mod peer;

@@ -1,53 +1,58 @@
-//! What replicas call on each other is nobody else's: refused without their secret, and not in reflection.
+//! What replicas may ask of each other is nobody else's: refused without their secret; and what is internal is not in reflection.
 
-use tonic::transport::Channel;
 use tonic::{Request, Status};
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use twinlog_proto::internal::v1 as internal;
-use twinlog_proto::internal::v1::peer_service_client::PeerServiceClient;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1;
 
 use crate::service::{Service, create_mirror, expect};
 use crate::worker::Worker;
 
-fn give_back(mirror: v1::Mirror) -> internal::PeerAskRequest {
-    let question = internal::GiveBackQuestion { validate_only: false, ..Default::default() };
-    internal::PeerAskRequest {
-        query: Some(internal::Query {
-            mirror: Some(mirror),
-            question: Some(internal::query::Question::GiveBack(question)),
-            ..Default::default()
-        }),
-        deadline: Some(prost_types::Duration { seconds: 5, nanos: 0 }),
+/// As somebody sends it who would like to be taken for a replica.
+fn forged<T>(message: T) -> Request<T> {
+    let mut marked = Request::new(message);
+    for (key, value) in
+        [("twinlog-relayed", "1"), ("twinlog-replica", "0123"), ("twinlog-caller", "10.1.2.3")]
+    {
+        marked.metadata_mut().insert(key, value.parse().unwrap());
     }
+    marked
 }
 
 #[tokio::test]
 async fn nobody_but_a_replica_may_call_the_leader_as_one() {
     let service = Service::with_clusters().await;
     let _worker = Worker::start(&service).await;
-    let mirror = service.mirrors().create_mirror(create_mirror("m")).await.unwrap().into_inner();
-    let mut peer: PeerServiceClient<Channel> = PeerServiceClient::new(service.channel.clone());
+    service.mirrors().create_mirror(create_mirror("m")).await.unwrap();
+    let follower = service.follower("second").await;
     let says = "replicas among themselves";
-    expect(peer.peer_ask(give_back(mirror.clone())).await, Reason::NOT_A_REPLICA, says);
-    let mut marked = Request::new(give_back(mirror));
-    for (key, value) in [("twinlog-relayed", "1"), ("twinlog-replica", "0123")] {
-        marked.metadata_mut().insert(key, value.parse().unwrap());
+    // Whoever is called: what is not true is refused there, and not passed on.
+    for called in [&service, &follower] {
+        let give_back = v1::GiveBackMirrorRequest { name: "mirrors/m".to_owned(), ..Default::default() };
+        expect(called.mirrors().give_back_mirror(forged(give_back)).await, Reason::NOT_A_REPLICA, says);
+        let workers = v1::ListWorkersRequest::default();
+        expect(called.fleet().list_workers(forged(workers)).await, Reason::NOT_A_REPLICA, says);
+        let drain = v1::DrainWorkerRequest { name: "workers/w1".to_owned(), cancel: false };
+        expect(called.fleet().drain_worker(forged(drain)).await, Reason::NOT_A_REPLICA, says);
+        let status = v1::GetMirrorStatusRequest { name: "mirrors/m".to_owned(), ..Default::default() };
+        expect(called.mirrors().get_mirror_status(forged(status)).await, Reason::NOT_A_REPLICA, says);
+        let statuses = v1::ListMirrorStatusesRequest { parent: "mirrors/-".to_owned(), ..Default::default() };
+        expect(called.mirrors().list_mirror_statuses(forged(statuses)).await, Reason::NOT_A_REPLICA, says);
+        let ranges = v1::ListRangesRequest { parent: "mirrors/m".to_owned(), ..Default::default() };
+        expect(called.mirrors().list_ranges(forged(ranges)).await, Reason::NOT_A_REPLICA, says);
+        // Also where no leader is needed, and where only a part of it is forged.
+        let get = v1::GetMirrorRequest { name: "mirrors/m".to_owned() };
+        expect(called.mirrors().get_mirror(forged(get.clone())).await, Reason::NOT_A_REPLICA, says);
+        let mut half = Request::new(get);
+        half.metadata_mut().insert("twinlog-relayed", "1".parse().unwrap());
+        expect(called.mirrors().get_mirror(half).await, Reason::NOT_A_REPLICA, says);
     }
-    expect(peer.peer_ask(marked).await, Reason::NOT_A_REPLICA, says);
-    expect(peer.peer_workers(internal::PeerWorkersRequest {}).await, Reason::NOT_A_REPLICA, says);
-    let drain = v1::DrainWorkerRequest { name: "workers/w1".to_owned(), cancel: false };
-    expect(peer.peer_drain(drain).await, Reason::NOT_A_REPLICA, says);
-    let status = v1::GetMirrorStatusRequest { name: "mirrors/m".to_owned(), ..Default::default() };
-    expect(peer.peer_mirror_status(status).await, Reason::NOT_A_REPLICA, says);
-    let statuses = v1::ListMirrorStatusesRequest { parent: "mirrors/-".to_owned(), ..Default::default() };
-    expect(peer.peer_mirror_statuses(statuses).await, Reason::NOT_A_REPLICA, says);
-    let ranges = internal::PeerRangesRequest { parent: "mirrors/m".to_owned() };
-    expect(peer.peer_ranges(ranges).await, Reason::NOT_A_REPLICA, says);
+    let worker = v1::GetWorkerRequest { name: "workers/w1".to_owned() };
+    let worker = service.fleet().get_worker(worker).await.unwrap().into_inner();
+    assert_eq!(worker.state(), v1::worker::State::Ready, "nobody drained it");
 }
 
 #[tokio::test]
@@ -93,12 +98,9 @@ async fn reflection_shows_the_public_services_only() {
         let asked = reflected(&service, MessageRequest::FileContainingSymbol(symbol.to_owned())).await;
         assert!(matches!(asked, Ok(MessageResponse::FileDescriptorResponse(_))), "{symbol}: {asked:?}");
     }
-    for symbol in [
-        "twinlog.internal.v1.PeerService",
-        "twinlog.internal.v1.PeerAskRequest",
-        "twinlog.internal.v1.WorkerService",
-        "twinlog.storage.v1.Progress",
-    ] {
+    for symbol in
+        ["twinlog.internal.v1.Query", "twinlog.internal.v1.WorkerService", "twinlog.storage.v1.Progress"]
+    {
         let asked = reflected(&service, MessageRequest::FileContainingSymbol(symbol.to_owned())).await;
         assert!(!matches!(asked, Ok(MessageResponse::FileDescriptorResponse(_))), "{symbol}: {asked:?}");
     }

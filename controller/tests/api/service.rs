@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use twinlog_controller::catalog::LiteralSecrets;
 use twinlog_controller::controller::ControllerConfig;
-use twinlog_controller::replica::Replica;
+use twinlog_controller::process::Replica;
 use twinlog_controller::server::ServerConfig;
 use twinlog_controller::store::embedded::EmbeddedStore;
 use twinlog_proto::reason::{self, Reason};
@@ -30,7 +30,7 @@ pub(crate) struct Service {
     pub(crate) store: Arc<EmbeddedStore>,
     stop: CancellationToken,
     ended: JoinHandle<()>,
-    _folder: tempfile::TempDir,
+    _folder: Arc<tempfile::TempDir>,
 }
 
 impl Service {
@@ -41,9 +41,24 @@ impl Service {
 
     /// With TLS it doesn't wait: `channel` is of no use then.
     pub(crate) async fn start_with(server: ServerConfig) -> Self {
-        let with_tls = server.tls.is_some();
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(EmbeddedStore::open(&folder.path().join("store")).unwrap());
+        Self::start_on(store, Arc::new(folder), "test", server).await
+    }
+
+    /// Another replica on the same store, which follows. It serves, and waits until it answers for the leader.
+    #[allow(dead_code, reason = "the command line's tests share this file")]
+    pub(crate) async fn follower(&self, id: &str) -> Self {
+        Self::start_on(self.store.clone(), self._folder.clone(), id, ServerConfig::default()).await
+    }
+
+    async fn start_on(
+        store: Arc<EmbeddedStore>,
+        folder: Arc<tempfile::TempDir>,
+        id: &str,
+        server: ServerConfig,
+    ) -> Self {
+        let with_tls = server.tls.is_some();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let replica = Replica {
@@ -51,7 +66,7 @@ impl Service {
             controller: ControllerConfig {
                 startup_grace: Duration::ZERO,
                 report_interval: Duration::from_millis(50),
-                ..ControllerConfig::new("test", &url)
+                ..ControllerConfig::new(id, &url)
             },
             literal_secrets: LiteralSecrets::Refused,
             server,
@@ -66,7 +81,7 @@ impl Service {
             return service;
         }
         service
-            .until("it leads", async || {
+            .until("somebody leads", async || {
                 service.fleet().list_workers(v1::ListWorkersRequest::default()).await.is_ok()
             })
             .await;

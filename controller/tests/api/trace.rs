@@ -1,4 +1,4 @@
-//! One trace follows a call from the client through the controller to the worker.
+//! One trace follows a call from the client through the controller, whichever replica is called, to the worker.
 
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use tracing::Instrument;
@@ -20,11 +20,15 @@ async fn a_trace_goes_from_client_to_worker() {
 
     let service = Service::with_clusters().await;
     let _worker = Worker::start(&service).await;
-    let span = tracing::info_span!("a person's command");
-    let trace = span.context().span().span_context().trace_id().to_string();
-    let mut client = ClusterServiceClient::with_interceptor(service.channel.clone(), telemetry::send_context);
-    let request = v1::TestClusterRequest { name: "clusters/a".to_owned(), cluster: None };
-    let tested = client.test_cluster(request).instrument(span).await.unwrap().into_inner();
-    let carried: Vec<&str> = tested.broker_version.split('-').collect();
-    assert_eq!(carried.get(1), Some(&trace.as_str()), "{}", tested.broker_version);
+    let follower = service.follower("second").await;
+    for called in [&service, &follower] {
+        let span = tracing::info_span!("a person's command");
+        let trace = span.context().span().span_context().trace_id().to_string();
+        let mut client =
+            ClusterServiceClient::with_interceptor(called.channel.clone(), telemetry::send_context);
+        let request = v1::TestClusterRequest { name: "clusters/a".to_owned(), cluster: None };
+        let tested = client.test_cluster(request).instrument(span).await.unwrap().into_inner();
+        let carried: Vec<&str> = tested.broker_version.split('-').collect();
+        assert_eq!(carried.get(1), Some(&trace.as_str()), "{}", tested.broker_version);
+    }
 }

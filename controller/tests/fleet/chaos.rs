@@ -67,7 +67,10 @@ async fn chaos(seed: u64) {
             6 if !workers.is_empty() => {
                 let id = WorkerId::new(workers[pick].spec.id.clone()).unwrap();
                 // It may not be connected, or nobody leads just now.
-                let _ = replica.controller.drain_worker(&id, random.random()).await;
+                let cancel = random.random();
+                if let Ok(informed) = replica.controller.informed() {
+                    let _ = informed.drain(&id, cancel).await;
+                }
             }
             7 => {
                 let desired =

@@ -17,7 +17,7 @@ use crate::worker::{FakeWorker, Spec, Target};
 const WHILE: Duration = Duration::from_secs(1);
 
 async fn status(replica: &Replica) -> v1::MirrorStatus {
-    replica.controller.mirror_status(&MirrorId::new("m").unwrap()).await.unwrap()
+    replica.controller.informed().unwrap().mirror_status(&MirrorId::new("m").unwrap()).unwrap()
 }
 
 async fn eventually_is(replica: &Replica, state: v1::State) -> v1::MirrorStatus {

@@ -54,7 +54,7 @@ fn paused() -> v1::Mirror {
 }
 
 async fn status(replica: &Replica) -> v1::MirrorStatus {
-    replica.controller.mirror_status(&MirrorId::new("m").unwrap()).await.unwrap()
+    replica.controller.informed().unwrap().mirror_status(&MirrorId::new("m").unwrap()).unwrap()
 }
 
 async fn until(replica: &Replica, what: &str, holds: impl Fn(&v1::MirrorStatus) -> bool) -> v1::MirrorStatus {

@@ -1,4 +1,4 @@
-//! A controller replica with its two internal services on a free port, and helpers that wait for things.
+//! A controller replica on a free port, and helpers that wait for things.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,12 +6,18 @@ use std::time::Duration;
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use twinlog_controller::api::Api;
+use twinlog_controller::catalog::LiteralSecrets;
 use twinlog_controller::controller::{Controller, ControllerConfig};
 use twinlog_controller::keys;
+use twinlog_controller::server::{self, ServerConfig};
 use twinlog_controller::store::{Store, Transaction, Write};
 use twinlog_proto::v1;
+use twinlog_proto::v1::cluster_service_client::ClusterServiceClient;
+use twinlog_proto::v1::fleet_service_client::FleetServiceClient;
+use twinlog_proto::v1::mirror_service_client::MirrorServiceClient;
 
 pub(crate) struct Replica {
     pub(crate) controller: Arc<Controller>,
@@ -63,12 +69,16 @@ impl Replica {
         let stop = CancellationToken::new();
         let controller =
             Controller::start(patience(config(id, &address)), store, stop.clone()).await.unwrap();
-        let services = tonic::transport::Server::builder()
-            .add_service(controller.worker_service())
-            .add_service(controller.peer_service());
-        let server = tokio::spawn(async move {
-            services.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
-        });
+        let api = Api::new(controller.clone(), LiteralSecrets::Refused, stop.clone());
+        let served = server::serve(
+            listener,
+            ServerConfig::default(),
+            controller.clone(),
+            api,
+            None,
+            CancellationToken::new(),
+        );
+        let server = tokio::spawn(async move { served.await.unwrap() });
         Self { controller, address, stop, server }
     }
 
@@ -94,6 +104,20 @@ impl Replica {
         });
         let (address, controller) = receiver.recv().unwrap();
         Doomed { address, controller, runtime: Some(runtime) }
+    }
+
+    /// As clients reach it.
+    pub(crate) fn mirrors(&self) -> MirrorServiceClient<Channel> {
+        MirrorServiceClient::new(self.channel())
+    }
+    pub(crate) fn fleet(&self) -> FleetServiceClient<Channel> {
+        FleetServiceClient::new(self.channel())
+    }
+    pub(crate) fn clusters(&self) -> ClusterServiceClient<Channel> {
+        ClusterServiceClient::new(self.channel())
+    }
+    fn channel(&self) -> Channel {
+        Endpoint::from_shared(self.address.clone()).unwrap().connect_lazy()
     }
 
     /// Stops in good order: the leadership is given back.

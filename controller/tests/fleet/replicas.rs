@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use twinlog_controller::fleet::Question;
 use twinlog_controller::store::Store;
 use twinlog_controller::store::embedded::EmbeddedStore;
 use twinlog_controller::store::etcd::EtcdStore;
-use twinlog_proto::id::{MirrorId, WorkerId};
-use twinlog_proto::internal::v1 as internal;
+use twinlog_proto::id::WorkerId;
 use twinlog_proto::{reason, v1};
 
 use crate::etcd_process::Etcd;
@@ -59,24 +57,23 @@ impl Pair {
 async fn a_replica_that_does_not_lead_answers_for_the_leader() {
     let pair = Pair::new().await;
     let (_one, _two) = pair.two_workers().await;
-    let id = MirrorId::new("m").unwrap();
     for replica in [&pair.leader, &pair.follower] {
-        let workers = replica.controller.workers().await.unwrap();
+        let listed = replica.fleet().list_workers(v1::ListWorkersRequest::default()).await.unwrap();
+        let workers = listed.into_inner().workers;
         assert_eq!(workers.iter().map(|w| w.name.as_str()).collect::<Vec<_>>(), ["workers/w1", "workers/w2"]);
-        assert_eq!(replica.controller.ranges(&id).await.unwrap().len(), 12);
-        assert_eq!(replica.controller.mirror_status(&id).await.unwrap().state(), v1::State::Active);
-        let question = Question {
-            question: internal::query::Question::ListTopics(internal::ListTopicsQuestion::default()),
-            clusters: Vec::new(),
-            mirror: None,
-            deadline: Duration::from_secs(2),
-        };
-        replica.controller.query(question).await.unwrap();
-        let unknown = MirrorId::new("unknown").unwrap();
-        let error = replica.controller.mirror_status(&unknown).await.unwrap_err();
+        let request = v1::ListRangesRequest { parent: "mirrors/m".to_owned(), ..Default::default() };
+        let ranges = replica.mirrors().list_ranges(request).await.unwrap().into_inner().ranges;
+        assert_eq!(ranges.len(), 12);
+        let status = |name: &str| v1::GetMirrorStatusRequest { name: name.to_owned(), ..Default::default() };
+        let known = replica.mirrors().get_mirror_status(status("mirrors/m")).await.unwrap();
+        assert_eq!(known.into_inner().state(), v1::State::Active);
+        let question = v1::ListTopicsRequest { parent: "clusters/src".to_owned(), ..Default::default() };
+        replica.clusters().list_topics(question).await.unwrap();
+        let error = replica.mirrors().get_mirror_status(status("mirrors/unknown")).await.unwrap_err();
         assert_eq!(reason::reason_of(&error).as_deref(), Some("MIRROR_NOT_FOUND"));
     }
-    let drained = pair.follower.controller.drain_worker(&WorkerId::new("w1").unwrap(), false).await.unwrap();
+    let drain = v1::DrainWorkerRequest { name: "workers/w1".to_owned(), cancel: false };
+    let drained = pair.follower.fleet().drain_worker(drain).await.unwrap().into_inner();
     assert_eq!(drained.state(), v1::worker::State::Draining);
     eventually("it is empty", || _one.running().is_empty() && _two.running().len() == TASKS).await;
     pair.ledger.assert_one_owner_each();
@@ -101,7 +98,7 @@ async fn pages_of_statuses_go_on_at_any_replica() {
                 order_by: order_by.to_owned(),
                 ..Default::default()
             };
-            let page = replica.controller.mirror_statuses(request).await.unwrap();
+            let page = replica.mirrors().list_mirror_statuses(request).await.unwrap().into_inner();
             ids.extend(page.mirror_statuses.into_iter().map(|status| status.mirror));
             page_token = page.next_page_token;
         }
@@ -120,8 +117,7 @@ async fn the_leader_goes_and_nothing_moves() {
     eventually("the other leads", || follower.controller.is_leader()).await;
     assert!(resigned.elapsed() < Duration::from_secs(1), "a resignation is seen at once");
     eventually("both workers are with it", || {
-        let sees = follower.controller.workers();
-        futures::executor::block_on(sees).is_ok_and(|workers| workers.len() == 2)
+        follower.controller.informed().is_ok_and(|informed| informed.workers().len() == 2)
     })
     .await;
     tokio::time::sleep(Duration::from_millis(2500)).await;
@@ -141,7 +137,7 @@ async fn the_leader_vanishes_while_a_range_is_being_handed_over() {
     let slow = FakeWorker::start(slow, addresses, &pair.ledger);
     eventually("one worker runs everything", || slow.running().len() == TASKS).await;
     let other = pair.worker("other");
-    pair.leader.controller.drain_worker(&WorkerId::new("slow").unwrap(), false).await.unwrap();
+    pair.leader.controller.informed().unwrap().drain(&WorkerId::new("slow").unwrap(), false).await.unwrap();
     let cache = pair.follower.controller.cache().clone();
     eventually("it is decided", || {
         let snapshot = cache.snapshot();
@@ -185,7 +181,7 @@ async fn without_a_leader_calls_say_so_and_when_to_come_back() {
     let mut pair = Pair::new().await;
     pair.etcd.kill();
     eventually("nobody leads", || !pair.leader.controller.is_leader()).await;
-    let error = pair.leader.controller.workers().await.unwrap_err();
+    let error = pair.leader.fleet().list_workers(v1::ListWorkersRequest::default()).await.unwrap_err();
     assert_eq!(reason::reason_of(&error).as_deref(), Some("NO_LEADER"));
     assert_eq!(error.code(), tonic::Code::Unavailable);
     let hint = tonic_types::StatusExt::get_details_retry_info(&error).unwrap();
@@ -345,8 +341,7 @@ async fn a_leader_of_a_new_store_gives_nothing_away_before_all_workers_can_have_
     eventually("it leads", || second.controller.is_leader()).await;
     let new = FakeWorker::start(Spec::new("new"), vec![second.address.clone()], &ledger);
     eventually("it is connected", || {
-        let sees = second.controller.workers();
-        futures::executor::block_on(sees).is_ok_and(|workers| workers.len() == 1)
+        second.controller.informed().is_ok_and(|informed| informed.workers().len() == 1)
     })
     .await;
     // Longer than it takes to plan and to tell, and well within the startup grace.

@@ -43,7 +43,7 @@ impl World {
     }
 
     async fn worker(&self, id: &str) -> v1::Worker {
-        self.replica.controller.worker(&WorkerId::new(id).unwrap()).await.unwrap()
+        self.replica.controller.informed().unwrap().worker(&WorkerId::new(id).unwrap()).unwrap()
     }
 }
 
@@ -64,7 +64,9 @@ async fn a_leader_goes_on_above_the_terms_and_epochs_that_workers_have_seen() {
     put_mirror(world.store.as_ref(), &paused).await;
     eventually("a pause is effective", || worker.running().len() == 1).await;
     let deadline = Instant::now() + Duration::from_secs(10);
-    while world.replica.controller.mirror_status(&id).await.unwrap().state() != v1::State::Paused {
+    while world.replica.controller.informed().unwrap().mirror_status(&id).unwrap().state()
+        != v1::State::Paused
+    {
         assert!(Instant::now() < deadline, "it stays pausing");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -179,7 +181,7 @@ async fn tasks_of_mirrors_that_the_store_does_not_know_end_and_are_named() {
     let replica = Replica::start_on(listener, "replica-2", store.clone()).await;
     eventually("it ends what it ran", || worker.running().is_empty()).await;
     let id = WorkerId::new("w1").unwrap();
-    let seen = replica.controller.worker(&id).await.unwrap();
+    let seen = replica.controller.informed().unwrap().worker(&id).unwrap();
     let cause = seen.cause.clone().expect("a cause");
     assert_eq!(cause.reason, "MIRROR_NOT_FOUND");
     for said in ["must end them: m.", "lost or replaced", "twinlog apply"] {
@@ -189,5 +191,5 @@ async fn tasks_of_mirrors_that_the_store_does_not_know_end_and_are_named() {
     put_clusters(store.as_ref()).await;
     put_mirror(store.as_ref(), &mirror("m")).await;
     eventually("it runs everything again", || worker.running().len() == TASKS).await;
-    assert_eq!(replica.controller.worker(&id).await.unwrap().cause, None);
+    assert_eq!(replica.controller.informed().unwrap().worker(&id).unwrap().cause, None);
 }

@@ -11,7 +11,7 @@ use twinlog_controller::store::embedded::EmbeddedStore;
 use twinlog_controller::store::{Store, Transaction, Write};
 use twinlog_proto::id::{MirrorId, WorkerId};
 use twinlog_proto::internal::v1 as internal;
-use twinlog_proto::{reason, v1};
+use twinlog_proto::v1;
 
 use crate::ledger::Ledger;
 use crate::replica::{Replica, eventually, mirror, put_clusters, put_mirror};
@@ -47,7 +47,7 @@ impl World {
     }
 
     async fn status(&self) -> v1::MirrorStatus {
-        self.replica.controller.mirror_status(&MirrorId::new("m").unwrap()).await.unwrap()
+        self.replica.controller.informed().unwrap().mirror_status(&MirrorId::new("m").unwrap()).unwrap()
     }
 
     async fn eventually_is(&self, state: v1::State) -> v1::MirrorStatus {
@@ -138,11 +138,12 @@ async fn a_new_owner_waits_until_the_old_one_has_stopped() {
     eventually("one worker runs everything", || slow.running().len() == TASKS).await;
     let two = world.worker("w2");
     eventually("ranges have moved", || two.ranges() == 6 && slow.ranges() == 6).await;
-    world.replica.controller.drain_worker(&WorkerId::new("slow").unwrap(), false).await.unwrap();
+    world.replica.controller.informed().unwrap().drain(&WorkerId::new("slow").unwrap(), false).await.unwrap();
     eventually("everything has moved", || two.running().len() == TASKS && slow.running().is_empty()).await;
-    let drained = world.replica.controller.worker(&WorkerId::new("slow").unwrap()).await.unwrap();
+    let drained =
+        world.replica.controller.informed().unwrap().worker(&WorkerId::new("slow").unwrap()).unwrap();
     assert_eq!(drained.state(), v1::worker::State::Drained);
-    world.replica.controller.drain_worker(&WorkerId::new("slow").unwrap(), true).await.unwrap();
+    world.replica.controller.informed().unwrap().drain(&WorkerId::new("slow").unwrap(), true).await.unwrap();
     eventually("it works again", || slow.ranges() == 6).await;
     world.ledger.assert_one_owner_each();
 }
@@ -307,15 +308,15 @@ async fn workers_answer_questions() {
         mirror: None,
         deadline: Duration::from_millis(500),
     };
-    let refused = world.replica.controller.query(ask()).await.unwrap_err();
-    assert_eq!(reason::reason_of(&refused).as_deref(), Some("NO_WORKER"));
+    let refused = world.replica.controller.informed().unwrap().ask(ask()).await.unwrap_err();
+    assert_eq!(refused.reason.as_str(), "NO_WORKER");
     let one = world.worker("w1");
     eventually("it works", || one.running().len() == TASKS).await;
-    let answered = world.replica.controller.query(ask()).await.unwrap();
+    let answered = world.replica.controller.informed().unwrap().ask(ask()).await.unwrap();
     assert_eq!(answered.worker.as_str(), "w1");
     one.freeze();
-    let late = world.replica.controller.query(ask()).await.unwrap_err();
-    assert_eq!(reason::reason_of(&late).as_deref(), Some("QUERY_TIMEOUT"));
+    let late = world.replica.controller.informed().unwrap().ask(ask()).await.unwrap_err();
+    assert_eq!(late.reason.as_str(), "QUERY_TIMEOUT");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -388,7 +389,7 @@ async fn a_worker_that_reports_rubbish_is_doubted_by_name_and_counts_for_nothing
     );
     assert_eq!(sums, (0, 0, None, 0.0, 0.0));
     assert_eq!((totals.latency_p99_ms, totals.partitions_active), (None, 0));
-    let workers = world.replica.controller.workers().await.unwrap();
+    let workers = world.replica.controller.informed().unwrap().workers();
     assert_eq!((workers[0].memory_bytes, workers[0].bytes_per_second), (Some(0), Some(0.0)));
 }
 

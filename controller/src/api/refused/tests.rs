@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt};
 use twinlog_proto::reason::Reason;
 
-use crate::refusal::{Refusal, invalid};
+use crate::refusal::{Refusal, invalid, no_leader};
 
 /// Every reason by the code of its refusals. A program may match on either: none is renamed, none changes its code.
 const CODES: &[(Code, &[&str])] = &[
@@ -173,6 +173,15 @@ fn every_reason_keeps_its_name_its_code_and_its_details() {
             assert_eq!(told(refusal), expected(Code::FailedPrecondition, "it runs: pause it", &details));
         }
     }
+}
+
+#[test]
+fn without_a_leader_it_is_said_when_to_come_back() {
+    let status = Status::from(no_leader("no controller leads at the moment"));
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "no controller leads at the moment"));
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().map(|info| info.reason.as_str()), Some("NO_LEADER"));
+    assert!(details.retry_info().is_some_and(|hint| hint.retry_delay.is_some()));
 }
 
 /// The bytes behind `grpc-status-details-bin`: generated clients of other languages decode them by themselves.
