@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use twinlog_proto::reason;
+use twinlog_proto::reason::{self, Reason};
 use twinlog_proto::text::visible;
 use twinlog_proto::tls::explain;
 
@@ -53,6 +53,13 @@ impl Failure {
     /// Says which of several things it is about.
     pub(super) fn about(mut self, name: &str) -> Self {
         self.message = format!("{name}: {}", self.message);
+        self
+    }
+
+    /// As the API refuses it for this reason.
+    pub(super) fn because(mut self, reason: Reason) -> Self {
+        self.next = next::step(Some(reason.as_str()), reason.code()).map(str::to_owned);
+        self.reason = Some(reason.as_str().to_owned());
         self
     }
 
@@ -149,8 +156,6 @@ fn kind(code: Code) -> Kind {
 
 #[cfg(test)]
 mod tests {
-    use twinlog_proto::reason::Reason;
-
     use super::*;
 
     #[test]

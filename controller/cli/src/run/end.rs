@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use twinlog_proto::{secret, v1};
+use twinlog_proto::reason::Reason;
+use twinlog_proto::{client_properties, secret, v1};
 
 use super::super::client_file::{AUTO_OFFSET_RESET, ClientFile, GROUP_ID};
 use super::super::failure::Failure;
@@ -122,6 +123,10 @@ fn read(role: &str, path: &Path) -> Result<ClientFile, Failure> {
     if let Some((key, what)) = credentials::wrong(&file.properties).into_iter().next() {
         return Err(Failure::usage(format!("--{role}-config {shown}: {key}: {what}")));
     }
+    if let Some((key, what)) = file.properties.iter().find_map(not_taken) {
+        let message = format!("--{role}-config {shown}: {key}: {what}");
+        return Err(Failure::usage(message).because(Reason::INVALID_PROPERTY));
+    }
     for (key, value) in file.properties.iter_mut().filter(|(key, value)| secret::is_literal(key, value)) {
         if shown.contains('}') {
             let message = format!("--{role}-config {shown}: the path of a file with secrets can't hold '}}'");
@@ -130,6 +135,15 @@ fn read(role: &str, path: &Path) -> Result<ClientFile, Failure> {
         *value = format!("${{file:{shown}:{key}}}");
     }
     Ok(file)
+}
+
+/// A property that the API will refuse, and why: here the file is known.
+fn not_taken<'a>((key, value): (&'a String, &String)) -> Option<(&'a String, String)> {
+    let what = match client_properties::fate(key).refusal() {
+        Some(why) => format!("is not taken: {why}"),
+        None => client_properties::problem(key, value)?,
+    };
+    Some((key, what))
 }
 
 #[cfg(test)]
@@ -175,5 +189,20 @@ mod tests {
             "{refused}"
         );
         assert_eq!(start(None, None, None).unwrap().position, earliest);
+    }
+
+    #[test]
+    fn what_is_not_taken_is_refused_with_its_file() {
+        for (line, says) in [
+            ("zookeeper.connect=z:2181", "zookeeper.connect: is not taken: no such property"),
+            ("fetch.max.bytes=abc", "fetch.max.bytes: \"abc\" is not a whole number"),
+        ] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), format!("bootstrap.servers=a:1\n{line}\n")).unwrap();
+            let refused = source(None, None, Some(file.path())).err().expect("it is refused").to_string();
+            let place = format!("--source-config {}: ", file.path().canonicalize().unwrap().display());
+            assert!(refused.contains(&place) && refused.contains(says), "{refused}");
+            assert!(refused.contains("\nreason: INVALID_PROPERTY\nnext: leave it out"), "{refused}");
+        }
     }
 }
