@@ -42,9 +42,9 @@ pub struct Filter {
 
 impl PartialEq for Filter {
     fn eq(&self, other: &Self) -> bool {
-        let excludes =
-            |filter: &'_ Self| filter.exclude.iter().map(|p| p.as_str().to_owned()).collect::<Vec<_>>();
-        self.patterns == other.patterns && excludes(self) == excludes(other)
+        let same_excludes =
+            self.exclude.iter().map(Regex::as_str).eq(other.exclude.iter().map(Regex::as_str));
+        self.patterns == other.patterns && same_excludes
     }
 }
 

@@ -22,6 +22,7 @@ use twinlog_worker::cluster::ClusterHandle;
 use twinlog_worker::kafka::NewTopic;
 use twinlog_worker::lane::{LaneHandle, LaneSpec, LaneStatus, Range, Translation, Translator, start};
 use twinlog_worker::status::State;
+use twinlog_worker::topic::TopicPartition;
 
 /// For what must come, on a machine that may be busy with other things.
 const SOON: Duration = Duration::from_secs(60);
@@ -166,7 +167,7 @@ impl World {
             for position in 0..=*source_end {
                 let next = source.partition_point(|(offset, ..)| *offset < position);
                 expected.push(target.get(next).map_or(*target_end, |(offset, ..)| *offset));
-                wanted.push((topic.to_owned(), i32::try_from(partition)?, SourceOffset(position)));
+                wanted.push((TopicPartition::new(topic, i32::try_from(partition)?), SourceOffset(position)));
             }
         }
         let translator = Translator::open(mirror.clone(), self.source.clone(), self.target.clone()).await?;

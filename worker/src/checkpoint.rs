@@ -31,16 +31,17 @@ use crate::board::{StatusCell, TaskStatus, state_of};
 use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::flow::Ends;
-use crate::kafka::{GroupListing, Isolation, KafkaError, OffsetSpec};
+use crate::kafka::{GroupListing, Isolation, KafkaError, ListedOffset, OffsetSpec};
 use crate::lane::Translator;
 use crate::metrics;
 use crate::mm2::{Checkpoint, CheckpointKey};
 use crate::said::Said;
 use crate::status::{GroupStatus, State};
 use crate::survey::internal;
+use crate::topic::TopicPartition;
 
 use decide::{GroupOffsets, Place, Previous, Side, Synced, Translated};
-use reach::{Facts, Lives, Partition};
+use reach::{Facts, Lives};
 use to_source::Reached;
 use writer::Writer;
 
@@ -128,7 +129,7 @@ struct Fetched {
     committed: Vec<GroupOffsets>,
     others: Vec<GroupStatus>,
     /// Of partitions in which some group is ahead of the copy.
-    ends: HashMap<Partition, i64>,
+    ends: HashMap<TopicPartition, SourceOffset>,
 }
 
 /// What came of a round.
@@ -169,7 +170,7 @@ impl Checkpoints {
         let read = self.read_source(ready).await;
         ready.translator.refresh().await?;
         let copied = ready.translator.positions().await;
-        let copied = copied.into_iter().map(|(topic, partition, at)| ((topic, partition), at)).collect();
+        let copied = copied.into_iter().collect();
         let read = match read {
             Ok(fetched) => self.with_ends(fetched, &copied).await,
             Err(error) => Err(error),
@@ -202,15 +203,18 @@ impl Checkpoints {
     async fn with_ends(
         &self,
         fetched: Fetched,
-        copied: &HashMap<Partition, SourceOffset>,
+        copied: &HashMap<TopicPartition, SourceOffset>,
     ) -> Result<Fetched, KafkaError> {
         let ahead = reach::ahead(&fetched.committed, copied);
         if ahead.is_empty() {
             return Ok(fetched);
         }
-        let ends: Vec<_> = ahead.into_iter().map(|(t, p)| (t, p, OffsetSpec::Latest)).collect();
+        let ends: Vec<_> = ahead.into_iter().map(|at| (at.topic, at.partition, OffsetSpec::Latest)).collect();
         let listed = self.ends.source.client.list_offsets(&ends, Isolation::Uncommitted).await?;
-        let ends = listed.into_iter().filter_map(|(at, end)| Some((at, end.ok()?.offset))).collect();
+        let end = |(at, end): ((String, i32), Result<ListedOffset, _>)| {
+            Some((TopicPartition::from(at), SourceOffset(end.ok()?.offset)))
+        };
+        let ends = listed.into_iter().filter_map(end).collect();
         Ok(Fetched { ends, ..fetched })
     }
 
@@ -289,10 +293,10 @@ impl Checkpoints {
         Fetched { at, committed, others, .. }: Fetched,
         away: Option<KafkaError>,
     ) -> Result<Round, KafkaError> {
-        let wanted: Vec<(String, i32, SourceOffset)> = committed
+        let wanted: Vec<(TopicPartition, SourceOffset)> = committed
             .iter()
             .flat_map(|group| group.offsets.iter().flatten())
-            .map(|o| (o.topic.clone(), o.partition, SourceOffset(o.offset)))
+            .map(|o| (TopicPartition::new(&o.topic, o.partition), SourceOffset(o.offset)))
             .collect();
         let source = away.as_ref().map_or(Ok(()), Err);
         let translations = ready.translator.translate(&wanted, source).await;

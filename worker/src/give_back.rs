@@ -15,6 +15,7 @@ use crate::lane::Translator;
 use crate::mm2_offsets::{self, DEFAULT_CONNECTOR, Key, Known, Offsets};
 use crate::produce::{Producer, Record, millis};
 use crate::take_over::{self, Shared};
+use crate::topic::TopicPartition;
 
 /// How a flow is given back; what isn't said is as the mirror took it over, or as MM2 has it by default.
 #[derive(Debug)]
@@ -28,8 +29,7 @@ pub struct GiveBack {
 /// What MM2 continues after.
 #[derive(Debug)]
 pub struct GivenBack {
-    pub source_topic: String,
-    pub partition: i32,
+    pub source: TopicPartition,
     /// `None`: MM2 begins at the start.
     pub last_copied: Option<SourceOffset>,
 }
@@ -57,9 +57,8 @@ pub(crate) async fn give_back(
     if !validate_only {
         write(&mirror, &target, &place, &positions).await?;
     }
-    let given = |(source_topic, partition, position): (String, i32, SourceOffset)| GivenBack {
-        source_topic,
-        partition,
+    let given = |(source, position): (TopicPartition, SourceOffset)| GivenBack {
+        source,
         last_copied: Some(SourceOffset(position.0 - 1)).filter(|last| last.0 >= 0),
     };
     Ok(positions.into_iter().map(given).collect())
@@ -77,7 +76,7 @@ async fn write(
     mirror: &Mirror,
     target: &ClusterHandle,
     place: &TakeOver,
-    positions: &[(String, i32, SourceOffset)],
+    positions: &[(TopicPartition, SourceOffset)],
 ) -> Result<(), KafkaError> {
     let topic = NewTopic {
         name: place.offsets_topic.clone(),
@@ -107,17 +106,17 @@ fn records(
     connector: Option<&str>,
     alias: &str,
     partitions: i32,
-    positions: &[(String, i32, SourceOffset)],
+    positions: &[(TopicPartition, SourceOffset)],
     now: i64,
 ) -> BTreeMap<i32, Vec<Record>> {
     let mut records: BTreeMap<i32, Vec<Record>> = BTreeMap::new();
-    for (topic, partition, position) in positions {
+    for (TopicPartition { topic, partition }, position) in positions {
         let known = offsets.get(connector, topic, *partition);
         let value = match position.0 {
             0 if matches!(known, Some(Known::Copied(_))) => NOTHING.to_vec(),
             0 => continue,
-            position if known == Some(Known::Copied(position - 1)) => continue,
-            position => mm2_offsets::encode_value(position - 1),
+            position if known == Some(Known::Copied(SourceOffset(position - 1))) => continue,
+            position => mm2_offsets::encode_value(SourceOffset(position - 1)),
         };
         let (key, home) = match offsets.place(connector, topic, *partition) {
             Some((key, home)) => (key.clone(), home),
@@ -139,7 +138,7 @@ mod tests {
     use super::*;
 
     fn written(offsets: &Offsets, connector: Option<&str>, position: i64) -> Vec<(i32, String, String)> {
-        let positions = [("foo".to_owned(), 0, SourceOffset(position))];
+        let positions = [(TopicPartition::new("foo", 0), SourceOffset(position))];
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let records = records(offsets, connector, "S", 25, &positions, 1);
         let flat = records.into_iter().flat_map(|(p, list)| list.into_iter().map(move |r| (p, r)));

@@ -4,6 +4,7 @@
 mod follow;
 
 use serde_json::Value;
+use twinlog_proto::id::SourceOffset;
 
 pub(crate) use follow::{Known, Offsets};
 
@@ -55,14 +56,14 @@ impl Key {
 }
 
 /// The value that says: everything up to this source offset is on the target.
-pub fn encode_value(last_copied: i64) -> Vec<u8> {
+pub fn encode_value(last_copied: SourceOffset) -> Vec<u8> {
     format!(r#"{{"offset":{last_copied}}}"#).into_bytes()
 }
 
-/// The last copied source offset; `None` for what isn't one. MM2 takes negative ones for none, too.
-pub fn decode_value(bytes: &[u8]) -> Option<i64> {
+/// The last one that was copied; `None` for what isn't one. MM2 takes negative ones for none, too.
+pub fn decode_value(bytes: &[u8]) -> Option<SourceOffset> {
     let value: Value = serde_json::from_slice(bytes).ok()?;
-    value.get("offset")?.as_i64().filter(|offset| *offset >= 0)
+    value.get("offset")?.as_i64().filter(|offset| *offset >= 0).map(SourceOffset)
 }
 
 #[cfg(test)]
@@ -80,9 +81,9 @@ mod tests {
         let bytes = br#"["MirrorSourceConnector",{"cluster":"S","partition":0,"topic":"foo"}]"#;
         assert_eq!(foo.encode(), bytes);
         assert_eq!(Key::decode(bytes), Some(foo));
-        assert_eq!(encode_value(123), br#"{"offset":123}"#);
-        assert_eq!(decode_value(br#"{"offset":123}"#), Some(123));
-        assert_eq!(decode_value(br#"{"offset":0}"#), Some(0));
+        assert_eq!(encode_value(SourceOffset(123)), br#"{"offset":123}"#);
+        assert_eq!(decode_value(br#"{"offset":123}"#), Some(SourceOffset(123)));
+        assert_eq!(decode_value(br#"{"offset":0}"#), Some(SourceOffset(0)));
     }
 
     #[test]

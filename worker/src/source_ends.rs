@@ -14,6 +14,7 @@ use twinlog_proto::lag::Ends;
 use twinlog_proto::reason::Reason;
 
 use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec, PerPartition};
+use crate::topic::TopicPartition;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// After a round that failed in part.
@@ -24,8 +25,6 @@ const DEADLINE: Duration = Duration::from_millis(1500);
 const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// Partitions in one round.
 const BATCH: usize = 2_000;
-
-type Key = (String, i32);
 
 /// What is known of one partition.
 #[derive(Debug, Clone)]
@@ -57,10 +56,10 @@ struct Watched {
 
 #[derive(Default)]
 struct State {
-    wanted: BTreeMap<Key, Watched>,
+    wanted: BTreeMap<TopicPartition, Watched>,
     asks: bool,
     /// The last partition of the last round.
-    asked: Option<Key>,
+    asked: Option<TopicPartition>,
 }
 
 /// Belongs to a cluster handle; clones are the same.
@@ -79,7 +78,8 @@ impl EndsWatch {
         topic: &str,
         partitions: impl Iterator<Item = i32>,
     ) -> Subscription {
-        let keys: Vec<Key> = partitions.map(|partition| (topic.to_owned(), partition)).collect();
+        let keys: Vec<TopicPartition> =
+            partitions.map(|partition| TopicPartition::new(topic, partition)).collect();
         let mut state = self.state();
         for key in &keys {
             let fresh =
@@ -95,13 +95,14 @@ impl EndsWatch {
 
     /// `None`: nobody asks for it.
     pub(crate) fn seen(&self, topic: &str, partition: i32) -> Option<Seen> {
-        self.state().wanted.get(&(topic.to_owned(), partition)).map(|watched| watched.seen.clone())
+        self.state().wanted.get(&TopicPartition::new(topic, partition)).map(|watched| watched.seen.clone())
     }
 
     /// Until nobody wants to know anything.
     async fn ask(self, client: KafkaClient) {
         while let Some(keys) = self.next() {
-            let wanted: Vec<_> = keys.iter().map(|(t, p)| (t.clone(), *p, OffsetSpec::Latest)).collect();
+            let wanted: Vec<_> =
+                keys.iter().map(|at| (at.topic.clone(), at.partition, OffsetSpec::Latest)).collect();
             let (high, stable) = tokio::join!(
                 client.list_offsets(&wanted, Isolation::Uncommitted),
                 client.list_offsets(&wanted, Isolation::Committed),
@@ -111,11 +112,11 @@ impl EndsWatch {
         }
     }
 
-    fn next(&self) -> Option<Vec<Key>> {
+    fn next(&self) -> Option<Vec<TopicPartition>> {
         let mut state = self.state();
         let after = state.asked.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let rest = state.wanted.range((after, Bound::Unbounded)).map(|(key, _)| key);
-        let mut keys: Vec<Key> = rest.take(BATCH).cloned().collect();
+        let mut keys: Vec<TopicPartition> = rest.take(BATCH).cloned().collect();
         let begin = state.wanted.keys().take(BATCH.min(state.wanted.len()) - keys.len());
         keys.extend(begin.cloned().collect::<Vec<_>>());
         state.asks = !keys.is_empty();
@@ -126,7 +127,7 @@ impl EndsWatch {
     /// Whether all were answered.
     fn enter(
         &self,
-        keys: &[Key],
+        keys: &[TopicPartition],
         high: &Result<PerPartition<crate::kafka::ListedOffset>, KafkaError>,
         stable: &Result<PerPartition<crate::kafka::ListedOffset>, KafkaError>,
     ) -> bool {
@@ -135,8 +136,9 @@ impl EndsWatch {
         let mut complete = true;
         for key in keys {
             let Some(watched) = state.wanted.get_mut(key) else { continue };
-            let stable = stable.as_ref().ok().and_then(|found| found.get(key)?.as_ref().ok());
-            match high.as_ref().map(|found| found.get(key)) {
+            let pair = key.pair();
+            let stable = stable.as_ref().ok().and_then(|found| found.get(&pair)?.as_ref().ok());
+            match high.as_ref().map(|found| found.get(&pair)) {
                 Ok(Some(Ok(found))) => {
                     let last_stable = stable.map(|stable| stable.offset.min(found.offset));
                     let ends = Some(Ends { high_watermark: found.offset, last_stable, seen });
@@ -157,7 +159,7 @@ impl EndsWatch {
 /// Dropping it ends the asking.
 pub(crate) struct Subscription {
     watch: EndsWatch,
-    keys: Vec<Key>,
+    keys: Vec<TopicPartition>,
 }
 
 impl Drop for Subscription {
@@ -182,7 +184,8 @@ mod tests {
     fn watch(partitions: i32) -> EndsWatch {
         let watch = EndsWatch::default();
         let seen = Seen { ends: None, since: Instant::now(), failed: None };
-        let wanted = (0..partitions).map(|p| (("t".to_owned(), p), Watched { users: 1, seen: seen.clone() }));
+        let watched = || Watched { users: 1, seen: seen.clone() };
+        let wanted = (0..partitions).map(|p| (TopicPartition::new("t", p), watched()));
         watch.state().wanted = wanted.collect();
         watch
     }
@@ -193,7 +196,7 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(few.next().unwrap().len(), 3, "a few are asked for each time, once");
         }
-        let mut rounds = BTreeMap::<Key, usize>::new();
+        let mut rounds = BTreeMap::<TopicPartition, usize>::new();
         for _ in 0..5 {
             let round = many.next().unwrap();
             assert_eq!(round.len(), BATCH);
@@ -206,9 +209,9 @@ mod tests {
     #[test]
     fn a_failure_leaves_what_was_known() {
         let watch = watch(1);
-        let key = [("t".to_owned(), 0)];
+        let key = [TopicPartition::new("t", 0)];
         let listed = |offset| crate::kafka::ListedOffset { offset, timestamp: -1, leader_epoch: 0 };
-        let answer = |offset| Ok(PerPartition::from([(key[0].clone(), Ok(listed(offset)))]));
+        let answer = |offset| Ok(PerPartition::from([(key[0].pair(), Ok(listed(offset)))]));
         assert!(watch.enter(&key, &answer(40), &answer(10)));
         let known = watch.seen("t", 0).unwrap();
         assert_eq!(known.ends.map(|e| (e.high_watermark, e.last_stable)), Some((40, Some(10))));

@@ -11,6 +11,7 @@ mod syncs;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use twinlog_proto::id::SourceOffset;
 use twinlog_proto::model::{Mirror, Partitioning, TakeOver};
 use twinlog_proto::reason::Reason;
 
@@ -102,7 +103,7 @@ struct Partition {
 impl Partition {
     fn committed(&self) -> Option<i64> {
         match self.known {
-            Some(Known::Copied(offset)) => Some(offset),
+            Some(Known::Copied(offset)) => Some(offset.0),
             _ => None,
         }
     }
@@ -201,7 +202,11 @@ impl Question<'_> {
             CopiedBy::Group(committed) => {
                 // Of nothing there is no last record.
                 let last = |p: &i32| committed.get(p).filter(|next| **next > 0).map(|next| next - 1);
-                return Ok(self.partitions.keys().map(|p| (*p, last(p).map(Known::Copied))).collect());
+                return Ok(self
+                    .partitions
+                    .keys()
+                    .map(|p| (*p, last(p).map(|at| Known::Copied(SourceOffset(at)))))
+                    .collect());
             }
             CopiedBy::Anyone => return Ok(self.partitions.keys().map(|p| (*p, None)).collect()),
         };
@@ -288,7 +293,7 @@ impl Question<'_> {
 fn may_be_further(own: Option<i64>, known: Option<Known>) -> bool {
     match (own, known) {
         (None, _) => true,
-        (Some(own), Some(Known::Copied(last))) => last >= own,
+        (Some(own), Some(Known::Copied(last))) => last.0 >= own,
         (Some(_), Some(Known::Reset) | None) => false,
     }
 }
@@ -302,9 +307,9 @@ mod tests {
         for (own, known, expected) in [
             (None, None, true),
             (None, Some(Known::Reset), true),
-            (None, Some(Known::Copied(5)), true),
-            (Some(5), Some(Known::Copied(5)), true),
-            (Some(6), Some(Known::Copied(5)), false),
+            (None, Some(Known::Copied(SourceOffset(5))), true),
+            (Some(5), Some(Known::Copied(SourceOffset(5))), true),
+            (Some(6), Some(Known::Copied(SourceOffset(5))), false),
             (Some(0), None, false),
             (Some(0), Some(Known::Reset), false),
         ] {

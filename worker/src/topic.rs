@@ -1,4 +1,4 @@
-//! Which topic, and which partition of it.
+//! Which topic, which life of it, and which of its partitions.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 pub struct TopicId(pub Uuid);
 
 impl TopicId {
-    /// `None` where the text is none, as it is where brokers have no topic ids.
+    /// `None` where the text is no UUID.
     pub fn parse(text: &str) -> Option<Self> {
         Uuid::parse_str(text).ok().map(Self)
     }
@@ -18,5 +18,35 @@ impl TopicId {
 impl fmt::Display for TopicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// One partition of a topic; which cluster's, the place says where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    pub topic: String,
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    pub fn new(topic: impl Into<String>, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+
+    /// As calls to Kafka take it.
+    pub(crate) fn pair(&self) -> (String, i32) {
+        (self.topic.clone(), self.partition)
+    }
+}
+
+impl From<(String, i32)> for TopicPartition {
+    fn from((topic, partition): (String, i32)) -> Self {
+        Self { topic, partition }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} partition {}", self.topic, self.partition)
     }
 }

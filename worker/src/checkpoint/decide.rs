@@ -9,6 +9,7 @@ use crate::kafka::{CommittedOffset, GroupDescription, GroupListing, GroupState, 
 use crate::lane::Translation;
 use crate::mm2::{Checkpoint, CheckpointKey};
 use crate::status::{ForthState as Is, GroupStatus};
+use crate::topic::TopicPartition;
 
 /// What a group has committed on the source, or why that isn't known.
 #[derive(Debug, Clone)]
@@ -18,7 +19,7 @@ pub(super) struct GroupOffsets {
     /// Partitions whose offset stands for one that is further: the copy ends there.
     pub(super) at_copy_end: usize,
     /// Partitions whose offset says nothing of what is copied, with why the first does.
-    pub(super) of_others: (Vec<(String, i32)>, Option<String>),
+    pub(super) of_others: (Vec<TopicPartition>, Option<String>),
 }
 
 impl GroupOffsets {
@@ -179,8 +180,8 @@ pub(super) fn assemble(
 }
 
 /// Partitions of the source under their names on the target.
-fn keys(mirror: &Mirror, group: &str, partitions: Vec<(String, i32)>) -> Vec<CheckpointKey> {
-    let key = |(topic, partition): (String, i32)| {
+fn keys(mirror: &Mirror, group: &str, partitions: Vec<TopicPartition>) -> Vec<CheckpointKey> {
+    let key = |TopicPartition { topic, partition }| {
         let target_topic = mirror.policy.remote_topic(&topic)?;
         Some(CheckpointKey { group: group.to_owned(), target_topic, partition })
     };
@@ -262,12 +263,13 @@ pub(super) fn commits(
 }
 
 fn forwards(places: &[Place], there: Vec<CommittedOffset>) -> Commits {
-    let there: HashMap<(String, i32), i64> =
-        there.into_iter().map(|o| ((o.topic, o.partition), o.offset)).collect();
+    let there: HashMap<TopicPartition, i64> =
+        there.into_iter().map(|o| (TopicPartition::new(o.topic, o.partition), o.offset)).collect();
     let mut commits = Commits::default();
     for place in places {
         // Some clients commit -1 for nothing.
-        let there = there.get(&(place.topic.clone(), place.partition)).filter(|offset| **offset >= 0);
+        let there =
+            there.get(&TopicPartition::new(&place.topic, place.partition)).filter(|offset| **offset >= 0);
         match there {
             Some(offset) if *offset > place.offset => commits.ahead += 1,
             Some(offset) if *offset == place.offset => {}

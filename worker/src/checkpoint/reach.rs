@@ -7,24 +7,25 @@ use twinlog_proto::id::SourceOffset;
 
 use super::decide::GroupOffsets;
 use crate::kafka::CommittedOffset;
-
-/// Source topic and partition.
-pub(super) type Partition = (String, i32);
+use crate::topic::TopicPartition;
 
 /// What the source and the map say of a partition.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     /// Copied up to here; what is not in it has no progress.
-    pub(super) copied: HashMap<Partition, SourceOffset>,
+    pub(super) copied: HashMap<TopicPartition, SourceOffset>,
     /// Ends of the source partitions in which some group is ahead of the copy; what is not in it isn't known.
-    pub(super) ends: HashMap<Partition, i64>,
+    pub(super) ends: HashMap<TopicPartition, SourceOffset>,
 }
 
 /// Partitions in which some group is ahead of the copy.
-pub(super) fn ahead(groups: &[GroupOffsets], copied: &HashMap<Partition, SourceOffset>) -> Vec<Partition> {
+pub(super) fn ahead(
+    groups: &[GroupOffsets],
+    copied: &HashMap<TopicPartition, SourceOffset>,
+) -> Vec<TopicPartition> {
     let offsets = groups.iter().flat_map(|group| group.offsets.iter().flatten());
-    let mut ahead: Vec<Partition> = offsets
-        .map(|offset| ((offset.topic.clone(), offset.partition), offset.offset))
+    let mut ahead: Vec<TopicPartition> = offsets
+        .map(|offset| (at(offset), offset.offset))
         .filter(|(partition, offset)| copied.get(partition).is_some_and(|copied| *offset > copied.0))
         .map(|(partition, _)| partition)
         .collect();
@@ -39,12 +40,12 @@ pub(super) fn bring_back(groups: &mut [GroupOffsets], facts: &Facts) {
         let Ok(offsets) = &mut group.offsets else { continue };
         let (at_copy_end, of_others) = (&mut group.at_copy_end, &mut group.of_others);
         offsets.retain_mut(|offset| {
-            let partition = (offset.topic.clone(), offset.partition);
+            let partition = at(offset);
             let Some(copied) = facts.copied.get(&partition).filter(|copied| offset.offset > copied.0) else {
                 return true;
             };
             match facts.ends.get(&partition) {
-                Some(end) if offset.offset <= *end => {
+                Some(end) if offset.offset <= end.0 => {
                     offset.offset = copied.0;
                     *at_copy_end += 1;
                     true
@@ -71,7 +72,12 @@ pub(super) fn bring_back(groups: &mut [GroupOffsets], facts: &Facts) {
     }
 }
 
-fn leave_out(others: &mut (Vec<Partition>, Option<String>), partition: Partition, why: String) {
+/// Of which partition it is.
+fn at(offset: &CommittedOffset) -> TopicPartition {
+    TopicPartition::new(&offset.topic, offset.partition)
+}
+
+fn leave_out(others: &mut (Vec<TopicPartition>, Option<String>), partition: TopicPartition, why: String) {
     others.0.push(partition);
     others.1.get_or_insert(why);
 }
@@ -83,9 +89,9 @@ pub(super) struct Lives {
     /// Topic ids (UUID text) as they were last seen.
     ids: HashMap<String, String>,
     /// Every offset as it was last seen, in the life that the topic had then.
-    seen: HashMap<(String, Partition), i64>,
+    seen: HashMap<(String, TopicPartition), i64>,
     /// Those that were seen in an earlier life and have not changed since.
-    earlier: HashMap<(String, Partition), i64>,
+    earlier: HashMap<(String, TopicPartition), i64>,
 }
 
 impl Lives {
@@ -98,7 +104,7 @@ impl Lives {
             .map(|(topic, _)| topic.as_str())
             .collect();
         for ((group, partition), offset) in &self.seen {
-            if reborn.contains(&partition.0.as_str()) {
+            if reborn.contains(&partition.topic.as_str()) {
                 self.earlier.insert((group.clone(), partition.clone()), *offset);
             }
         }
@@ -111,7 +117,7 @@ impl Lives {
             .filter(|((g, _), _)| unread.contains(g.as_str()))
             .collect();
         for group in &*groups {
-            let key = |o: &CommittedOffset| (group.group.clone(), (o.topic.clone(), o.partition));
+            let key = |o: &CommittedOffset| (group.group.clone(), at(o));
             seen.extend(group.offsets.iter().flatten().map(|offset| (key(offset), offset.offset)));
         }
         self.earlier.retain(|key, offset| {
@@ -122,7 +128,7 @@ impl Lives {
             let Ok(offsets) = &mut group.offsets else { continue };
             let (name, of_others) = (&group.group, &mut group.of_others);
             offsets.retain(|offset| {
-                let partition = (offset.topic.clone(), offset.partition);
+                let partition = at(offset);
                 // From offset 0 everything is still to be read, in any life.
                 if offset.offset == 0 || !self.earlier.contains_key(&(name.clone(), partition.clone())) {
                     return true;
@@ -160,10 +166,10 @@ mod tests {
     }
 
     fn facts(copied: &[i64], ends: &[(i32, i64)]) -> Facts {
-        let of = |p: i32| ("t".to_owned(), p);
+        let of = |p: i32| TopicPartition::new("t", p);
         Facts {
             copied: (0..).zip(copied).map(|(p, o)| (of(p), SourceOffset(*o))).collect(),
-            ends: ends.iter().map(|(p, end)| (of(*p), *end)).collect(),
+            ends: ends.iter().map(|(p, end)| (of(*p), SourceOffset(*end))).collect(),
         }
     }
 
@@ -172,7 +178,7 @@ mod tests {
     fn an_offset_ahead_of_the_copy_becomes_its_end() {
         let facts = facts(&[100, 100, 100], &[(2, 250)]);
         let mut groups = group(&[(0, 99), (1, 100), (2, 250), (3, 7)]);
-        assert_eq!(ahead(&groups, &facts.copied), [("t".to_owned(), 2)]);
+        assert_eq!(ahead(&groups, &facts.copied), [TopicPartition::new("t", 2)]);
         bring_back(&mut groups, &facts);
         assert_eq!(offsets(&groups), [99, 100, 100, 7], "3 has no progress: the translator says so");
         assert_eq!((groups[0].at_copy_end, groups[0].of_others.0.len()), (1, 0));

@@ -15,6 +15,7 @@ use crate::kafka::{CommittedOffset, KafkaError};
 use crate::lane::{SourcePosition, Translation};
 use crate::mm2::CheckpointKey;
 use crate::status::{BackState as Is, ForthState, GroupStatus, GroupToSource};
+use crate::topic::TopicPartition;
 
 /// The furthest place on the target that a group's offset on the source was ever translated to.
 #[derive(Debug, Default)]
@@ -106,8 +107,8 @@ fn of_copies(mirror: &Mirror, offsets: Vec<CommittedOffset>) -> Vec<CommittedOff
     offsets.into_iter().filter(is_copy).collect()
 }
 
-fn place_of(offset: &CommittedOffset) -> (String, i32, TargetOffset) {
-    (offset.topic.clone(), offset.partition, TargetOffset(offset.offset))
+fn place_of(offset: &CommittedOffset) -> (TopicPartition, TargetOffset) {
+    (TopicPartition::new(&offset.topic, offset.partition), TargetOffset(offset.offset))
 }
 
 /// Where groups are on the source, as places on the target.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use twinlog_proto::id::SourceOffset;
+
 use super::{Key, decode_value};
 use crate::cluster::ClusterHandle;
 use crate::kafka::KafkaError;
@@ -11,7 +13,7 @@ use crate::scan::{self, Span, Wanted};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Known {
     /// Everything up to here is on the target.
-    Copied(i64),
+    Copied(SourceOffset),
     /// Somebody reset the position: MM2 would begin anew.
     Reset,
 }
@@ -87,7 +89,7 @@ impl Offsets {
         };
         let found = self.last.iter().filter(|(key, _)| of_partition(key) && named(key));
         found.max_by_key(|(_, last)| match last.known {
-            Known::Copied(offset) => offset,
+            Known::Copied(offset) => offset.0,
             Known::Reset => -1,
         })
     }
@@ -109,7 +111,7 @@ mod tests {
         assert_eq!(offsets.get(None, "foo", 0), None);
         put(&mut offsets, 3, 1, FOO, Some(r#"{"offset":5}"#));
         put(&mut offsets, 3, 2, FOO, Some(r#"{"offset":9}"#));
-        assert_eq!(offsets.get(None, "foo", 0), Some(Known::Copied(9)));
+        assert_eq!(offsets.get(None, "foo", 0), Some(Known::Copied(SourceOffset(9))));
         assert_eq!(offsets.place(None, "foo", 0).unwrap().1, 3);
         put(&mut offsets, 3, 3, FOO, None);
         assert_eq!(offsets.get(None, "foo", 0), Some(Known::Reset));
@@ -125,8 +127,8 @@ mod tests {
         put(&mut offsets, 0, 1, strimzi, Some(r#"{"offset":7}"#));
         let jdbc = r#"["jdbc",{"cluster":"S","partition":0,"topic":"foo"}]"#;
         put(&mut offsets, 0, 1, jdbc, Some(r#"{"offset":99}"#));
-        assert_eq!(offsets.get(None, "foo", 0), Some(Known::Copied(7)));
-        assert_eq!(offsets.get(Some("jdbc"), "foo", 0), Some(Known::Copied(99)));
+        assert_eq!(offsets.get(None, "foo", 0), Some(Known::Copied(SourceOffset(7))));
+        assert_eq!(offsets.get(Some("jdbc"), "foo", 0), Some(Known::Copied(SourceOffset(99))));
         assert_eq!(offsets.get(Some("MirrorSourceConnector"), "foo", 0), None);
     }
 
@@ -135,8 +137,8 @@ mod tests {
         let mut offsets = Offsets::new("S");
         put(&mut offsets, 3, 20, FOO, Some(r#"{"offset":9}"#));
         put(&mut offsets, 4, 10, FOO, Some(r#"{"offset":5}"#));
-        assert_eq!(offsets.get(None, "foo", 0), Some(Known::Copied(9)));
+        assert_eq!(offsets.get(None, "foo", 0), Some(Known::Copied(SourceOffset(9))));
         put(&mut offsets, 4, 30, FOO, Some(r#"{"offset":6}"#));
-        assert_eq!(offsets.get(None, "foo", 0), Some(Known::Copied(6)));
+        assert_eq!(offsets.get(None, "foo", 0), Some(Known::Copied(SourceOffset(6))));
     }
 }

@@ -5,28 +5,31 @@ use std::collections::{BTreeSet, HashMap};
 
 use futures::StreamExt;
 use futures::stream;
+use twinlog_proto::id::TargetOffset;
 use twinlog_proto::reason::Reason;
 
 use crate::kafka::{AbortedTransaction, FetchedBatch, Isolation, KafkaClient, KafkaError, OffsetSpec};
+use crate::topic::TopicPartition;
 
 /// Bytes of one look at a log: thousands of markers.
 const LOOK_BYTES: i32 = 256 << 10;
 /// Partitions looked at together.
 const CONCURRENT: usize = 32;
 
-/// Target topic, partition and the offset behind the last known copy.
-pub(super) type From = (String, i32, i64);
+/// A partition of the target, and the offset behind the last known copy.
+pub(super) type From = (TopicPartition, TargetOffset);
 
 /// For each the offset of the first record at or after it; where there is none, the log's end.
 pub(super) async fn find(
     client: &KafkaClient,
     wanted: BTreeSet<From>,
-) -> HashMap<From, Result<i64, KafkaError>> {
+) -> HashMap<From, Result<TargetOffset, KafkaError>> {
     if wanted.is_empty() {
         return HashMap::new();
     }
-    let partitions: BTreeSet<(String, i32)> = wanted.iter().map(|(t, p, _)| (t.clone(), *p)).collect();
-    let question = |spec| partitions.iter().map(|(t, p)| (t.clone(), *p, spec)).collect::<Vec<_>>();
+    let partitions: BTreeSet<&TopicPartition> = wanted.iter().map(|(at, _)| at).collect();
+    let question =
+        |spec| partitions.iter().map(|at| (at.topic.clone(), at.partition, spec)).collect::<Vec<_>>();
     let (starts, ends) = (question(OffsetSpec::Earliest), question(OffsetSpec::Latest));
     let listed = tokio::try_join!(
         client.list_offsets(&starts, Isolation::Uncommitted),
@@ -36,32 +39,32 @@ pub(super) async fn find(
         Ok(listed) => listed,
         Err(error) => return wanted.into_iter().map(|from| (from, Err(error.clone()))).collect(),
     };
-    let one = async |from: From| {
-        let key = (from.0.clone(), from.1);
+    let one = async |(at, from): From| {
+        let key = at.pair();
         let listed = match (starts.get(&key), ends.get(&key)) {
             (Some(Ok(start)), Some(Ok(end))) => Ok((start.offset, end.offset)),
             (Some(Err(error)), _) | (_, Some(Err(error))) => Err(error.clone()),
-            _ => Err(KafkaError::retriable(Reason::KAFKA_ERROR, format!("{} was not listed", from.0))),
+            _ => Err(KafkaError::retriable(Reason::KAFKA_ERROR, format!("{} was not listed", at.topic))),
         };
         let found = match listed {
-            Ok((start, end)) => first_record(client, &from.0, from.1, from.2.max(start), end).await,
+            Ok((start, end)) => first_record(client, &at, from.0.max(start), end).await.map(TargetOffset),
             Err(error) => Err(error),
         };
-        (from, found)
+        ((at, from), found)
     };
     stream::iter(wanted).map(one).buffer_unordered(CONCURRENT).collect().await
 }
 
 async fn first_record(
     client: &KafkaClient,
-    topic: &str,
-    partition: i32,
+    at: &TopicPartition,
     from: i64,
     end: i64,
 ) -> Result<i64, KafkaError> {
     let mut next = from;
     while next < end {
-        let fetched = client.fetch_batches(topic, partition, next, LOOK_BYTES, Isolation::Committed).await?;
+        let isolation = Isolation::Committed;
+        let fetched = client.fetch_batches(&at.topic, at.partition, next, LOOK_BYTES, isolation).await?;
         match skip(&fetched.batches, &fetched.aborted, next) {
             Skipped::Record(at) => return Ok(at),
             Skipped::Nothing(to) if to > next => next = to,

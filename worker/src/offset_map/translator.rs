@@ -32,6 +32,7 @@ use crate::kafka::{Isolation, KafkaError, OffsetSpec};
 use crate::progress::former::is_carried_over;
 use crate::progress::{NOT_A_CHUNK, PartitionProgress, RangeProgress};
 use crate::take_over::{Older, Sync};
+use crate::topic::TopicPartition;
 use lives::Lives;
 
 /// Bytes of closed chunks held in memory, some 4 per segment; older ones are read again when they are needed.
@@ -65,9 +66,9 @@ struct State {
     offsets: Reader,
     /// An open transaction hid the newest progress when it was read last.
     is_behind: bool,
-    partitions: HashMap<(String, i32), Tracked>,
+    partitions: HashMap<TopicPartition, Tracked>,
     /// Positions that were worked out below a take-over: they don't change.
-    older: HashMap<(String, i32, SourceOffset), i64>,
+    older: HashMap<(TopicPartition, SourceOffset), TargetOffset>,
     /// Which topics there are, as `look` saw them.
     lives: Lives,
 }
@@ -135,22 +136,22 @@ impl Translator {
     }
 
     /// Every source partition that the mirror has progress of, with its position.
-    pub(crate) async fn positions(&self) -> Vec<(String, i32, SourceOffset)> {
+    pub(crate) async fn positions(&self) -> Vec<(TopicPartition, SourceOffset)> {
         let state = self.state.lock().await;
-        let position = |((topic, partition), tracked): (&(String, i32), &Tracked)| {
-            Some((topic.clone(), *partition, tracked.progress.as_ref()?.position))
+        let position = |(at, tracked): (&TopicPartition, &Tracked)| {
+            Some((at.clone(), tracked.progress.as_ref()?.position))
         };
         let mut positions: Vec<_> = state.partitions.iter().filter_map(position).collect();
         positions.sort_unstable();
         positions
     }
 
-    /// Translates source topic, partition and position; the answers are in the order of the questions. An answer is about the topics
+    /// Translates positions in partitions of the source; the answers are in the order of the questions. An answer is about the topics
     /// that `look` has seen last, and about those that were copied where it has seen none. Where `source` says why the source
     /// can't be asked, it isn't: then that is the answer to what only it knows.
     pub async fn translate(
         &self,
-        wanted: &[(String, i32, SourceOffset)],
+        wanted: &[(TopicPartition, SourceOffset)],
         source: Result<(), &KafkaError>,
     ) -> Vec<Translation> {
         if self.mirror.partitioning == Partitioning::ByKey {
@@ -167,17 +168,20 @@ impl Translator {
     }
 
     /// What the map says, reading back what was dropped from memory.
-    async fn look_up_held(&self, wanted: &[(String, i32, SourceOffset)]) -> Result<Vec<Answer>, KafkaError> {
+    async fn look_up_held(
+        &self,
+        wanted: &[(TopicPartition, SourceOffset)],
+    ) -> Result<Vec<Answer>, KafkaError> {
         let mut state = self.state.lock().await;
         // In order, a chunk is unpacked once, not once per question.
         let mut order: Vec<usize> = (0..wanted.len()).collect();
         order.sort_unstable_by_key(|i| &wanted[*i]);
         let mut answers: Vec<(usize, Answer)> =
             order.into_iter().map(|i| (i, self.look_up(&mut state, &wanted[i]))).collect();
-        let missing: BTreeSet<(StoredAt, String, i32)> = answers
+        let missing: BTreeSet<(StoredAt, TopicPartition)> = answers
             .iter()
             .filter_map(|(i, answer)| match answer {
-                Answer::Missing(at) => Some((*at, wanted[*i].0.clone(), wanted[*i].1)),
+                Answer::Missing(at) => Some((*at, wanted[*i].0.clone())),
                 _ => None,
             })
             .collect();
@@ -195,32 +199,29 @@ impl Translator {
     async fn restore(
         &self,
         state: &mut State,
-        missing: BTreeSet<(StoredAt, String, i32)>,
+        missing: BTreeSet<(StoredAt, TopicPartition)>,
     ) -> Result<(), KafkaError> {
-        let places = missing.iter().map(|(at, ..)| *at).collect();
+        let places = missing.iter().map(|(at, _)| *at).collect();
         let found = reread(&self.target, &self.mirror.id, places).await?;
-        for ((at, topic, partition), stored) in missing.into_iter().zip(found) {
-            if let (Some(tracked), Some(bytes)) =
-                (state.partitions.get_mut(&(topic, partition)), stored.value)
-            {
-                tracked.history.restore(at, &bytes);
+        for ((stored_at, partition), stored) in missing.into_iter().zip(found) {
+            if let (Some(tracked), Some(bytes)) = (state.partitions.get_mut(&partition), stored.value) {
+                tracked.history.restore(stored_at, &bytes);
             }
         }
         Ok(())
     }
 
-    fn look_up(&self, state: &mut State, (topic, partition, at): &(String, i32, SourceOffset)) -> Answer {
-        let tracked = state.partitions.get_mut(&(topic.clone(), *partition));
-        let Some(tracked) = tracked else { return Answer::Done(self.not_tracked(topic, *partition)) };
+    fn look_up(&self, state: &mut State, (partition, at): &(TopicPartition, SourceOffset)) -> Answer {
+        let tracked = state.partitions.get_mut(partition);
+        let Some(tracked) = tracked else { return Answer::Done(self.not_tracked(partition)) };
         let Some(progress) = &tracked.progress else {
-            return Answer::Done(self.not_tracked(topic, *partition));
+            return Answer::Done(self.not_tracked(partition));
         };
-        if let Some((reason, message)) = state.lives.contradict(topic, progress) {
+        if let Some((reason, message)) = state.lives.contradict(&partition.topic, progress) {
             return Answer::Done(Translation::Not { reason, message });
         }
         if *at > progress.position {
-            let message =
-                format!("{topic} partition {partition} is mirrored up to {}, not to {at}", progress.position);
+            let message = format!("{partition} is mirrored up to {}, not to {at}", progress.position);
             return Answer::Done(Translation::Not { reason: Reason::NOT_YET_MIRRORED, message });
         }
         // Below its start the mirror has nothing: such a position is as good as the start, or nothing can be said.
@@ -231,7 +232,7 @@ impl Translator {
             }
             Ok(Lookup::Found(Found::End(from))) => Answer::End(tracked.target_topic.clone(), from),
             Ok(Lookup::Missing { stored_at }) => Answer::Missing(stored_at),
-            Ok(Lookup::Unknown) => Answer::Done(self.not_tracked(topic, *partition)),
+            Ok(Lookup::Unknown) => Answer::Done(self.not_tracked(partition)),
             Err(damaged) => {
                 Answer::Done(Translation::Not { reason: Reason::INTERNAL, message: damaged.to_string() })
             }
@@ -252,10 +253,11 @@ impl Translator {
         Translation::Not { reason: Reason::PARTITIONED_BY_KEY, message }
     }
 
-    fn not_tracked(&self, topic: &str, partition: i32) -> Translation {
+    fn not_tracked(&self, partition: &TopicPartition) -> Translation {
+        let topic = &partition.topic;
         let mirrored = self.mirror.topics.matches(topic) && !self.mirror.policy.is_internal_topic(topic);
         let (reason, message) = if mirrored {
-            (Reason::NOT_YET_MIRRORED, format!("{topic} partition {partition} has no progress yet"))
+            (Reason::NOT_YET_MIRRORED, format!("{partition} has no progress yet"))
         } else {
             (Reason::NOT_MIRRORED, format!("{topic} is not a topic of mirror {}", self.mirror.id))
         };
@@ -265,45 +267,44 @@ impl Translator {
     /// Positions below the mirror's start: exact where nothing that still exists lies between.
     async fn settle_below(
         &self,
-        wanted: &[(String, i32, SourceOffset)],
+        wanted: &[(TopicPartition, SourceOffset)],
         answers: &mut [Answer],
         source: Result<(), &KafkaError>,
     ) {
         let below = wanted.iter().zip(&*answers).filter(|(_, answer)| matches!(answer, Answer::Below(..)));
-        let partitions: BTreeSet<(String, i32)> = below.map(|((t, p, _), _)| (t.clone(), *p)).collect();
+        let partitions: BTreeSet<&TopicPartition> = below.map(|((partition, _), _)| partition).collect();
         if partitions.is_empty() {
             return;
         }
         let question: Vec<_> =
-            partitions.iter().map(|(t, p)| (t.clone(), *p, OffsetSpec::Earliest)).collect();
+            partitions.iter().map(|at| (at.topic.clone(), at.partition, OffsetSpec::Earliest)).collect();
         let listed = match source {
             Ok(()) => self.source.client.list_offsets(&question, Isolation::Uncommitted).await,
             Err(error) => Err(error.clone()),
         };
         let mut left = MAX_OLDER;
-        for ((topic, partition, at), answer) in wanted.iter().zip(answers) {
+        for (place @ (partition, at), answer) in wanted.iter().zip(answers) {
             let Answer::Below(origin, first) = answer else { continue };
             let earliest = match &listed {
-                Ok(listed) => match listed.get(&(topic.clone(), *partition)) {
-                    Some(Ok(found)) => Ok(found.offset),
+                Ok(listed) => match listed.get(&partition.pair()) {
+                    Some(Ok(found)) => Ok(SourceOffset(found.offset)),
                     Some(Err(error)) => Err(not(error)),
                     None => Err(lost_answer()),
                 },
                 Err(error) => Err(not(error)),
             };
             *answer = match earliest {
-                Ok(earliest) if earliest >= origin.0 => {
+                Ok(earliest) if earliest >= *origin => {
                     std::mem::replace(&mut **first, Answer::Done(lost_answer()))
                 }
                 Ok(_) if self.mirror.continues_another() => {
-                    let below = (topic.clone(), *partition, *at);
-                    let (known, read) = self.older(below, *origin, first, left > 0).await;
+                    let (known, read) = self.older(place.clone(), *origin, first, left > 0).await;
                     left -= usize::from(read);
                     Answer::Done(known)
                 }
                 Ok(_) => {
                     let message = format!(
-                        "{topic} partition {partition} is mirrored from {origin} on, and the source has records between {at} and there"
+                        "{partition} is mirrored from {origin} on, and the source has records between {at} and there"
                     );
                     Answer::Done(Translation::Not { reason: Reason::BEFORE_MIRROR_START, message })
                 }
@@ -315,42 +316,43 @@ impl Translator {
     /// What MirrorMaker 2 has copied below the place where the mirror took over from it, and whether the logs had to be read.
     async fn older(
         &self,
-        at: (String, i32, SourceOffset),
+        place: (TopicPartition, SourceOffset),
         origin: SourceOffset,
         first: &Answer,
         may_read: bool,
     ) -> (Translation, bool) {
-        if let Some(known) = self.state.lock().await.older.get(&at) {
-            return (Translation::Exact(TargetOffset(*known)), false);
+        if let Some(known) = self.state.lock().await.older.get(&place) {
+            return (Translation::Exact(*known), false);
         }
         let (Answer::Done(Translation::Exact(target)) | Answer::End(_, target)) = first else {
             return (lost_answer(), false);
         };
+        let (partition, at) = &place;
         if !may_read {
-            let message = format!("{} partition {} {}: worked out with the next call", at.0, at.1, at.2);
+            let message = format!("{partition} {at}: worked out with the next call");
             return (Translation::Not { reason: Reason::NOT_YET_MIRRORED, message }, false);
         }
         let older = Older {
             mirror: &self.mirror,
             source: &self.source,
             target: &self.target,
-            topic: &at.0,
-            partition: at.1,
+            topic: &partition.topic,
+            partition: partition.partition,
             origin: Sync { source: origin.0, target: target.0 },
         };
-        let translation = match older.translate(at.2.0).await {
+        let translation = match older.translate(at.0).await {
             Ok(Some(found)) => {
+                let found = TargetOffset(found);
                 let mut state = self.state.lock().await;
                 if state.older.len() >= MAX_KNOWN_OLDER {
                     state.older.clear();
                 }
-                state.older.insert(at, found);
-                Translation::Exact(TargetOffset(found))
+                state.older.insert(place, found);
+                Translation::Exact(found)
             }
             Ok(None) => {
                 let message = format!(
-                    "{} partition {} is mirrored from {origin} on, and {} was not found in what MirrorMaker 2 copied before",
-                    at.0, at.1, at.2
+                    "{partition} is mirrored from {origin} on, and {at} was not found in what MirrorMaker 2 copied before"
                 );
                 Translation::Not { reason: Reason::BEFORE_MIRROR_START, message }
             }
@@ -362,22 +364,22 @@ impl Translator {
     /// Positions after the last copy.
     async fn settle_ends(
         &self,
-        wanted: &[(String, i32, SourceOffset)],
+        wanted: &[(TopicPartition, SourceOffset)],
         answers: Vec<Answer>,
     ) -> Vec<Translation> {
-        let places: BTreeSet<(String, i32, i64)> = answers
+        let places: BTreeSet<(TopicPartition, TargetOffset)> = answers
             .iter()
             .zip(wanted)
-            .filter_map(|(answer, (_, partition, _))| match answer {
-                Answer::End(topic, from) => Some((topic.clone(), *partition, from.0)),
+            .filter_map(|(answer, (at, _))| match answer {
+                Answer::End(topic, from) => Some((TopicPartition::new(topic, at.partition), *from)),
                 _ => None,
             })
             .collect();
         let ends = ends::find(&self.target.client, places).await;
-        let settle = |(answer, (_, partition, _)): (Answer, &(String, i32, SourceOffset))| match answer {
+        let settle = |(answer, (at, _)): (Answer, &(TopicPartition, SourceOffset))| match answer {
             Answer::Done(translation) => translation,
-            Answer::End(topic, from) => match ends.get(&(topic, *partition, from.0)) {
-                Some(Ok(end)) => Translation::Exact(TargetOffset(*end)),
+            Answer::End(topic, from) => match ends.get(&(TopicPartition::new(topic, at.partition), from)) {
+                Some(Ok(end)) => Translation::Exact(*end),
                 Some(Err(error)) => not(error),
                 None => lost_answer(),
             },
@@ -406,7 +408,8 @@ impl State {
             tracing::error!(at = ?stored.at, "a piece of the offset map is damaged and left out");
             return;
         };
-        let tracked = self.partitions.entry((key.source_topic, key.partition)).or_default();
+        let tracked =
+            self.partitions.entry(TopicPartition::new(key.source_topic, key.partition)).or_default();
         tracked.incarnation(key.source_topic_id);
         tracked.history.close(&chunk, stored.at, value);
     }
@@ -423,7 +426,8 @@ impl State {
             }
         };
         for (number, partition) in progress.partitions {
-            let tracked = self.partitions.entry((progress.source_topic.clone(), number)).or_default();
+            let at = TopicPartition::new(&progress.source_topic, number);
+            let tracked = self.partitions.entry(at).or_default();
             // At least once, an owner that was replaced may still write for a while: it no longer counts.
             if progress.epoch < tracked.epoch {
                 continue;

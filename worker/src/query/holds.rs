@@ -11,6 +11,7 @@ use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec};
 use crate::offset_map;
 use crate::start_group::Committed;
 use crate::survey::decide::{Decision, Step};
+use crate::topic::TopicPartition;
 
 /// A plan looks into so many partitions of the target at most.
 const MAX_PARTITIONS: usize = 20_000;
@@ -30,25 +31,26 @@ async fn held(
     client: &KafkaClient,
     topics: impl Iterator<Item = (String, i32)>,
 ) -> Result<HashMap<String, i64>, KafkaError> {
-    let mut partitions: Vec<(String, i32)> = Vec::new();
+    let mut partitions: Vec<TopicPartition> = Vec::new();
     for (topic, count) in topics {
         if partitions.len() + usize::try_from(count).unwrap_or(usize::MAX) > MAX_PARTITIONS {
             break;
         }
-        partitions.extend((0..count).map(|partition| (topic.clone(), partition)));
+        partitions.extend((0..count).map(|partition| TopicPartition::new(&topic, partition)));
     }
     let list = |spec| {
-        let wanted: Vec<_> = partitions.iter().map(|(t, p)| (t.clone(), *p, spec)).collect();
+        let wanted: Vec<_> = partitions.iter().map(|at| (at.topic.clone(), at.partition, spec)).collect();
         async move { client.list_offsets(&wanted, Isolation::Uncommitted).await }
     };
     let (mut starts, mut ends) = tokio::try_join!(list(OffsetSpec::Earliest), list(OffsetSpec::Latest))?;
     let mut held: HashMap<String, Option<i64>> = HashMap::new();
     for place in partitions {
-        let span = match (starts.remove(&place), ends.remove(&place)) {
+        let pair = place.pair();
+        let span = match (starts.remove(&pair), ends.remove(&pair)) {
             (Some(Ok(start)), Some(Ok(end))) => Some(end.offset - start.offset),
             _ => None,
         };
-        let sum = held.entry(place.0).or_insert(Some(0));
+        let sum = held.entry(place.topic).or_insert(Some(0));
         *sum = sum.zip(span).map(|(sum, span)| sum + span);
     }
     Ok(held.into_iter().filter_map(|(topic, held)| Some((topic, held?))).collect())

@@ -19,6 +19,7 @@ use crate::cluster::ClusterHandle;
 use crate::flow::Ends;
 use crate::kafka::{CommittedOffset, KafkaClient, KafkaError};
 use crate::lane::{SourcePosition, Translation, Translator};
+use crate::topic::TopicPartition;
 
 /// Explicit offsets in one question.
 const MAX_OFFSETS: usize = 10_000;
@@ -88,9 +89,9 @@ pub(super) async fn to_target(
         Some(error) => Some(error),
         None => translator.look(&soon, topics).await.err(),
     };
-    let wanted = places
-        .iter()
-        .map(|Place { committed: c, .. }| (c.topic.clone(), c.partition, SourceOffset(c.offset)));
+    let wanted = places.iter().map(|Place { committed: c, .. }| {
+        (TopicPartition::new(&c.topic, c.partition), SourceOffset(c.offset))
+    });
     let wanted: Vec<_> = wanted.collect();
     let source = unasked.as_ref().map_or(Ok(()), Err);
     let translations = translator.translate(&wanted, source).await;
@@ -109,8 +110,10 @@ pub(super) async fn to_source(
     // Before the map is read: what the group has read by now is then in it.
     let positions = positions(&ends.target, &ends.target.client, group, offsets).await??;
     let translator = open(&mirror, &ends).await?;
-    let wanted: Vec<_> =
-        positions.iter().map(|p| (p.topic.clone(), p.partition, TargetOffset(p.offset))).collect();
+    let wanted: Vec<_> = positions
+        .iter()
+        .map(|p| (TopicPartition::new(&p.topic, p.partition), TargetOffset(p.offset)))
+        .collect();
     let translations = translator.translate_to_source(&wanted).await;
     let offsets = positions.into_iter().zip(translations);
     Ok(Translated {

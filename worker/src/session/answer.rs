@@ -154,8 +154,8 @@ fn translated(offset: TranslatedOffset) -> v1::TranslatedOffset {
 
 fn given_back(given: GivenBack) -> v1::GivenBackPosition {
     v1::GivenBackPosition {
-        source_topic: given.source_topic,
-        partition: given.partition,
+        source_topic: given.source.topic,
+        partition: given.source.partition,
         last_copied_offset: given.last_copied.map(|at| at.0),
     }
 }

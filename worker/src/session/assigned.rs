@@ -7,11 +7,11 @@ use twinlog_proto::id::{Epoch, Generation, TaskName, Term};
 use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::{model, v1};
-use uuid::Uuid;
 
 use crate::assignments::{Assigned, Assignments, Kind, Shard, Version, Work};
 use crate::cause::Cause;
 use crate::range::Range;
+use crate::topic::TopicId;
 
 /// The mirrors of the last set. Compiling a mirror's patterns takes milliseconds, and most sets bring the same mirrors.
 #[derive(Debug, Default)]
@@ -172,7 +172,10 @@ fn range(wire: &internal::PartitionRange) -> Result<Range, InvalidRange> {
         u32::try_from(wire.block).map_err(|_| invalid("block", &wire.block, "it must not be negative"))?;
     let topic_id = |field, text: &str| match text {
         "" => Ok(None),
-        text => Uuid::parse_str(text).map(Some).map_err(|_| invalid(field, &text, "it must be a UUID")),
+        text => match TopicId::parse(text) {
+            None => Err(invalid(field, &text, "it must be a UUID")),
+            known => Ok(known),
+        },
     };
     let source_topic_id = topic_id("source_topic_id", &wire.source_topic_id)?;
     let target_topic_id = topic_id("target_topic_id", &wire.target_topic_id)?;

@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 use twinlog_proto::model::Mirror;
-use uuid::Uuid;
 
 use super::internal::HEARTBEATS;
 use super::select::SourceTopic;
@@ -17,6 +16,7 @@ use crate::kafka::{Isolation, KafkaError, OffsetSpec};
 use crate::mm2;
 use crate::produce::millis;
 use crate::scan::{self, Span, Wanted};
+use crate::topic::TopicId;
 
 /// A flow whose newest heartbeat is older has ended, or stands still.
 const YOUNG: Duration = Duration::from_secs(600);
@@ -32,7 +32,7 @@ pub struct Beats {
     /// Topics of the last look, each with whether it beats.
     beats: HashMap<String, bool>,
     /// Whether a topic's records are heartbeats, by the life of the topic.
-    genuine: HashMap<(String, Option<Uuid>), bool>,
+    genuine: HashMap<(String, Option<TopicId>), bool>,
 }
 
 impl Beats {

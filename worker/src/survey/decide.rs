@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use twinlog_proto::model::{Mirror, Partitioning};
 use twinlog_proto::reason::Reason;
-use uuid::Uuid;
 
 use super::select::{Selection, SourceTopic};
 use crate::kafka::{KafkaError, TopicMetadata};
+use crate::topic::TopicId;
 
 /// A topic of the target, as far as it is known.
 #[derive(Debug, Clone)]
@@ -16,7 +16,7 @@ pub enum TargetTopic {
     Exists {
         partitions: i32,
         /// `None` where the broker has no topic ids.
-        id: Option<Uuid>,
+        id: Option<TopicId>,
     },
     /// It could not be looked at.
     Unknown(KafkaError),
@@ -27,7 +27,7 @@ impl From<&TopicMetadata> for TargetTopic {
         match &topic.error {
             None => Self::Exists {
                 partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
-                id: topic.topic_id,
+                id: topic.topic_id.map(TopicId),
             },
             Some(error) if error.reason == Reason::TOPIC_NOT_FOUND => Self::Missing,
             Some(error) => Self::Unknown(error.clone()),
@@ -44,7 +44,7 @@ pub struct Decision {
     /// 0 where it doesn't exist or wasn't looked at.
     pub target_partitions: i32,
     /// `None` where it doesn't exist, wasn't looked at, or the broker has no topic ids.
-    pub target_id: Option<Uuid>,
+    pub target_id: Option<TopicId>,
     pub step: Step,
 }
 

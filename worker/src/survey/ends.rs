@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
-use twinlog_proto::id::{Epoch, SourceOffset, TargetOffset};
+use twinlog_proto::id::{Epoch, SourceOffset};
 use twinlog_proto::lag;
 use twinlog_proto::model::Mirror;
 
@@ -25,6 +25,7 @@ use crate::flow::Ends;
 use crate::inventory::{PartitionEnds, SourceEnds, TopicEnds};
 use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec};
 use crate::produce::Producer;
+use crate::topic::TopicPartition;
 
 /// Between two looks at the source: the shortest, and for each thousand partitions.
 const LOOK: Duration = Duration::from_secs(5);
@@ -46,7 +47,7 @@ const READ_SELDOM: Duration = Duration::from_secs(300);
 /// One partition of the source as it was last seen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Part {
-    log_start: Option<i64>,
+    log_start: Option<SourceOffset>,
     ends: lag::Ends,
     /// In the last look.
     answers: bool,
@@ -173,7 +174,7 @@ impl Looks<'_> {
                 false
             }
         };
-        let wanted: Vec<(String, i32)> = self.known().partitions();
+        let wanted: Vec<TopicPartition> = self.known().partitions();
         for chunk in wanted.chunks(CHUNK) {
             complete &= self.look_at(client, chunk).await.unwrap_or(false);
         }
@@ -182,8 +183,8 @@ impl Looks<'_> {
     }
 
     /// Whether all were answered.
-    async fn look_at(&self, client: &KafkaClient, chunk: &[(String, i32)]) -> Result<bool, KafkaError> {
-        let wanted = |spec| chunk.iter().map(|(t, p)| (t.clone(), *p, spec)).collect::<Vec<_>>();
+    async fn look_at(&self, client: &KafkaClient, chunk: &[TopicPartition]) -> Result<bool, KafkaError> {
+        let wanted = |spec| chunk.iter().map(|at| (at.topic.clone(), at.partition, spec)).collect::<Vec<_>>();
         let (first, last) = (wanted(OffsetSpec::Earliest), wanted(OffsetSpec::Latest));
         let answers = tokio::join!(
             client.list_offsets(&first, Isolation::Uncommitted),
@@ -201,8 +202,9 @@ impl Looks<'_> {
         let mut known = self.known();
         let mut complete = true;
         for key in chunk {
+            let pair = key.pair();
             let offset = |of: &crate::kafka::PerPartition<crate::kafka::ListedOffset>| {
-                of.get(key).and_then(|found| found.as_ref().ok()).map(|found| found.offset)
+                of.get(&pair).and_then(|found| found.as_ref().ok()).map(|found| found.offset)
             };
             let Some(high_watermark) = offset(&high) else {
                 complete = false;
@@ -211,10 +213,10 @@ impl Looks<'_> {
             };
             let last_stable = offset(&stable).map(|stable| stable.min(high_watermark));
             let ends = lag::Ends { high_watermark, last_stable, seen };
-            let part = Part { log_start: offset(&first), ends, answers: true };
+            let part = Part { log_start: offset(&first).map(SourceOffset), ends, answers: true };
             known.contact = Some(seen);
             if let Some(slot) =
-                known.topics.get_mut(&key.0).and_then(|topic| topic.partitions.get_mut(&key.1))
+                known.topics.get_mut(&key.topic).and_then(|topic| topic.partitions.get_mut(&key.partition))
             {
                 *slot = Some(part);
             }
@@ -293,7 +295,7 @@ impl Known {
 
     /// What was kept stands in for what the source doesn't say now.
     fn learn(&mut self, mirror: &Mirror, recalled: &Recalled) {
-        for ((name, partition), kept, log_start) in recalled.ends() {
+        for (TopicPartition { topic: name, partition }, kept, log_start) in recalled.ends() {
             let known = self.topics.contains_key(name);
             // Before the first look at the source, or while it can't be asked: topics that the mirror still selects.
             if !known && (self.complete || !mirror.selects(name)) {
@@ -311,16 +313,16 @@ impl Known {
         self.contact = self.contact.max(recalled.contact());
     }
 
-    fn partitions(&self) -> Vec<(String, i32)> {
+    fn partitions(&self) -> Vec<TopicPartition> {
         let all = self
             .topics
             .iter()
-            .flat_map(|(name, topic)| topic.partitions.keys().map(move |p| (name.clone(), *p)));
+            .flat_map(|(name, topic)| topic.partitions.keys().map(move |p| TopicPartition::new(name, *p)));
         all.collect()
     }
 
-    fn silent(&mut self, keys: &[(String, i32)]) {
-        for (topic, partition) in keys {
+    fn silent(&mut self, keys: &[TopicPartition]) {
+        for TopicPartition { topic, partition } in keys {
             let slot = self.topics.get_mut(topic).and_then(|topic| topic.partitions.get_mut(partition));
             if let Some(Some(part)) = slot {
                 part.answers = false;
@@ -337,7 +339,7 @@ fn status(
     copied: Option<Option<&Copied>>,
     begins_at_first: bool,
 ) -> PartitionEnds {
-    let log_start = part.and_then(|part| part.log_start).map(SourceOffset);
+    let log_start = part.and_then(|part| part.log_start);
     let other =
         |copied: &Copied| !topic_id.is_empty() && !copied.topic_id.is_empty() && copied.topic_id != topic_id;
     let mut status = PartitionEnds {
@@ -351,10 +353,10 @@ fn status(
         // Another topic under the same name: nothing of this one.
         Some(Some(copied)) if other(copied) => status.missing_from = log_start,
         Some(Some(copied)) => {
-            status.position = Some(SourceOffset(copied.position));
-            status.target_end = Some(TargetOffset(copied.target_end));
+            status.position = Some(copied.position);
+            status.target_end = Some(copied.target_end);
             // It has fewer records than were copied: another log, of which nobody has said yet what counts.
-            let shorter = part.is_some_and(|part| part.ends.high_watermark < copied.position);
+            let shorter = part.is_some_and(|part| part.ends.high_watermark < copied.position.0);
             status.missing_from = log_start.filter(|_| shorter);
         }
         Some(None) if begins_at_first => status.missing_from = log_start,

@@ -10,7 +10,6 @@ use super::decide::{Decision, Step};
 use crate::cause::Cause;
 use crate::inventory::{Inventory, InventoryTopic};
 use crate::kafka::KafkaError;
-use crate::topic::TopicId;
 
 /// Equal but for the time of the look.
 pub(super) fn same(a: &Inventory, b: &Inventory) -> bool {
@@ -45,7 +44,7 @@ pub(super) fn topic(
     };
     InventoryTopic {
         source_topic: decision.source.name.clone(),
-        source_topic_id: decision.source.id.map(TopicId),
+        source_topic_id: decision.source.id,
         target_topic: decision.target.clone(),
         source_partitions: decision.source.partitions,
         partitions: decision.partitions(),
@@ -54,7 +53,7 @@ pub(super) fn topic(
         drift: Vec::new(),
         drift_mended: 0,
         note: String::new(),
-        target_topic_id: decision.target_id.map(TopicId),
+        target_topic_id: decision.target_id,
     }
 }
 

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::text;
-use uuid::Uuid;
 
 use super::internal::HEARTBEATS;
 use crate::kafka::TopicMetadata;
+use crate::topic::TopicId;
 
 /// Characters in a topic's name at most.
 const MAX_NAME: usize = 249;
@@ -18,14 +18,14 @@ const MAX_NAME: usize = 249;
 pub struct SourceTopic {
     pub name: String,
     /// `None` where the broker has no topic ids.
-    pub id: Option<Uuid>,
+    pub id: Option<TopicId>,
     pub partitions: i32,
 }
 
 impl From<&TopicMetadata> for SourceTopic {
     fn from(topic: &TopicMetadata) -> Self {
         let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-        Self { name: topic.name.clone(), id: topic.topic_id, partitions }
+        Self { name: topic.name.clone(), id: topic.topic_id.map(TopicId), partitions }
     }
 }
 

@@ -221,7 +221,7 @@ fn a_group_ahead_of_the_copy_is_in_step_at_its_end() {
     assert!(is_in_step(&all, Some(&Synced::Yes)) && !is_in_step(&all, None), "without syncing nobody is");
     assert!(!is_in_step(&all, Some(&Synced::Active(GroupState::Stable))));
 
-    ahead.of_others = (vec![("u".into(), 0)], Some("an earlier life".into()));
+    ahead.of_others = (vec![TopicPartition::new("u", 0)], Some("an earlier life".into()));
     let all = assemble(&mirror(), vec![ahead], vec![exact(1), exact(2)]).remove(0);
     let shown = status(&all, Some(&Synced::Yes));
     assert_eq!((shown.state, shown.partitions, shown.partitions_waiting), (Is::Waiting, 3, 1));

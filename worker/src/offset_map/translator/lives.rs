@@ -8,6 +8,7 @@ use twinlog_proto::reason::Reason;
 use super::{Translation, Translator, lost_answer, not};
 use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec};
 use crate::progress::PartitionProgress;
+use crate::topic::TopicPartition;
 
 /// Topic ids (UUID text) by name, of topics that are there and have one.
 pub(crate) type Ids = HashMap<String, String>;
@@ -37,30 +38,28 @@ impl Translator {
     /// Takes back what was said of copies that are gone: an offset that the map gives is no place in a topic that was made anew.
     pub(super) async fn check_copies(
         &self,
-        wanted: &[(String, i32, SourceOffset)],
+        wanted: &[(TopicPartition, SourceOffset)],
         translations: &mut [Translation],
     ) {
         let copies = self.copies(wanted, translations).await;
         if copies.is_empty() {
             return;
         }
-        let ends: Vec<_> = copies
-            .iter()
-            .map(|((_, partition), copy)| (copy.topic.clone(), *partition, OffsetSpec::Latest))
-            .collect();
+        let ends: Vec<_> =
+            copies.iter().map(|(at, copy)| (copy.topic.clone(), at.partition, OffsetSpec::Latest)).collect();
         let listed = self.target.client.list_offsets(&ends, Isolation::Uncommitted).await;
-        for ((topic, partition, _), translation) in wanted.iter().zip(translations) {
-            let Some(copy) = copies.get(&(topic.clone(), *partition)) else { continue };
+        for ((at, _), translation) in wanted.iter().zip(translations) {
+            let Some(copy) = copies.get(at) else { continue };
             if !matches!(translation, Translation::Exact(_)) {
                 continue;
             }
             let end = match &listed {
-                Ok(listed) => listed.get(&(copy.topic.clone(), *partition)).map(Result::as_ref),
+                Ok(listed) => listed.get(&(copy.topic.clone(), at.partition)).map(Result::as_ref),
                 Err(error) => Some(Err(error)),
             };
             match end {
                 Some(Ok(end)) if end.offset >= copy.end.0 => {}
-                Some(Ok(end)) => *translation = copy.lost(*partition, end.offset),
+                Some(Ok(end)) => *translation = copy.lost(at.partition, TargetOffset(end.offset)),
                 Some(Err(error)) => *translation = not(error),
                 None => *translation = lost_answer(),
             }
@@ -70,15 +69,15 @@ impl Translator {
     /// The copies that exact answers are about.
     async fn copies(
         &self,
-        wanted: &[(String, i32, SourceOffset)],
+        wanted: &[(TopicPartition, SourceOffset)],
         translations: &[Translation],
-    ) -> BTreeMap<(String, i32), CopyEnd> {
+    ) -> BTreeMap<TopicPartition, CopyEnd> {
         let state = self.state.lock().await;
-        let copy = |((topic, partition, _), translation): (&(String, i32, SourceOffset), &Translation)| {
-            let tracked = state.partitions.get(&(topic.clone(), *partition))?;
+        let copy = |((at, _), translation): (&(TopicPartition, SourceOffset), &Translation)| {
+            let tracked = state.partitions.get(at)?;
             let end = tracked.progress.as_ref()?.chunk.target_end();
             let copy = CopyEnd { topic: tracked.target_topic.clone(), end };
-            matches!(translation, Translation::Exact(_)).then(|| ((topic.clone(), *partition), copy))
+            matches!(translation, Translation::Exact(_)).then(|| (at.clone(), copy))
         };
         wanted.iter().zip(translations).filter_map(copy).collect()
     }
@@ -91,7 +90,7 @@ struct CopyEnd {
 }
 
 impl CopyEnd {
-    fn lost(&self, partition: i32, end: i64) -> Translation {
+    fn lost(&self, partition: i32, end: TargetOffset) -> Translation {
         let message = format!(
             "{} partition {partition} was copied up to {}, but ends at {end} now: it lost records, or was deleted and made anew",
             self.topic, self.end

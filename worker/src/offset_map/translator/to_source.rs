@@ -17,12 +17,11 @@ use super::super::ends;
 use super::super::history::{FoundCopy, Lookup, StoredAt};
 use super::{State, Translation, Translator, lost_answer, not};
 use crate::kafka::{Isolation, KafkaError, OffsetSpec};
+use crate::topic::TopicPartition;
 use judge::{Facts, Held};
 
-/// Target topic, partition, and the next offset that a consumer would read there.
-type Wanted = (String, i32, TargetOffset);
-/// Source topic and partition.
-type Partition = (String, i32);
+/// A partition of the target, and the next offset that a consumer would read there.
+type Wanted = (TopicPartition, TargetOffset);
 
 /// Where a consumer of the copies goes on, on the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +36,11 @@ pub struct SourcePosition {
 enum Answer {
     Done(Translation<SourcePosition>),
     Held(Box<Held>),
-    Missing(StoredAt, Partition),
+    Missing(StoredAt, TopicPartition),
 }
 
 impl Translator {
-    /// Translates target topic, partition and position back; the answers are in the order of the questions. Positions must have been
+    /// Translates positions in partitions of the target back; the answers are in the order of the questions. Positions must have been
     /// read before the last `refresh`: what a consumer has read by then is in the map.
     pub async fn translate_to_source(&self, wanted: &[Wanted]) -> Vec<Translation<SourcePosition>> {
         if self.mirror.partitioning == Partitioning::ByKey {
@@ -68,7 +67,7 @@ impl Translator {
             Answer::Held(held) => {
                 let record = match held.look().map(|look| records.get(&look)) {
                     None => None,
-                    Some(Some(Ok(record))) => Some(TargetOffset(*record)),
+                    Some(Some(Ok(record))) => Some(*record),
                     Some(Some(Err(error))) => return not(error),
                     Some(None) => return lost_answer(),
                 };
@@ -93,7 +92,7 @@ impl Translator {
         let missing: BTreeSet<_> = answers
             .iter()
             .filter_map(|(_, answer)| match answer {
-                Answer::Missing(at, (topic, partition)) => Some((*at, topic.clone(), *partition)),
+                Answer::Missing(at, partition) => Some((*at, partition.clone())),
                 _ => None,
             })
             .collect();
@@ -108,22 +107,25 @@ impl Translator {
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
 
-    fn find_copy(&self, state: &mut State, (topic, partition, at): &Wanted) -> Answer {
+    fn find_copy(&self, state: &mut State, (copy, at): &Wanted) -> Answer {
+        let (topic, partition) = (&copy.topic, copy.partition);
         let may_lag = state.is_behind || self.mirror.guarantee == Guarantee::AtLeastOnce;
         let Some(source) = self.mirror.policy.source_topic(topic) else {
             return Answer::Done(self.not_a_copy(topic));
         };
-        let tracked = state.partitions.get_mut(&(source.clone(), *partition));
+        let tracked = state.partitions.get_mut(&TopicPartition::new(&source, partition));
         let Some(tracked) = tracked.filter(|tracked| tracked.target_topic == *topic) else {
-            return Answer::Done(self.not_copied_yet(topic, *partition, &source));
+            return Answer::Done(self.not_copied_yet(copy, &source));
         };
         let (Some(progress), Some(begins)) = (&tracked.progress, tracked.history.begins()) else {
-            return Answer::Done(self.not_copied_yet(topic, *partition, &source));
+            return Answer::Done(self.not_copied_yet(copy, &source));
         };
         let found = match tracked.history.find_copy(*at) {
             Ok(Lookup::Found(found)) => found,
-            Ok(Lookup::Missing { stored_at }) => return Answer::Missing(stored_at, (source, *partition)),
-            Ok(Lookup::Unknown) => return Answer::Done(self.not_copied_yet(topic, *partition, &source)),
+            Ok(Lookup::Missing { stored_at }) => {
+                return Answer::Missing(stored_at, TopicPartition::new(source, partition));
+            }
+            Ok(Lookup::Unknown) => return Answer::Done(self.not_copied_yet(copy, &source)),
             Err(damaged) => {
                 let (reason, message) = (Reason::INTERNAL, damaged.to_string());
                 return Answer::Done(Translation::Not { reason, message });
@@ -132,7 +134,7 @@ impl Translator {
         Answer::Held(Box::new(Held {
             source_topic: source,
             target_topic: topic.clone(),
-            partition: *partition,
+            partition,
             at: *at,
             source: match found {
                 FoundCopy::Of(source) => Some(source),
@@ -155,12 +157,11 @@ impl Translator {
         Translation::Not { reason: Reason::NOT_A_COPY, message }
     }
 
-    fn not_copied_yet(&self, topic: &str, partition: i32, source: &str) -> Translation<SourcePosition> {
+    fn not_copied_yet(&self, copy: &TopicPartition, source: &str) -> Translation<SourcePosition> {
         if !self.mirror.selects(source) {
-            return self.not_a_copy(topic);
+            return self.not_a_copy(&copy.topic);
         }
-        let message =
-            format!("mirror {} has copied nothing to {topic} partition {partition} yet", self.mirror.id);
+        let message = format!("mirror {} has copied nothing to {copy} yet", self.mirror.id);
         Translation::Not { reason: Reason::NOT_YET_MIRRORED, message }
     }
 
@@ -168,14 +169,15 @@ impl Translator {
     async fn facts(
         &self,
         held: impl Iterator<Item = &Held>,
-    ) -> Result<HashMap<Partition, Result<Facts, KafkaError>>, KafkaError> {
-        let partitions: BTreeMap<Partition, &Held> = held.map(|held| (held.partition(), held)).collect();
+    ) -> Result<HashMap<TopicPartition, Result<Facts, KafkaError>>, KafkaError> {
+        let partitions: BTreeMap<TopicPartition, &Held> = held.map(|held| (held.partition(), held)).collect();
         if partitions.is_empty() {
             return Ok(HashMap::new());
         }
-        let topics: BTreeSet<String> = partitions.keys().map(|(topic, _)| topic.clone()).collect();
+        let topics: BTreeSet<String> = partitions.keys().map(|at| at.topic.clone()).collect();
         let topics: Vec<String> = topics.into_iter().collect();
-        let of_source = |spec| partitions.keys().map(|(t, p)| (t.clone(), *p, spec)).collect::<Vec<_>>();
+        let of_source =
+            |spec| partitions.keys().map(|at| (at.topic.clone(), at.partition, spec)).collect::<Vec<_>>();
         let (earliest, latest) = (of_source(OffsetSpec::Earliest), of_source(OffsetSpec::Latest));
         let copies: Vec<_> =
             partitions.values().map(|h| (h.target_topic.clone(), h.partition, OffsetSpec::Latest)).collect();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use prost::Message;
-use twinlog_proto::id::MirrorId;
+use twinlog_proto::id::{MirrorId, SourceOffset, TargetOffset};
 use twinlog_proto::lag;
 use twinlog_proto::model::Mirror;
 use twinlog_proto::reason::Reason;
@@ -16,6 +16,7 @@ use crate::kafka::KafkaError;
 use crate::produce::{Producer, Record};
 use crate::progress::{RangeProgress, StorageTopics, millis, storage_partition, time};
 use crate::scan::{self, Span, Wanted};
+use crate::topic::TopicPartition;
 
 /// Name of the record that says when all of it was last found to be so.
 const ALL: &str = "*";
@@ -25,16 +26,17 @@ const READ_DEADLINE: Duration = Duration::from_secs(20);
 /// What is on the target of one partition.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Copied {
-    pub(super) position: i64,
+    pub(super) position: SourceOffset,
     pub(super) topic_id: String,
-    pub(super) target_end: i64,
+    pub(super) target_end: TargetOffset,
     epoch: i64,
 }
 
 #[cfg(test)]
 impl Copied {
     pub(super) fn at(position: i64, topic_id: &str) -> Self {
-        Self { position, topic_id: topic_id.to_owned(), target_end: position, epoch: 1 }
+        let (position, target_end) = (SourceOffset(position), TargetOffset(position));
+        Self { position, topic_id: topic_id.to_owned(), target_end, epoch: 1 }
     }
 }
 
@@ -48,8 +50,8 @@ pub(super) struct Kept {
 
 #[derive(Debug, Default)]
 pub(super) struct Recalled {
-    copied: HashMap<(String, i32), Copied>,
-    ends: HashMap<(String, i32), Kept>,
+    copied: HashMap<TopicPartition, Copied>,
+    ends: HashMap<TopicPartition, Kept>,
     /// As they were written here, by topic.
     written: HashMap<String, SourceEnds>,
     /// The same as an older version has left it: it counts where nothing was written here yet.
@@ -59,15 +61,15 @@ pub(super) struct Recalled {
 
 impl Recalled {
     pub(super) fn copied(&self, topic: &str, partition: i32) -> Option<&Copied> {
-        self.copied.get(&(topic.to_owned(), partition))
+        self.copied.get(&TopicPartition::new(topic, partition))
     }
 
     /// The latest word on each partition, and where its log began.
-    pub(super) fn ends(&self) -> impl Iterator<Item = (&(String, i32), &Kept, Option<i64>)> {
+    pub(super) fn ends(&self) -> impl Iterator<Item = (&TopicPartition, &Kept, Option<SourceOffset>)> {
         self.ends.iter().map(|(key, kept)| {
-            let written = self.written.get(&key.0).or_else(|| self.left.get(&key.0));
-            let part = written.and_then(|w| w.partitions.iter().find(|part| part.partition == key.1));
-            (key, kept, part.map(|part| part.log_start))
+            let written = self.written.get(&key.topic).or_else(|| self.left.get(&key.topic));
+            let part = written.and_then(|w| w.partitions.iter().find(|part| part.partition == key.partition));
+            (key, kept, part.map(|part| SourceOffset(part.log_start)))
         })
     }
 
@@ -91,7 +93,7 @@ impl Recalled {
         }
         let (Ok(_), Ok(progress)) = (ProgressKey::decode(key), RangeProgress::decode(value)) else { return };
         for (number, partition) in progress.partitions {
-            let key = (progress.source_topic.clone(), number);
+            let key = TopicPartition::new(&progress.source_topic, number);
             if self.copied.get(&key).is_some_and(|known| known.epoch > progress.epoch) {
                 continue;
             }
@@ -100,9 +102,9 @@ impl Recalled {
                 self.ends.insert(key.clone(), kept);
             }
             let copied = Copied {
-                position: partition.position.0,
+                position: partition.position,
                 topic_id: partition.source_topic_id,
-                target_end: partition.chunk.target_end().0,
+                target_end: partition.chunk.target_end(),
                 epoch: progress.epoch,
             };
             self.copied.insert(key, copied);
@@ -138,7 +140,7 @@ impl Recalled {
                     seen,
                 };
                 let kept = Kept { ends, topic_id: written.source_topic_id.clone() };
-                let key = (topic.clone(), part.partition);
+                let key = TopicPartition::new(topic, part.partition);
                 let slot = self.ends.entry(key).or_insert_with(|| kept.clone());
                 if slot.ends.seen < seen {
                     *slot = kept;
@@ -146,7 +148,7 @@ impl Recalled {
             }
         }
         let (written, left, all_seen) = (&self.written, &self.left, self.all_seen);
-        self.ends.retain(|(topic, partition), kept| {
+        self.ends.retain(|TopicPartition { topic, partition }, kept| {
             let written = written.get(topic).or_else(|| left.get(topic));
             !written.is_some_and(|written| is_gone(*partition, kept, written, all_seen))
         });
@@ -205,7 +207,7 @@ pub(super) fn changed(
                 let part = part.filter(|part| part.answers)?;
                 Some(PartitionEnds {
                     partition: *partition,
-                    log_start: part.log_start.unwrap_or_default(),
+                    log_start: part.log_start.unwrap_or_default().0,
                     high_watermark: part.ends.high_watermark,
                     last_stable_offset: part.ends.last_stable,
                 })

@@ -6,13 +6,14 @@ use std::collections::HashMap;
 use twinlog_proto::id::TargetOffset;
 
 use super::{CHUNK, Looks, Topic};
-use crate::kafka::{Isolation, KafkaClient, ListedOffset, OffsetSpec};
+use crate::kafka::{Isolation, KafkaClient, KafkaError, ListedOffset, OffsetSpec};
+use crate::topic::TopicPartition;
 
 #[derive(Default)]
 pub(super) struct TargetEnds {
     looks: u64,
     /// As the last look found them; what it could not find is not here.
-    ends: HashMap<(String, i32), TargetOffset>,
+    ends: HashMap<TopicPartition, TargetOffset>,
 }
 
 impl TargetEnds {
@@ -21,7 +22,7 @@ impl TargetEnds {
     }
 
     pub(super) fn of(&self, topic: &Topic, partition: i32) -> Option<TargetOffset> {
-        self.ends.get(&(topic.target.clone(), partition)).copied()
+        self.ends.get(&TopicPartition::new(&topic.target, partition)).copied()
     }
 }
 
@@ -37,8 +38,8 @@ impl Looks<'_> {
             // A log's end and not its last stable offset: a lane's open transaction lies below the one and above the other.
             match client.list_offsets(chunk, Isolation::Uncommitted).await {
                 Ok(ends) => {
-                    let known = |(key, end): (_, Result<ListedOffset, _>)| {
-                        Some((key, TargetOffset(end.ok()?.offset)))
+                    let known = |(at, end): ((String, i32), Result<ListedOffset, KafkaError>)| {
+                        Some((TopicPartition::from(at), TargetOffset(end.ok()?.offset)))
                     };
                     found.extend(ends.into_iter().filter_map(known));
                 }

@@ -7,11 +7,12 @@ use super::*;
 use crate::offset_map::Chunk;
 use crate::progress::{PartitionProgress, RangeProgress, progress_key};
 use crate::survey::tests::wire;
+use crate::topic::TopicId;
 use twinlog_proto::id::{SourceOffset, TargetOffset};
 
 fn part(log_start: i64, high_watermark: i64, answers: bool) -> Option<Part> {
     let ends = lag::Ends { high_watermark, last_stable: Some(high_watermark), seen: SystemTime::UNIX_EPOCH };
-    Some(Part { log_start: Some(log_start), ends, answers })
+    Some(Part { log_start: Some(SourceOffset(log_start)), ends, answers })
 }
 
 #[test]
@@ -65,9 +66,9 @@ fn what_was_kept_comes_back_with_the_time_of_the_last_look() {
     back.settle();
     let ends: Vec<_> = back
         .ends()
-        .map(|((t, p), k, start)| (t.as_str(), *p, k.ends.high_watermark, k.ends.seen, start))
+        .map(|(at, k, start)| (at.topic.as_str(), at.partition, k.ends.high_watermark, k.ends.seen, start))
         .collect();
-    assert_eq!(ends, [("t", 0, 40, second(9), Some(7))]);
+    assert_eq!(ends, [("t", 0, 40, second(9), Some(SourceOffset(7)))]);
     assert_eq!(back.contact(), Some(second(9)));
     // Neither kind of record is taken for the other.
     let as_progress = ProgressKey::decode(&*key("t")).unwrap();
@@ -97,9 +98,9 @@ fn what_an_older_version_kept_counts_until_it_is_written_here() {
     recalled.record(&key("t"), &ends(60, 2).encode_to_vec());
     recalled.settle();
     let mut known: Vec<_> =
-        recalled.ends().map(|((t, _), k, start)| (t.as_str(), k.ends.high_watermark, start)).collect();
+        recalled.ends().map(|(at, k, start)| (at.topic.as_str(), k.ends.high_watermark, start)).collect();
     known.sort_unstable();
-    assert_eq!(known, [("gone", 40, Some(7)), ("t", 60, Some(7))]);
+    assert_eq!(known, [("gone", 40, Some(SourceOffset(7))), ("t", 60, Some(SourceOffset(7)))]);
     // What is only there under the former name is written as if it were new.
     let topic = |high_watermark| Topic {
         target: "a.t".to_owned(),
@@ -150,7 +151,7 @@ fn parts(known: &Known) -> Vec<(i32, Option<i64>)> {
 #[test]
 fn partitions_that_a_topic_made_anew_has_no_more_are_not_asked_for() {
     let mirror = Mirror::parse(&wire("a", "b")).unwrap();
-    let [old, new] = [1, 2].map(uuid::Uuid::from_u128);
+    let [old, new] = [1, 2].map(|id| TopicId(uuid::Uuid::from_u128(id)));
     let mut recalled = Recalled::default();
     recalled.record(&progress_key("a.t", 0), &noted(&old.to_string()));
     recalled.settle();
@@ -163,9 +164,9 @@ fn partitions_that_a_topic_made_anew_has_no_more_are_not_asked_for() {
     known.learn(&mirror, &recalled);
     assert_eq!(parts(&known), [(0, Some(67)), (1, Some(67)), (2, Some(67))], "the source can't be asked");
     select(&mut known, Some(new), 1);
-    assert_eq!(known.partitions(), [("t".to_owned(), 0)]);
+    assert_eq!(known.partitions(), [TopicPartition::new("t", 0)]);
     known.learn(&mirror, &recalled);
-    assert_eq!(known.partitions(), [("t".to_owned(), 0)], "as often as it is read");
+    assert_eq!(known.partitions(), [TopicPartition::new("t", 0)], "as often as it is read");
 
     // Looked at before anything was read: nothing of the old life counts for the new one.
     let mut known = Known::default();

@@ -4,6 +4,8 @@ use super::*;
 use twinlog_proto::model::Compression;
 use uuid::Uuid;
 
+use crate::topic::TopicId;
+
 #[tokio::test(start_paused = true)]
 async fn other_settings_are_taken_over_at_once() {
     let stage = Setting::new().source(0, (0, 9)).life(Life::Runs(vec![Act::Acknowledges(0, 4)])).start();
@@ -42,7 +44,7 @@ async fn a_range_that_grows_copies_its_new_partition_from_the_start() {
 async fn that_a_survey_has_seen_the_target_is_nothing_new_and_another_topic_is() {
     let stage = Setting::new().start();
     stage.ordered(1).await;
-    let with = |id| Range { target_topic_id: Some(Uuid::from_u128(id)), ..range(2) };
+    let with = |id| Range { target_topic_id: Some(TopicId(Uuid::from_u128(id))), ..range(2) };
     stage.lane.update(stage.mirror.clone(), with(1));
     stage.lane.update(stage.mirror.clone(), range(2));
     sleep(secs(60)).await;

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::reason::Reason;
 
-use super::{Partition, SourcePosition};
-use crate::kafka::{EpochEnd, KafkaError, ListedOffset, TopicMetadata};
+use super::SourcePosition;
+use crate::kafka::{EpochEnd, KafkaError, ListedOffset, PerPartition, TopicMetadata};
 use crate::offset_map::Translation;
+use crate::topic::TopicPartition;
 
 /// What the map says of a position in a copy.
 #[derive(Debug, Clone)]
@@ -40,15 +41,13 @@ pub(super) struct Held {
 pub(super) struct Facts {
     pub(super) topic_id: String,
     /// First offset that exists, and the high watermark, of the source.
-    pub(super) earliest: i64,
-    pub(super) latest: i64,
+    pub(super) earliest: SourceOffset,
+    pub(super) latest: SourceOffset,
     /// Where the leader epoch of the last copied record ended, if it is known.
-    pub(super) epoch_end: Option<i64>,
+    pub(super) epoch_end: Option<SourceOffset>,
     /// High watermark of the target.
-    pub(super) target_end: i64,
+    pub(super) target_end: TargetOffset,
 }
-
-type PerPartition<T> = HashMap<Partition, Result<T, KafkaError>>;
 
 /// What the clusters answered for all partitions.
 pub(super) struct Listed {
@@ -75,14 +74,14 @@ impl Listed {
         };
         Ok(Facts {
             topic_id: topic_id.map(|id| id.to_string()).unwrap_or_default(),
-            earliest: listed(&self.earliest, source, held.partition)?,
-            latest: listed(&self.latest, source, held.partition)?,
+            earliest: SourceOffset(listed(&self.earliest, source, held.partition)?),
+            latest: SourceOffset(listed(&self.latest, source, held.partition)?),
             // Brokers before 2.1 can't tell; anything worse shows in the other answers.
-            epoch_end: match self.epochs.get(&held.partition()) {
-                Some(Ok(end)) if end.end_offset >= 0 => Some(end.end_offset),
+            epoch_end: match self.epochs.get(&held.partition().pair()) {
+                Some(Ok(end)) if end.end_offset >= 0 => Some(SourceOffset(end.end_offset)),
                 _ => None,
             },
-            target_end: listed(&self.copies, &held.target_topic, held.partition)?,
+            target_end: TargetOffset(listed(&self.copies, &held.target_topic, held.partition)?),
         })
     }
 }
@@ -99,19 +98,19 @@ fn listed(all: &PerPartition<ListedOffset>, topic: &str, partition: i32) -> Resu
 }
 
 impl Held {
-    pub(super) fn partition(&self) -> Partition {
-        (self.source_topic.clone(), self.partition)
+    pub(super) fn partition(&self) -> TopicPartition {
+        TopicPartition::new(&self.source_topic, self.partition)
     }
 
     /// From where the target's next record decides: one before the map begins is not this mirror's; one behind the end of a map that
     /// may lag could be.
-    pub(super) fn look(&self) -> Option<(String, i32, i64)> {
+    pub(super) fn look(&self) -> Option<(TopicPartition, TargetOffset)> {
         let from = match self.source {
             _ if self.at < self.begins => self.at,
             None if self.may_lag && self.at > self.ends => self.ends,
             _ => return None,
         };
-        Some((self.target_topic.clone(), self.partition, from.0))
+        Some((TopicPartition::new(&self.target_topic, self.partition), from))
     }
 
     /// `record` is the target's first record at or after where `look` says.
@@ -120,7 +119,7 @@ impl Held {
         if let Some((reason, message)) = refused {
             return Translation::Not { reason, message };
         }
-        let is_all_copied = self.origin_is_log_start || facts.earliest >= self.origin.0;
+        let is_all_copied = self.origin_is_log_start || facts.earliest >= self.origin;
         let copied_from = if is_all_copied { SourceOffset(0) } else { self.origin };
         Translation::Exact(SourcePosition { offset: self.offset(facts), copied_from })
     }
@@ -128,14 +127,14 @@ impl Held {
     fn target_refuses(&self, facts: &Facts, record: Option<TargetOffset>) -> Option<(Reason, String)> {
         let Self { target_topic, partition, at, begins, ends, .. } = self;
         let place = format!("{target_topic} partition {partition}");
-        if facts.target_end < ends.0 {
+        if facts.target_end < *ends {
             let what = format!(
                 "{place} was copied up to {ends}, but ends at {} now: it lost records",
                 facts.target_end
             );
             return Some((Reason::TARGET_TRUNCATED, what));
         }
-        if at.0 > facts.target_end {
+        if *at > facts.target_end {
             let what = format!("{place} ends at {}, before {at}", facts.target_end);
             return Some((Reason::NOT_YET_MIRRORED, what));
         }
@@ -167,14 +166,14 @@ impl Held {
             return Some((Reason::SOURCE_TOPIC_RECREATED, what));
         }
         let (offset, kept) = (self.offset(facts), facts.kept());
-        if offset.0 > kept {
+        if offset > kept {
             let what = format!(
                 "{place} was truncated at the source to {kept} after it was copied up to {}: {offset} is another record now, or none yet",
                 self.position
             );
             return Some((Reason::SOURCE_TRUNCATED, what));
         }
-        if offset.0 < facts.earliest {
+        if offset < facts.earliest {
             let what = format!(
                 "{place} begins at {} now: the records from {offset} on, which were not read on the target, are gone at the source. Read \
                  them on the target first, or begin at {} without them",
@@ -190,7 +189,7 @@ impl Held {
             Some(source) => source,
             // The mirror may have passed over markers that came after a change of leaders, which the last record's epoch says
             // nothing about: what is below is as good, since no record lies between.
-            None if facts.kept() >= self.copied_to.0 => SourceOffset(self.position.0.min(facts.kept())),
+            None if facts.kept() >= self.copied_to => self.position.min(facts.kept()),
             None => self.position,
         }
     }
@@ -198,7 +197,7 @@ impl Held {
 
 impl Facts {
     /// Up to here the source is what was copied.
-    fn kept(&self) -> i64 {
+    fn kept(&self) -> SourceOffset {
         self.epoch_end.unwrap_or(self.latest).min(self.latest)
     }
 }
