@@ -1,4 +1,5 @@
 mod asked;
+mod every_field;
 mod retries;
 
 use tonic::{Code, Status};
