@@ -11,7 +11,9 @@ use rdkafka::ClientConfig;
 use rdkafka_sys as sys;
 use sys::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-use super::{Error, Handle, Topic, bounded, connections};
+use super::connections;
+use super::error::{Error, bounded};
+use super::handle::{Handle, Topic};
 use crate::kafka::ClientProperties;
 
 /// Messages taken from the queue by one call at most.

@@ -10,8 +10,9 @@ use rdkafka::types::RDKafkaApiKey;
 use twinlog_proto::id::ClusterId;
 use twinlog_proto::model;
 
+use super::delivery::{Ack, Refused, Ticket};
 use super::source::{Fetched, Source};
-use super::target::{Ack, Refused, Target, Ticket};
+use super::target::Target;
 use super::*;
 use crate::engine::librdkafka::config;
 use crate::kafka::{ClientProperties, Role};
