@@ -71,11 +71,6 @@ impl Handle {
         Ok(handle)
     }
 
-    /// From now on the calling thread is the one to wake.
-    pub(super) fn adopt(&self) {
-        *self.shared.owner.lock().unwrap_or_else(PoisonError::into_inner) = std::thread::current();
-    }
-
     /// The last error about the client as a whole since the previous call.
     pub(super) fn take_trouble(&self) -> Option<Error> {
         self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()

@@ -51,7 +51,9 @@ impl Mock {
     }
 
     fn source(&self) -> Source {
-        let config = config::reader(self.properties.rdkafka(Role::Consumer), Duration::from_millis(10));
+        let memory = config::Memory::divide(16 << 20, 1);
+        let mut config = config::source(self.properties.rdkafka(Role::Consumer), &memory);
+        config.set("fetch.wait.max.ms", "10");
         Source::open(&config, &self.properties, TOPIC).unwrap()
     }
 }
