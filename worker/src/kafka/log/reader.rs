@@ -86,7 +86,7 @@ pub struct LogReader {
 impl LogReader {
     /// With `Isolation::Committed`, aborted records are left out. `patience` is how long it waits where nothing comes.
     pub fn new(client: &KafkaClient, topic: &str, isolation: Isolation, patience: Duration) -> Self {
-        let client = client.within(CALL);
+        let client = client.as_consumer().within(CALL);
         Self { client, topic: topic.to_owned(), isolation, patience, next: BTreeMap::new() }
     }
 
