@@ -1,16 +1,30 @@
-//! Topics made, deleted, described: CreateTopics, DeleteTopics, DescribeConfigs.
+//! Topics made, grown, deleted, configured, described, shortened.
 
 use std::collections::BTreeMap;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::TopicName;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsRequest;
+use kafka_protocol::messages::create_partitions_response::{
+    CreatePartitionsResponse, CreatePartitionsTopicResult,
+};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use kafka_protocol::messages::create_topics_response::{CreatableTopicResult, CreateTopicsResponse};
+use kafka_protocol::messages::delete_records_request::DeleteRecordsRequest;
+use kafka_protocol::messages::delete_records_response::{
+    DeleteRecordsPartitionResult, DeleteRecordsResponse, DeleteRecordsTopicResult,
+};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicsRequest;
 use kafka_protocol::messages::delete_topics_response::{DeletableTopicResult, DeleteTopicsResponse};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsRequest;
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult,
+};
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterableConfig, IncrementalAlterConfigsRequest,
+};
+use kafka_protocol::messages::incremental_alter_configs_response::{
+    AlterConfigsResourceResponse, IncrementalAlterConfigsResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -22,6 +36,11 @@ const TOPIC: i8 = 2;
 /// Where a config's value comes from: set on the topic, or the broker's default.
 const ON_TOPIC: i8 = 1;
 const BY_DEFAULT: i8 = 5;
+/// What IncrementalAlterConfigs may do; a list's parts can't be added or taken out here.
+const SET: i8 = 0;
+const UNSET: i8 = 1;
+/// In DeleteRecords: all that there is.
+const TO_THE_END: i64 = -1;
 
 /// Makes a topic whose partitions are spread over the brokers.
 ///
@@ -43,13 +62,45 @@ pub(super) fn add_topic(
     if partitions == 0 {
         return Err(ResponseError::InvalidPartitions);
     }
-    let nodes: Vec<i32> = state.nodes.iter().map(|node| node.id).collect();
-    if replicas == 0 || replicas > nodes.len() {
+    if replicas == 0 || replicas > state.nodes.len() {
         return Err(ResponseError::InvalidReplicationFactor);
     }
-    let spread =
-        (0..partitions).map(|index| (0..replicas).map(|i| nodes[(index + i) % nodes.len()]).collect());
-    state.topics.add(Topic::new(name, spread.collect(), configs, state.release));
+    let spread = (0..partitions).map(|index| spread(state, index, replicas)).collect();
+    state.topics.add(Topic::new(name, spread, configs, state.release));
+    Ok(())
+}
+
+/// Where the replicas of a partition lie.
+fn spread(state: &State, index: usize, replicas: usize) -> Vec<i32> {
+    (0..replicas).map(|i| state.nodes[(index + i) % state.nodes.len()].id).collect()
+}
+
+pub(super) fn create_partitions(
+    state: &mut State,
+    request: &CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
+    let mut response = CreatePartitionsResponse::default();
+    for asked in &request.topics {
+        let grown = grow(state, &asked.name, asked.count, request.validate_only);
+        let said = CreatePartitionsTopicResult::default()
+            .with_name(asked.name.clone())
+            .with_error_code(grown.err().map_or(0, |code| code.code()))
+            .with_error_message(None);
+        response.results.push(said);
+    }
+    response
+}
+
+fn grow(state: &mut State, name: &str, count: i32, validate_only: bool) -> Result<(), ResponseError> {
+    let topic = state.topics.get(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
+    let has = topic.partitions.len();
+    let count = usize::try_from(count).ok().filter(|count| *count > has);
+    let count = count.ok_or(ResponseError::InvalidPartitions)?;
+    let replicas = topic.partitions.first().map_or(1, |partition| partition.replicas.len());
+    let new: Vec<_> = (has..count).map(|index| spread(state, index, replicas)).collect();
+    if !validate_only {
+        state.topics.get_mut(name).expect("it was there a moment ago").grow(new);
+    }
     Ok(())
 }
 
@@ -149,4 +200,71 @@ pub(super) fn describe_configs(state: &State, request: &DescribeConfigsRequest) 
         response.results.push(said);
     }
     response
+}
+
+pub(super) fn alter_configs(
+    state: &mut State,
+    request: &IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    let mut response = IncrementalAlterConfigsResponse::default();
+    for asked in &request.resources {
+        let code = match state.topics.get_mut(&asked.resource_name) {
+            _ if asked.resource_type != TOPIC => ResponseError::InvalidRequest.code(),
+            None => ResponseError::UnknownTopicOrPartition.code(),
+            Some(topic) if !request.validate_only => {
+                asked.configs.iter().find_map(|change| alter(topic, change).err()).map_or(0, |e| e.code())
+            }
+            Some(_) => 0,
+        };
+        let said = AlterConfigsResourceResponse::default()
+            .with_error_code(code)
+            .with_error_message(None)
+            .with_resource_type(asked.resource_type)
+            .with_resource_name(asked.resource_name.clone());
+        response.responses.push(said);
+    }
+    response
+}
+
+fn alter(topic: &mut Topic, change: &AlterableConfig) -> Result<(), ResponseError> {
+    let name = change.name.to_string();
+    match (change.config_operation, &change.value) {
+        (SET, Some(value)) => topic.configs.insert(name, value.to_string()),
+        (UNSET, _) => topic.configs.remove(&name),
+        _ => return Err(ResponseError::InvalidConfig),
+    };
+    Ok(())
+}
+
+pub(super) fn delete_records(
+    state: &mut State,
+    node: i32,
+    request: &DeleteRecordsRequest,
+) -> DeleteRecordsResponse {
+    let mut response = DeleteRecordsResponse::default();
+    for topic in &request.topics {
+        let mut said = DeleteRecordsTopicResult::default().with_name(topic.name.clone());
+        for asked in &topic.partitions {
+            let mut answer =
+                DeleteRecordsPartitionResult::default().with_partition_index(asked.partition_index);
+            match shorten(state, node, &topic.name, asked.partition_index, asked.offset) {
+                Ok(start) => answer.low_watermark = start,
+                Err(code) => (answer.low_watermark, answer.error_code) = (-1, code.code()),
+            }
+            said.partitions.push(answer);
+        }
+        response.topics.push(said);
+    }
+    response
+}
+
+fn shorten(state: &mut State, node: i32, topic: &str, index: i32, below: i64) -> Result<i64, ResponseError> {
+    let mark = state.led(node, topic, index, -1)?.log.high_watermark();
+    let below = if below == TO_THE_END { mark } else { below };
+    if !(0..=mark).contains(&below) {
+        return Err(ResponseError::OffsetOutOfRange);
+    }
+    let partition = state.topics.partition_mut(topic, index).expect("it was there a moment ago");
+    partition.log.delete_below(below);
+    Ok(partition.log.start())
 }

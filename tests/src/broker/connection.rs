@@ -13,6 +13,7 @@ use super::faults::{Fault, Met, Struck};
 use super::produce::{Produced, Waiting, late, produce};
 use super::request::{Message, Request};
 use super::shared::Shared;
+use super::state::State;
 use super::{admin, fetch, metadata, offsets, transactions};
 use kafka_protocol::messages::{FetchRequest, FetchResponse, ProduceRequest, ResponseHeader};
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
@@ -143,12 +144,11 @@ fn frame<R: Encodable + HeaderVersion>(request: &Request, response: &R) -> Answe
 }
 
 async fn answer(node: i32, request: &Request, struck: &Struck, shared: &Arc<Shared>) -> Answer {
-    let version = request.version;
     let throttle = struck.throttle().map_or(0, |time| i32::try_from(time.as_millis()).unwrap_or(i32::MAX));
     match &request.message {
         Message::Produce(asked) => return produced(node, request, asked, struck, throttle, shared).await,
         Message::Fetch(asked) => {
-            let mut said = fetched(node, version, asked, struck, shared).await;
+            let mut said = fetched(node, request.version, asked, struck, shared).await;
             said.throttle_time_ms = throttle;
             return frame(request, &said);
         }
@@ -158,6 +158,19 @@ async fn answer(node: i32, request: &Request, struck: &Struck, shared: &Arc<Shar
         _ => {}
     }
     shared.change(|state| match &request.message {
+        Message::CreateTopics(_)
+        | Message::DeleteTopics(_)
+        | Message::CreatePartitions(_)
+        | Message::DescribeConfigs(_)
+        | Message::AlterConfigs(_)
+        | Message::DeleteRecords(_) => administered(state, node, request, throttle),
+        _ => told(state, node, request, struck, throttle),
+    })
+}
+
+fn told(state: &State, node: i32, request: &Request, struck: &Struck, throttle: i32) -> Answer {
+    let version = request.version;
+    match &request.message {
         Message::ApiVersions => {
             frame(request, &metadata::api_versions(state, version).with_throttle_time_ms(throttle))
         }
@@ -182,18 +195,41 @@ async fn answer(node: i32, request: &Request, struck: &Struck, shared: &Arc<Shar
             let said = offsets::producers(state, node, asked, struck);
             frame(request, &said.with_throttle_time_ms(throttle))
         }
+        Message::ListTransactions(asked) => {
+            frame(request, &transactions::list(state, node, asked).with_throttle_time_ms(throttle))
+        }
+        Message::DescribeTransactions(asked) => {
+            frame(request, &transactions::describe(state, node, asked).with_throttle_time_ms(throttle))
+        }
+        // Answered elsewhere.
+        _ => Answer::Close,
+    }
+}
+
+fn administered(state: &mut State, node: i32, request: &Request, throttle: i32) -> Answer {
+    let version = request.version;
+    match &request.message {
         Message::CreateTopics(asked) => {
             frame(request, &admin::create(state, version, asked).with_throttle_time_ms(throttle))
         }
         Message::DeleteTopics(asked) => {
             frame(request, &admin::delete(state, version, asked).with_throttle_time_ms(throttle))
         }
+        Message::CreatePartitions(asked) => {
+            frame(request, &admin::create_partitions(state, asked).with_throttle_time_ms(throttle))
+        }
         Message::DescribeConfigs(asked) => {
             frame(request, &admin::describe_configs(state, asked).with_throttle_time_ms(throttle))
         }
-        // Answered above.
+        Message::AlterConfigs(asked) => {
+            frame(request, &admin::alter_configs(state, asked).with_throttle_time_ms(throttle))
+        }
+        Message::DeleteRecords(asked) => {
+            frame(request, &admin::delete_records(state, node, asked).with_throttle_time_ms(throttle))
+        }
+        // Answered elsewhere.
         _ => Answer::Close,
-    })
+    }
 }
 
 /// What the coordinator decides now, and the markers that follow.
@@ -275,7 +311,7 @@ async fn fetched(
 ) -> FetchResponse {
     let mut changes = shared.changes();
     let opened = shared.look(|state| {
-        let super::state::State { nodes, topics, .. } = state;
+        let State { nodes, topics, .. } = state;
         let node = nodes.iter_mut().find(|at| at.id == node).expect("a broker that serves is known");
         node.sessions.open(asked, version, topics)
     });

@@ -23,6 +23,20 @@ pub enum Stage {
     CompleteAbort,
 }
 
+impl Stage {
+    /// As a broker names it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::Ongoing => "Ongoing",
+            Self::PrepareCommit => "PrepareCommit",
+            Self::PrepareAbort => "PrepareAbort",
+            Self::CompleteCommit => "CompleteCommit",
+            Self::CompleteAbort => "CompleteAbort",
+        }
+    }
+}
+
 /// One transactional id.
 #[derive(Debug, Clone)]
 pub struct Transaction {
@@ -81,6 +95,10 @@ impl Coordinator {
 
     pub(super) fn remove(&mut self, id: &str) {
         self.ids.remove(id);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Transaction)> {
+        self.ids.iter().map(|(id, transaction)| (id.as_str(), transaction))
     }
 
     /// Those whose markers are still to be written.

@@ -23,7 +23,8 @@ const HOST: StrBytes = StrBytes::from_static_str("127.0.0.1");
 /// What a client gets that doesn't ask for what it may do.
 const NOT_ASKED: i32 = i32::MIN;
 
-/// What a broker of that release answers to: (request, lowest and highest version).
+/// What a broker of that release answers to: (request, lowest and highest version). Left out of what real ones have: AddPartitionsToTxn from 4 on,
+/// which is for brokers, and EndTxn 5, which raises the epoch with every transaction and which no client here sends.
 pub(super) fn versions(release: Release) -> Vec<(ApiKey, i16, i16)> {
     let newer = |old: i16, new: i16| if release == Release::V4_3 { new } else { old };
     vec![
@@ -41,6 +42,11 @@ pub(super) fn versions(release: Release) -> Vec<(ApiKey, i16, i16)> {
         (ApiKey::EndTxn, 0, 4),
         (ApiKey::DescribeConfigs, 1, 4),
         (ApiKey::DescribeProducers, 0, 0),
+        (ApiKey::IncrementalAlterConfigs, 0, 1),
+        (ApiKey::CreatePartitions, 0, 3),
+        (ApiKey::DeleteRecords, 0, 2),
+        (ApiKey::ListTransactions, 0, newer(1, 2)),
+        (ApiKey::DescribeTransactions, 0, 0),
     ]
 }
 

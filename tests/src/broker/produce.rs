@@ -139,7 +139,7 @@ fn one(
         && header.has_producer()
         && let Some(id) = transactional_id
     {
-        begins = join(state, version, id, entry, &header)?;
+        begins = join(state, node, version, id, entry, &header)?;
     }
     append(state, node, &batch, entry, acks, begins)
 }
@@ -147,16 +147,18 @@ fn one(
 /// Sees to it that the partition belongs to the transaction; gives whether this is its first batch here.
 fn join(
     state: &mut State,
+    node: i32,
     version: i16,
     id: &str,
     entry: &Entry,
     header: &Header,
 ) -> Result<bool, ResponseError> {
     let (producer, epoch) = (header.producer_id, header.producer_epoch);
-    let partition = state.topics.partition(&entry.topic, entry.index).expect("it was looked for");
-    if partition.log.producers.is_open(producer, epoch) {
+    if state.led(node, &entry.topic, entry.index, -1)?.log.producers.is_open(producer, epoch) {
         return Ok(false);
     }
+    let partition = state.topics.partition_mut(&entry.topic, entry.index).expect("it is led");
+    partition.log.producers.ask(header);
     let place = (entry.topic.clone(), entry.index);
     let implicit = version >= ADDS && state.release == Release::V4_3;
     let fresh = partition.log.producers.get(producer).is_none();

@@ -64,21 +64,32 @@ pub(super) struct Repeat {
     pub(super) timestamp: i64,
 }
 
+/// A batch that wants to begin a transaction here, from when the coordinator is asked until one has begun (KIP-890): what follows a batch that
+/// didn't get in doesn't get in either.
+#[derive(Debug, Clone, Copy)]
+struct Asking {
+    epoch: i16,
+    lowest: i32,
+}
+
 #[derive(Debug, Clone, Default)]
-pub(super) struct Producers(BTreeMap<i64, Producer>);
+pub(super) struct Producers {
+    known: BTreeMap<i64, Producer>,
+    asking: BTreeMap<i64, Asking>,
+}
 
 impl Producers {
     pub(super) fn get(&self, id: i64) -> Option<&Producer> {
-        self.0.get(&id)
+        self.known.get(&id)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (i64, &Producer)> {
-        self.0.iter().map(|(id, producer)| (*id, producer))
+        self.known.iter().map(|(id, producer)| (*id, producer))
     }
 
     /// Whether the batch was appended before.
     pub(super) fn repeat(&self, batch: &Header) -> Option<Repeat> {
-        let producer = self.0.get(&batch.producer_id).filter(|p| p.epoch == batch.producer_epoch)?;
+        let producer = self.known.get(&batch.producer_id).filter(|p| p.epoch == batch.producer_epoch)?;
         let same = |r: &&Remembered| {
             r.first_sequence == batch.base_sequence && r.last_sequence == batch.last_sequence()
         };
@@ -88,16 +99,30 @@ impl Producers {
 
     /// Whether a transaction of exactly this epoch is open here.
     pub(super) fn is_open(&self, id: i64, epoch: i16) -> bool {
-        self.0.get(&id).is_some_and(|p| p.open_since.is_some() && p.epoch == epoch)
+        self.known.get(&id).is_some_and(|p| p.open_since.is_some() && p.epoch == epoch)
+    }
+
+    /// The coordinator is asked about a transactional batch.
+    pub(super) fn ask(&mut self, batch: &Header) {
+        let (epoch, lowest) = (batch.producer_epoch, batch.base_sequence);
+        let asking = self.asking.entry(batch.producer_id).or_insert(Asking { epoch, lowest });
+        if epoch > asking.epoch {
+            *asking = Asking { epoch, lowest };
+        } else if epoch == asking.epoch {
+            asking.lowest = asking.lowest.min(lowest);
+        }
     }
 
     /// # Errors
     /// The broker's refusal of this batch as the next of its producer.
     pub(super) fn check(&self, batch: &Header) -> Result<(), ResponseError> {
         let unknown = Producer::new();
-        let producer = self.0.get(&batch.producer_id).unwrap_or(&unknown);
+        let producer = self.known.get(&batch.producer_id).unwrap_or(&unknown);
         if batch.producer_epoch < producer.epoch {
             return Err(ResponseError::InvalidProducerEpoch);
+        }
+        if self.asking.get(&batch.producer_id).is_some_and(|asking| batch.base_sequence > asking.lowest) {
+            return Err(ResponseError::OutOfOrderSequenceNumber);
         }
         let follows = if producer.epoch == NONE {
             true
@@ -119,7 +144,7 @@ impl Producers {
 
     /// Notes a batch with its offsets.
     pub(super) fn append(&mut self, batch: &Header) {
-        let producer = self.0.entry(batch.producer_id).or_insert_with(Producer::new);
+        let producer = self.known.entry(batch.producer_id).or_insert_with(Producer::new);
         producer.raise(batch.producer_epoch);
         if producer.batches.len() == WINDOW {
             producer.batches.pop_front();
@@ -131,8 +156,9 @@ impl Producers {
             timestamp: batch.max_timestamp,
         });
         producer.last_timestamp = batch.max_timestamp;
-        if batch.is_transactional() && producer.open_since.is_none() {
-            producer.open_since = Some(batch.base_offset);
+        if batch.is_transactional() {
+            producer.open_since.get_or_insert(batch.base_offset);
+            self.asking.remove(&batch.producer_id);
         }
     }
 
@@ -144,7 +170,8 @@ impl Producers {
         coordinator_epoch: i32,
         timestamp: i64,
     ) -> Option<i64> {
-        let producer = self.0.entry(id).or_insert_with(Producer::new);
+        self.asking.remove(&id);
+        let producer = self.known.entry(id).or_insert_with(Producer::new);
         producer.raise(epoch);
         producer.coordinator_epoch = coordinator_epoch;
         producer.last_timestamp = timestamp;
@@ -153,12 +180,12 @@ impl Producers {
 
     /// The first offset of an open transaction.
     pub(super) fn first_open(&self) -> Option<i64> {
-        self.0.values().filter_map(|producer| producer.open_since).min()
+        self.known.values().filter_map(|producer| producer.open_since).min()
     }
 
     /// Forgets whoever's last batch is older than `before`; an open transaction keeps its producer.
     pub(super) fn expire(&mut self, before: i64) {
-        self.0.retain(|_, producer| producer.open_since.is_some() || producer.last_timestamp >= before);
+        self.known.retain(|_, producer| producer.open_since.is_some() || producer.last_timestamp >= before);
     }
 }
 
@@ -212,5 +239,20 @@ mod tests {
         assert_eq!(producers.check(&batch(1, 0, 1, 0)), Ok(()));
         producers.expire(10);
         assert_eq!(producers.check(&batch(0, 5, 1, 0)), Ok(()), "forgotten");
+    }
+
+    #[test]
+    fn what_follows_a_batch_that_did_not_begin_its_transaction_waits_for_it() {
+        let mut producers = Producers::default();
+        producers.ask(&batch(0, 3, 1, 0));
+        producers.ask(&batch(0, 5, 1, 0));
+        assert_eq!(producers.check(&batch(0, 5, 1, 0)), Err(ResponseError::OutOfOrderSequenceNumber));
+        assert_eq!(producers.check(&batch(0, 3, 1, 0)), Ok(()));
+        producers.ask(&batch(1, 9, 1, 0));
+        assert_eq!(producers.check(&batch(0, 9, 1, 0)), Ok(()), "a raised epoch begins anew");
+        producers.ask(&batch(1, 0, 1, 0));
+        producers.mark(7, 1, 0, 9);
+        producers.mark(7, 2, 0, 9);
+        assert_eq!(producers.check(&batch(3, 0, 1, 0)), Ok(()), "a marker ends the wait");
     }
 }

@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest,
-    DescribeProducersRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest, ProduceRequest, RequestHeader,
+    AddPartitionsToTxnRequest, ApiKey, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
+    DeleteTopicsRequest, DescribeConfigsRequest, DescribeProducersRequest, DescribeTransactionsRequest,
+    EndTxnRequest, FetchRequest, FindCoordinatorRequest, IncrementalAlterConfigsRequest,
+    InitProducerIdRequest, ListOffsetsRequest, ListTransactionsRequest, MetadataRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, RequestHeader,
 };
 use kafka_protocol::protocol::Decodable;
 
@@ -30,6 +32,11 @@ pub(super) enum Message {
     CreateTopics(CreateTopicsRequest),
     DeleteTopics(DeleteTopicsRequest),
     DescribeConfigs(DescribeConfigsRequest),
+    AlterConfigs(IncrementalAlterConfigsRequest),
+    CreatePartitions(CreatePartitionsRequest),
+    DeleteRecords(DeleteRecordsRequest),
+    ListTransactions(ListTransactionsRequest),
+    DescribeTransactions(DescribeTransactionsRequest),
 }
 
 #[derive(Debug)]
@@ -119,6 +126,11 @@ fn message(api: ApiKey, version: i16, body: &mut Bytes) -> anyhow::Result<Messag
         ApiKey::CreateTopics => Message::CreateTopics(Decodable::decode(body, version)?),
         ApiKey::DeleteTopics => Message::DeleteTopics(Decodable::decode(body, version)?),
         ApiKey::DescribeConfigs => Message::DescribeConfigs(Decodable::decode(body, version)?),
+        ApiKey::IncrementalAlterConfigs => Message::AlterConfigs(Decodable::decode(body, version)?),
+        ApiKey::CreatePartitions => Message::CreatePartitions(Decodable::decode(body, version)?),
+        ApiKey::DeleteRecords => Message::DeleteRecords(Decodable::decode(body, version)?),
+        ApiKey::ListTransactions => Message::ListTransactions(Decodable::decode(body, version)?),
+        ApiKey::DescribeTransactions => Message::DescribeTransactions(Decodable::decode(body, version)?),
         other => anyhow::bail!("the fake doesn't answer {other:?}"),
     })
 }

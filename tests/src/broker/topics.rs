@@ -77,6 +77,11 @@ impl Topic {
         self.partitions.get_mut(usize::try_from(index).ok()?)
     }
 
+    /// Adds partitions by their replicas.
+    pub(super) fn grow(&mut self, replicas: Vec<Vec<i32>>) {
+        self.partitions.extend(replicas.into_iter().map(Partition::new));
+    }
+
     fn number(&self, name: &str, default: i64) -> i64 {
         self.configs.get(name).and_then(|value| value.parse().ok()).unwrap_or(default)
     }

@@ -1,19 +1,26 @@
-//! Transactions: InitProducerId, AddPartitionsToTxn, EndTxn, and the markers that end a transaction in its partitions.
+//! Transactions: InitProducerId, AddPartitionsToTxn, EndTxn, what is told of them, and the markers that end a transaction in its partitions.
 //!
 //! An answer to EndTxn says that the end is decided. The markers follow a moment later, and until they are there the id is busy.
 
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::ProducerId;
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnRequest;
 use kafka_protocol::messages::add_partitions_to_txn_response::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnResponse, AddPartitionsToTxnTopicResult,
+};
+use kafka_protocol::messages::describe_transactions_request::DescribeTransactionsRequest;
+use kafka_protocol::messages::describe_transactions_response::{
+    DescribeTransactionsResponse, TopicData, TransactionState,
 };
 use kafka_protocol::messages::end_txn_request::EndTxnRequest;
 use kafka_protocol::messages::end_txn_response::EndTxnResponse;
 use kafka_protocol::messages::init_producer_id_request::InitProducerIdRequest;
 use kafka_protocol::messages::init_producer_id_response::InitProducerIdResponse;
+use kafka_protocol::messages::list_transactions_request::ListTransactionsRequest;
+use kafka_protocol::messages::list_transactions_response::{self, ListTransactionsResponse};
+use kafka_protocol::messages::{ProducerId, TopicName, TransactionalId};
+use kafka_protocol::protocol::StrBytes;
 
-use super::coordinator::{Init, Place, Stage};
+use super::coordinator::{Init, Place, Stage, Transaction};
 use super::faults::Struck;
 use super::log::Marker;
 use super::state::State;
@@ -129,6 +136,65 @@ pub(super) fn end(
         Err(code) => code.code(),
     };
     EndTxnResponse::default().with_error_code(code)
+}
+
+pub(super) fn list(state: &State, node: i32, request: &ListTransactionsRequest) -> ListTransactionsResponse {
+    let mut response = ListTransactionsResponse::default();
+    for (id, transaction) in state.coordinator.iter() {
+        let name = transaction.stage.name();
+        let wanted =
+            request.state_filters.is_empty() || request.state_filters.iter().any(|filter| filter == name);
+        if wanted && state.coordinator_of(id) == Some(node) {
+            response.transaction_states.push(
+                list_transactions_response::TransactionState::default()
+                    .with_transactional_id(TransactionalId(StrBytes::from_string(id.to_owned())))
+                    .with_producer_id(ProducerId(transaction.producer_id))
+                    .with_transaction_state(StrBytes::from_static_str(name)),
+            );
+        }
+    }
+    response
+}
+
+pub(super) fn describe(
+    state: &State,
+    node: i32,
+    request: &DescribeTransactionsRequest,
+) -> DescribeTransactionsResponse {
+    let mut response = DescribeTransactionsResponse::default();
+    for id in &request.transactional_ids {
+        let mut said = TransactionState::default().with_transactional_id(id.clone());
+        match state.coordinator.get(id) {
+            _ if state.coordinator_of(id) != Some(node) => {
+                said.error_code = ResponseError::NotCoordinator.code();
+            }
+            None => said.error_code = ResponseError::TransactionalIdNotFound.code(),
+            Some(transaction) => {
+                said.transaction_state = StrBytes::from_static_str(transaction.stage.name());
+                said.transaction_timeout_ms = transaction.timeout_ms;
+                said.producer_id = ProducerId(transaction.producer_id);
+                said.producer_epoch = transaction.epoch;
+                said.topics = topics_of(transaction);
+            }
+        }
+        response.transaction_states.push(said);
+    }
+    response
+}
+
+fn topics_of(transaction: &Transaction) -> Vec<TopicData> {
+    let mut topics: Vec<TopicData> = Vec::new();
+    for (topic, index) in &transaction.partitions {
+        match topics.last_mut().filter(|last| *last.topic == **topic) {
+            Some(last) => last.partitions.push(*index),
+            None => topics.push(
+                TopicData::default()
+                    .with_topic(TopicName(StrBytes::from_string(topic.clone())))
+                    .with_partitions(vec![*index]),
+            ),
+        }
+    }
+    topics
 }
 
 /// Writes the markers of every transaction whose end is decided, as far as their partitions have a leader: release 3.9 waits for the others, 4.3

@@ -1,6 +1,8 @@
 //! The strict fake broker is worth its trust: what it says to raw requests is what real brokers of two releases say, and clients work with it.
 
+mod extras;
 mod faults;
+mod lane;
 mod reading;
 mod rules;
 mod script;
@@ -15,6 +17,9 @@ use twinlog_tests::sandbox::{KafkaOptions, Sandbox};
 
 /// Random walks, each of some hundred requests.
 const WALKS: u64 = 4;
+
+/// Differences that are shown: what follows the first is mostly its consequence.
+const SHOWN: usize = 12;
 
 /// Every answer, in order.
 async fn transcript(address: &str, release: Release) -> Result<(Vec<String>, Vec<String>)> {
@@ -67,6 +72,7 @@ fn differential(version: &str, release: Release) -> Result<()> {
         .iter()
         .zip(&real)
         .filter(|(fake, real)| fake != real)
+        .take(SHOWN)
         .map(|(fake, real)| format!("fake: {fake}\nreal: {real}"))
         .collect();
     ensure!(

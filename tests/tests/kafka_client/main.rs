@@ -15,7 +15,6 @@ mod admin;
 mod failover;
 mod groups;
 mod positions;
-mod reading;
 mod security;
 
 const TRY: Duration = Duration::from_secs(20);
