@@ -2,7 +2,7 @@
 //!
 //! | metric | labels | |
 //! |---|---|---|
-//! | `twinlog_api_requests_total` | service, method, code | calls answered (of streams: begun) |
+//! | `twinlog_api_requests_total` | service, method, code | calls answered (of streams: begun), by the replica that they were made to |
 //! | `twinlog_api_request_seconds` | service, method | histogram of the time until the answer (of streams: the first byte) |
 //! | `twinlog_controller_info` | version | 1 |
 //! | `twinlog_controller_leader` | | 1 on the replica that leads, else 0 |

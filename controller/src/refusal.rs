@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
+use twinlog_proto::model::Violation;
 use twinlog_proto::reason::Reason;
 
 /// When to try again while nobody leads.
 const ELECTION: Duration = Duration::from_millis(200);
-
-/// A field, and what is wrong with it.
-pub type Violation = (String, String);
 
 /// A stable reason for programs, and for people what exactly, with its remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]

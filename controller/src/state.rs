@@ -109,7 +109,8 @@ impl State {
             Arc::make_mut(&mut self.clusters).insert(id, Arc::new(decode_cluster(entry)?));
         } else if let Some(id) = key.strip_prefix(keys::MIRRORS) {
             let id = MirrorId::new(id).map_err(|e| e.to_string())?;
-            Arc::make_mut(&mut self.mirrors).insert(id, Arc::new(decode_mirror(entry)?));
+            let mirror = decode_mirror(entry, self.mirrors.get(&id).map(AsRef::as_ref))?;
+            Arc::make_mut(&mut self.mirrors).insert(id, Arc::new(mirror));
         } else if let Some(id) = key.strip_prefix(keys::INVENTORY) {
             let id = MirrorId::new(id).map_err(|e| e.to_string())?;
             let inventory = inventory::decode(&entry.value)?;
@@ -190,10 +191,14 @@ pub(crate) fn carry_over(mirror: &mut v1::Mirror, stored: &[u8]) {
     }
 }
 
-/// Parses a stored mirror, filling in the etag.
-pub fn decode_mirror(entry: &Entry) -> Result<MirrorState, String> {
+/// Parses a stored mirror, filling in the etag. `before`: as it was.
+fn decode_mirror(entry: &Entry, before: Option<&MirrorState>) -> Result<MirrorState, String> {
     let wire = mirror_message(entry)?;
-    let model = model::Mirror::parse(&wire).map_err(|violations| format!("{violations:?}"))?;
+    let parsed = match before {
+        Some(before) => model::Mirror::parse_again(&wire, (&before.wire, &before.model)),
+        None => model::Mirror::parse(&wire),
+    };
+    let model = parsed.map_err(|violations| format!("{violations:?}"))?;
     let (create_revision, mod_revision) = (entry.create_revision, entry.mod_revision);
     Ok(MirrorState { wire, model: Arc::new(model), create_revision, mod_revision })
 }
@@ -355,5 +360,48 @@ fn back(away: &watch::Sender<Option<Away>>) {
     if let Some(away) = away.send_replace(None) {
         let since = humantime::format_rfc3339_seconds(away.since);
         info!(%since, "the store is back");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn mirror(topics: Vec<String>, desired: v1::DesiredState) -> v1::Mirror {
+        v1::Mirror {
+            name: "mirrors/m".to_owned(),
+            source: "clusters/a".to_owned(),
+            target: "clusters/b".to_owned(),
+            topics,
+            desired_state: desired.into(),
+            ..Default::default()
+        }
+    }
+
+    /// Writes the mirror, and says how long the view took to have it.
+    fn put(state: &mut State, revision: i64, mirror: &v1::Mirror) -> Duration {
+        let key = format!("{}m", keys::MIRRORS);
+        let value = mirror.encode_to_vec().into();
+        let began = Instant::now();
+        state.put(&Entry { key, value, create_revision: 1, mod_revision: revision });
+        began.elapsed()
+    }
+
+    #[test]
+    fn patterns_are_compiled_when_they_change_and_not_when_a_mirror_pauses() {
+        let heavy: Vec<String> = (0..200).map(|i| format!("[a-z]{{1,40}}-{i}")).collect();
+        let mut state = State::default();
+        let compiled = put(&mut state, 1, &mirror(heavy.clone(), v1::DesiredState::Running));
+        let paused = (2..5)
+            .map(|revision| put(&mut state, revision, &mirror(heavy.clone(), v1::DesiredState::Paused)));
+        let paused = paused.min().unwrap();
+        assert!(paused * 5 < compiled, "{paused:?} for a pause, {compiled:?} for the patterns");
+        let known = state.mirrors.values().next().unwrap().model.clone();
+        assert!(!known.running && known.topics.matches("x-7") && !known.topics.matches("y"));
+        put(&mut state, 6, &mirror(vec!["y".to_owned()], v1::DesiredState::Paused));
+        let known = &state.mirrors.values().next().unwrap().model;
+        assert!(known.topics.matches("y") && !known.topics.matches("x-7"));
     }
 }

@@ -237,8 +237,20 @@ fn is_host(host: &str) -> bool {
 
 impl Mirror {
     /// Parses and checks a mirror, filling in defaults. Errors name fields relative to `mirror`.
-    #[expect(clippy::too_many_lines, reason = "a line or two for each field, in their order")]
     pub fn parse(wire: &v1::Mirror) -> Result<Self, Vec<Violation>> {
+        Self::parse_with(wire, None)
+    }
+
+    /// As `parse`, of a mirror that was parsed `before`: patterns that have not changed, which may have taken a second to compile, are
+    /// taken over.
+    pub fn parse_again(wire: &v1::Mirror, before: (&v1::Mirror, &Self)) -> Result<Self, Vec<Violation>> {
+        let (said, parsed) = before;
+        Self::parse_with(wire, (patterns(said) == patterns(wire)).then_some(parsed))
+    }
+
+    /// `compiled`: with the same patterns.
+    #[expect(clippy::too_many_lines, reason = "a line or two for each field, in their order")]
+    fn parse_with(wire: &v1::Mirror, compiled: Option<&Self>) -> Result<Self, Vec<Violation>> {
         let mut bad = Violations::default();
         let id = bad.take("name", MirrorId::from_name(&wire.name));
         let source = bad.take("source", ClusterId::from_name(&wire.source));
@@ -246,12 +258,17 @@ impl Mirror {
         if source.is_some() && source == target {
             bad.add("target", "source and target are the same cluster");
         }
-        let topics = bad.filter("topics", &wire.topics, &wire.topics_exclude, DEFAULT_TOPICS_EXCLUDE);
-        let groups = bad.filter("groups", &wire.groups, &wire.groups_exclude, DEFAULT_GROUPS_EXCLUDE);
         let creation = wire.topic_creation.clone().unwrap_or_default();
-        let exclude = or_default(&creation.config_exclude, DEFAULT_CONFIG_EXCLUDE);
-        let config_exclude =
-            bad.take_at("topic_creation.config_exclude", Filter::new(&exclude, &[] as &[&str]));
+        let (topics, groups, config_exclude) = if let Some(known) = compiled {
+            (Some(known.topics.clone()), Some(known.groups.clone()), Some(known.config_exclude.clone()))
+        } else {
+            let exclude = or_default(&creation.config_exclude, DEFAULT_CONFIG_EXCLUDE);
+            (
+                bad.filter("topics", &wire.topics, &wire.topics_exclude, DEFAULT_TOPICS_EXCLUDE),
+                bad.filter("groups", &wire.groups, &wire.groups_exclude, DEFAULT_GROUPS_EXCLUDE),
+                bad.take_at("topic_creation.config_exclude", Filter::new(&exclude, &[] as &[&str])),
+            )
+        };
         let naming = bad.naming(wire.naming.as_ref());
         let heartbeats = wire.heartbeats.unwrap_or_default();
         let refresh = wire.refresh.unwrap_or_default();
@@ -391,6 +408,12 @@ impl Mirror {
             && !self.policy.is_cycle(topic)
             && !self.policy.is_copied_into_heartbeats(topic)
     }
+}
+
+/// Every list of patterns that a mirror has.
+fn patterns(wire: &v1::Mirror) -> [&[String]; 5] {
+    let of_configs = wire.topic_creation.as_ref().map_or(&[] as &[String], |made| &made.config_exclude);
+    [&wire.topics, &wire.topics_exclude, &wire.groups, &wire.groups_exclude, of_configs]
 }
 
 fn or_default(given: &[String], default: &[&str]) -> Vec<String> {

@@ -13,7 +13,9 @@ mod log;
 mod wire;
 
 pub use admin::types::*;
+pub use log::aborted::Aborted;
 pub use log::batch::{BatchHeader, HEADER_LEN};
+pub use log::reader::{LogReader, LogRecord, NotRead, Span, Wanted};
 pub use log::records::codec::Codec;
 pub use log::records::decode::{Marker, Records, Unpacked};
 pub use log::records::encode::{BatchBuilder, BatchOf, NoBatch, Producer};

@@ -272,15 +272,15 @@ impl Question<'_> {
         }
         let alignments =
             scan::scan(self.target, self.target_topic, target_spans, alignments, |alignments, record| {
-                if let Some(alignment) = alignments.get_mut(&record.partition()) {
-                    alignment.copy(record.offset(), Print::of(record));
+                if let Some(alignment) = alignments.get_mut(&record.partition) {
+                    alignment.copy(record.offset, Print::of(record));
                 }
                 scan::Wanted::More
             })
             .await?;
         scan::scan(self.source, self.source_topic, source_spans, alignments, |alignments, record| {
-            match alignments.get_mut(&record.partition()) {
-                Some(alignment) => alignment.offer(record.offset(), Print::of(record)),
+            match alignments.get_mut(&record.partition) {
+                Some(alignment) => alignment.offer(record.offset, Print::of(record)),
                 None => scan::Wanted::Enough,
             }
         })

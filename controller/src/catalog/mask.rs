@@ -13,7 +13,7 @@ use crate::descriptors;
 use crate::refusal::Refusal;
 
 /// A mask may name them, and changes nothing by that (AIP-203).
-const OUTPUT_ONLY: &[&str] = &[
+pub(super) const OUTPUT_ONLY: &[&str] = &[
     "name",
     "create_time",
     "update_time",

@@ -37,7 +37,7 @@ const CALLS: [(&str, Duration); 13] = [
 /// Of the services that clients call.
 const PUBLIC: &str = "/twinlog.v1.";
 
-/// A request that another replica has passed on, and has shown that it is one.
+/// A request that another replica has passed on, and has shown that it is one; and the answer to it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ByReplica;
 
@@ -62,7 +62,9 @@ pub(crate) async fn admit(State(shared): State<Arc<Shared>>, mut request: Reques
     let address: Option<IpAddr> = headers.get(CALLER).and_then(|value| value.to_str().ok()?.parse().ok());
     request.extensions_mut().insert(ByReplica);
     request.extensions_mut().insert(Caller { speaks: Speaks::AsItShould, address });
-    next.run(request).await
+    let mut answer = next.run(request).await;
+    answer.extensions_mut().insert(ByReplica);
+    answer
 }
 
 /// Passes a call on that is to be answered by the leader.

@@ -18,6 +18,7 @@ use twinlog_proto::telemetry;
 
 use crate::metrics;
 use crate::refusal::Refusal;
+use crate::replica::whole_calls::ByReplica;
 
 pub(super) async fn observe(request: Request, next: Next) -> Response {
     let Some((service, method)) = known(request.uri().path()) else {
@@ -42,7 +43,10 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
     });
     let code = code_of(&response);
     span.record("rpc.grpc.status_code", i32::from(code));
-    metrics::api_call(service, method, format!("{code:?}"), started.elapsed());
+    // What was passed on counts where it was made, so that sums over replicas are right.
+    if response.extensions().get::<ByReplica>().is_none() {
+        metrics::api_call(service, method, format!("{code:?}"), started.elapsed());
+    }
     span.in_scope(|| debug!(service, method, ?code, elapsed = ?started.elapsed(), "call"));
     response
 }

@@ -15,6 +15,7 @@ mod admin;
 mod failover;
 mod groups;
 mod positions;
+mod reading;
 mod security;
 
 const TRY: Duration = Duration::from_secs(20);

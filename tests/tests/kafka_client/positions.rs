@@ -76,7 +76,7 @@ async fn one(
 }
 
 /// An aborted, a committed and an open transaction of five records each in partition 1.
-fn transactions(client: &KafkaClient) -> Result<BaseProducer> {
+pub(super) fn transactions(client: &KafkaClient) -> Result<BaseProducer> {
     let mut config = client.properties().rdkafka(Role::Producer);
     let producer: BaseProducer = config.set("transactional.id", "t").set("linger.ms", "200").create()?;
     producer.init_transactions(TRY)?;

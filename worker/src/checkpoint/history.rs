@@ -4,20 +4,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use rdkafka::consumer::{Consumer, StreamConsumer};
-use rdkafka::error::RDKafkaErrorCode as Code;
-use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::{Offset, TopicPartitionList};
-use tokio::time::Instant;
 use twinlog_proto::reason::Reason;
 
 use super::decide::Previous;
 use crate::cluster::ClusterHandle;
-use crate::kafka::{Isolation, KafkaError, OffsetSpec, Role};
+use crate::kafka::{Isolation, KafkaError, LogReader, LogRecord, NotRead, OffsetSpec, Span, Wanted};
 use crate::mm2::{Checkpoint, CheckpointKey};
-use crate::token::TokenContext;
-
-type Reader = StreamConsumer<TokenContext>;
 
 /// No progress for this long is a failure.
 const STALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,7 +21,7 @@ pub(super) async fn read(
     ours: impl Fn(&str) -> bool,
 ) -> Result<HashMap<CheckpointKey, Previous>, KafkaError> {
     let mut previous = HashMap::new();
-    each(target, topic, |message| take_in(&mut previous, message.key(), message.payload(), &ours)).await?;
+    each(target, topic, |record| take_in(&mut previous, record.key, record.value, &ours)).await?;
     Ok(previous)
 }
 
@@ -40,10 +32,10 @@ pub(super) async fn last_of(
     group: &str,
 ) -> Result<Vec<(Checkpoint, i64)>, KafkaError> {
     let mut last = BTreeMap::new();
-    let take = |message: &BorrowedMessage<'_>| {
-        let (Some(key), Some(value)) = (message.key(), message.payload()) else { return };
+    let take = |record: &LogRecord<'_>| {
+        let (Some(key), Some(value)) = (record.key, record.value) else { return };
         if let Some(checkpoint) = Checkpoint::decode(key, value).filter(|c| c.key.group == group) {
-            let time = message.timestamp().to_millis().unwrap_or_default();
+            let time = if record.timestamp >= 0 { record.timestamp } else { 0 };
             last.insert(checkpoint.key.clone(), (checkpoint, time));
         }
     };
@@ -58,34 +50,20 @@ pub(super) async fn last_of(
 async fn each(
     target: &ClusterHandle,
     topic: &str,
-    mut take: impl FnMut(&BorrowedMessage<'_>),
+    mut take: impl FnMut(&LogRecord<'_>),
 ) -> Result<(), KafkaError> {
-    let start = offset(target, topic, OffsetSpec::Earliest).await?;
-    let end = offset(target, topic, OffsetSpec::Latest).await?;
-    if start >= end {
-        return Ok(());
+    let from = offset(target, topic, OffsetSpec::Earliest).await?;
+    let to = offset(target, topic, OffsetSpec::Latest).await?;
+    let mut reader = LogReader::new(&target.client, topic, Isolation::Committed, STALL_TIMEOUT);
+    let read = reader.read(vec![Span { partition: 0, from, to }], |record| {
+        take(record);
+        Wanted::More
+    });
+    match read.await {
+        Ok(()) => Ok(()),
+        Err(NotRead::Stalled { .. }) => Err(stalled(target, topic)),
+        Err(NotRead::Failed(error)) => Err(failed(target, topic, &error)),
     }
-    let consumer = consumer(target, topic, start)?;
-    let mut deadline = Instant::now() + STALL_TIMEOUT;
-    // The position also passes over transaction markers and holes, which are never delivered.
-    while position(&consumer, topic).is_none_or(|position| position < end) {
-        let message = tokio::select! {
-            message = consumer.recv() => message,
-            () = tokio::time::sleep(Duration::from_millis(100)) => {
-                if Instant::now() < deadline { continue }
-                return Err(stalled(target, topic));
-            }
-        };
-        deadline = Instant::now() + STALL_TIMEOUT;
-        match message {
-            Ok(message) => take(&message),
-            Err(rdkafka::error::KafkaError::PartitionEOF(_)) => break,
-            // Nobody needs the group that librdkafka wants a name for.
-            Err(error) if error.rdkafka_error_code() == Some(Code::GroupAuthorizationFailed) => {}
-            Err(error) => return Err(failed(target, topic, &error)),
-        }
-    }
-    Ok(())
 }
 
 /// The last one wins. What is not a checkpoint, or of another shard's group, is left out.
@@ -115,42 +93,16 @@ async fn offset(target: &ClusterHandle, topic: &str, spec: OffsetSpec) -> Result
     }
 }
 
-fn consumer(target: &ClusterHandle, topic: &str, start: i64) -> Result<Reader, KafkaError> {
-    let mut config = target.properties.rdkafka(Role::Consumer);
-    config
-        // Never used: partitions are assigned by hand and nothing is committed.
-        .set("group.id", "twinlog")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "error")
-        .set("isolation.level", "read_committed");
-    let context = TokenContext(target.properties.clone());
-    let consumer: Reader = config.create_with_context(context).map_err(|e| failed(target, topic, &e))?;
-    let mut partitions = TopicPartitionList::new();
-    partitions
-        .add_partition_offset(topic, 0, Offset::Offset(start))
-        .map_err(|e| failed(target, topic, &e))?;
-    consumer.assign(&partitions).map_err(|e| failed(target, topic, &e))?;
-    Ok(consumer)
-}
-
-fn position(consumer: &Reader, topic: &str) -> Option<i64> {
-    match consumer.position().ok()?.find_partition(topic, 0)?.offset() {
-        Offset::Offset(offset) => Some(offset),
-        _ => None,
-    }
-}
-
 fn stalled(target: &ClusterHandle, topic: &str) -> KafkaError {
     let message =
         format!("{topic} on {} could not be read: nothing came for {STALL_TIMEOUT:?}", target.id.name());
     KafkaError::retriable(Reason::CLUSTER_UNREACHABLE, message)
 }
 
-fn failed(target: &ClusterHandle, topic: &str, error: &rdkafka::error::KafkaError) -> KafkaError {
+fn failed(target: &ClusterHandle, topic: &str, error: &KafkaError) -> KafkaError {
     let cluster = target.id.name();
-    match error.rdkafka_error_code() {
-        Some(Code::TopicAuthorizationFailed) => KafkaError::new(
+    match error.reason {
+        Reason::MISSING_PERMISSION => KafkaError::new(
             Reason::MISSING_PERMISSION,
             format!(
                 "READ on topic {topic} is not granted on {cluster}: grant it to the principal of the client properties"

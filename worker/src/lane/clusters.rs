@@ -13,7 +13,6 @@ use super::place::Place;
 use super::recover;
 use super::{LaneSpec, Range, old_format};
 use crate::cause::Cause;
-use crate::engine::Trouble;
 use crate::kafka::{ConfigEntry, Isolation, KafkaError, OffsetSpec};
 use crate::ledger::Entry;
 use crate::produce::{Producer, Record};
@@ -63,12 +62,18 @@ impl Clusters {
         }
     }
 
-    /// Gets ready to read a partition of one of the target's internal topics.
-    pub(super) fn reader(&self, spec: &LaneSpec, place: Place<'_>) -> Result<Reader, Trouble> {
+    /// Value of the newest committed record with the key in a partition of one of the target's internal topics.
+    pub(super) async fn newest(
+        &self,
+        spec: &LaneSpec,
+        place: Place<'_>,
+        key: Vec<u8>,
+        stop: CancellationToken,
+    ) -> Result<Option<Vec<u8>>, Cause> {
         match self {
-            Self::Kafka => recover::Reader::open(&spec.target.client, place).map(Reader::Kafka),
+            Self::Kafka => Box::pin(recover::newest(&spec.target.client, place, &key, &stop)).await,
             #[cfg(test)]
-            Self::Scripted(clusters) => Ok(Reader::Scripted(clusters.clone())),
+            Self::Scripted(clusters) => clusters.newest(&key),
         }
     }
 
@@ -141,28 +146,6 @@ impl Clusters {
             }
             #[cfg(test)]
             Self::Scripted(clusters) => clusters.write(places),
-        }
-    }
-}
-
-/// Reads one partition of an internal topic.
-pub(super) enum Reader {
-    Kafka(recover::Reader),
-    #[cfg(test)]
-    Scripted(scripted::Clusters),
-}
-
-impl Reader {
-    /// Value of the newest committed record with the key.
-    pub(super) async fn newest(
-        self,
-        key: Vec<u8>,
-        stop: CancellationToken,
-    ) -> Result<Option<Vec<u8>>, Cause> {
-        match self {
-            Self::Kafka(reader) => Box::pin(reader.newest(key, stop)).await,
-            #[cfg(test)]
-            Self::Scripted(clusters) => clusters.newest(&key),
         }
     }
 }

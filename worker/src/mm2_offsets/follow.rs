@@ -50,7 +50,7 @@ impl Offsets {
         });
         let spans = spans.collect();
         scan::scan(target, topic, spans, self, |offsets, record| {
-            offsets.apply(record.partition(), record.timestamp(), record.key(), record.value());
+            offsets.apply(record.partition, record.timestamp, record.key, record.value);
             Wanted::More
         })
         .await

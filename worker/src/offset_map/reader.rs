@@ -2,22 +2,19 @@
 //! versions, as what is carried over is carried from there to here.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use twinlog_proto::id::MirrorId;
 use twinlog_proto::reason::Reason;
 
 use super::history::StoredAt;
 use crate::cluster::ClusterHandle;
-use crate::engine::librdkafka::config;
-use crate::engine::librdkafka::ffi::source::{Fetched, MAX_BATCH, Source};
-use crate::kafka::{Isolation, KafkaClient, KafkaError, OffsetSpec, Role, TopicMetadata};
+use crate::kafka::{
+    Isolation, KafkaClient, KafkaError, LogReader, LogRecord, NotRead, OffsetSpec, Span, TopicMetadata,
+    Wanted,
+};
 use crate::progress::StorageTopics;
 
-/// The longest sleep while reading.
-const MAX_PARK: Duration = Duration::from_millis(20);
-/// An empty answer of the broker comes after this time.
-const FETCH_WAIT: Duration = Duration::from_millis(100);
 /// Reading what exists takes longer only if a broker is away.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// A transaction that is being committed hides records for milliseconds; one that was left open is not waited for.
@@ -29,6 +26,16 @@ pub(super) struct Stored {
     pub(super) key: Vec<u8>,
     /// `None` for a tombstone.
     pub(super) value: Option<Vec<u8>>,
+}
+
+impl Stored {
+    fn of(record: &LogRecord<'_>, former: bool) -> Self {
+        Self {
+            at: StoredAt { former, partition: record.partition, offset: record.offset },
+            key: record.key.unwrap_or_default().to_vec(),
+            value: record.value.map(<[u8]>::to_vec),
+        }
+    }
 }
 
 /// How far a read came.
@@ -53,7 +60,6 @@ struct Log {
     is_former: bool,
     /// Next offset by partition.
     next: HashMap<i32, i64>,
-    source: Option<Source>,
 }
 
 pub(super) fn readers(mirror: &MirrorId) -> (Reader, Reader) {
@@ -88,7 +94,7 @@ impl Reader {
 
 impl Log {
     fn new(topic: String, is_former: bool) -> Self {
-        Self { topic, is_former, next: HashMap::new(), source: None }
+        Self { topic, is_former, next: HashMap::new() }
     }
 
     async fn read(
@@ -104,25 +110,18 @@ impl Log {
         if self.is_at(&ends) {
             return Ok(Reached::End);
         }
-        let mut reading = Reading {
-            topic: self.topic.clone(),
-            is_former: self.is_former,
-            next: self.next.clone(),
-            start: if self.source.is_some() { new } else { partitions },
-            source: self.source.take(),
-            ends,
-            records: Vec::new(),
-        };
-        let client = cluster.client.clone();
-        let done = tokio::task::spawn_blocking(move || {
-            let reached = reading.run(&client);
-            (reading, reached)
+        let span =
+            |partition: &i32| Span { partition: *partition, from: self.next[partition], to: ends[partition] };
+        let spans: Vec<Span> = partitions.iter().filter(|p| ends.contains_key(p)).map(span).collect();
+        let former = self.is_former;
+        let mut reader = LogReader::new(&cluster.client, &self.topic, Isolation::Committed, HIDDEN_PATIENCE);
+        let reached = read(&mut reader, &self.topic, spans, |record| {
+            records.push(Stored::of(record, former));
+            Wanted::More
         });
-        let (reading, reached) = done.await.expect("reading does not panic");
-        // After an error the next read begins with a new client, after what was read.
-        self.source = reading.source.filter(|_| reached.is_ok());
-        self.next = reading.next;
-        records.extend(reading.records);
+        let reached = reached.await;
+        // After an error the next read begins after what was read.
+        self.next.extend(partitions.iter().filter_map(|p| Some((*p, reader.next(*p)?))));
         reached
     }
 
@@ -156,73 +155,21 @@ impl Log {
     }
 }
 
-/// One read, on a thread that may block.
-struct Reading {
-    topic: String,
-    is_former: bool,
-    next: HashMap<i32, i64>,
-    /// Partitions that the source does not fetch yet.
-    start: Vec<i32>,
-    source: Option<Source>,
-    ends: HashMap<i32, i64>,
-    records: Vec<Stored>,
-}
-
-impl Reading {
-    fn run(&mut self, client: &KafkaClient) -> Result<Reached, KafkaError> {
-        let topic = self.topic.clone();
-        let failed = |e: &dyn std::fmt::Display| {
-            KafkaError::retriable(Reason::KAFKA_ERROR, format!("reading {topic} on the target: {e}"))
-        };
-        let source = match &mut self.source {
-            Some(source) => source,
-            empty => {
-                let config = config::reader(client.rdkafka(Role::Consumer), FETCH_WAIT);
-                let opened = Source::open(&config, client.properties(), &topic);
-                empty.insert(opened.map_err(|e| failed(&e))?)
-            }
-        };
-        source.adopt();
-        for partition in &self.start {
-            source.start(*partition, self.next[partition]).map_err(|e| failed(&e))?;
-        }
-        let (deadline, mut quiet_since) = (Instant::now() + READ_TIMEOUT, None);
-        loop {
-            let mut error = None;
-            let (next, records, former) = (&mut self.next, &mut self.records, self.is_former);
-            let taken = source.take(MAX_BATCH, |fetched| match fetched {
-                Fetched::Record(record) => {
-                    next.insert(record.partition(), record.offset() + 1);
-                    records.push(Stored {
-                        at: StoredAt { former, partition: record.partition(), offset: record.offset() },
-                        key: record.key().unwrap_or_default().to_vec(),
-                        value: record.value().map(<[u8]>::to_vec),
-                    });
-                }
-                Fetched::End { partition, next: at, .. } => {
-                    next.insert(partition, at);
-                }
-                Fetched::Failed { error: e, .. } => error = Some(e),
-            });
-            if let Some(error) = error.filter(|e| !e.is_about_connections()) {
-                return Err(failed(&error));
-            }
-            if self.ends.iter().all(|(partition, end)| self.next[partition] >= *end) {
-                return Ok(Reached::End);
-            }
-            if taken > 0 {
-                quiet_since = None;
-                continue;
-            }
-            let now = Instant::now();
-            if now.duration_since(*quiet_since.get_or_insert(now)) >= HIDDEN_PATIENCE {
-                return Ok(Reached::Hidden);
-            }
-            if now >= deadline {
-                return Err(failed(&"it takes too long"));
-            }
-            std::thread::park_timeout(MAX_PARK);
-        }
+/// Reads the spans as far as nothing hides them.
+async fn read(
+    reader: &mut LogReader,
+    topic: &str,
+    spans: Vec<Span>,
+    each: impl FnMut(&LogRecord<'_>) -> Wanted,
+) -> Result<Reached, KafkaError> {
+    let failed = |what: &str| {
+        KafkaError::retriable(Reason::KAFKA_ERROR, format!("reading {topic} on the target: {what}"))
+    };
+    match tokio::time::timeout(READ_TIMEOUT, reader.read(spans, each)).await {
+        Ok(Ok(())) => Ok(Reached::End),
+        Ok(Err(NotRead::Stalled { .. })) => Ok(Reached::Hidden),
+        Ok(Err(NotRead::Failed(error))) => Err(failed(&error.message)),
+        Err(_) => Err(failed("it takes too long")),
     }
 }
 
@@ -233,29 +180,26 @@ pub(super) async fn reread(
     wanted: Vec<StoredAt>,
 ) -> Result<Vec<Stored>, KafkaError> {
     let ((_, now), (_, former)) = (StorageTopics::names(mirror), StorageTopics::former_names(mirror));
-    let client = cluster.client.clone();
-    let done = tokio::task::spawn_blocking(move || {
-        wanted
-            .into_iter()
-            .map(|at| {
-                let StoredAt { former: is_former, partition, offset } = at;
-                let topic = if is_former { &former } else { &now };
-                let mut reading = Reading {
-                    topic: topic.clone(),
-                    is_former,
-                    next: HashMap::from([(partition, offset)]),
-                    start: vec![partition],
-                    source: None,
-                    ends: HashMap::from([(partition, offset + 1)]),
-                    records: Vec::new(),
-                };
-                reading.run(&client)?;
-                reading.records.into_iter().find(|r| r.at == at).ok_or_else(|| {
-                    let what = format!("{topic} partition {partition} has no record at {offset} any more");
-                    KafkaError::retriable(Reason::KAFKA_ERROR, what)
-                })
-            })
-            .collect()
-    });
-    done.await.expect("reading does not panic")
+    let mut found = Vec::with_capacity(wanted.len());
+    for at in wanted {
+        let topic = if at.former { &former } else { &now };
+        found.push(reread_one(&cluster.client, topic, at).await?);
+    }
+    Ok(found)
+}
+
+async fn reread_one(client: &KafkaClient, topic: &str, at: StoredAt) -> Result<Stored, KafkaError> {
+    let StoredAt { former, partition, offset } = at;
+    let mut found = None;
+    let mut reader = LogReader::new(client, topic, Isolation::Committed, HIDDEN_PATIENCE);
+    let span = Span { partition, from: offset, to: offset + 1 };
+    read(&mut reader, topic, vec![span], |record| {
+        found = Some(Stored::of(record, former));
+        Wanted::Enough
+    })
+    .await?;
+    found.ok_or_else(|| {
+        let what = format!("{topic} partition {partition} has no record at {offset} any more");
+        KafkaError::retriable(Reason::KAFKA_ERROR, what)
+    })
 }

@@ -86,7 +86,7 @@ impl Beats {
         }
         let span = Span { partition: 0, from: offset, to: offset + 1 };
         let read = scan::scan(source, &topic.name, vec![span], None, |found, record| {
-            let (key, value) = (record.key().unwrap_or_default(), record.value().unwrap_or_default());
+            let (key, value) = (record.key.unwrap_or_default(), record.value.unwrap_or_default());
             *found = Some(mm2::decode_heartbeat(key, value).is_some());
             Wanted::Enough
         });

@@ -25,10 +25,10 @@ pub(crate) struct Print {
 impl Print {
     pub(crate) fn of(record: &Record<'_>) -> Self {
         let mut hasher = DefaultHasher::new();
-        record.key().hash(&mut hasher);
-        record.value().hash(&mut hasher);
-        record.each_header(|name, value| (name, value).hash(&mut hasher));
-        let timestamp = (!record.is_log_append_time()).then(|| record.timestamp()).filter(|t| *t >= 0);
+        record.key.hash(&mut hasher);
+        record.value.hash(&mut hasher);
+        record.headers.iter().for_each(|header| header.hash(&mut hasher));
+        let timestamp = (!record.is_log_append_time).then_some(record.timestamp).filter(|t| *t >= 0);
         Self { content: hasher.finish(), timestamp }
     }
 

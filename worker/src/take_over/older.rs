@@ -86,8 +86,8 @@ async fn prints(
 ) -> Result<Prints, KafkaError> {
     let span = Span { partition, from, to };
     scan::scan(cluster, topic, vec![span], Prints::new(), move |prints, record| {
-        prints.push((record.offset(), Print::of(record)));
-        if record.offset() >= enough { Wanted::Enough } else { Wanted::More }
+        prints.push((record.offset, Print::of(record)));
+        if record.offset >= enough { Wanted::Enough } else { Wanted::More }
     })
     .await
 }

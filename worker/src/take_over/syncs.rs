@@ -30,7 +30,7 @@ impl Syncs {
         let span = Span { partition: 0, from: self.next.max(start), to: end };
         self.next = span.from.max(end);
         scan::scan(cluster, topic, vec![span], self, |syncs, record| {
-            if let Some((place, sync)) = record.key().and_then(place).zip(record.value().and_then(sync)) {
+            if let Some((place, sync)) = record.key.and_then(place).zip(record.value.and_then(sync)) {
                 syncs.add(place, sync);
             }
             Wanted::More

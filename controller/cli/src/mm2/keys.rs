@@ -444,3 +444,36 @@ pub(super) fn client_keys(role: &str) -> Vec<&'static str> {
     };
     own.iter().flat_map(|list| list.iter().copied()).chain(security()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use twinlog_proto::client_properties::{self, Fate, fate};
+
+    use super::*;
+
+    /// What is handed on is what clients take. Of the rest a Java class or Kerberos may be named: its value decides.
+    #[test]
+    fn what_is_passed_to_a_client_is_taken_by_it() {
+        for role in ["consumer", "producer", "admin"] {
+            let passed =
+                client_keys(role).into_iter().filter(|key| client_fate(role, key) == ClientFate::Passed);
+            let keys: Vec<&str> = passed.filter(|key| !SECURITY_MM2.contains(key)).collect();
+            assert!(keys.len() > 30, "{keys:?}");
+            for key in keys {
+                assert_eq!(fate(key), Fate::Taken, "{role}: {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_to_log_in_is_known_and_no_file_of_mm2_turns_verification_off() {
+        for key in client_properties::security() {
+            assert_eq!(is_taken_security(key), key != VERIFICATION, "{key}");
+            assert_eq!(client_fate("consumer", key) == ClientFate::Passed, key != VERIFICATION, "{key}");
+        }
+        for key in SECURITY_MM2 {
+            assert!(is_client_key(key) && !is_taken_security(key), "{key}");
+            assert_ne!(fate(key), Fate::Taken, "{key} is in both lists");
+        }
+    }
+}

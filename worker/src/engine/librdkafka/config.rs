@@ -118,16 +118,6 @@ pub(crate) fn source(base: ClientConfig, memory: &Memory) -> ClientConfig {
     settings.0
 }
 
-/// Memory of a reader of internal topics, bytes.
-const READER_BYTES: u64 = 16 << 20;
-
-/// A reader of the internal topics. The end of a topic shows with the first empty answer: it must not keep its reader waiting.
-pub(crate) fn reader(base: ClientConfig, wait: Duration) -> ClientConfig {
-    let mut config = source(base, &Memory::divide(READER_BYTES, 1));
-    config.set("fetch.wait.max.ms", wait.as_millis().to_string());
-    config
-}
-
 /// What the producer of a lane depends on.
 pub(crate) struct TargetSettings<'a> {
     pub(crate) transactional_id: Option<&'a str>,

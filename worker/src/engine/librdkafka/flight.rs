@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use twinlog_proto::id::{SourceOffset, TargetOffset};
 
-use super::ffi::target::Ticket;
+use super::ffi::delivery::Ticket;
 use crate::ledger::{Copied, Ledger, Misplaced, Now};
 use crate::progress::LastCopied;
 

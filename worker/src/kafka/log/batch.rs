@@ -119,36 +119,47 @@ fn field<const N: usize>(header: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
 /// UNSUPPORTED_VERSION for the old message formats, KAFKA_ERROR for other bytes that are not batches of magic 2 (topics written with
 /// `log.message.format.version` below 0.11) or garbage.
 pub(super) fn split(records: &Bytes) -> Result<Vec<FetchedBatch>, KafkaError> {
-    let mut batches = Vec::new();
-    let mut at = 0;
-    while records.len() - at > LENGTH_END {
-        let rest = &records[at..];
-        let length = i32::from_be_bytes([rest[8], rest[9], rest[10], rest[11]]);
-        let magic = rest.get(MAGIC_AT).copied();
-        if magic.is_some_and(|m| m != 2) {
-            return Err(old_format(
-                magic.unwrap_or_default(),
-                i64::from_be_bytes(rest[..8].try_into().expect("8 bytes")),
-            ));
-        }
-        let whole = usize::try_from(length).ok().filter(|n| *n >= MIN_BATCH_LENGTH).map(|n| n + LENGTH_END);
-        let Some(whole) = whole else {
-            return Err(KafkaError::new(
-                Reason::KAFKA_ERROR,
-                format!(
-                    "a fetched batch claims a length of {length} bytes, below the {MIN_BATCH_LENGTH} of its header"
-                ),
-            ));
-        };
-        if rest.len() < whole {
-            break;
-        }
-        let bytes = records.slice(at..at + whole);
-        let header = BatchHeader::parse(&bytes).expect("61 bytes and magic 2 were checked");
-        batches.push(FetchedBatch { header, bytes });
-        at += whole;
+    let (mut batches, mut rest) = (Vec::new(), records.clone());
+    while let Some(batch) = take(&mut rest)? {
+        batches.push(batch);
     }
     Ok(batches)
+}
+
+/// Takes the first batch off; `None` where it is cut off.
+///
+/// # Errors
+/// As `split`.
+pub(super) fn take(rest: &mut Bytes) -> Result<Option<FetchedBatch>, KafkaError> {
+    if rest.len() <= LENGTH_END {
+        return Ok(None);
+    }
+    let length = i32::from_be_bytes([rest[8], rest[9], rest[10], rest[11]]);
+    let magic = rest.get(MAGIC_AT).copied();
+    if magic.is_some_and(|m| m != 2) {
+        let offset = i64::from_be_bytes(rest[..8].try_into().expect("8 bytes"));
+        return Err(old_format(magic.unwrap_or_default(), offset));
+    }
+    let whole = usize::try_from(length).ok().filter(|n| *n >= MIN_BATCH_LENGTH).map(|n| n + LENGTH_END);
+    let Some(whole) = whole else {
+        return Err(KafkaError::new(
+            Reason::KAFKA_ERROR,
+            format!(
+                "a fetched batch claims a length of {length} bytes, below the {MIN_BATCH_LENGTH} of its header"
+            ),
+        ));
+    };
+    if rest.len() < whole {
+        return Ok(None);
+    }
+    let bytes = rest.split_to(whole);
+    let header = BatchHeader::parse(&bytes).expect("61 bytes and magic 2 were checked");
+    Ok(Some(FetchedBatch { header, bytes }))
+}
+
+/// The offset of what the bytes begin with, in every format; 0 where that is cut off.
+pub(super) fn offset_of(records: &[u8]) -> i64 {
+    records.first_chunk().map_or(0, |offset| i64::from_be_bytes(*offset))
 }
 
 /// The format of what the bytes begin with. What is cut off before it tells its format counts as nothing.

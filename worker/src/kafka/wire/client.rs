@@ -24,19 +24,28 @@ pub type PerName<T> = HashMap<String, Result<T, KafkaError>>;
 #[derive(Clone)]
 pub struct KafkaClient {
     pub(in crate::kafka) router: Arc<Router>,
+    /// What records are read with, where that is not the same.
+    consumer: Option<Arc<Router>>,
     deadline: Duration,
 }
 
 impl KafkaClient {
     pub fn new(properties: ClientProperties) -> Self {
         let deadline = properties.call_deadline();
-        Self { router: Arc::new(Router::new(properties)), deadline }
+        let consumer = properties.of_consumers().map(|own| Arc::new(Router::new(own)));
+        Self { router: Arc::new(Router::new(properties)), consumer, deadline }
+    }
+
+    /// The client that reads records: as whom the cluster's `consumer.*` properties say, where they say so.
+    pub(in crate::kafka) fn as_consumer(&self) -> Self {
+        let router = self.consumer.as_ref().unwrap_or(&self.router).clone();
+        Self { router, consumer: None, deadline: self.deadline }
     }
 
     /// The same client, whose calls end within `deadline`.
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
-        Self { router: self.router.clone(), deadline }
+        Self { router: self.router.clone(), consumer: self.consumer.clone(), deadline }
     }
 
     /// The same client, whose calls end within `deadline`, or sooner where they did already.

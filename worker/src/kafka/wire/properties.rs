@@ -54,7 +54,7 @@ struct Resolved {
     cluster: String,
     bootstrap: Vec<String>,
     client_id: String,
-    security: Security,
+    security: Arc<Security>,
     /// Who this is to the cluster as it may be shown: a reference stays one.
     shown_user: Option<String>,
     /// Of rdkafka's clients, where a role connects in a way of its own.
@@ -72,7 +72,9 @@ struct Resolved {
 #[derive(PartialEq)]
 struct Access {
     bootstrap: Vec<String>,
-    security: Security,
+    security: Arc<Security>,
+    /// As the whole cluster's.
+    shown_user: Option<String>,
 }
 
 impl Access {
@@ -83,12 +85,13 @@ impl Access {
         let given = own.take("bootstrap.servers");
         let listed = |text: String| text.split(',').map(|server| server.trim().to_owned()).collect();
         let bootstrap = bootstrap(&mut own, &given.map_or_else(|| servers.to_vec(), listed))?;
-        let security = Security::take(&mut own)?;
+        let shown_user = sasl::shown_user(&own);
+        let security = Arc::new(Security::take(&mut own)?);
         if matches!(security.sasl, Some(Sasl::OAuthBearer(_))) {
             return Err(own.wrong("OAUTHBEARER can't be one role's: set it for the whole cluster"));
         }
         bag.taken_by(prefix, &own);
-        Ok(Some(Self { bootstrap, security }))
+        Ok(Some(Self { bootstrap, security, shown_user }))
     }
 }
 
@@ -143,13 +146,13 @@ impl ClientProperties {
         let consumer_access = Access::take(&mut bag, "consumer.", &cluster.bootstrap_servers)?;
         let producer_access = Access::take(&mut bag, "producer.", &cluster.bootstrap_servers)?;
         let bootstrap = bootstrap(&mut bag, &cluster.bootstrap_servers)?;
-        let security = Security::take(&mut bag)?;
+        let security = Arc::new(Security::take(&mut bag)?);
         let millis = |ms: Option<u64>, default| ms.map_or(default, Duration::from_millis);
         let request_timeout = millis(bag.number("request.timeout.ms", 1)?, REQUEST_TIMEOUT);
         let call_deadline = millis(bag.number("default.api.timeout.ms", 1)?, DEFAULT_DEADLINE);
         let client_id =
             bag.take("client.id").filter(|c| !c.is_empty()).unwrap_or_else(|| CLIENT_ID.to_owned());
-        let own = [&consumer_access, &producer_access].map(|own| own.as_ref().map(|own| &own.security));
+        let own = [&consumer_access, &producer_access].map(|own| own.as_ref().map(|own| &*own.security));
         let [shared, consumer, producer] = by_role(&mut bag, &security, own)?;
         Ok(Self(Arc::new(Resolved {
             cluster: id.to_owned(),
@@ -188,6 +191,26 @@ impl ClientProperties {
             config.set(key, value);
         }
         config
+    }
+
+    /// What a client of our own reads records with, where consumers have servers or credentials of their own.
+    pub(in crate::kafka) fn of_consumers(&self) -> Option<Self> {
+        let all = &self.0;
+        let access = all.consumer_access.as_ref()?;
+        Some(Self(Arc::new(Resolved {
+            cluster: all.cluster.clone(),
+            bootstrap: access.bootstrap.clone(),
+            client_id: all.client_id.clone(),
+            security: access.security.clone(),
+            shown_user: access.shown_user.clone(),
+            consumer_access: None,
+            producer_access: None,
+            request_timeout: all.request_timeout,
+            call_deadline: all.call_deadline,
+            shared: all.shared.clone(),
+            consumer: all.consumer.clone(),
+            producer: all.producer.clone(),
+        })))
     }
 
     /// Whether a role of rdkafka's has servers or credentials of its own.

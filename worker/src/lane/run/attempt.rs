@@ -19,7 +19,6 @@ use crate::engine::{
     Trouble, batch_bytes,
 };
 use crate::lane::Range;
-use crate::lane::clusters::Reader;
 use crate::lane::place::Place;
 use crate::ledger::{Entry, Ledger};
 use crate::offset_syncs::SyncSender;
@@ -48,10 +47,8 @@ impl Runner {
         if std::mem::replace(&mut self.again, true) {
             self.still_owner(&topics).await?;
         }
-        // It connects while earlier owners are fenced.
-        let reader = self.open_reader(&topics)?;
         let opened = self.open(memory).await?;
-        let prepared = match self.prepare(&range, version, &topics, reader).await {
+        let prepared = match self.prepare(&range, version, &topics).await {
             Ok(prepared) => prepared,
             Err(end) => {
                 opened.close().await;
@@ -163,15 +160,9 @@ impl Runner {
     }
 
     /// Reads progress, asks the clusters, and decides where every partition goes on.
-    async fn prepare(
-        &mut self,
-        range: &Range,
-        version: u64,
-        topics: &StorageTopics,
-        reader: Reader,
-    ) -> Step<Prepared> {
+    async fn prepare(&mut self, range: &Range, version: u64, topics: &StorageTopics) -> Step<Prepared> {
         let began = Instant::now();
-        let before = self.read_progress(topics, reader).await?;
+        let before = self.read_progress(topics).await?;
         let (before, carried) = self.with_former(topics, before).await?;
         before.iter().for_each(|before| self.board().known(before));
         let recovered = began.elapsed();

@@ -55,8 +55,7 @@ impl Runner {
         let partition = self.storage_partition(former.progress_partitions);
         let place = Place { topic: &former.progress, partition };
         let key = progress::progress_key(&self.spec.range.target_topic, self.spec.range.block);
-        let newest = self.reader(place)?.newest(key, self.control.stop().clone());
-        match self.ask(newest).await? {
+        match self.newest(place, key).await? {
             None => Ok(Left::Nothing),
             Some(bytes) if former::is_carried_over(&bytes) => Ok(Left::CarriedOver),
             Some(bytes) => self.understood(&bytes, place).map(Left::Progress),
@@ -77,7 +76,7 @@ impl Runner {
             let span = Span { partition, from, to };
             let pieces = Vec::new();
             let found = scan::scan(target, topic, vec![span], pieces, move |pieces, record| {
-                if let (Some(key), Some(value)) = (record.key(), record.value())
+                if let (Some(key), Some(value)) = (record.key, record.value)
                     && (key == began || is_piece_of(key, &source_topic, &partitions))
                 {
                     pieces.push(Entry { key: key.to_vec(), value: value.to_vec() });

@@ -6,7 +6,6 @@ use twinlog_proto::reason::Reason;
 
 use super::{End, Runner, Step};
 use crate::cause::Cause;
-use crate::lane::clusters::Reader;
 use crate::lane::place::Place;
 use crate::lane::start::Facts;
 use crate::progress::{self, RangeProgress, StorageTopics};
@@ -16,25 +15,17 @@ use crate::status::State;
 const CLAIM_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Runner {
-    /// Gets ready to read the range's partition of the progress topic.
-    pub(super) fn open_reader(&self, topics: &StorageTopics) -> Step<Reader> {
-        self.reader(self.progress_place(topics))
-    }
-
-    pub(super) fn reader(&self, place: Place<'_>) -> Step<Reader> {
-        self.clusters.reader(&self.spec, place).map_err(|e| self.unusable("target", &e))
-    }
-
     /// Progress of the range, if there is any. Stops a lane that has been superseded.
-    pub(super) async fn read_progress(
-        &mut self,
-        topics: &StorageTopics,
-        reader: Reader,
-    ) -> Step<Option<RangeProgress>> {
+    pub(super) async fn read_progress(&mut self, topics: &StorageTopics) -> Step<Option<RangeProgress>> {
         let key = progress::progress_key(&self.spec.range.target_topic, self.spec.range.block);
-        let newest = reader.newest(key, self.control.stop().clone());
-        let Some(bytes) = self.ask(newest).await? else { return Ok(None) };
+        let Some(bytes) = self.newest(self.progress_place(topics), key).await? else { return Ok(None) };
         self.understood(&bytes, self.progress_place(topics)).map(Some)
+    }
+
+    /// Value of the newest committed record with the key in a partition of one of the target's internal topics.
+    pub(super) async fn newest(&self, place: Place<'_>, key: Vec<u8>) -> Step<Option<Vec<u8>>> {
+        let newest = self.clusters.newest(&self.spec, place, key, self.control.stop().clone());
+        self.ask(newest).await
     }
 
     /// What a progress record says. Stops a lane that has been superseded.
@@ -68,16 +59,13 @@ impl Runner {
             return Ok(true);
         }
         let partition = self.storage_partition(topics.offsets_partitions);
-        let reader = self.reader(Place { topic: &topics.offsets, partition })?;
         let key = progress::began_key(&self.spec.range.target_topic, self.spec.range.block);
-        let newest = reader.newest(key, self.control.stop().clone());
-        Ok(self.ask(newest).await?.is_some())
+        Ok(self.newest(Place { topic: &topics.offsets, partition }, key).await?.is_some())
     }
 
     /// Before it fences others: whether it was replaced. A new owner says so with its first commit, some time after its fence.
     pub(super) async fn still_owner(&mut self, topics: &StorageTopics) -> Step<()> {
-        let reader = self.open_reader(topics)?;
-        self.read_progress(topics, reader).await?;
+        self.read_progress(topics).await?;
         self.read_former(topics).await?;
         match self.fenced {
             Some(at) if at.elapsed() < CLAIM_PATIENCE => {

@@ -60,7 +60,7 @@ impl Logs<'_> {
     async fn holds(&self, last: LastCopied) -> Result<bool, KafkaError> {
         let (source, topic) = (&self.runner.spec.source, &self.range.source_topic);
         let found = self.record(source, topic, last.offset.0, move |record| {
-            last.is(record.timestamp(), LastCopied::crc_of(record.key(), record.value()))
+            last.is(record.timestamp, LastCopied::crc_of(record.key, record.value))
         });
         Ok(found.await?.unwrap_or(false))
     }
@@ -110,7 +110,7 @@ impl Logs<'_> {
     ) -> Result<Option<T>, KafkaError> {
         let span = Span { partition: self.partition, from: offset, to: offset + 1 };
         scan::scan(cluster, topic, vec![span], None, move |found, record| {
-            if record.offset() == offset {
+            if record.offset == offset {
                 *found = Some(of(record));
             }
             Wanted::Enough

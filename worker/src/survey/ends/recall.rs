@@ -181,7 +181,7 @@ async fn read_into(before: Recalled, target: &ClusterHandle, topic: String) -> R
     let bounds = scan::bounds(target, &topic).await?;
     let spans = bounds.into_iter().map(|(partition, (from, to))| Span { partition, from, to }).collect();
     let reading = scan::scan(target, &topic, spans, before, |recalled, record| {
-        if let (Some(key), Some(value)) = (record.key(), record.value()) {
+        if let (Some(key), Some(value)) = (record.key, record.value) {
             recalled.record(key, value);
         }
         Wanted::More

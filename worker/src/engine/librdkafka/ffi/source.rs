@@ -1,7 +1,7 @@
 //! Reading: librdkafka's simple consumer, all partitions of one client on one queue. No consumer group, no offset commits,
 //! every partition starts at an explicit offset.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -11,7 +11,9 @@ use rdkafka::ClientConfig;
 use rdkafka_sys as sys;
 use sys::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-use super::{Error, Handle, Topic, bounded, connections};
+use super::connections;
+use super::error::{Error, bounded};
+use super::handle::{Handle, Topic};
 use crate::kafka::ClientProperties;
 
 /// Messages taken from the queue by one call at most.
@@ -75,11 +77,6 @@ impl Source {
         Ok(Self { topic: Topic::new(&handle, topic)?, name, queue, handle })
     }
 
-    /// From now on the calling thread is the one that is unparked.
-    pub(crate) fn adopt(&self) {
-        self.handle.adopt();
-    }
-
     /// Fetches a partition from `offset` on.
     pub(crate) fn start(&mut self, partition: i32, offset: i64) -> Result<(), Error> {
         // SAFETY: topic and queue are of the same live client.
@@ -96,16 +93,6 @@ impl Source {
     pub(crate) fn stop(&mut self, partition: i32) {
         // SAFETY: the topic is of a live client; a partition that isn't fetched is refused by the call.
         unsafe { sys::rd_kafka_consume_stop(self.topic.raw, partition) };
-    }
-
-    /// Gives up to `max` messages that are there now to `each`, without waiting; returns how many.
-    pub(crate) fn take(&self, max: usize, mut each: impl FnMut(Fetched<'_>)) -> usize {
-        let mut batch = self.batch(max);
-        let taken = batch.len();
-        while let Some(fetched) = batch.pop() {
-            each(fetched);
-        }
-        taken
     }
 
     /// Up to `max` messages that are there now, without waiting.
@@ -268,11 +255,6 @@ impl Record<'_> {
             .then(|| unsafe { std::slice::from_raw_parts(message.payload.cast(), message.len) })
     }
 
-    /// Whether the broker stamped it when it was appended.
-    pub(crate) fn is_log_append_time(&self) -> bool {
-        self.timestamp_type() == sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME
-    }
-
     /// Message format v0 has none, and where format v1 has 0 librdkafka says so, too.
     pub(crate) fn has_timestamp(&self) -> bool {
         self.timestamp_type() != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
@@ -286,6 +268,7 @@ impl Record<'_> {
     }
 
     /// Gives name and value of every header, in order.
+    #[cfg(test)]
     pub(crate) fn each_header(&self, mut each: impl FnMut(&[u8], Option<&[u8]>)) {
         let mut headers = std::ptr::null_mut();
         // SAFETY: a valid message. It parses its headers with the first such call and keeps them; only this thread has it
@@ -306,7 +289,7 @@ impl Record<'_> {
             }
             // SAFETY: never null, and ended with 0 by librdkafka. (A name that holds a 0 itself is seen up to there; the copy has
             // all of it.)
-            let name = unsafe { CStr::from_ptr(name) };
+            let name = unsafe { std::ffi::CStr::from_ptr(name) };
             // SAFETY: null is no value, anything else points to `size` bytes that live as long as the headers.
             let value = (!value.is_null()).then(|| unsafe { std::slice::from_raw_parts(value.cast(), size) });
             each(name.to_bytes(), value);

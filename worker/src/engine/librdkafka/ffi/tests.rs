@@ -10,8 +10,9 @@ use rdkafka::types::RDKafkaApiKey;
 use twinlog_proto::id::ClusterId;
 use twinlog_proto::model;
 
+use super::delivery::{Ack, Refused, Ticket};
 use super::source::{Fetched, Source};
-use super::target::{Ack, Refused, Target, Ticket};
+use super::target::Target;
 use super::*;
 use crate::engine::librdkafka::config;
 use crate::kafka::{ClientProperties, Role};
@@ -50,7 +51,9 @@ impl Mock {
     }
 
     fn source(&self) -> Source {
-        let config = config::reader(self.properties.rdkafka(Role::Consumer), Duration::from_millis(10));
+        let memory = config::Memory::divide(16 << 20, 1);
+        let mut config = config::source(self.properties.rdkafka(Role::Consumer), &memory);
+        config.set("fetch.wait.max.ms", "10");
         Source::open(&config, &self.properties, TOPIC).unwrap()
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{Exit, Mover, OWN, Step, Trouble};
 use crate::durability::{Next, Place, Write};
-use crate::engine::librdkafka::ffi::target::{Ack, Ticket};
+use crate::engine::librdkafka::ffi::delivery::{Ack, Ticket};
 use crate::ledger::Now;
 
 /// One wait for acknowledgements or for the coordinator; between waits the lane looks whether to end.

@@ -9,8 +9,9 @@ use twinlog_proto::id::SourceOffset;
 use super::{Exit, Mover, Step, failed, translate};
 use crate::engine::librdkafka::feeder::Fed;
 use crate::engine::librdkafka::ffi::Error;
+use crate::engine::librdkafka::ffi::delivery::Ticket;
 use crate::engine::librdkafka::ffi::source::{MAX_BATCH, Record};
-use crate::engine::librdkafka::ffi::target::{Target, Ticket};
+use crate::engine::librdkafka::ffi::target::Target;
 use crate::kafka::{Damaged, LogFormat, OldMessage};
 use crate::progress::LastCopied;
 

@@ -7,7 +7,7 @@ use twinlog_proto::id::SourceOffset;
 
 use super::{Exit, Mover, OWN, Refused as Record, Step, translate};
 use crate::engine::librdkafka::ffi::Error;
-use crate::engine::librdkafka::ffi::target::{Ack, Refused, Ticket};
+use crate::engine::librdkafka::ffi::delivery::{Ack, Refused, Ticket};
 use crate::ledger::Now;
 
 impl Mover<'_> {

@@ -30,6 +30,8 @@ pub struct OldMessage {
     pub offset: i64,
     /// Milliseconds since 1970; -1: none, as all of magic 0.
     pub timestamp: i64,
+    /// Whether the timestamp is the broker's.
+    pub is_log_append_time: bool,
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
 }
@@ -80,21 +82,32 @@ impl MessageSet {
     /// # Errors
     /// A checksum, a length, an offset, a codec that can't be right, or a wrapper that holds more than `limit` bytes.
     pub fn next(&mut self, limit: usize) -> Result<Option<Entry>, Damaged> {
-        let bytes = std::mem::take(&mut self.bytes);
+        let mut bytes = std::mem::take(&mut self.bytes);
         if let (Some(2), Some(offset)) = (bytes.get(MAGIC_AT), i64_at(&bytes, 0)) {
             return Ok(Some(Entry::Batch { base_offset: offset.max(self.next) }));
         }
-        let Some((message, rest)) = Message::split(&bytes)? else { return Ok(None) };
-        self.bytes = rest;
-        let last = message.offset;
-        let messages = match message.attributes & CODEC {
-            0 => vec![message.into_record()],
-            codec => message.unpack(codec, limit)?,
-        };
+        let Some((last, messages)) = take(&mut bytes, limit)? else { return Ok(None) };
+        self.bytes = bytes;
         let from = self.next;
         self.next = from.max(last.saturating_add(1));
         Ok(Some(Entry::Messages(messages.into_iter().filter(|m| m.offset >= from).collect())))
     }
+}
+
+/// Takes the first message or wrapper off, unpacked into at most `limit` bytes: its own offset, and what it holds. `None` where it is cut
+/// off. What it begins with is no batch of the present format.
+pub(in crate::kafka::log) fn take(
+    bytes: &mut Bytes,
+    limit: usize,
+) -> Result<Option<(i64, Vec<OldMessage>)>, Damaged> {
+    let Some((message, rest)) = Message::split(bytes)? else { return Ok(None) };
+    *bytes = rest;
+    let last = message.offset;
+    let messages = match message.attributes & CODEC {
+        0 => vec![message.into_record()],
+        codec => message.unpack(codec, limit)?,
+    };
+    Ok(Some((last, messages)))
 }
 
 /// A message as it stands in the log or in a wrapper, its checksum verified.
@@ -145,8 +158,13 @@ impl Message {
         Some(Self { offset, magic, attributes, timestamp, key, value })
     }
 
+    fn is_stamped(&self) -> bool {
+        self.attributes & LOG_APPEND_TIME != 0 && self.magic == 1
+    }
+
     fn into_record(self) -> OldMessage {
-        OldMessage { offset: self.offset, timestamp: self.timestamp, key: self.key, value: self.value }
+        let (offset, timestamp, is_log_append_time) = (self.offset, self.timestamp, self.is_stamped());
+        OldMessage { offset, timestamp, is_log_append_time, key: self.key, value: self.value }
     }
 
     fn damaged(&self, what: impl Into<String>) -> Damaged {
@@ -191,8 +209,8 @@ impl Message {
             let offset = offset.filter(|offset| *offset > before && *offset <= self.offset);
             message.offset = offset.ok_or_else(|| self.damaged("holds offsets that are not in order"))?;
             before = message.offset;
-            if self.attributes & LOG_APPEND_TIME != 0 && self.magic == 1 {
-                message.timestamp = self.timestamp;
+            if self.is_stamped() {
+                (message.timestamp, message.is_log_append_time) = (self.timestamp, true);
             }
         }
         Ok(())

@@ -95,7 +95,7 @@ fn offsets(bytes: &[u8], from: i64) -> Vec<i64> {
 
 fn read(offset: i64, timestamp: i64, key: Field<'_>, value: Field<'_>) -> OldMessage {
     let field = |f: Field<'_>| f.map(Bytes::copy_from_slice);
-    OldMessage { offset, timestamp, key: field(key), value: field(value) }
+    OldMessage { offset, timestamp, is_log_append_time: false, key: field(key), value: field(value) }
 }
 
 fn failure(bytes: &[u8]) -> String {
@@ -185,6 +185,8 @@ fn a_wrapper_stamped_by_the_broker_stamps_what_it_holds() {
         let log = message(1, 1, attributes, 9000, None, Some(&gzip(&inner)));
         let found: Vec<i64> = messages(&log, 0).iter().map(|m| m.timestamp).collect();
         assert_eq!(found, wanted);
+        let is_stamped = attributes & LOG_APPEND_TIME != 0;
+        assert!(messages(&log, 0).iter().all(|m| m.is_log_append_time == is_stamped));
     }
     let inner = message(0, 3, 0, -1, None, None);
     let log = message(0, 3, GZIP | LOG_APPEND_TIME, -1, None, Some(&gzip(&inner)));
