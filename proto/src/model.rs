@@ -77,6 +77,26 @@ pub enum Compression {
     Zstd,
 }
 
+/// What moves a mirror's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Engine {
+    /// What fits best.
+    #[default]
+    Auto,
+    Librdkafka,
+    Native,
+}
+
+impl Engine {
+    fn of(wire: v1::Engine) -> Self {
+        match wire {
+            v1::Engine::Librdkafka => Self::Librdkafka,
+            v1::Engine::Native => Self::Native,
+            v1::Engine::Auto | v1::Engine::Unspecified => Self::Auto,
+        }
+    }
+}
+
 impl Compression {
     fn of(wire: v1::Compression) -> Self {
         match wire {
@@ -130,6 +150,7 @@ pub struct Mirror {
     pub offset_syncs: OffsetSyncLocation,
     pub block_size: u32,
     pub compression: Compression,
+    pub engine: Engine,
     pub config_sync: ConfigSync,
     pub acl_sync: AclSync,
     pub partitioning: Partitioning,
@@ -317,7 +338,6 @@ impl Mirror {
         let internal_topics = bad.internal_topics(wire.naming.as_ref());
         let config_sync = ConfigSync::parse(wire, &mut bad);
         let acl_sync = AclSync::parse(wire, &mut bad);
-        bad.engine(wire.engine());
         bad.latency_objective(wire.latency_objective);
         let start = bad.start(wire.start.as_ref());
         let start_group = bad.start_group(wire);
@@ -365,6 +385,7 @@ impl Mirror {
             },
             block_size,
             compression: Compression::of(wire.compression()),
+            engine: Engine::of(wire.engine()),
             config_sync,
             acl_sync,
             partitioning: match wire.partitioning() {

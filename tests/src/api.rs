@@ -97,8 +97,11 @@ impl Api {
         self.create_cluster(request).map_err(told).with_context(|| format!("cannot add cluster {id}"))
     }
 
-    /// Creates a mirror.
-    pub fn add_mirror(&self, id: &str, mirror: v1::Mirror) -> Result<v1::Mirror> {
+    /// Creates a mirror, whose engine the environment may name (`TWINLOG_TEST_ENGINE=native`): what holds for one holds for the other.
+    pub fn add_mirror(&self, id: &str, mut mirror: v1::Mirror) -> Result<v1::Mirror> {
+        if let Some(engine) = std::env::var("TWINLOG_TEST_ENGINE").ok().filter(|_| mirror.engine == 0) {
+            mirror.set_engine(v1::Engine::from_name(&engine).with_context(|| format!("no engine {engine}"))?);
+        }
         let request =
             v1::CreateMirrorRequest { mirror_id: id.to_owned(), mirror: Some(mirror), ..Default::default() };
         self.create_mirror(request).map_err(told).with_context(|| format!("cannot create mirror {id}"))

@@ -46,6 +46,6 @@ mod validator;
 
 pub use cluster::{FakeKafka, Options};
 pub use coordinator::{Stage, Transaction};
-pub use faults::{Fault, Gate, Rule};
+pub use faults::{Fault, Rule};
 pub use orders::{Bounds, KnownProducer};
 pub use topics::Release;

@@ -6,6 +6,7 @@
 //! there is something, one that copies gives way after a turn. So no range waits for ever, however many there are.
 
 mod divide;
+mod memory;
 mod seat;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use divide::{MAX_SHARE_BYTES, MIN_SHARE_BYTES};
+pub(crate) use memory::{Memory, Share};
 pub use seat::{Crowd, Limit, Seat, Turn};
 
 /// A range that copies keeps its share so long, also while others wait.
@@ -26,9 +28,14 @@ const PROMPT: Duration = Duration::from_secs(3);
 /// After nobody had to wait for so long, taking turns is over.
 const CALM: Duration = Duration::from_secs(60);
 
+/// What ranges that share their connections hold together, at most: more makes nothing faster.
+const MAX_SHARED: u64 = 64 << 20;
+
 /// Worker-wide bounds.
 pub struct Budget {
     bytes: u64,
+    /// Of `bytes`, what ranges hold together that share their connections.
+    shared: Memory,
     descriptors: u64,
     state: Mutex<State>,
 }
@@ -74,11 +81,17 @@ impl Budget {
 
     /// Ranges may open so many `descriptors` together.
     pub fn with_descriptors(bytes: u64, descriptors: u64) -> Arc<Self> {
-        Arc::new(Self { bytes, descriptors, state: Mutex::default() })
+        let shared = Memory::new(MAX_SHARED.min(bytes / 2));
+        Arc::new(Self { bytes, shared, descriptors, state: Mutex::default() })
     }
 
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// For ranges that share their connections.
+    pub(crate) fn shared(&self) -> &Memory {
+        &self.shared
     }
 
     /// The sum of all shares, bytes.

@@ -126,7 +126,7 @@ impl Control {
 /// The settings of a mirror that shape a running lane: a change of any other does not touch it.
 fn shapes(mirror: &model::Mirror) -> impl PartialEq {
     (
-        mirror.compression,
+        (mirror.compression, mirror.engine),
         mirror.target_latency,
         mirror.gap_policy,
         (mirror.offset_syncs, mirror.offset_lag_max),

@@ -7,6 +7,7 @@
 //! others wait for what it holds. However it ends, it has closed its clients by then.
 
 pub(crate) mod librdkafka;
+pub(crate) mod native;
 #[cfg(test)]
 pub(crate) mod scripted;
 mod select;
@@ -28,6 +29,7 @@ pub(crate) use crate::durability::{Carried, Durability};
 use crate::kafka::Damaged;
 use crate::ledger::Ledger;
 use crate::progress::LastCopied;
+use crate::progress::Engine as Kind;
 use crate::range::Range;
 
 /// The coordinator ends a transaction that its owner left open after this time. It holds back readers of the partitions
@@ -62,6 +64,8 @@ pub(crate) struct Limits {
 /// What an engine must know before progress is read: everything that its clients depend on.
 #[derive(Clone)]
 pub(crate) struct Opening {
+    /// What is to move the range.
+    pub(crate) engine: Kind,
     pub(crate) source: Arc<ClusterHandle>,
     pub(crate) target: Arc<ClusterHandle>,
     pub(crate) range: Range,
@@ -170,6 +174,11 @@ pub(crate) struct Trouble {
 impl Trouble {
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), name: None, away: None }
+    }
+
+    /// What they call it is `name`.
+    pub(crate) fn named(text: &str, name: &str) -> Self {
+        Self { name: Some(name.to_owned()), ..Self::new(text) }
     }
 }
 

@@ -69,7 +69,7 @@ pub struct LaneHandle {
 
 /// Starts a lane; it runs until drained, restarting itself with backoff on what heals. Must be called inside a tokio runtime.
 pub fn start(spec: LaneSpec, budget: &Arc<Budget>) -> LaneHandle {
-    start_with(spec, (Engine::default(), Clusters::Kafka), budget)
+    start_with(spec, (Engine::new(budget.shared()), Clusters::Kafka), budget)
 }
 
 fn start_with(spec: LaneSpec, with: (Engine, Clusters), budget: &Arc<Budget>) -> LaneHandle {

@@ -88,7 +88,7 @@ pub(super) enum Engine {
     Auto,
     /// Decodes records and encodes them again: every broker, every message format
     Librdkafka,
-    /// Forwards batches untouched; not in this version
+    /// Forwards batches untouched, over connections that all ranges share
     Native,
 }
 

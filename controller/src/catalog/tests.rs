@@ -188,8 +188,6 @@ async fn bad_mirrors_are_refused_with_every_field_that_is_wrong() {
     expect(&refused(|m| m.block_size = 1000).await, Reason::INVALID_FIELD, "1000");
     expect(&refused(|m| m.topics = vec!["a".into(); 2000]).await, Reason::INVALID_FIELD, "2000 patterns");
     expect(&refused(|m| m.display_name = "x".repeat(2_000_000)).await, Reason::INVALID_FIELD, "bytes");
-    let native = refused(|m| m.set_engine(v1::Engine::Native)).await;
-    expect(&native, Reason::INVALID_FIELD, "mirror.engine: NATIVE is not in this version");
     expect(&refused(|m| m.engine = 9).await, Reason::INVALID_FIELD, "mirror.engine");
     let both = refused(|m| (m.compression, m.block_size) = (77, -1)).await;
     expect(&both, Reason::INVALID_FIELD, "mirror.compression");

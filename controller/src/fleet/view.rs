@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use twinlog_proto::id::{MirrorId, TaskName, WorkerId};
 use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::lag;
-use twinlog_proto::model::Guarantee;
+use twinlog_proto::model::{Engine, Guarantee, Partitioning};
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State as Is};
 
@@ -240,11 +240,17 @@ impl<'a> View<'a> {
         let task = TaskName::Replicate { mirror, target_topic: range.target_topic.clone(), block };
         let known = self.task(&task);
         let partitions = self.partitions(&task, &range, &known);
-        // There is one so far, and how it makes things durable follows from the guarantee.
-        let (engine, mode) = match (known.worker, self.mirror.model.guarantee) {
-            (None, _) => (v1::Engine::Unspecified, v1::Mode::Unspecified),
-            (_, Guarantee::ExactlyOnce) => (v1::Engine::Librdkafka, v1::Mode::Transactions),
-            (_, Guarantee::AtLeastOnce) => (v1::Engine::Librdkafka, v1::Mode::Acknowledged),
+        let model = &self.mirror.model;
+        // How it makes things durable follows from the guarantee.
+        let mode = match (known.worker, model.guarantee) {
+            (None, _) => v1::Mode::Unspecified,
+            (_, Guarantee::ExactlyOnce) => v1::Mode::Transactions,
+            (_, Guarantee::AtLeastOnce) => v1::Mode::Acknowledged,
+        };
+        let engine = match (known.worker, model.engine, model.partitioning) {
+            (None, _, _) => v1::Engine::Unspecified,
+            (_, Engine::Native, Partitioning::Preserve) => v1::Engine::Native,
+            _ => v1::Engine::Librdkafka,
         };
         v1::RangeStatus {
             task: task.to_string(),

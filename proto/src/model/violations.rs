@@ -169,13 +169,6 @@ impl Violations {
         }
     }
 
-    pub(super) fn engine(&mut self, given: v1::Engine) {
-        if given == v1::Engine::Native {
-            let what = "NATIVE is not in this version: leave it out or say AUTO, and what fits best is taken, or LIBRDKAFKA";
-            self.add("engine", what);
-        }
-    }
-
     pub(super) fn start(&mut self, wire: Option<&v1::StartPosition>) -> Start {
         use v1::start_position::Position;
         match wire.and_then(|s| s.position.as_ref()) {

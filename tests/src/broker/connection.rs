@@ -80,7 +80,6 @@ async fn before(shared: &Shared, struck: &Struck, places: &[(String, i32)]) {
     for (fault, place) in struck.placed(places) {
         match (fault, place) {
             (Fault::Delay(time), _) => sleep(*time).await,
-            (Fault::WaitFor(gate), _) => gate.pass().await,
             (Fault::MoveLeader, Some((topic, index))) => {
                 shared.change(|state| state.move_leader(topic, *index));
             }
@@ -101,7 +100,6 @@ async fn send(stream: &mut TcpStream, mut answer: Bytes, struck: &Struck) -> io:
     for fault in struck.faults() {
         match fault {
             Fault::DelayAnswer(time) => sleep(*time).await,
-            Fault::AnswerAfter(gate) => gate.pass().await,
             Fault::Pieces(size, pause) => pieces = Some(((*size).max(1), *pause)),
             Fault::Cut(at) => cut = Some(*at),
             Fault::Claim(length) => {

@@ -3,7 +3,6 @@
 //! A rule meets requests of one kind, perhaps of one broker or partition; it may let some pass first, is used up after some, or strikes by
 //! chance, drawn from a seed: the same requests in the same order meet the same faults.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,23 +10,6 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::watch;
-
-/// Where requests wait until a test lets them through.
-#[derive(Debug, Clone, Default)]
-pub struct Gate(Arc<watch::Sender<bool>>);
-
-impl Gate {
-    /// Lets through whoever waits, and whoever comes.
-    pub fn open(&self) {
-        self.0.send_replace(true);
-    }
-
-    pub(super) async fn pass(&self) {
-        // The sender lives as long as this gate does.
-        let _ = self.0.subscribe().wait_for(|open| *open).await;
-    }
-}
 
 /// What happens to a request.
 #[derive(Debug, Clone)]
@@ -44,10 +26,6 @@ pub enum Fault {
     Delay(Duration),
     /// Done; the answer comes after a while.
     DelayAnswer(Duration),
-    /// Nothing happens until the gate is opened; then the request is done.
-    WaitFor(Gate),
-    /// Done; the answer comes when the gate is opened.
-    AnswerAfter(Gate),
     /// KIP-219: answered at once with the time (a fetch without records), and then the connection is not read for as long.
     Throttle(Duration),
     /// The answer comes in pieces of so many bytes, with a pause between.

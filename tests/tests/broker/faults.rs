@@ -13,7 +13,7 @@ use kafka_protocol::messages::produce_response::{PartitionProduceResponse, Produ
 use kafka_protocol::messages::{ApiKey, BrokerId};
 use twinlog_tests::broker::golden::{Spec, Writer};
 use twinlog_tests::broker::raw::{RawClient, To};
-use twinlog_tests::broker::{FakeKafka, Fault, Gate, Options, Release, Rule, Stage, reader};
+use twinlog_tests::broker::{FakeKafka, Fault, Options, Release, Rule, Stage, reader};
 
 use crate::script::{Script, at, named, now, topic_name};
 use crate::txn;
@@ -191,35 +191,6 @@ async fn answers_are_late_throttled_in_pieces_cut_or_lies() -> Result<()> {
         let answer = tokio::time::timeout(patience, fetched(&mut client, at(0, 0))).await;
         assert!(!matches!(answer, Ok(Ok(_))), "{fault:?}");
     }
-    Ok(())
-}
-
-/// Five in flight: the first answer is held back, the leader moves under the third.
-#[tokio::test]
-async fn requests_wait_at_gates_while_the_test_does_something() -> Result<()> {
-    let kafka = kafka(2).await?;
-    let to = To::new("t", 0);
-    let (answer, third) = (Gate::default(), Gate::default());
-    kafka.fault(Rule::next(ApiKey::Produce, Fault::AnswerAfter(answer.clone())));
-    kafka.fault(Rule::next(ApiKey::Produce, Fault::WaitFor(third.clone())).after(2));
-    let mut client = RawClient::connect(&kafka.address(1)).await?;
-    for i in 0..5 {
-        client.send(ApiKey::Produce, 9, &to.request(vec![(0, batch(2 * i))])).await?;
-    }
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    assert_eq!(kafka.bounds("t", 0).end, 2, "a broker serves one request of a connection at a time");
-    answer.open();
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    assert_eq!(kafka.bounds("t", 0).end, 4);
-    kafka.move_leader("t", 0);
-    third.open();
-    let mut codes = Vec::new();
-    for _ in 0..5 {
-        let response: ProduceResponse = client.receive(9).await?;
-        codes.push(named(response.responses[0].partition_responses[0].error_code));
-    }
-    let moved = "NotLeaderOrFollower";
-    assert_eq!(codes, ["None", "None", moved, moved, moved]);
     Ok(())
 }
 

@@ -46,6 +46,7 @@ mod store;
 mod takeover;
 mod timestamps;
 mod turns;
+mod wide;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -3,8 +3,13 @@
 pub(super) mod aborted;
 pub(super) mod batch;
 pub(super) mod fetch;
+pub(super) mod fetch_session;
+pub(super) mod links;
 pub(super) mod offsets;
 pub(super) mod reader;
 pub(super) mod records;
+pub(super) mod places;
+pub(super) mod produce;
+pub(super) mod transaction;
 pub(super) mod transactions;
 pub(super) mod types;

@@ -50,8 +50,11 @@ pub(super) struct Runner {
     pub(super) control: Arc<Control>,
     pub(super) clusters: Clusters,
     engine: Engine,
-    /// Among the ranges that share the worker's memory and descriptors.
-    seat: Seat,
+    budget: Arc<Budget>,
+    /// Among the ranges that have clients of their own, and share the worker's memory and descriptors for them.
+    seat: Option<Seat>,
+    /// The engine that the mirror wants can't move the range.
+    pub(super) fallen_back: bool,
     /// Shared with the observer of the engine while that runs.
     board: Arc<Mutex<Board>>,
     /// What keeps the lane from running; it is said until it runs.
@@ -111,13 +114,14 @@ impl Runner {
         status: watch::Sender<LaneStatus>,
     ) -> Self {
         let board = Arc::new(Mutex::new(Board::new(&spec, status)));
-        let seat = budget.join(control.turn().clone());
         Self {
             spec,
             control,
             clusters,
             engine,
-            seat,
+            budget: budget.clone(),
+            seat: None,
+            fallen_back: false,
             board,
             trouble: None,
             announced: false,
@@ -154,11 +158,11 @@ impl Runner {
                 End::Again => {}
                 End::Later(cause) => self.wait(cause).await,
                 End::TurnOver => self.rest().await,
-                End::GiveWay => self.seat.release(),
+                End::GiveWay => self.release(),
                 End::Superseded => {
                     // It is given a later epoch, or another worker has the range: both end this lane. Until then it looks now and then,
                     // before it does anything that would disturb the other owner.
-                    self.seat.release();
+                    self.release();
                     self.control.pause(RETRY_STOPPED).await;
                 }
             }
@@ -173,7 +177,7 @@ impl Runner {
         let state = if cause.reason.heals() { State::Waiting } else { State::Stopped };
         self.say_trouble(&cause);
         self.board().not_running(state, cause);
-        self.seat.release();
+        self.release();
         let jitter = rand::rng().random_range(0.75..1.25);
         self.control.pause(self.backoff.mul_f64(jitter)).await;
         self.backoff = (self.backoff * 2).min(MAX_BACKOFF);

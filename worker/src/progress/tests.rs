@@ -64,9 +64,9 @@ fn by_what_and_how_a_range_was_written_comes_back() {
             assert_eq!(RangeProgress::decode(&stored).unwrap(), progress);
         }
     }
-    let once = Written::by_librdkafka(true);
+    let once = Written::by(Engine::Librdkafka, true);
     assert_eq!((once.mode, once.producer_id, once.producer_epoch), (Some(Mode::Transactions), None, None));
-    assert_eq!(Written::by_librdkafka(false).mode, Some(Mode::Acknowledged));
+    assert_eq!(Written::by(Engine::Native, false).mode, Some(Mode::Acknowledged));
 }
 
 #[test]

@@ -30,10 +30,10 @@ pub enum Mode {
 }
 
 impl Written {
-    /// By librdkafka, which tells neither the id nor the epoch of its producer.
-    pub fn by_librdkafka(exactly_once: bool) -> Self {
+    /// By an engine of which neither the id nor the epoch of its producer is known here.
+    pub fn by(engine: Engine, exactly_once: bool) -> Self {
         let mode = if exactly_once { Mode::Transactions } else { Mode::Acknowledged };
-        Self { engine: Some(Engine::Librdkafka), mode: Some(mode), producer_id: None, producer_epoch: None }
+        Self { engine: Some(engine), mode: Some(mode), producer_id: None, producer_epoch: None }
     }
 
     pub(super) fn store(self, stored: &mut storage::Progress) {

@@ -79,6 +79,11 @@ impl BatchHeader {
         })
     }
 
+    /// Bytes of the whole batch; `None` where the length can't be right.
+    pub fn size(&self) -> Option<usize> {
+        usize::try_from(self.batch_length).ok().filter(|n| *n >= MIN_BATCH_LENGTH).map(|n| n + LENGTH_END)
+    }
+
     /// The last offset that the batch spans, also where compaction has removed that record.
     pub fn last_offset(&self) -> i64 {
         self.base_offset.saturating_add(i64::from(self.last_offset_delta))
@@ -118,7 +123,7 @@ fn field<const N: usize>(header: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
 /// # Errors
 /// UNSUPPORTED_VERSION for the old message formats, KAFKA_ERROR for other bytes that are not batches of magic 2 (topics written with
 /// `log.message.format.version` below 0.11) or garbage.
-pub(super) fn split(records: &Bytes) -> Result<Vec<FetchedBatch>, KafkaError> {
+pub(crate) fn split(records: &Bytes) -> Result<Vec<FetchedBatch>, KafkaError> {
     let (mut batches, mut rest) = (Vec::new(), records.clone());
     while let Some(batch) = take(&mut rest)? {
         batches.push(batch);

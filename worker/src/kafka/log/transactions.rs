@@ -104,7 +104,28 @@ impl KafkaClient {
         Ok((answer.producer_id.0, answer.producer_epoch))
     }
 
-    async fn transaction_coordinator(&self, ask: &Ask<'_>, deadline: Instant) -> Result<i32, KafkaError> {
+    /// A producer id of nobody's transactions, new for each call, and its epoch.
+    ///
+    /// # Errors
+    /// The cluster can't be asked, or gives none: it needs IDEMPOTENT_WRITE on the cluster, or WRITE on some topic.
+    pub(crate) async fn new_producer_id(&self) -> Result<(i64, i16), KafkaError> {
+        let deadline = self.until();
+        let ask = Ask::cluster("get a producer id", AclOperation::IdempotentWrite);
+        let build = |_| Ok(InitProducerIdRequest::default().with_transactional_id(None));
+        self.router
+            .retry(deadline, || async {
+                let answer = self.router.send(To::Any, Use::Control, deadline, &build).await?.body;
+                ask.check(self.properties(), answer.error_code, None)?;
+                Ok((answer.producer_id.0, answer.producer_epoch))
+            })
+            .await
+    }
+
+    pub(super) async fn transaction_coordinator(
+        &self,
+        ask: &Ask<'_>,
+        deadline: Instant,
+    ) -> Result<i32, KafkaError> {
         let names = [ask.name.to_owned()];
         let build = |version| Ok(find(version, ask.name, &names).with_key_type(KEY_TYPE_TRANSACTION));
         let answer = self.router.send(To::Any, Use::Control, deadline, &build).await?.body;

@@ -55,6 +55,10 @@ apis! {
     FindCoordinator FindCoordinatorRequest FindCoordinatorResponse 1..=4;
     // Version 5 is for transactions that librdkafka doesn't speak.
     InitProducerId InitProducerIdRequest InitProducerIdResponse 0..=4;
+    // Versions from 4 on are for brokers.
+    AddPartitionsToTxn AddPartitionsToTxnRequest AddPartitionsToTxnResponse 0..=3;
+    // Version 5 is for transactions of KIP-890, which not every broker has switched on.
+    EndTxn EndTxnRequest EndTxnResponse 0..=4;
     // Kafka 3.0. Later versions only filter more.
     ListTransactions ListTransactionsRequest ListTransactionsResponse 0..=0;
     ListGroups ListGroupsRequest ListGroupsResponse 0..=5;

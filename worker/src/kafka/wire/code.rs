@@ -7,9 +7,14 @@ use super::error::KafkaError;
 use super::properties::ClientProperties;
 use super::types::{AclOperation, AclResource};
 
+pub const UNKNOWN_SERVER_ERROR: i16 = -1;
+pub const NONE: i16 = 0;
 pub const OFFSET_OUT_OF_RANGE: i16 = 1;
+pub const CORRUPT_MESSAGE: i16 = 2;
 pub const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 pub const LEADER_NOT_AVAILABLE: i16 = 5;
+pub const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+pub const MESSAGE_TOO_LARGE: i16 = 10;
 pub const COORDINATOR_LOAD_IN_PROGRESS: i16 = 14;
 pub const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 pub const NOT_COORDINATOR: i16 = 16;
@@ -19,11 +24,30 @@ pub const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 pub const GROUP_AUTHORIZATION_FAILED: i16 = 30;
 pub const CLUSTER_AUTHORIZATION_FAILED: i16 = 31;
 pub const UNSUPPORTED_VERSION: i16 = 35;
+pub const RECORD_LIST_TOO_LARGE: i16 = 18;
+pub const INVALID_TIMESTAMP: i16 = 32;
+pub const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
 pub const TOPIC_ALREADY_EXISTS: i16 = 36;
+pub const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+pub const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
+pub const INVALID_PRODUCER_EPOCH: i16 = 47;
 pub const CONCURRENT_TRANSACTIONS: i16 = 51;
+pub const OPERATION_NOT_ATTEMPTED: i16 = 55;
+pub const INVALID_TRANSACTION_TIMEOUT: i16 = 50;
+pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 pub const SECURITY_DISABLED: i16 = 54;
+pub const UNKNOWN_PRODUCER_ID: i16 = 59;
 pub const NON_EMPTY_GROUP: i16 = 68;
 pub const GROUP_ID_NOT_FOUND: i16 = 69;
+pub const INVALID_RECORD: i16 = 87;
+pub const PRODUCER_FENCED: i16 = 90;
+pub const UNKNOWN_TOPIC_ID: i16 = 100;
+pub const INCONSISTENT_TOPIC_ID: i16 = 103;
+
+/// Whether the same request may succeed later without anybody changing anything.
+pub(crate) fn is_retriable(code: i16) -> bool {
+    ResponseError::try_from_code(code).is_some_and(|error| error.is_retriable())
+}
 
 /// What a request asked for one resource: the words of its error messages, and the permission that it needs.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +131,7 @@ impl<'a> Ask<'a> {
 }
 
 /// Kafka's own name of a code, such as `TOPIC_AUTHORIZATION_FAILED`.
-pub(in crate::kafka) fn code_name(code: i16) -> String {
+pub(crate) fn code_name(code: i16) -> String {
     let Some(error) = ResponseError::try_from_code(code) else { return "NONE".to_owned() };
     if let ResponseError::Unknown(code) = error {
         return format!("error code {code}");

@@ -4,6 +4,7 @@
 //! abandoned half-way, is dropped, never reused.
 
 mod authenticate;
+pub(in crate::kafka) mod link;
 
 use std::collections::HashMap;
 use std::io;

@@ -168,7 +168,7 @@ impl Router {
         }
     }
 
-    async fn peers(&self, to: To, deadline: Instant) -> Result<Vec<String>, KafkaError> {
+    pub(in crate::kafka) async fn peers(&self, to: To, deadline: Instant) -> Result<Vec<String>, KafkaError> {
         match to {
             To::Any => Ok(self.any_peers()),
             To::Broker(id) => {

@@ -92,6 +92,7 @@ impl Runner {
         };
         let batch = batch_bytes(range.target_max_message_bytes).min(self.batch);
         Opening {
+            engine: self.kind(),
             source: self.spec.source.clone(),
             target: self.spec.target.clone(),
             range: range.clone(),

@@ -41,7 +41,7 @@ impl Runner {
             ends: BTreeMap::new(),
         });
         let exactly_once = self.spec.mirror.guarantee == Guarantee::ExactlyOnce;
-        progress.written = crate::progress::Written::by_librdkafka(exactly_once);
+        progress.written = crate::progress::Written::by(self.kind(), exactly_once);
         progress.epoch = self.spec.epoch.0;
         progress.worker = self.spec.worker.to_string();
         let halted_before = std::mem::take(&mut self.board().halted);

@@ -11,6 +11,7 @@ use super::{End, RETRY_STOPPED, Runner};
 use crate::cause::Cause;
 use crate::engine::{Exit, Fetching, MIN_BATCH_BYTES, Refusal, Refused, Trouble, batch_bytes};
 use crate::kafka::Damaged;
+use crate::progress::Engine as Kind;
 use crate::progress::millis;
 
 /// Brokers allow transactions to last so long, unless told otherwise.
@@ -68,6 +69,8 @@ impl Runner {
             }
             Exit::OldFormat { partition, offset } => {
                 tracing::info!(task = %self.spec.task, partition, %offset, "the log goes on in an old message format");
+                // It knows batches only.
+                self.fallen_back |= self.kind() == Kind::Native;
                 End::Again
             }
             Exit::Unreadable { partition, damaged } => self.unreadable(partition, &damaged),

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use twinlog_proto::id::SourceOffset;
-use twinlog_proto::model::{Mirror, OntoExisting};
+use twinlog_proto::model::{Engine, Mirror, OntoExisting, Partitioning};
 
 use super::decide::Known;
 use super::{End, RETRY_STOPPED, Runner, Step};
+use crate::budget::Seat;
 use crate::cause::Cause;
 use crate::lane::Range;
 use crate::lane::place::Place;
 use crate::lane::start::Facts;
-use crate::progress::RangeProgress;
+use crate::progress::{Engine as Kind, RangeProgress};
 use crate::status::State;
 
 /// Who waits asks again after this, if not called before.
@@ -31,11 +32,34 @@ impl Known {
 }
 
 impl Runner {
+    /// What moves the range.
+    pub(super) fn kind(&self) -> Kind {
+        let mirror = &self.spec.mirror;
+        let wanted = mirror.engine == Engine::Native && mirror.partitioning != Partitioning::ByKey;
+        if wanted && !self.fallen_back { Kind::Native } else { Kind::Librdkafka }
+    }
+
+    fn seat(&mut self) -> &Seat {
+        self.seat.get_or_insert_with(|| self.budget.join(self.control.turn().clone()))
+    }
+
+    /// Others may have what the lane holds.
+    pub(super) fn release(&self) {
+        if let Some(seat) = &self.seat {
+            seat.release();
+        }
+    }
+
     /// Waits for the lane's turn; returns its share of the worker's memory, bytes.
     pub(super) async fn reserve(&mut self) -> Step<u64> {
         let version = self.control.version();
+        if !self.engine.takes_turns(self.kind()) {
+            self.seat = None;
+            return Ok(0);
+        }
+        let descriptors = self.descriptors();
         loop {
-            let crowd = match self.seat.ask(self.descriptors()) {
+            let crowd = match self.seat().ask(descriptors) {
                 Ok(share) => return Ok(share),
                 Err(crowd) => crowd,
             };
@@ -59,19 +83,21 @@ impl Runner {
 
     /// Gives the share back, and does without while there is nothing to copy.
     pub(super) async fn rest(&mut self) {
-        self.seat.release();
+        self.release();
         self.board().rests();
         let until = Instant::now() + if self.has_stopped() { RETRY_STOPPED } else { MAX_REST };
         let version = self.control.version();
         while !self.is_news().await {
-            self.control.pause(self.seat.look_interval()).await;
+            let interval = self.seat().look_interval();
+            self.control.pause(interval).await;
             if Instant::now() >= until {
                 // A turn may be shorter than the time after which a running lane tries refused records again.
                 self.forget_refused();
                 return;
             }
             let changed = self.control.is_draining() || self.control.version() != version;
-            if changed || self.seat.take_if_free(self.descriptors()) {
+            let descriptors = self.descriptors();
+            if changed || self.seat().take_if_free(descriptors) {
                 return;
             }
         }
@@ -86,7 +112,7 @@ impl Runner {
         known: &Known,
         places: &[Place<'_>],
     ) -> End {
-        self.seat.release();
+        self.release();
         let asks_others = known.asks_others(&self.spec.mirror);
         loop {
             if self.control.is_draining() || self.control.version() != version {

@@ -1,0 +1,165 @@
+//! A thousand topics through one worker of the native engine: few threads, few connections, little memory, and nothing left behind.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use twinlog_proto::v1;
+use twinlog_tests::sandbox::{Kafka, Process, wait_until};
+use twinlog_tests::world::{World, WorldOptions, mirror};
+
+use crate::alone;
+
+const TOPICS: usize = 1_000;
+const RECORDS: usize = 10;
+/// Of the whole copy, in a debug build that shares two cores with both clusters, which have the copies to create.
+const COPIED: Duration = Duration::from_secs(120);
+const READ: Duration = Duration::from_secs(60);
+/// Descriptors of a worker that has little: `ulimit -n`.
+const FEW_DESCRIPTORS: u64 = 256;
+const MAX_THREADS: usize = 16;
+/// To one broker on each side: to fetch, to produce, and those of the calls beside.
+const MAX_CONNECTIONS: usize = 16;
+const MIB: u64 = 1 << 20;
+/// Of a debug build.
+const MAX_MEMORY: u64 = 256 * MIB;
+
+fn name(topic: usize) -> String {
+    format!("wide-{topic}")
+}
+
+fn config(kafka: &Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka.bootstrap());
+    config
+}
+
+fn create_topics(kafka: &Kafka) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = config(kafka).create()?;
+    let names: Vec<String> = (0..TOPICS).map(name).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    for some in names.chunks(200) {
+        let topics: Vec<_> = some.iter().map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1))).collect();
+        let options = AdminOptions::new().request_timeout(Some(READ));
+        runtime.block_on(admin.create_topics(&topics, &options))?;
+    }
+    Ok(())
+}
+
+/// `records` more for every topic, numbered from `first` on.
+fn produce(kafka: &Kafka, first: usize, records: usize) -> Result<()> {
+    let producer: BaseProducer = config(kafka).set("linger.ms", "20").set("compression.type", "lz4").create()?;
+    for number in first..first + records {
+        for topic in 0..TOPICS {
+            let (topic, value) = (name(topic), format!("{topic}:{number}"));
+            producer.send(BaseRecord::<str, str>::to(&topic).payload(&value)).map_err(|(e, _)| e)?;
+        }
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(READ)?;
+    Ok(())
+}
+
+/// What a reader who takes everything finds in the copies: of each topic the numbers, in order.
+fn read(kafka: &Kafka, expected: usize) -> Result<BTreeMap<usize, Vec<usize>>> {
+    let consumer: BaseConsumer = config(kafka)
+        .set("group.id", "nobody")
+        .set("enable.auto.commit", "false")
+        .set("isolation.level", "read_uncommitted")
+        .create()?;
+    let mut assigned = TopicPartitionList::new();
+    for topic in 0..TOPICS {
+        assigned.add_partition_offset(&format!("a.{}", name(topic)), 0, Offset::Beginning)?;
+    }
+    consumer.assign(&assigned)?;
+    let (mut found, mut count, until) = (BTreeMap::<_, Vec<_>>::new(), 0, Instant::now() + READ);
+    while count < expected && Instant::now() < until {
+        let Some(message) = consumer.poll(Duration::from_millis(200)) else { continue };
+        let message = message?;
+        let value = message.payload_view::<str>().context("a copy without a value")??;
+        let (topic, number) = value.split_once(':').context("another value")?;
+        ensure!(message.topic() == format!("a.{}", name(topic.parse()?)), "{value} in {}", message.topic());
+        found.entry(topic.parse()?).or_default().push(number.parse()?);
+        count += 1;
+    }
+    Ok(found)
+}
+
+fn all_there(world: &World, records: usize) -> Result<()> {
+    let found = read(&world.target, TOPICS * records)?;
+    let expected: Vec<usize> = (0..records).collect();
+    for topic in 0..TOPICS {
+        ensure!(found.get(&topic) == Some(&expected), "{}: {:?}", name(topic), found.get(&topic));
+    }
+    Ok(())
+}
+
+fn wait_copied(world: &World, records: usize) -> Result<()> {
+    let expected = i64::try_from(TOPICS * records)?;
+    wait_until(COPIED, "all topics to be copied", || {
+        let totals = world.api.status("m")?.totals.unwrap_or_default();
+        let done = totals.lag_records == Some(0) && totals.records >= expected;
+        Ok(done.then_some(()))
+    })
+}
+
+fn entries(process: &Process, what: &str) -> Result<usize> {
+    let pid = process.pid().context("it doesn't run")?;
+    Ok(std::fs::read_dir(format!("/proc/{pid}/{what}"))?.count())
+}
+
+fn sockets(process: &Process) -> Result<usize> {
+    let pid = process.pid().context("it doesn't run")?;
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd"))?.flatten();
+    let links = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    Ok(links.filter(|link| link.to_string_lossy().starts_with("socket:")).count())
+}
+
+/// Threads, connections and memory while all ranges run.
+fn is_modest(world: &World) -> Result<()> {
+    let worker = &world.workers[0].process;
+    let (threads, sockets, memory) = (entries(worker, "task")?, sockets(worker)?, worker.peak_resident_bytes()?);
+    let before = worker.cpu()?;
+    std::thread::sleep(Duration::from_secs(5));
+    let idle = (worker.cpu()? - before) / 5;
+    println!("{threads} threads, {sockets} sockets, {} MiB at most, idle {idle:?} CPU per second", memory / MIB);
+    ensure!(threads <= MAX_THREADS, "{threads} threads");
+    ensure!(sockets <= MAX_CONNECTIONS, "{sockets} sockets");
+    ensure!(memory < MAX_MEMORY, "{} MiB", memory / MIB);
+    Ok(())
+}
+
+fn copies_all(name: &str, guarantee: v1::Guarantee, descriptors: Option<u64>) -> Result<()> {
+    let _alone = alone();
+    let mut world = World::start(name, WorldOptions { workers: 0, ..Default::default() })?;
+    create_topics(&world.source)?;
+    produce(&world.source, 0, RECORDS)?;
+    let mut options = twinlog_tests::sandbox::WorkerOptions::of(&[&world.controllers[0]]);
+    options.descriptors = descriptors.map(|limit| (limit, limit));
+    let worker = world.sandbox.worker("wide-1", options)?;
+    world.workers.push(worker);
+    let wide = v1::Mirror { engine: v1::Engine::Native.into(), guarantee: guarantee.into(), ..mirror(&["wide-.*"]) };
+    let began = Instant::now();
+    world.api.add_mirror("m", wide)?;
+    wait_copied(&world, RECORDS)?;
+    println!("{TOPICS} topics are copied after {:?}", began.elapsed());
+    is_modest(&world)?;
+    produce(&world.source, RECORDS, 1)?;
+    wait_copied(&world, RECORDS + 1)?;
+    all_there(&world, RECORDS + 1)
+}
+
+#[test]
+fn a_thousand_topics_at_least_once() -> Result<()> {
+    copies_all("wide-alo", v1::Guarantee::AtLeastOnce, None)
+}
+
+#[test]
+fn a_thousand_topics_exactly_once_with_few_descriptors() -> Result<()> {
+    copies_all("wide-eo", v1::Guarantee::ExactlyOnce, Some(FEW_DESCRIPTORS))
+}

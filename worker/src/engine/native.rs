@@ -1,0 +1,111 @@
+//! The native engine: batches are forwarded as they are, over connections that all ranges of a worker share.
+//!
+//! A batch of the source becomes one of the target by another header (`forward`); where the target would not take it, it is written anew
+//! from its records (`rebuild`). For each cluster there is one `fabric`: a `fetcher` or a `sender` for each broker, of which a range uses
+//! those that lead its partitions.
+
+mod coalesce;
+mod crc;
+mod fabric;
+mod fetcher;
+mod forward;
+mod load;
+mod outlet;
+mod range;
+mod rebuild;
+mod sender;
+mod takeover;
+mod together;
+mod window;
+
+use std::sync::Arc;
+
+use self::fabric::Fabric;
+use self::forward::Writer;
+use self::range::{Job, Range, Shared};
+use super::{Exit, NotOpened, Observer, Opening, Order, batch_bytes};
+use crate::durability::{Committer, Durability, Times};
+use crate::kafka::Transactions;
+use crate::budget::Memory;
+use crate::ledger::Ledger;
+
+/// `max.message.bytes` of a topic that doesn't set it.
+const DEFAULT_MAX_BATCH: usize = 1_048_588;
+/// Of one partition's records so many bytes may wait: what comes beyond stays with the source.
+const QUEUE: usize = 4 << 20;
+
+/// What all native ranges of a worker share.
+#[derive(Debug, Clone)]
+pub(crate) struct Engine {
+    memory: Memory,
+}
+
+/// A range whose producer is there, and waits for its order.
+pub(crate) struct Opened {
+    opening: Opening,
+    writer: Writer,
+    transactions: Option<Transactions>,
+    shared: Shared,
+}
+
+impl Engine {
+    /// Ranges hold together at most so many bytes of records.
+    pub(crate) fn new(memory: Memory) -> Self {
+        Self { memory }
+    }
+
+    pub(super) async fn open(&self, opening: Opening) -> Result<Opened, NotOpened> {
+        let (source, target) = (Fabric::of(&opening.source), Fabric::of(&opening.target));
+        let transactions = match &opening.durability {
+            Durability::Transactions { id } => Some(takeover::own(&opening, id).await?),
+            Durability::Acknowledged => None,
+        };
+        let (producer_id, epoch) = match &transactions {
+            Some(owned) => (owned.producer_id, owned.epoch),
+            None => takeover::producer(&opening).await?,
+        };
+        let writer = Writer { producer_id, epoch, in_transaction: transactions.is_some() };
+        let shared = Shared { source, target, memory: self.memory.clone(), control: opening.control.clone() };
+        Ok(Opened { opening, writer, transactions, shared })
+    }
+}
+
+impl Opened {
+    pub(super) async fn run(self, order: Order, ledger: Ledger, observer: Observer) -> (Exit, Ledger) {
+        let Opening { range, durability, target_latency, limits, .. } = &self.opening;
+        let times = Times { interval: *target_latency, patience: limits.patience };
+        let key = order.storage.progress_key.clone();
+        let committer = Committer::new(durability, times, key, order.carried.clone());
+        let job = Job {
+            source_topic: Arc::from(range.source_topic.as_str()),
+            target_topic: Arc::from(range.target_topic.as_str()),
+            writer: self.writer,
+            transactions: self.transactions,
+            max_batch: max_batch(limits.batch, range.target_max_message_bytes),
+            patience: limits.patience,
+            queue: QUEUE,
+            order,
+        };
+        Range::new(job, self.shared, (ledger, committer), observer).run().await
+    }
+
+    pub(super) fn close(self) {}
+}
+
+/// What the topic takes as one batch: less where it was seen that it takes less.
+fn max_batch(limit: usize, topic: Option<i32>) -> usize {
+    let takes = topic.map_or(DEFAULT_MAX_BATCH, |bytes| usize::try_from(bytes).unwrap_or(0));
+    if limit < batch_bytes(topic) { limit } else { takes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_may_be_what_the_topic_takes() {
+        assert_eq!(max_batch(1_000_000, None), DEFAULT_MAX_BATCH);
+        assert_eq!(max_batch(1_000_000, Some(8 << 20)), 8 << 20, "other engines make no such batches");
+        assert_eq!(max_batch(250_000, Some(8 << 20)), 250_000, "it was refused");
+    }
+}

@@ -1,0 +1,159 @@
+//! Small batches that wait, made one: a broker takes one batch of a partition with each request, so many small ones would cost more
+//! time than they cost bytes. Only where a backlog shows that; a batch that is alone goes on as it is.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::load::{Content, Load, Mirrored, Run, Runs};
+use crate::kafka::{BatchBuilder, BatchHeader, BatchOf, Codec, FetchedBatch, Record};
+
+/// Fewer batches that wait are sent one by one.
+const BACKLOG: usize = 4;
+/// A batch that is larger gains nothing, bytes.
+const SMALL: usize = 32 << 10;
+/// What one batch is made of, unpacked, bytes.
+const TOGETHER: usize = 512 << 10;
+
+/// The next batch to send: the first that waits, with those behind it that fit. `max` is what the target takes, bytes.
+pub(super) fn next(queue: &mut VecDeque<Load>, max: usize) -> Option<Load> {
+    if queue.len() < BACKLOG {
+        return queue.pop_front();
+    }
+    match merge(queue, max) {
+        Some((bytes, count, loads)) => joined(queue, bytes, count, loads),
+        None => queue.pop_front(),
+    }
+}
+
+/// The first ones as one batch: its bytes, its records, and how many loads it is made of. `None` where there is nothing to gain.
+fn merge(queue: &VecDeque<Load>, max: usize) -> Option<(Vec<u8>, i32, usize)> {
+    let codec = Codec::of(BatchHeader::parse(&queue.front()?.bytes)?.codec())?;
+    let mut builder = BatchBuilder::new(BatchOf { codec, ..BatchOf::default() });
+    let (mut packed, mut plain, mut loads) = (0, 0, 0);
+    for load in queue {
+        packed += load.bytes.len();
+        let is_mirrored = matches!(load.content, Content::Mirrored(_));
+        if !is_mirrored || load.bytes.len() > SMALL || packed > max {
+            break;
+        }
+        // What is damaged, or unpacks to more than fits, goes by itself.
+        let header = BatchHeader::parse(&load.bytes)?;
+        let batch = FetchedBatch { header, bytes: load.bytes.clone() };
+        let Ok(unpacked) = batch.unpack(TOGETHER - plain) else { break };
+        let Ok(records) = unpacked.records().collect::<Result<Vec<_>, _>>() else { break };
+        plain += unpacked.size();
+        for record in records {
+            let offset = i64::try_from(builder.count()).ok()?;
+            builder.push(&Record { offset, ..record }).ok()?;
+        }
+        loads += 1;
+    }
+    if loads < 2 {
+        return None;
+    }
+    let count = i32::try_from(builder.count()).ok()?;
+    let bytes = builder.finish().ok().filter(|bytes| bytes.len() <= max)?;
+    Some((bytes, count, loads))
+}
+
+fn joined(queue: &mut VecDeque<Load>, bytes: Vec<u8>, count: i32, loads: usize) -> Option<Load> {
+    let since = queue.front()?.since;
+    let (mut runs, mut next, mut parts) = (Vec::<Run>::new(), 0, Vec::new());
+    for load in queue.drain(..loads) {
+        let Content::Mirrored(mirrored) = load.content else { continue };
+        for run in mirrored.runs.all() {
+            match runs.last_mut() {
+                Some(last) if last.source + i64::from(last.count) == run.source => last.count += run.count,
+                _ => runs.push(*run),
+            }
+        }
+        next = mirrored.next;
+        parts.extend(mirrored.parts);
+    }
+    let content = Content::Mirrored(Mirrored { runs: Runs::from(runs), next, parts });
+    Some(Load { bytes: Bytes::from(bytes), count, since, content })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::kafka::Headers;
+
+    /// A batch of one record for each value, the first at this offset of the source.
+    fn load(offset: i64, values: &[&[u8]], codec: Codec) -> Load {
+        let mut builder = BatchBuilder::new(BatchOf { codec, ..BatchOf::default() });
+        for (at, value) in (0..).zip(values) {
+            let (attributes, headers) = (0, Headers::default());
+            let record =
+                Record { offset: at, timestamp: offset + at, attributes, key: None, value: Some(value), headers };
+            builder.push(&record).unwrap();
+        }
+        let bytes = Bytes::from(builder.finish().unwrap());
+        let count = values.len() as u32;
+        let mirrored = Mirrored {
+            runs: Runs::One(Run { source: offset, count }),
+            next: offset + i64::from(count) + 1,
+            parts: Vec::new(),
+        };
+        Load { bytes, count: count as i32, since: Instant::now(), content: Content::Mirrored(mirrored) }
+    }
+
+    fn records(load: &Load) -> Vec<(i64, i64, Vec<u8>)> {
+        let header = BatchHeader::parse(&load.bytes).unwrap();
+        let batch = FetchedBatch { header, bytes: load.bytes.clone() };
+        let unpacked = batch.unpack(1 << 20).unwrap();
+        let of = |record: Record<'_>| (record.offset, record.timestamp, record.value.unwrap().to_vec());
+        unpacked.records().map(|record| of(record.unwrap())).collect()
+    }
+
+    #[test]
+    fn a_backlog_of_small_batches_becomes_one_with_all_records_in_order() {
+        for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+            let mut queue: VecDeque<Load> =
+                [load(10, &[b"a", b"b"], codec), load(12, &[b"c"], codec), load(20, &[b"d"], Codec::None), load(21, &[b"e"], codec)]
+                    .into();
+            let one = next(&mut queue, 1 << 20).unwrap();
+            assert!(queue.is_empty());
+            let value = |value: &[u8]| value.to_vec();
+            let expected =
+                [(0, 10, value(b"a")), (1, 11, value(b"b")), (2, 12, value(b"c")), (3, 20, value(b"d")), (4, 21, value(b"e"))];
+            assert_eq!(records(&one), expected);
+            let Content::Mirrored(mirrored) = one.content else { panic!("mirrored records") };
+            let runs = [Run { source: 10, count: 3 }, Run { source: 20, count: 2 }];
+            assert_eq!((mirrored.runs.all(), mirrored.next, one.count), (&runs[..], 23, 5));
+        }
+    }
+
+    #[test]
+    fn few_or_large_ones_go_as_they_are() {
+        let large = vec![7; SMALL + 1];
+        let mut few: VecDeque<Load> = [load(0, &[b"a"], Codec::None), load(1, &[b"b"], Codec::None)].into();
+        assert_eq!(next(&mut few, 1 << 20).unwrap().count, 1);
+        let mut behind: VecDeque<Load> = (0..5).map(|n| load(n, &[b"a"], Codec::None)).collect();
+        behind.push_front(load(100, &[&large], Codec::None));
+        assert_eq!((next(&mut behind, 1 << 20).unwrap().count, behind.len()), (1, 5), "a large one is first");
+        behind.insert(2, load(100, &[&large], Codec::None));
+        assert_eq!((next(&mut behind, 1 << 20).unwrap().count, behind.len()), (2, 4), "up to the large one");
+    }
+
+    #[test]
+    fn no_more_than_the_target_takes() {
+        let mut queue: VecDeque<Load> = (0..6).map(|n| load(n, &[&[1; 100]], Codec::None)).collect();
+        let each = queue[0].bytes.len();
+        assert_eq!(next(&mut queue, each * 3).unwrap().count, 3);
+        assert_eq!(queue.len(), 3);
+    }
+
+    #[test]
+    fn a_damaged_one_goes_by_itself() {
+        let mut queue: VecDeque<Load> = (0..5).map(|n| load(n, &[b"a"], Codec::None)).collect();
+        let mut bytes = queue[2].bytes.to_vec();
+        *bytes.last_mut().unwrap() ^= 1;
+        queue[2].bytes = Bytes::from(bytes);
+        assert_eq!(next(&mut queue, 1 << 20).unwrap().count, 2);
+        assert_eq!((next(&mut queue, 1 << 20).unwrap().count, queue.len()), (1, 2));
+    }
+}

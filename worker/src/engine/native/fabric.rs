@@ -1,0 +1,200 @@
+//! What all native ranges of a worker share of one cluster: who leads which partition, how copies end, and one connection to fetch and
+//! one to send for each broker.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use twinlog_proto::reason::Reason;
+
+use super::fetcher::{Delivery, Fetcher, Flow};
+use super::sender::Sender;
+use super::together::Together;
+use crate::budget::Memory;
+use crate::cluster::ClusterHandle;
+use crate::kafka::{From, Isolation, KafkaClient, KafkaError, OffsetSpec, Spot, TopicPlace};
+
+/// Questions that come within this time are asked together.
+const TOGETHER: Duration = Duration::from_millis(5);
+/// Topics in one question.
+const MAX_TOPICS: usize = 500;
+/// What was answered so lately is good for who asks for the first time.
+const FRESH: Duration = Duration::from_secs(1);
+/// How copies end is asked within this time: the acknowledgements tell it, too.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+type Answer<T> = Result<T, KafkaError>;
+
+pub(super) struct Fabric {
+    client: KafkaClient,
+    places: Together<String, Answer<TopicPlace>>,
+    ends: Together<Spot, Answer<i64>>,
+    state: Mutex<State>,
+    this: Weak<Self>,
+}
+
+#[derive(Default)]
+struct State {
+    places: HashMap<String, (TopicPlace, Instant)>,
+    /// By broker; one more where two ranges fetch the same partition.
+    fetchers: HashMap<(i32, usize), Weak<Fetcher>>,
+    senders: HashMap<i32, Weak<Sender>>,
+}
+
+/// A partition that is being fetched, until this is dropped.
+pub(super) struct Fetching {
+    fetcher: Arc<Fetcher>,
+    spot: Spot,
+    pub(super) flow: Arc<Flow>,
+}
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        self.fetcher.unsubscribe(&self.spot, &self.flow);
+    }
+}
+
+/// Kept beside a cluster's handle.
+struct Beside(Arc<Fabric>);
+
+impl Fabric {
+    pub(super) fn of(cluster: &ClusterHandle) -> Arc<Self> {
+        let client = cluster.client.clone();
+        let make = || Arc::new_cyclic(|this| Self {
+            client,
+            places: Together::default(),
+            ends: Together::default(),
+            state: Mutex::default(),
+            this: this.clone(),
+        });
+        cluster.beside(|| Beside(make())).0.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a topic is; with `again` as of now, as what is known was wrong.
+    ///
+    /// # Errors
+    /// The cluster has no such topic, or can't be asked.
+    pub(super) async fn place(&self, topic: &str, again: bool) -> Answer<TopicPlace> {
+        if !again
+            && let Some((place, at)) = self.state().places.get(topic)
+            && at.elapsed() < FRESH
+        {
+            return Ok(place.clone());
+        }
+        let (answer, first) = self.places.join(topic.to_owned());
+        self.soon(first, |this| async move { this.ask_places().await });
+        answer.await.unwrap_or_else(|_| Err(given_up()))
+    }
+
+    /// Where the next record of a partition will go, as its leader says.
+    ///
+    /// # Errors
+    /// The leader can't be asked.
+    pub(super) async fn end(&self, spot: Spot) -> Answer<i64> {
+        let (answer, first) = self.ends.join(spot);
+        self.soon(first, |this| async move { this.ask_ends().await });
+        answer.await.unwrap_or_else(|_| Err(given_up()))
+    }
+
+    fn soon<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        first: bool,
+        ask: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) {
+        if let Some(this) = self.this.upgrade().filter(|_| first) {
+            tokio::spawn(async move {
+                sleep(TOGETHER).await;
+                ask(this).await;
+            });
+        }
+    }
+
+    async fn ask_places(&self) {
+        let mut asked = self.places.take();
+        for some in asked.about().chunks(MAX_TOPICS) {
+            let answered = self.client.places(some).await;
+            let mut state = self.state();
+            for topic in some {
+                let answer = match &answered {
+                    Ok(places) => places.get(topic).cloned().unwrap_or_else(|| Err(unanswered(topic))),
+                    Err(error) => Err(error.clone()),
+                };
+                match &answer {
+                    Ok(place) => state.places.insert(topic.clone(), (place.clone(), Instant::now())),
+                    Err(_) => state.places.remove(topic),
+                };
+                asked.tell(topic, &answer);
+            }
+        }
+    }
+
+    async fn ask_ends(&self) {
+        let mut asked = self.ends.take();
+        let spots = asked.about();
+        let of = |spot: &Spot| (spot.topic.to_string(), spot.partition, OffsetSpec::Latest);
+        let wanted: Vec<_> = spots.iter().map(of).collect();
+        let client = self.client.within(ENDS_WITHIN);
+        let answered = client.list_offsets(&wanted, Isolation::Uncommitted).await;
+        for spot in &spots {
+            let answer = match &answered {
+                Ok(ends) => match ends.get(&(spot.topic.to_string(), spot.partition)) {
+                    Some(end) => end.clone().map(|end| end.offset),
+                    None => Err(unanswered(&spot.topic)),
+                },
+                Err(error) => Err(error.clone()),
+            };
+            asked.tell(spot, &answer);
+        }
+    }
+
+    /// Fetches a partition for a range, from the broker that leads it.
+    pub(super) fn fetch(
+        &self,
+        (broker, spot): (i32, &Spot),
+        start: (u16, From),
+        (memory, limit): (&Memory, usize),
+        deliver: &mpsc::Sender<Delivery>,
+    ) -> Fetching {
+        let mut state = self.state();
+        state.fetchers.retain(|_, fetcher| fetcher.strong_count() > 0);
+        let mut ordinal = 0;
+        loop {
+            let known = state.fetchers.get(&(broker, ordinal)).and_then(Weak::upgrade);
+            let fetcher = known.unwrap_or_else(|| {
+                let fetcher = Arc::new(Fetcher::start(self.client.clone(), broker, memory.clone()));
+                state.fetchers.insert((broker, ordinal), Arc::downgrade(&fetcher));
+                fetcher
+            });
+            if let Some(flow) = fetcher.subscribe(spot, start, limit, deliver) {
+                return Fetching { fetcher, spot: spot.clone(), flow };
+            }
+            ordinal += 1;
+        }
+    }
+
+    /// Who sends to a broker.
+    pub(super) fn sender(&self, broker: i32) -> Arc<Sender> {
+        let mut state = self.state();
+        state.senders.retain(|_, sender| sender.strong_count() > 0);
+        if let Some(sender) = state.senders.get(&broker).and_then(Weak::upgrade) {
+            return sender;
+        }
+        let sender = Arc::new(Sender::start(self.client.clone(), broker));
+        state.senders.insert(broker, Arc::downgrade(&sender));
+        sender
+    }
+}
+
+fn unanswered(topic: &str) -> KafkaError {
+    KafkaError::retriable(Reason::KAFKA_ERROR, format!("the broker said nothing of topic {topic}"))
+}
+
+fn given_up() -> KafkaError {
+    KafkaError::retriable(Reason::CLUSTER_UNREACHABLE, "the question was given up")
+}

@@ -1,0 +1,183 @@
+//! Connections that do one thing only: one fetches, one produces. Long polls and acknowledgements hold nothing else up.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::{ApiKey, FetchRequest, FetchResponse, ProduceResponse};
+use kafka_protocol::protocol::{Decodable, Encodable};
+use twinlog_proto::reason::Reason;
+
+use super::fetch_session::{self, FetchSession, From, Lost, Part, Spot, Terms};
+use super::produce::{self, Parcel, Receipt};
+use crate::kafka::wire::client::KafkaClient;
+use crate::kafka::wire::connection::link::{Link, Pieces};
+use crate::kafka::wire::error::KafkaError;
+use crate::kafka::wire::properties::ClientProperties;
+use crate::kafka::wire::route::To;
+
+/// An answer that takes longer, from the one before on, means that the broker is away.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// All replicas in sync have a batch by then, or the broker says that they haven't: well before it counts as away.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
+
+impl KafkaClient {
+    async fn link(&self, broker: i32) -> Result<Link, KafkaError> {
+        let deadline = self.until();
+        let peers = self.router.peers(To::Broker(broker), deadline).await?;
+        let peer = peers.first().expect("a broker has an address");
+        Link::open(peer, self.properties(), PATIENCE).await
+    }
+
+    /// A connection to fetch over.
+    ///
+    /// # Errors
+    /// The broker is away, or refuses the connection.
+    pub(crate) async fn fetch_link(&self, broker: i32) -> Result<FetchLink, KafkaError> {
+        let properties = self.properties().clone();
+        Ok(FetchLink { link: self.link(broker).await?, session: FetchSession::default(), properties })
+    }
+
+    /// A connection to produce over.
+    ///
+    /// # Errors
+    /// The broker is away, or refuses the connection.
+    pub(crate) async fn produce_link(&self, broker: i32) -> Result<ProduceLink, KafkaError> {
+        let properties = self.properties().clone();
+        Ok(ProduceLink { link: self.link(broker).await?, sent: VecDeque::new(), properties })
+    }
+}
+
+pub(crate) struct FetchLink {
+    link: Link,
+    session: FetchSession,
+    properties: ClientProperties,
+}
+
+/// What one fetch brought.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) parts: Vec<Part>,
+    /// The broker wants no request for so long.
+    pub(crate) throttle: Duration,
+    /// Of the whole answer: all pieces are parts of one buffer.
+    pub(crate) bytes: usize,
+}
+
+impl FetchLink {
+    /// One request and its answer. A session that the broker has forgotten brings nothing, and begins anew with the next request.
+    ///
+    /// # Errors
+    /// The connection is of no use any more.
+    pub(crate) async fn fetch(
+        &mut self,
+        wanted: BTreeMap<Spot, From>,
+        terms: &Terms,
+    ) -> Result<Fetched, KafkaError> {
+        let all_ids = wanted.values().all(|from| !from.topic_id.is_nil());
+        let ours = if all_ids { fetch_session::VERSIONS } else { fetch_session::BY_NAME };
+        let version = self.link.version(ApiKey::Fetch, ours)?;
+        let request = self.session.request(version, wanted, terms);
+        let body = self.encoded(&request, version)?;
+        self.link.send(ApiKey::Fetch, version, body).await?;
+        let mut answer = self.link.next().await?;
+        let bytes = answer.len();
+        let answer = FetchResponse::decode(&mut answer, version);
+        let answer = answer.map_err(|error| garbled(&self.properties, &self.link, &error.to_string()))?;
+        let throttle = millis(answer.throttle_time_ms);
+        let parts = match self.session.answer(version, answer) {
+            Ok(parts) => parts,
+            Err(Lost(code)) => {
+                tracing::debug!(broker = self.link.peer(), code, "the broker has no such fetch session");
+                Vec::new()
+            }
+        };
+        Ok(Fetched { parts, throttle, bytes })
+    }
+
+    fn encoded(&self, request: &FetchRequest, version: i16) -> Result<Pieces, KafkaError> {
+        let mut bytes = BytesMut::new();
+        let encoded = request.encode(&mut bytes, version);
+        encoded.map_err(|error| garbled(&self.properties, &self.link, &error.to_string()))?;
+        let mut pieces = Pieces::default();
+        pieces.push(bytes.freeze());
+        Ok(pieces)
+    }
+
+    /// Whether the broker will go on without a new authentication.
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.link.is_authenticated()
+    }
+}
+
+/// A request in flight.
+struct Sent {
+    version: i16,
+    parcels: Vec<Parcel>,
+}
+
+pub(crate) struct ProduceLink {
+    link: Link,
+    sent: VecDeque<Sent>,
+    properties: ClientProperties,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) receipts: Vec<Receipt>,
+    pub(crate) throttle: Duration,
+}
+
+impl ProduceLink {
+    /// Whether the broker will go on without a new authentication.
+    pub(crate) fn is_authenticated(&self) -> bool {
+        self.link.is_authenticated()
+    }
+
+    /// Writes one request: at most one parcel for each partition. To be awaited to its end.
+    ///
+    /// # Errors
+    /// The connection is of no use any more.
+    pub(crate) async fn send(
+        &mut self,
+        transactional_id: Option<&str>,
+        parcels: Vec<Parcel>,
+    ) -> Result<(), KafkaError> {
+        let ours = match transactional_id {
+            Some(_) => produce::IN_TRANSACTION,
+            None if parcels.iter().any(|parcel| parcel.topic_id.is_nil()) => produce::BY_NAME,
+            None => produce::VERSIONS,
+        };
+        let version = self.link.version(ApiKey::Produce, ours)?;
+        let timeout = i32::try_from(ACKNOWLEDGED_WITHIN.as_millis()).unwrap_or(i32::MAX);
+        let body = produce::body(version, transactional_id, timeout, &parcels);
+        self.sent.push_back(Sent { version, parcels });
+        self.link.send(ApiKey::Produce, version, body).await
+    }
+
+    /// The answer to the oldest request. Where this is dropped before it is ready, nothing is lost.
+    ///
+    /// # Errors
+    /// The connection is of no use any more: what became of the requests in flight is not known.
+    pub(crate) async fn next(&mut self) -> Result<Answered, KafkaError> {
+        let mut answer: Bytes = self.link.next().await?;
+        let Some(Sent { version, parcels }) = self.sent.pop_front() else {
+            return Err(garbled(&self.properties, &self.link, "an answer that nobody waits for"));
+        };
+        let answer = ProduceResponse::decode(&mut answer, version);
+        let answer = answer.map_err(|error| garbled(&self.properties, &self.link, &error.to_string()))?;
+        let throttle = millis(answer.throttle_time_ms);
+        Ok(Answered { receipts: produce::receipts(version, answer, &parcels), throttle })
+    }
+}
+
+fn millis(ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+fn garbled(properties: &ClientProperties, link: &Link, what: &str) -> KafkaError {
+    let (cluster, peer) = (properties.cluster_id(), link.peer());
+    let message = format!("cluster {cluster}: broker {peer} can't be understood: {what}");
+    KafkaError::retriable(Reason::KAFKA_ERROR, message)
+}

@@ -1,0 +1,165 @@
+//! One producer's transactions: adding partitions, and ending them. The records go their own way.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
+use kafka_protocol::messages::{
+    AddPartitionsToTxnRequest, EndTxnRequest, ProducerId, TopicName, TransactionalId,
+};
+use tokio::time::{Instant, sleep};
+use twinlog_proto::reason::Reason;
+
+use super::fetch_session::Spot;
+use crate::kafka::wire::client::KafkaClient;
+use crate::kafka::wire::code::{self, Ask};
+use crate::kafka::wire::error::KafkaError;
+use crate::kafka::wire::pool::Use;
+use crate::kafka::wire::route::To;
+use crate::kafka::wire::types::{AclOperation, AclResource, text};
+
+/// The markers of the transaction before are written within milliseconds.
+const FIRST_BACKOFF: Duration = Duration::from_millis(2);
+const MAX_BACKOFF: Duration = Duration::from_millis(200);
+
+/// A producer that owns a transactional id, as long as nobody else takes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Transactions {
+    client: KafkaClient,
+    id: Arc<str>,
+    pub(crate) producer_id: i64,
+    pub(crate) epoch: i16,
+    /// As it was found last.
+    coordinator: Arc<Mutex<Option<i32>>>,
+}
+
+impl Transactions {
+    /// `identity`: what the coordinator gave for this id.
+    pub(crate) fn new(client: KafkaClient, id: Arc<str>, identity: (i64, i16)) -> Self {
+        let (producer_id, epoch) = identity;
+        Self { client, id, producer_id, epoch, coordinator: Arc::default() }
+    }
+
+    pub(crate) fn id(&self) -> Arc<str> {
+        self.id.clone()
+    }
+
+    /// These partitions belong to the transaction that is open now, or that begins with them.
+    ///
+    /// # Errors
+    /// The coordinator refuses it, or did not answer within `patience`.
+    pub(crate) async fn add(&self, spots: &[Spot], patience: Duration) -> Result<(), KafkaError> {
+        let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+        for spot in spots {
+            topics.entry(&spot.topic).or_default().push(spot.partition);
+        }
+        let topics: Vec<AddPartitionsToTxnTopic> = topics
+            .into_iter()
+            .map(|(topic, partitions)| {
+                let name = TopicName(text(topic));
+                AddPartitionsToTxnTopic::default().with_name(name).with_partitions(partitions)
+            })
+            .collect();
+        let request = AddPartitionsToTxnRequest::default()
+            .with_v3_and_below_transactional_id(TransactionalId(text(&self.id)))
+            .with_v3_and_below_producer_id(ProducerId(self.producer_id))
+            .with_v3_and_below_producer_epoch(self.epoch)
+            .with_v3_and_below_topics(topics);
+        self.until_done(patience, |coordinator, deadline| {
+            let request = request.clone();
+            async move {
+                let build = |_| Ok(request.clone());
+                let to = To::Broker(coordinator);
+                let answer = self.client.router.send(to, Use::Control, deadline, &build).await?.body;
+                let results = answer.results_by_topic_v3_and_below.iter();
+                let codes = results.flat_map(|topic| &topic.results_by_partition);
+                // Of several partitions those beside the one that was refused were only not tried.
+                let codes = codes.map(|result| result.partition_error_code).filter(|code| *code != code::NONE);
+                let worst = codes.min_by_key(|code| *code == code::OPERATION_NOT_ATTEMPTED);
+                self.check("add partitions to a transaction of", worst.unwrap_or(code::NONE))
+            }
+        })
+        .await
+    }
+
+    /// Commits or aborts; returns when the end is noted. The markers in the partitions follow.
+    ///
+    /// # Errors
+    /// The coordinator refuses it, or did not answer within `patience`: then it may have ended either way.
+    pub(crate) async fn end(&self, commit: bool, patience: Duration) -> Result<(), KafkaError> {
+        let request = EndTxnRequest::default()
+            .with_transactional_id(TransactionalId(text(&self.id)))
+            .with_producer_id(ProducerId(self.producer_id))
+            .with_producer_epoch(self.epoch)
+            .with_committed(commit);
+        self.until_done(patience, |coordinator, deadline| {
+            let request = request.clone();
+            async move {
+                let build = |_| Ok(request.clone());
+                let to = To::Broker(coordinator);
+                let answer = self.client.router.send(to, Use::Control, deadline, &build).await?.body;
+                match answer.error_code {
+                    // It was ended by the try before, and its markers are being written.
+                    code::CONCURRENT_TRANSACTIONS => Ok(()),
+                    error => self.check("end a transaction of", error),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Tries until it is done, or can't be.
+    async fn until_done<F>(
+        &self,
+        patience: Duration,
+        call: impl Fn(i32, Instant) -> F,
+    ) -> Result<(), KafkaError>
+    where
+        F: Future<Output = Result<(), KafkaError>>,
+    {
+        let (deadline, mut backoff) = (Instant::now() + patience, FIRST_BACKOFF);
+        loop {
+            let done = match self.coordinator(deadline).await {
+                Ok(coordinator) => call(coordinator, deadline).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = done else { return Ok(()) };
+            if !error.retriable || Instant::now() + backoff >= deadline {
+                return Err(error);
+            }
+            if error.code != code::CONCURRENT_TRANSACTIONS {
+                *self.known() = None;
+            }
+            sleep(backoff).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Option<i32>> {
+        self.coordinator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn coordinator(&self, deadline: Instant) -> Result<i32, KafkaError> {
+        if let Some(known) = *self.known() {
+            return Ok(known);
+        }
+        let found = self.client.transaction_coordinator(&self.ask("find the coordinator of"), deadline).await?;
+        *self.known() = Some(found);
+        Ok(found)
+    }
+
+    fn ask(&self, doing: &'static str) -> Ask<'_> {
+        let (operation, resource) = (AclOperation::Write, AclResource::TransactionalId);
+        Ask { doing, operation, resource, name: &self.id }
+    }
+
+    fn check(&self, doing: &'static str, error: i16) -> Result<(), KafkaError> {
+        let checked = self.ask(doing).check(self.client.properties(), error, None);
+        checked.map_err(|refused| match error {
+            // What brokers before 2.8 say of an owner that was replaced.
+            code::INVALID_PRODUCER_EPOCH => KafkaError { reason: Reason::FENCED, ..refused },
+            _ => refused,
+        })
+    }
+}
