@@ -14,6 +14,7 @@ use crate::assignments::{Refused, Version};
 use crate::cause::Cause;
 use crate::inventory::{InventoryReport, SourceEnds};
 use crate::kafka::KafkaError;
+use crate::progress::Engine;
 use crate::status::{GroupStatus, PartitionStatus, State};
 
 pub use report::{Applied, Report, TaskReport};
@@ -25,6 +26,8 @@ pub struct TaskStatus {
     pub cause: Option<Cause>,
     /// For replicate tasks.
     pub partitions: Vec<PartitionStatus>,
+    /// Of replicate tasks that have run: what moves the records.
+    pub engine: Option<Engine>,
     /// For checkpoint tasks.
     pub groups: Arc<Vec<GroupStatus>>,
     /// When the offsets of the groups that are in step were read on the source.
@@ -33,7 +36,8 @@ pub struct TaskStatus {
 
 impl TaskStatus {
     pub fn new(state: State, cause: Option<Cause>) -> Self {
-        Self { state, cause, partitions: Vec::new(), groups: Arc::default(), groups_synced: None }
+        let (partitions, groups) = (Vec::new(), Arc::default());
+        Self { state, cause, partitions, engine: None, groups, groups_synced: None }
     }
 }
 

@@ -31,6 +31,7 @@ use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::control::Control;
 use crate::engine::Engine;
+use crate::progress::Engine as Kind;
 use crate::status::{PartitionStatus, State};
 
 pub use crate::offset_map::{SourcePosition, Translation, Translator};
@@ -57,6 +58,8 @@ pub struct LaneStatus {
     pub partitions: Vec<PartitionStatus>,
     /// Of the newest copied record of a partition, milliseconds since 1970.
     pub(crate) newest: BTreeMap<i32, i64>,
+    /// What moves the records, once that was begun.
+    pub engine: Option<Kind>,
 }
 
 /// A running lane. Dropping the handle drains it without waiting.
@@ -80,6 +83,7 @@ fn start_with(spec: LaneSpec, with: (Engine, Clusters), budget: &Arc<Budget>) ->
         cause: Some(starting),
         partitions: Vec::new(),
         newest: BTreeMap::new(),
+        engine: None,
     });
     let (done_sender, done) = watch::channel(());
     let runner = Runner::new(spec, control.clone(), with, budget, status_sender);

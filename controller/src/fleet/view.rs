@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use twinlog_proto::id::{MirrorId, TaskName, WorkerId};
 use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::lag;
-use twinlog_proto::model::{Engine, Guarantee, Partitioning};
+use twinlog_proto::model::Guarantee;
 use twinlog_proto::reason::Reason;
 use twinlog_proto::v1::{self, State as Is};
 
@@ -247,11 +247,7 @@ impl<'a> View<'a> {
             (_, Guarantee::ExactlyOnce) => v1::Mode::Transactions,
             (_, Guarantee::AtLeastOnce) => v1::Mode::Acknowledged,
         };
-        let engine = match (known.worker, model.engine, model.partitioning) {
-            (None, _, _) => v1::Engine::Unspecified,
-            (_, Engine::Native, Partitioning::Preserve) => v1::Engine::Native,
-            _ => v1::Engine::Librdkafka,
-        };
+        let engine = known.report.map_or(v1::Engine::Unspecified, internal::TaskReport::engine);
         v1::RangeStatus {
             task: task.to_string(),
             source_topic: range.source_topic,

@@ -217,6 +217,7 @@ impl Board {
         self.metrics.restarts.increment(1);
         self.metrics.counted = (0, 0);
         self.metrics.partitions.clear();
+        self.sender.send_modify(|status| status.engine = progress.written.engine);
         self.decided(progress);
     }
 
@@ -430,7 +431,7 @@ impl Board {
         }
         self.sender.send_modify(|status| {
             let cause = cause.map(|cause| cause.continuing(status.cause.as_ref()));
-            *status = LaneStatus { state, cause, partitions, newest };
+            *status = LaneStatus { state, cause, partitions, newest, engine: status.engine };
         });
     }
 

@@ -3,7 +3,7 @@
 use twinlog_proto::v1;
 
 use crate::cause::Cause;
-use crate::progress::{Gap, GapKind};
+use crate::progress::{Engine, Gap, GapKind};
 use crate::status::{BackState, ForthState, GroupStatus, GroupToSource, PartitionStatus, State};
 
 pub(super) fn state(state: State) -> v1::State {
@@ -13,6 +13,13 @@ pub(super) fn state(state: State) -> v1::State {
         State::Degraded => v1::State::Degraded,
         State::Waiting => v1::State::Waiting,
         State::Stopped => v1::State::Stopped,
+    }
+}
+
+pub(super) fn engine(engine: Engine) -> v1::Engine {
+    match engine {
+        Engine::Librdkafka => v1::Engine::Librdkafka,
+        Engine::Native => v1::Engine::Native,
     }
 }
 
