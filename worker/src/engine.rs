@@ -28,8 +28,8 @@ use crate::control::Control;
 pub(crate) use crate::durability::{Carried, Durability};
 use crate::kafka::Damaged;
 use crate::ledger::Ledger;
-use crate::progress::LastCopied;
 use crate::progress::Engine as Kind;
+use crate::progress::LastCopied;
 use crate::range::Range;
 
 /// The coordinator ends a transaction that its owner left open after this time. It holds back readers of the partitions

@@ -44,7 +44,8 @@ fn create_topics(kafka: &Kafka) -> Result<()> {
     let names: Vec<String> = (0..TOPICS).map(name).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for some in names.chunks(200) {
-        let topics: Vec<_> = some.iter().map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1))).collect();
+        let topics: Vec<_> =
+            some.iter().map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1))).collect();
         let options = AdminOptions::new().request_timeout(Some(READ));
         runtime.block_on(admin.create_topics(&topics, &options))?;
     }
@@ -53,7 +54,8 @@ fn create_topics(kafka: &Kafka) -> Result<()> {
 
 /// `records` more for every topic, numbered from `first` on.
 fn produce(kafka: &Kafka, first: usize, records: usize) -> Result<()> {
-    let producer: BaseProducer = config(kafka).set("linger.ms", "20").set("compression.type", "lz4").create()?;
+    let producer: BaseProducer =
+        config(kafka).set("linger.ms", "20").set("compression.type", "lz4").create()?;
     for number in first..first + records {
         for topic in 0..TOPICS {
             let (topic, value) = (name(topic), format!("{topic}:{number}"));
@@ -123,11 +125,15 @@ fn sockets(process: &Process) -> Result<usize> {
 /// Threads, connections and memory while all ranges run.
 fn is_modest(world: &World) -> Result<()> {
     let worker = &world.workers[0].process;
-    let (threads, sockets, memory) = (entries(worker, "task")?, sockets(worker)?, worker.peak_resident_bytes()?);
+    let (threads, sockets, memory) =
+        (entries(worker, "task")?, sockets(worker)?, worker.peak_resident_bytes()?);
     let before = worker.cpu()?;
     std::thread::sleep(Duration::from_secs(5));
     let idle = (worker.cpu()? - before) / 5;
-    println!("{threads} threads, {sockets} sockets, {} MiB at most, idle {idle:?} CPU per second", memory / MIB);
+    println!(
+        "{threads} threads, {sockets} sockets, {} MiB at most, idle {idle:?} CPU per second",
+        memory / MIB
+    );
     ensure!(threads <= MAX_THREADS, "{threads} threads");
     ensure!(sockets <= MAX_CONNECTIONS, "{sockets} sockets");
     ensure!(memory < MAX_MEMORY, "{} MiB", memory / MIB);
@@ -143,7 +149,8 @@ fn copies_all(name: &str, guarantee: v1::Guarantee, descriptors: Option<u64>) ->
     options.descriptors = descriptors.map(|limit| (limit, limit));
     let worker = world.sandbox.worker("wide-1", options)?;
     world.workers.push(worker);
-    let wide = v1::Mirror { engine: v1::Engine::Native.into(), guarantee: guarantee.into(), ..mirror(&["wide-.*"]) };
+    let wide =
+        v1::Mirror { engine: v1::Engine::Native.into(), guarantee: guarantee.into(), ..mirror(&["wide-.*"]) };
     let began = Instant::now();
     world.api.add_mirror("m", wide)?;
     wait_copied(&world, RECORDS)?;

@@ -24,9 +24,9 @@ use self::fabric::Fabric;
 use self::forward::Writer;
 use self::range::{Job, Range, Shared};
 use super::{Exit, NotOpened, Observer, Opening, Order, batch_bytes};
+use crate::budget::Memory;
 use crate::durability::{Committer, Durability, Times};
 use crate::kafka::Transactions;
-use crate::budget::Memory;
 use crate::ledger::Ledger;
 
 /// `max.message.bytes` of a topic that doesn't set it.

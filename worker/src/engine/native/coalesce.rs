@@ -87,8 +87,14 @@ mod tests {
         let mut builder = BatchBuilder::new(BatchOf { codec, ..BatchOf::default() });
         for (at, value) in (0..).zip(values) {
             let (attributes, headers) = (0, Headers::default());
-            let record =
-                Record { offset: at, timestamp: offset + at, attributes, key: None, value: Some(value), headers };
+            let record = Record {
+                offset: at,
+                timestamp: offset + at,
+                attributes,
+                key: None,
+                value: Some(value),
+                headers,
+            };
             builder.push(&record).unwrap();
         }
         let bytes = Bytes::from(builder.finish().unwrap());
@@ -112,14 +118,23 @@ mod tests {
     #[test]
     fn a_backlog_of_small_batches_becomes_one_with_all_records_in_order() {
         for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
-            let mut queue: VecDeque<Load> =
-                [load(10, &[b"a", b"b"], codec), load(12, &[b"c"], codec), load(20, &[b"d"], Codec::None), load(21, &[b"e"], codec)]
-                    .into();
+            let mut queue: VecDeque<Load> = [
+                load(10, &[b"a", b"b"], codec),
+                load(12, &[b"c"], codec),
+                load(20, &[b"d"], Codec::None),
+                load(21, &[b"e"], codec),
+            ]
+            .into();
             let one = next(&mut queue, 1 << 20).unwrap();
             assert!(queue.is_empty());
             let value = |value: &[u8]| value.to_vec();
-            let expected =
-                [(0, 10, value(b"a")), (1, 11, value(b"b")), (2, 12, value(b"c")), (3, 20, value(b"d")), (4, 21, value(b"e"))];
+            let expected = [
+                (0, 10, value(b"a")),
+                (1, 11, value(b"b")),
+                (2, 12, value(b"c")),
+                (3, 20, value(b"d")),
+                (4, 21, value(b"e")),
+            ];
             assert_eq!(records(&one), expected);
             let Content::Mirrored(mirrored) = one.content else { panic!("mirrored records") };
             let runs = [Run { source: 10, count: 3 }, Run { source: 20, count: 2 }];

@@ -62,13 +62,15 @@ struct Beside(Arc<Fabric>);
 impl Fabric {
     pub(super) fn of(cluster: &ClusterHandle) -> Arc<Self> {
         let client = cluster.client.clone();
-        let make = || Arc::new_cyclic(|this| Self {
-            client,
-            places: Together::default(),
-            ends: Together::default(),
-            state: Mutex::default(),
-            this: this.clone(),
-        });
+        let make = || {
+            Arc::new_cyclic(|this| Self {
+                client,
+                places: Together::default(),
+                ends: Together::default(),
+                state: Mutex::default(),
+                this: this.clone(),
+            })
+        };
         cluster.beside(|| Beside(make())).0.clone()
     }
 

@@ -10,7 +10,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
 use crate::budget::{Memory, Share};
-use crate::kafka::{BatchHeader, FetchLink, From, KafkaClient, KafkaError, Part, Piece, Refusal, Spot, Terms};
+use crate::kafka::{
+    BatchHeader, FetchLink, From, KafkaClient, KafkaError, Part, Piece, Refusal, Spot, Terms,
+};
 
 /// A broker answers after this time where there is nothing new; a partition that joins waits no longer.
 const MAX_WAIT: Duration = Duration::from_millis(100);
@@ -273,7 +275,8 @@ impl Subscription {
             return;
         }
         let bytes = piece.records.len();
-        let delivery = Delivery { slot: self.slot, flow: self.flow.clone(), what: What::Piece(piece, share.clone()) };
+        let delivery =
+            Delivery { slot: self.slot, flow: self.flow.clone(), what: What::Piece(piece, share.clone()) };
         self.flow.queued.fetch_add(bytes, Ordering::AcqRel);
         // Where the range is behind, the same is fetched again.
         if self.deliver.try_send(delivery).is_err() {

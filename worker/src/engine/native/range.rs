@@ -116,11 +116,13 @@ impl Range {
             (&storage.progress_topic, storage.progress_partition),
             (&storage.offsets_topic, storage.offsets_partition),
         ];
-        let own = own.into_iter().map(|(topic, partition)| Spot { topic: Arc::from(topic.as_str()), partition });
-        let copies = job.order.assigned.iter().map(|assigned| Spot {
-            topic: job.target_topic.clone(),
-            partition: assigned.partition,
-        });
+        let own =
+            own.into_iter().map(|(topic, partition)| Spot { topic: Arc::from(topic.as_str()), partition });
+        let copies = job
+            .order
+            .assigned
+            .iter()
+            .map(|assigned| Spot { topic: job.target_topic.clone(), partition: assigned.partition });
         let joined = job.transactions.is_none();
         let outlet = |(number, spot)| Outlet::new(spot, number, joined);
         let outlets: Vec<Outlet> = (0..).zip(copies.chain(own)).map(outlet).collect();

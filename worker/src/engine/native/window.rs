@@ -148,8 +148,12 @@ impl<T> Window<T> {
             Meaning::OutOfOrder if follows => {}
             Meaning::Refused if is_oldest => return Verdict::Refused,
             Meaning::Refused => {}
-            Meaning::Duplicate => return Verdict::Astray("a batch was stored earlier, and the broker doesn't say where"),
-            Meaning::OutOfOrder => return Verdict::Astray("the broker has another number of records of this producer"),
+            Meaning::Duplicate => {
+                return Verdict::Astray("a batch was stored earlier, and the broker doesn't say where");
+            }
+            Meaning::OutOfOrder => {
+                return Verdict::Astray("the broker has another number of records of this producer");
+            }
             Meaning::Fenced => return Verdict::Refused,
         }
         if self.out == 0 { Verdict::Again } else { Verdict::Later }
@@ -216,7 +220,10 @@ mod tests {
     #[test]
     fn answers_that_can_not_be_right_are_told() {
         assert!(matches!(window(&[0, 10]).stored(10, 5), Verdict::Astray(_)), "one is missing before it");
-        assert!(matches!(window(&[0]).failed(0, Meaning::OutOfOrder), Verdict::Astray(_)), "records are missing");
+        assert!(
+            matches!(window(&[0]).failed(0, Meaning::OutOfOrder), Verdict::Astray(_)),
+            "records are missing"
+        );
         assert!(matches!(window(&[0]).failed(0, Meaning::Duplicate), Verdict::Astray(_)));
         assert!(matches!(window(&[]).stored(0, 5), Verdict::Astray(_)));
         assert_eq!(window(&[0]).failed(0, Meaning::Fenced), Verdict::Refused);
@@ -230,6 +237,9 @@ mod tests {
         assert_eq!(meaning(45), Meaning::OutOfOrder);
         assert_eq!(meaning(46), Meaning::Duplicate);
         assert_eq!((meaning(47), meaning(90)), (Meaning::Fenced, Meaning::Fenced));
-        assert_eq!((meaning(10), meaning(87), meaning(2)), (Meaning::Refused, Meaning::Refused, Meaning::Heals));
+        assert_eq!(
+            (meaning(10), meaning(87), meaning(2)),
+            (Meaning::Refused, Meaning::Refused, Meaning::Heals)
+        );
     }
 }

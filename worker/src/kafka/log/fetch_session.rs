@@ -150,7 +150,11 @@ impl FetchSession {
     }
 
     /// What the answer brings. A partition without news isn't in it.
-    pub(in crate::kafka) fn answer(&mut self, version: i16, answer: FetchResponse) -> Result<Vec<Part>, Lost> {
+    pub(in crate::kafka) fn answer(
+        &mut self,
+        version: i16,
+        answer: FetchResponse,
+    ) -> Result<Vec<Part>, Lost> {
         if version >= WITH_SESSIONS {
             self.next_epoch(&answer)?;
         }
@@ -272,7 +276,9 @@ mod tests {
     }
 
     fn wanted(of: &[(&str, i32, u128, i64)]) -> BTreeMap<Spot, From> {
-        of.iter().map(|(topic, partition, id, offset)| (spot(topic, *partition), from(*id, *offset))).collect()
+        of.iter()
+            .map(|(topic, partition, id, offset)| (spot(topic, *partition), from(*id, *offset)))
+            .collect()
     }
 
     fn named(request: &FetchRequest) -> Vec<(u128, i32, i64)> {
@@ -301,7 +307,11 @@ mod tests {
         session.answer(16, answered(77, 0)).unwrap();
         let third = session.request(16, wanted(&[("a", 0, 1, 6)]), &terms());
         assert_eq!((third.session_epoch, named(&third)), (2, vec![]));
-        let gone: Vec<_> = third.forgotten_topics_data.iter().map(|t| (t.topic_id.as_u128(), t.partitions.clone())).collect();
+        let gone: Vec<_> = third
+            .forgotten_topics_data
+            .iter()
+            .map(|t| (t.topic_id.as_u128(), t.partitions.clone()))
+            .collect();
         assert_eq!(gone, [(1, vec![1]), (2, vec![0])]);
     }
 
@@ -349,15 +359,20 @@ mod tests {
                 .with_producer_id(kafka_protocol::messages::ProducerId(id))
                 .with_first_offset(first)
         };
-        let good = PartitionData::default().with_partition_index(0).with_aborted_transactions(Some(vec![aborted(1, 9), aborted(2, 3)]));
+        let good = PartitionData::default()
+            .with_partition_index(0)
+            .with_aborted_transactions(Some(vec![aborted(1, 9), aborted(2, 3)]));
         let mut moved = PartitionData::default().with_partition_index(1).with_error_code(6);
         moved.current_leader.leader_id = BrokerId(4);
         moved.current_leader.leader_epoch = 8;
         let mut cut = PartitionData::default().with_partition_index(2);
         (cut.diverging_epoch.epoch, cut.diverging_epoch.end_offset) = (1, 4);
-        let topic = FetchableTopicResponse::default().with_topic_id(Uuid::from_u128(1)).with_partitions(vec![good, moved, cut]);
+        let topic = FetchableTopicResponse::default()
+            .with_topic_id(Uuid::from_u128(1))
+            .with_partitions(vec![good, moved, cut]);
         let parts = session.answer(16, answered(77, 0).with_responses(vec![topic])).unwrap();
-        let firsts: Vec<i64> = parts[0].outcome.as_ref().unwrap().aborted.iter().map(|a| a.first_offset).collect();
+        let firsts: Vec<i64> =
+            parts[0].outcome.as_ref().unwrap().aborted.iter().map(|a| a.first_offset).collect();
         assert_eq!(firsts, [3, 9]);
         assert_eq!(parts[1].outcome.as_ref().unwrap_err(), &Refusal::Code(6, Some((4, 8))));
         assert_eq!(parts[2].outcome.as_ref().unwrap_err(), &Refusal::Diverging(1, 4));

@@ -142,7 +142,9 @@ impl Writer {
             (None, false) => self.open.put_i16(-1),
             (Some(text), true) => self.length(text.len()),
             (Some(text), false) => {
-                self.open.put_i16(i16::try_from(text.len()).expect("names have at most 249 characters, ids 32767"));
+                self.open.put_i16(
+                    i16::try_from(text.len()).expect("names have at most 249 characters, ids 32767"),
+                );
             }
         }
         self.open.put_slice(text.unwrap_or_default().as_bytes());
@@ -189,7 +191,8 @@ fn outcome(p: PartitionProduceResponse) -> Result<i64, Refused> {
     }
     let blamed = p.record_errors.first();
     let leader = (p.current_leader.leader_id.0, p.current_leader.leader_epoch);
-    let text = blamed.and_then(|record| record.batch_index_error_message.as_ref()).or(p.error_message.as_ref());
+    let text =
+        blamed.and_then(|record| record.batch_index_error_message.as_ref()).or(p.error_message.as_ref());
     Err(Refused {
         code: p.error_code,
         text: text.map(ToString::to_string),

@@ -75,7 +75,8 @@ impl Transactions {
                 let results = answer.results_by_topic_v3_and_below.iter();
                 let codes = results.flat_map(|topic| &topic.results_by_partition);
                 // Of several partitions those beside the one that was refused were only not tried.
-                let codes = codes.map(|result| result.partition_error_code).filter(|code| *code != code::NONE);
+                let codes =
+                    codes.map(|result| result.partition_error_code).filter(|code| *code != code::NONE);
                 let worst = codes.min_by_key(|code| *code == code::OPERATION_NOT_ATTEMPTED);
                 self.check("add partitions to a transaction of", worst.unwrap_or(code::NONE))
             }
@@ -144,7 +145,8 @@ impl Transactions {
         if let Some(known) = *self.known() {
             return Ok(known);
         }
-        let found = self.client.transaction_coordinator(&self.ask("find the coordinator of"), deadline).await?;
+        let found =
+            self.client.transaction_coordinator(&self.ask("find the coordinator of"), deadline).await?;
         *self.known() = Some(found);
         Ok(found)
     }

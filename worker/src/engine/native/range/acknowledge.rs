@@ -55,12 +55,7 @@ impl Range {
         self.judge(number, verdict, Some(&refused))
     }
 
-    fn judge(
-        &mut self,
-        number: usize,
-        verdict: Verdict<Load>,
-        refused: Option<&kafka::Refused>,
-    ) -> Step<()> {
+    fn judge(&mut self, number: usize, verdict: Verdict<Load>, refused: Option<&kafka::Refused>) -> Step<()> {
         match verdict {
             Verdict::Stored(load, offset) => self.stored(number, load, offset),
             Verdict::Later | Verdict::Again => Ok(()),
@@ -155,7 +150,8 @@ fn blame(mirrored: &Mirrored, refusal: Refusal, blamed: Option<usize>) -> Result
     let unpacked = mirrored.parts.iter().map(|part| part.origin.unpack(MAX_UNPACKED));
     let unpacked = unpacked.collect::<Result<Vec<_>, _>>()?;
     let sent = |offset: i64| {
-        let within = |run: &super::super::load::Run| (run.source..run.source + i64::from(run.count)).contains(&offset);
+        let within =
+            |run: &super::super::load::Run| (run.source..run.source + i64::from(run.count)).contains(&offset);
         mirrored.runs.all().iter().any(within)
     };
     let all = || unpacked.iter().flat_map(|batch| batch.records().filter_map(Result::ok));

@@ -29,7 +29,8 @@ impl Range {
     /// From time to time, while nothing moves.
     pub(super) fn look_at_rest(&mut self) {
         let due = |slot: &super::Slot| !slot.asking && slot.seen.elapsed() >= LOOK_AT_REST;
-        if !self.job.order.alone || !self.slots.iter().any(due) || !self.outlets.iter().all(Outlet::is_empty) {
+        if !self.job.order.alone || !self.slots.iter().any(due) || !self.outlets.iter().all(Outlet::is_empty)
+        {
             return;
         }
         for index in 0..self.slots.len() {

@@ -25,7 +25,8 @@ struct Came<'a> {
 impl Range {
     pub(super) fn take_in(&mut self, Delivery { slot, flow, what }: Delivery) -> Step<()> {
         let index = usize::from(slot);
-        if !matches!(&self.slots[index].reading, Reading::On(fetching) if Arc::ptr_eq(&fetching.flow, &flow)) {
+        if !matches!(&self.slots[index].reading, Reading::On(fetching) if Arc::ptr_eq(&fetching.flow, &flow))
+        {
             return Ok(());
         }
         match what {
@@ -157,7 +158,8 @@ impl Range {
     fn ends(&mut self, index: usize, piece: &Piece) {
         let slot = &mut self.slots[index];
         slot.high = Some(piece.high_watermark);
-        let stable = if piece.last_stable_offset >= 0 { piece.last_stable_offset } else { piece.high_watermark };
+        let stable =
+            if piece.last_stable_offset >= 0 { piece.last_stable_offset } else { piece.high_watermark };
         if slot.next >= stable {
             slot.end = Some((slot.next, piece.high_watermark));
         }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::slot::{Reading, Slot};
 use super::Range;
+use super::slot::{Reading, Slot};
 use crate::engine::native::outlet::Outlet;
 use crate::engine::{Health, Seen, Sight};
 

@@ -38,13 +38,19 @@ impl Range {
             return;
         }
         let holds = self.committer.holds_records();
-        if !holds && self.outlets.iter().any(Outlet::wants_to_join) && self.committer.before_record().is_some() {
+        if !holds
+            && self.outlets.iter().any(Outlet::wants_to_join)
+            && self.committer.before_record().is_some()
+        {
             self.begin();
             self.committer.done(&mut self.ledger, Now::read().instant);
         }
         let copies = if holds { self.slots.len() } else { 0 };
-        let Some(open) = self.transaction.as_mut().filter(|open| !open.joining && !open.ending) else { return };
-        let wanting = self.outlets.iter().enumerate().skip(copies).filter(|(_, outlet)| outlet.wants_to_join());
+        let Some(open) = self.transaction.as_mut().filter(|open| !open.joining && !open.ending) else {
+            return;
+        };
+        let wanting =
+            self.outlets.iter().enumerate().skip(copies).filter(|(_, outlet)| outlet.wants_to_join());
         let numbers: Vec<usize> = wanting.map(|(number, _)| number).collect();
         if numbers.is_empty() {
             return;

@@ -150,7 +150,11 @@ impl Range {
         look.ask_later();
         let away = if error.reason.heals() { Reason::WAITING_FOR_CLUSTER } else { error.reason };
         let trouble = Some(Trouble { away: Some(away), ..text });
-        if look.is_source { self.trouble.0 = trouble } else { self.trouble.1 = trouble }
+        if look.is_source {
+            self.trouble.0 = trouble
+        } else {
+            self.trouble.1 = trouble
+        }
         Ok(())
     }
 

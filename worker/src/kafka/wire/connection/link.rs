@@ -97,9 +97,8 @@ impl Link {
         patience: Duration,
     ) -> Result<Self, KafkaError> {
         let opened = timeout(patience, Connection::open(peer, properties)).await;
-        let connection = opened.unwrap_or_else(|_| {
-            Err(timed_out(properties, &format!("broker {peer}"), patience))
-        })?;
+        let connection =
+            opened.unwrap_or_else(|_| Err(timed_out(properties, &format!("broker {peer}"), patience)))?;
         Ok(Self { connection, asked: VecDeque::new(), length: None, buffer: BytesMut::new(), patience })
     }
 
@@ -170,15 +169,20 @@ impl Link {
         let since = self.asked.front().map(|asked| asked.since.max(self.connection.used));
         let late = since.map(|since| since + self.patience);
         let frame = match late {
-            Some(late) => tokio::time::timeout_at(late, self.frame()).await.unwrap_or_else(|_| Err(self.silent())),
+            Some(late) => {
+                tokio::time::timeout_at(late, self.frame()).await.unwrap_or_else(|_| Err(self.silent()))
+            }
             None => self.frame().await,
         };
         let mut frame = frame?;
         let Some(asked) = self.asked.pop_front() else {
-            return Err(self.connection.unusable(ApiKey::ApiVersions, "an answer came that nobody asked for"));
+            return Err(self
+                .connection
+                .unusable(ApiKey::ApiVersions, "an answer came that nobody asked for"));
         };
         let header = ResponseHeader::decode(&mut frame, asked.header_version);
-        let header = header.map_err(|error| self.connection.unusable(ApiKey::ApiVersions, &error.to_string()))?;
+        let header =
+            header.map_err(|error| self.connection.unusable(ApiKey::ApiVersions, &error.to_string()))?;
         if header.correlation_id != asked.correlation {
             let what = "the answer belongs to another request";
             return Err(self.connection.unusable(ApiKey::ApiVersions, what));
