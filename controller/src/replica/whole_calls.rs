@@ -11,6 +11,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::Extensions;
+use tokio::time::{Instant, sleep};
 
 use super::forward::{AT_ONCE, CALLER, FROM_A_WORKER, Forward, RELAYED, credential};
 use super::shared::Shared;
@@ -41,7 +42,20 @@ const PUBLIC: &str = "/twinlog.v1.";
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ByReplica;
 
+/// A call that comes before it is known who leads, as right after a start, waits so long for it ...
+const SETTLES_WITHIN: Duration = Duration::from_secs(1);
+/// ... looking this often.
+const LOOK: Duration = Duration::from_millis(20);
+
 impl Shared {
+    /// Waits until this replica knows the fleet or who leads, if that comes soon.
+    async fn settled(self: &Arc<Self>) {
+        let until = Instant::now() + SETTLES_WITHIN;
+        while !self.follows() && self.informed().is_err() && Instant::now() < until {
+            sleep(LOOK).await;
+        }
+    }
+
     /// The way to the leader, for a call that is to be answered there.
     pub(crate) fn elsewhere(self: &Arc<Self>, came_with: &Extensions) -> Option<&Forward> {
         let relayed = came_with.get::<ByReplica>().is_some();
@@ -70,6 +84,9 @@ pub(crate) async fn admit(State(shared): State<Arc<Shared>>, mut request: Reques
 /// Passes a call on that is to be answered by the leader.
 pub(crate) async fn pass_on(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let known = CALLS.iter().find(|(path, _)| *path == request.uri().path());
+    if known.is_some() {
+        shared.settled().await;
+    }
     if let Some((_, limit)) = known
         && let Some(forward) = shared.elsewhere(request.extensions())
     {

@@ -22,9 +22,10 @@ const COPIED: Duration = Duration::from_secs(120);
 const READ: Duration = Duration::from_secs(60);
 /// Descriptors of a worker that has little: `ulimit -n`.
 const FEW_DESCRIPTORS: u64 = 256;
-const MAX_THREADS: usize = 16;
-/// To one broker on each side: to fetch, to produce, and those of the calls beside.
-const MAX_CONNECTIONS: usize = 16;
+/// Of which a dozen are librdkafka's, for heartbeats, checkpoints and offset syncs.
+const MAX_THREADS: usize = 24;
+/// To one broker on each side: to fetch, to produce, those of the calls beside, and librdkafka's.
+const MAX_CONNECTIONS: usize = 32;
 const MIB: u64 = 1 << 20;
 /// Of a debug build.
 const MAX_MEMORY: u64 = 256 * MIB;

@@ -19,7 +19,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// Fences every earlier owner of the transactional id; what they left open is aborted.
 pub(super) async fn own(opening: &Opening, id: &str) -> Result<Transactions, NotOpened> {
-    let (client, timeout) = (&opening.target.client, opening.limits.patience);
+    let (client, timeout) = (opening.target.client.as_producer(), opening.limits.patience);
     let (began, mut said) = (Instant::now(), None::<Instant>);
     loop {
         let error = match wanted(opening, client.end_open_transaction(id, timeout, STEP)).await? {
@@ -33,7 +33,7 @@ pub(super) async fn own(opening: &Opening, id: &str) -> Result<Transactions, Not
             return Err(NotOpened::Waited);
         }
         if began.elapsed() >= PATIENCE && said.is_none_or(|at| at.elapsed() >= LOOK) {
-            let cause = wanted(opening, without_coordinator(client, &error)).await?;
+            let cause = wanted(opening, without_coordinator(&client, &error)).await?;
             opening.waits.send_replace(Some(cause));
             said = Some(Instant::now());
         }
@@ -42,7 +42,7 @@ pub(super) async fn own(opening: &Opening, id: &str) -> Result<Transactions, Not
 
 /// A producer that belongs to nobody's transactions.
 pub(super) async fn producer(opening: &Opening) -> Result<(i64, i16), NotOpened> {
-    let identity = wanted(opening, opening.target.client.new_producer_id()).await?;
+    let identity = wanted(opening, opening.target.client.as_producer().new_producer_id()).await?;
     identity.map_err(|error| NotOpened::Target(away(&error)))
 }
 

@@ -35,7 +35,7 @@ impl KafkaClient {
     /// The broker is away, or refuses the connection.
     pub(crate) async fn fetch_link(&self, broker: i32) -> Result<FetchLink, KafkaError> {
         let properties = self.properties().clone();
-        Ok(FetchLink { link: self.link(broker).await?, session: FetchSession::default(), properties })
+        Ok(FetchLink { link: self.as_consumer().link(broker).await?, session: FetchSession::default(), properties })
     }
 
     /// A connection to produce over.
@@ -44,7 +44,7 @@ impl KafkaClient {
     /// The broker is away, or refuses the connection.
     pub(crate) async fn produce_link(&self, broker: i32) -> Result<ProduceLink, KafkaError> {
         let properties = self.properties().clone();
-        Ok(ProduceLink { link: self.link(broker).await?, sent: VecDeque::new(), properties })
+        Ok(ProduceLink { link: self.as_producer().link(broker).await?, sent: VecDeque::new(), properties })
     }
 }
 

@@ -26,26 +26,36 @@ pub struct KafkaClient {
     pub(in crate::kafka) router: Arc<Router>,
     /// What records are read with, where that is not the same.
     consumer: Option<Arc<Router>>,
+    /// And what they are written with.
+    producer: Option<Arc<Router>>,
     deadline: Duration,
 }
 
 impl KafkaClient {
     pub fn new(properties: ClientProperties) -> Self {
         let deadline = properties.call_deadline();
-        let consumer = properties.of_consumers().map(|own| Arc::new(Router::new(own)));
-        Self { router: Arc::new(Router::new(properties)), consumer, deadline }
+        let own = |role| properties.of_role(role).map(|own| Arc::new(Router::new(own)));
+        let (consumer, producer) = (own(Role::Consumer), own(Role::Producer));
+        Self { router: Arc::new(Router::new(properties)), consumer, producer, deadline }
     }
 
     /// The client that reads records: as whom the cluster's `consumer.*` properties say, where they say so.
     pub(in crate::kafka) fn as_consumer(&self) -> Self {
         let router = self.consumer.as_ref().unwrap_or(&self.router).clone();
-        Self { router, consumer: None, deadline: self.deadline }
+        Self { router, consumer: None, producer: None, deadline: self.deadline }
+    }
+
+    /// The client that writes records: as whom the cluster's `producer.*` properties say, where they say so.
+    pub(crate) fn as_producer(&self) -> Self {
+        let router = self.producer.as_ref().unwrap_or(&self.router).clone();
+        Self { router, consumer: None, producer: None, deadline: self.deadline }
     }
 
     /// The same client, whose calls end within `deadline`.
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
-        Self { router: self.router.clone(), consumer: self.consumer.clone(), deadline }
+        let (consumer, producer) = (self.consumer.clone(), self.producer.clone());
+        Self { router: self.router.clone(), consumer, producer, deadline }
     }
 
     /// The same client, whose calls end within `deadline`, or sooner where they did already.

@@ -193,10 +193,13 @@ impl ClientProperties {
         config
     }
 
-    /// What a client of our own reads records with, where consumers have servers or credentials of their own.
-    pub(in crate::kafka) fn of_consumers(&self) -> Option<Self> {
+    /// What a client of our own reads or writes records with, where that role has servers or credentials of its own.
+    pub(in crate::kafka) fn of_role(&self, role: Role) -> Option<Self> {
         let all = &self.0;
-        let access = all.consumer_access.as_ref()?;
+        let access = match role {
+            Role::Consumer => all.consumer_access.as_ref()?,
+            Role::Producer => all.producer_access.as_ref()?,
+        };
         Some(Self(Arc::new(Resolved {
             cluster: all.cluster.clone(),
             bootstrap: access.bootstrap.clone(),

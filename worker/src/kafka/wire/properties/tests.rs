@@ -257,10 +257,10 @@ fn a_role_may_connect_in_a_way_of_its_own() {
     assert_eq!(p.rdkafka(Role::Consumer).get("sasl.password"), Some("pw"));
     assert_eq!(p.rdkafka(Role::Producer).get("sasl.username"), Some("all"));
     assert_eq!(p.principal().as_deref(), Some("User:all"));
-    let consumers = p.of_consumers().expect("consumers are somebody else");
+    let consumers = p.of_role(Role::Consumer).expect("consumers are somebody else");
     assert_eq!(consumers.principal().as_deref(), Some("User:reader"));
     assert_eq!(consumers.bootstrap_servers(), p.bootstrap_servers());
-    assert!(consumers.of_consumers().is_none());
+    assert!(consumers.of_role(Role::Consumer).is_none());
 
     let message =
         invalid(&[("producer.security.protocol", "SASL_PLAINTEXT"), ("producer.sasl.mechanism", "MAGIC")]);
