@@ -55,8 +55,12 @@ fn create_topics(kafka: &Kafka) -> Result<()> {
 
 /// `records` more for every topic, numbered from `first` on.
 fn produce(kafka: &Kafka, first: usize, records: usize) -> Result<()> {
-    let producer: BaseProducer =
-        config(kafka).set("linger.ms", "20").set("compression.type", "lz4").create()?;
+    let producer: BaseProducer = config(kafka)
+        .set("linger.ms", "20")
+        .set("compression.type", "lz4")
+        // In order, also while leaders of new topics are not there yet.
+        .set("enable.idempotence", "true")
+        .create()?;
     for number in first..first + records {
         for topic in 0..TOPICS {
             let (topic, value) = (name(topic), format!("{topic}:{number}"));

@@ -114,7 +114,7 @@ impl Runner {
         status: watch::Sender<LaneStatus>,
     ) -> Self {
         let board = Arc::new(Mutex::new(Board::new(&spec, status)));
-        Self {
+        let mut runner = Self {
             spec,
             control,
             clusters,
@@ -137,7 +137,12 @@ impl Runner {
             apart: BTreeMap::new(),
             kept: BTreeMap::new(),
             others: BTreeMap::new(),
+        };
+        if runner.engine.takes_turns(runner.kind()) {
+            // From now on it counts among those that need something.
+            runner.seat();
         }
+        runner
     }
 
     pub(super) fn board(&self) -> MutexGuard<'_, Board> {

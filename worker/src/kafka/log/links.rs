@@ -35,7 +35,11 @@ impl KafkaClient {
     /// The broker is away, or refuses the connection.
     pub(crate) async fn fetch_link(&self, broker: i32) -> Result<FetchLink, KafkaError> {
         let properties = self.properties().clone();
-        Ok(FetchLink { link: self.as_consumer().link(broker).await?, session: FetchSession::default(), properties })
+        Ok(FetchLink {
+            link: self.as_consumer().link(broker).await?,
+            session: FetchSession::default(),
+            properties,
+        })
     }
 
     /// A connection to produce over.

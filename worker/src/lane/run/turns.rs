@@ -39,7 +39,7 @@ impl Runner {
         if wanted && !self.fallen_back { Kind::Native } else { Kind::Librdkafka }
     }
 
-    fn seat(&mut self) -> &Seat {
+    pub(super) fn seat(&mut self) -> &Seat {
         self.seat.get_or_insert_with(|| self.budget.join(self.control.turn().clone()))
     }
 
