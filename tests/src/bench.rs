@@ -1,5 +1,5 @@
-//! The benchmark: the same work on the same brokers through Twinlog, through MirrorMaker 2 and through a plain librdkafka
-//! loop, in turns.
+//! The benchmark: the same work on the same brokers through Twinlog with either engine, through MirrorMaker 2 and through a plain
+//! librdkafka loop, in turns; and the same bytes through a relay that doesn't look at them.
 //!
 //! Every copy is compared with its source, record by record, outside the measured window. CPU time and memory are those of the
 //! processes, from /proc, so they hold on a machine that does other things too; records per second and latency don't.
@@ -10,16 +10,19 @@ use anyhow::{Context, Result, ensure};
 
 use crate::sandbox::{Kafka, KafkaOptions, Sandbox, kafka_version};
 use copy::Backlog;
+use relay::Segments;
 use report::{CopyRow, LatencyRow, Report};
 use row::{Row, What};
 use subject::{Job, Subject};
 use topics::Content;
+use wide::WideRun;
 
 mod copy;
 mod data;
 mod latency;
 mod mm2;
 pub mod plain;
+pub mod relay;
 mod report;
 mod row;
 mod running;
@@ -27,14 +30,15 @@ mod sample;
 mod subject;
 mod topics;
 mod twinlog;
+mod wide;
 
 /// Compares Twinlog with MirrorMaker 2 on this machine.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Only these rows: 100B-none, 100B-lz4, 100B-zstd, 1KiB-none, 1KiB-lz4, 1KiB-zstd, memory, latency.
+    /// Only these rows: 100B-none, 100B-lz4, 100B-zstd, 1KiB-none, 1KiB-lz4, 1KiB-zstd, memory, latency, wide.
     #[arg(long, value_delimiter = ',')]
     rows: Vec<Row>,
-    /// Only these: twinlog, mm2, plain.
+    /// Only these: native, twinlog, mm2, plain, relay.
     #[arg(long, value_delimiter = ',')]
     subjects: Vec<Subject>,
     /// Records per copy; by default about 1.2 GB of values, at most four million.
@@ -82,7 +86,7 @@ pub fn run(args: &Args) -> Result<()> {
     );
     let rows = if args.rows.is_empty() { Row::all() } else { args.rows.clone() };
     let subjects = if args.subjects.is_empty() { Subject::ALL.to_vec() } else { args.subjects.clone() };
-    if subjects.contains(&Subject::Twinlog) {
+    if subjects.iter().any(|subject| matches!(subject, Subject::Native | Subject::Twinlog)) {
         build_services()?;
     }
     let place = place(args)?;
@@ -91,6 +95,7 @@ pub fn run(args: &Args) -> Result<()> {
         match row.what {
             What::Copy | What::Memory => report.copies.push(copy_row(args, &place, row, &subjects)?),
             What::Latency => report.latency = Some(latency_row(args, &place, row, &subjects)?),
+            What::Wide => report.wide = wide_runs(args, &place, &subjects)?,
         }
     }
     match args.output {
@@ -155,6 +160,7 @@ fn empty_report(place: &Place) -> Result<Report> {
         mm2_properties: mm2::properties(&place.source.bootstrap(), &place.target.bootstrap(), &example),
         copies: Vec::new(),
         latency: None,
+        wide: Vec::new(),
     })
 }
 
@@ -173,13 +179,22 @@ fn copy_row(args: &Args, place: &Place, row: &Row, subjects: &[Subject]) -> Resu
     topics::create(&source, &topic, row.partitions, &[])?;
     topics::fill(&source, &topic, row.partitions, records, row.size, row.codec)?;
     let content = Content::of(&source, &topic, row.partitions, records)?;
-    let stored = stored_bytes(place, &topic)?;
-    let ratio = (records * row.size as u64) as f64 / stored as f64;
+    let segments = segments(place, &topic)?;
+    let ratio = (records * row.size as u64) as f64 / segments.bytes.max(1) as f64;
     let backlog =
         Backlog { topic, partitions: row.partitions, codec: row.codec, records, size: row.size, content };
     let mut results = CopyRow::new(row, records, ratio);
     for number in 1..=args.runs {
         for subject in subjects {
+            if *subject == Subject::Relay {
+                let run = relay::run(&place.sandbox, &segments, records).context("the relay")?;
+                eprintln!(
+                    "{row} relay run {number}: {:.0} MB/s, {:.3} CPU s per million",
+                    run.megabytes_per_second, run.cpu
+                );
+                results.relays.push(run);
+                continue;
+            }
             let alias = format!("{subject}{number}-{}", row.to_string().to_lowercase());
             let run = copy::run(place, &backlog, *subject, &alias)
                 .with_context(|| format!("{row}, {subject}, run {number}"))?;
@@ -198,7 +213,7 @@ fn copy_row(args: &Args, place: &Place, row: &Row, subjects: &[Subject]) -> Resu
 fn latency_row(args: &Args, place: &Place, row: &Row, subjects: &[Subject]) -> Result<LatencyRow> {
     let mut results = LatencyRow { name: row.records_name(), runs: Vec::new() };
     for number in 1..=args.runs {
-        for subject in subjects {
+        for subject in subjects.iter().filter(|subject| **subject != Subject::Relay) {
             let alias = format!("{subject}{number}-latency");
             let run = latency::run(place, row, *subject, &alias, args.latency_seconds)
                 .with_context(|| format!("{row}, {subject}, run {number}"))?;
@@ -213,25 +228,49 @@ fn latency_row(args: &Args, place: &Place, row: &Row, subjects: &[Subject]) -> R
     Ok(results)
 }
 
+fn wide_runs(args: &Args, place: &Place, subjects: &[Subject]) -> Result<Vec<WideRun>> {
+    wide::fill(&place.source.bootstrap())?;
+    let mut runs = Vec::new();
+    for number in 1..=args.runs {
+        // The plain loop copies one topic.
+        for subject in subjects.iter().filter(|subject| !matches!(subject, Subject::Plain | Subject::Relay)) {
+            let run = wide::run(place, *subject, &format!("{subject}{number}-wide"));
+            let run = run.with_context(|| format!("wide, {subject}, run {number}"))?;
+            eprintln!(
+                "wide {subject} run {number}: {} topics after {:.1} s, {:.1} CPU ms per second at rest, {:.0} MiB",
+                run.copied, run.seconds, run.rest_cpu_ms, run.peak_mib
+            );
+            runs.push(run);
+            clear_target(place)?;
+        }
+    }
+    clear(place, None)?;
+    Ok(runs)
+}
+
 /// What brokers make for themselves.
 const OF_BROKERS: &[&str] = &["__consumer_offsets", "__transaction_state"];
 
 /// Every subject finds the clusters empty but for the source's topic `keep`.
 fn clear(place: &Place, keep: Option<&str>) -> Result<()> {
-    for cluster in [&place.source, &place.target] {
-        for topic in topics::names(&cluster.bootstrap())? {
-            if Some(topic.as_str()) != keep && !OF_BROKERS.contains(&&*topic) {
-                topics::delete(&cluster.bootstrap(), &topic)?;
-            }
-        }
-    }
-    Ok(())
+    clear_cluster(&place.source, keep)?;
+    clear_target(place)
 }
 
-/// Bytes of a topic's segments on the source's disk.
-fn stored_bytes(place: &Place, topic: &str) -> Result<u64> {
+fn clear_target(place: &Place) -> Result<()> {
+    clear_cluster(&place.target, None)
+}
+
+fn clear_cluster(cluster: &Kafka, keep: Option<&str>) -> Result<()> {
+    let mut all = topics::names(&cluster.bootstrap())?;
+    all.retain(|topic| Some(topic.as_str()) != keep && !OF_BROKERS.contains(&&**topic));
+    topics::delete(&cluster.bootstrap(), &all)
+}
+
+/// A topic's segments on the source's disk.
+fn segments(place: &Place, topic: &str) -> Result<Segments> {
     let data = place.sandbox.folder().join("kafka-source-1").join("data");
-    let mut bytes = 0;
+    let mut segments = Segments { files: Vec::new(), bytes: 0 };
     for partition in std::fs::read_dir(&data).with_context(|| format!("cannot read {}", data.display()))? {
         let partition = partition?;
         let name = partition.file_name().to_string_lossy().into_owned();
@@ -241,9 +280,10 @@ fn stored_bytes(place: &Place, topic: &str) -> Result<u64> {
         for file in std::fs::read_dir(partition.path())? {
             let file = file?;
             if file.path().extension().is_some_and(|e| e == "log") {
-                bytes += file.metadata()?.len();
+                segments.bytes += file.metadata()?.len();
+                segments.files.push(file.path());
             }
         }
     }
-    Ok(bytes.max(1))
+    Ok(segments)
 }

@@ -20,6 +20,9 @@ enum Command {
     /// What `bench` starts as its reference: a copy loop on librdkafka and nothing else.
     #[command(hide = true)]
     Plain(twinlog_tests::bench::plain::Args),
+    /// What `bench` starts as the machine's limit: bytes from one socket to another.
+    #[command(hide = true)]
+    Relay(twinlog_tests::bench::relay::Args),
 }
 
 fn main() -> ExitCode {
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => twinlog_tests::demo::run(&options),
         Command::Bench(args) => twinlog_tests::bench::run(&args),
         Command::Plain(args) => twinlog_tests::bench::plain::run(&args),
+        Command::Relay(args) => twinlog_tests::bench::relay::serve(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

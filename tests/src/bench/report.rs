@@ -6,9 +6,14 @@ use serde::Serialize;
 
 use super::copy::CopyRun;
 use super::latency::LatencyRun;
+use super::relay::RelayRun;
 use super::row::{LATENCY_RATE, Row};
 use super::sample::Spread;
 use super::subject::Subject;
+use super::wide::{TOPICS, WideRun};
+
+/// Those that make a copy on the target.
+const COPYING: [Subject; 4] = [Subject::Native, Subject::Twinlog, Subject::Mm2, Subject::Plain];
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -19,6 +24,7 @@ pub(super) struct Report {
     /// Copy rows and the memory row.
     pub(super) copies: Vec<CopyRow>,
     pub(super) latency: Option<LatencyRow>,
+    pub(super) wide: Vec<WideRun>,
 }
 
 #[derive(Debug, Serialize)]
@@ -30,6 +36,7 @@ pub(super) struct CopyRow {
     /// Bytes of values by bytes on the source's disk.
     pub(super) compression_ratio: f64,
     pub(super) runs: Vec<CopyRun>,
+    pub(super) relays: Vec<RelayRun>,
 }
 
 #[derive(Debug, Serialize)]
@@ -46,6 +53,10 @@ impl CopyRow {
 
     fn median(&self, subject: Subject, value: fn(&CopyRun) -> f64) -> Option<f64> {
         self.spread(subject, value).map(|s| s.median)
+    }
+
+    fn relay(&self, value: fn(&RelayRun) -> f64) -> Option<f64> {
+        (!self.relays.is_empty()).then(|| Spread::of(self.relays.iter().map(value)).median)
     }
 }
 
@@ -104,92 +115,115 @@ impl Report {
         self.speed(&mut out);
         self.memory(&mut out);
         self.latency(&mut out);
+        self.wide(&mut out);
         out
     }
 
     fn cpu(&self, out: &mut String) {
         out.push_str(
-            "CPU seconds per million records of the process that copies: `twinlog-worker`, MM2's JVM, a plain librdkafka loop.\n\n\
-             | records | Twinlog | with the controller | MM2 | MM2 / Twinlog | plain librdkafka | Twinlog / plain |\n\
-             |---|---|---|---|---|---|---|\n",
+            "CPU seconds per million records of the process that copies: `twinlog-worker` with the native and with the librdkafka engine, \
+             MM2's JVM, a plain librdkafka loop, and a relay that sends the same bytes from one socket to another.\n\n\
+             | records | native | with the controller | librdkafka | MM2 | plain librdkafka | relay | MM2 / native | librdkafka / native | native / relay | MM2 / librdkafka |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for row in &self.copies {
-            let of = |subject| row.spread(subject, |r| r.cpu);
+            let of = |subject| with_range(row.spread(subject, |r| r.cpu), 3);
             let median = |subject| row.median(subject, |r| r.cpu);
-            let (ours, theirs, plain) = (Subject::Twinlog, Subject::Mm2, Subject::Plain);
-            let _ = writeln!(
-                out,
-                "| {} | {} | {} | {} | {} | {} | {} |",
+            let (native, librdkafka, mm2) = (Subject::Native, Subject::Twinlog, Subject::Mm2);
+            let relay = row.relay(|r| r.cpu);
+            let cells = [
                 row.title(),
-                with_range(of(ours), 2),
-                cell(row.median(ours, |r| r.cpu_with_controller), 2),
-                with_range(of(theirs), 2),
-                times(median(theirs), median(ours)),
-                with_range(of(plain), 2),
-                times(median(ours), median(plain)),
-            );
+                of(native),
+                cell(row.median(native, |r| r.cpu_with_controller), 3),
+                of(librdkafka),
+                of(mm2),
+                of(Subject::Plain),
+                cell(relay, 3),
+                times(median(mm2), median(native)),
+                times(median(librdkafka), median(native)),
+                times(median(native), relay),
+                times(median(mm2), median(librdkafka)),
+            ];
+            let _ = writeln!(out, "| {} |", cells.join(" | "));
         }
         out.push('\n');
     }
 
     fn speed(&self, out: &mut String) {
         out.push_str(
-            "Records/s (MB/s of values) with both brokers on the same cores, and CPU seconds of both brokers per million records.\n\n\
-             | records | Twinlog | MM2 | plain librdkafka | brokers under Twinlog | brokers under MM2 | brokers under plain |\n\
-             |---|---|---|---|---|---|---|\n",
+            "Records/s (MB/s of values) with both brokers on the same cores, and CPU seconds of both brokers per million records. Of the \
+             relay: MB/s of packed records.\n\n\
+             | records | native | librdkafka | MM2 | plain librdkafka | relay | brokers under native | under librdkafka | under MM2 | under plain |\n\
+             |---|---|---|---|---|---|---|---|---|---|\n",
         );
         for row in &self.copies {
             let speed = |subject| match row.median(subject, |r| r.records_per_second) {
                 None => "-".to_owned(),
                 some => {
-                    format!(
-                        "{} ({})",
-                        cell(some, 0),
-                        cell(row.median(subject, |r| r.megabytes_per_second), 0)
-                    )
+                    let megabytes = cell(row.median(subject, |r| r.megabytes_per_second), 0);
+                    format!("{} ({megabytes})", cell(some, 0))
                 }
             };
-            let brokers = |subject| cell(row.median(subject, |r| r.cpu_brokers), 2);
-            let _ = write!(out, "| {} |", row.title());
-            for subject in [Subject::Twinlog, Subject::Mm2, Subject::Plain] {
-                let _ = write!(out, " {} |", speed(subject));
-            }
-            for subject in [Subject::Twinlog, Subject::Mm2, Subject::Plain] {
-                let _ = write!(out, " {} |", brokers(subject));
-            }
-            out.push('\n');
+            let mut cells = vec![row.title()];
+            cells.extend(COPYING.map(speed));
+            cells.push(cell(row.relay(|r| r.megabytes_per_second), 0));
+            cells.extend(COPYING.map(|subject| cell(row.median(subject, |r| r.cpu_brokers), 2)));
+            let _ = writeln!(out, "| {} |", cells.join(" | "));
         }
         out.push('\n');
     }
 
     fn memory(&self, out: &mut String) {
         out.push_str(
-            "Peak resident memory (MiB) and the way to the first record on the target, from the start of the process.\n\n\
-             | records | Twinlog | with the controller | MM2 | MM2 / Twinlog | plain librdkafka | first record: Twinlog | MM2 | CPU s until then: Twinlog | MM2 |\n\
-             |---|---|---|---|---|---|---|---|---|---|\n",
+            "Peak resident memory (MiB), and the way to the first record on the target from the start of the process: seconds, and CPU \
+             seconds used.\n\n\
+             | records | native | with the controller | librdkafka | MM2 | plain librdkafka | MM2 / native | first record: native | librdkafka | MM2 | CPU until then: native | librdkafka | MM2 |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for row in &self.copies {
             let peak = |subject| row.spread(subject, |r| r.peak_mib).map(|s| s.max);
-            let (ours, theirs) = (Subject::Twinlog, Subject::Mm2);
-            let both = row.spread(ours, |r| r.peak_mib + r.controller_peak_mib).map(|s| s.max);
+            let both = |subject| row.spread(subject, |r| r.peak_mib + r.controller_peak_mib).map(|s| s.max);
             let first = |subject| cell(row.median(subject, |r| r.first_record_seconds), 2);
             let startup = |subject| cell(row.median(subject, |r| r.startup_cpu), 2);
-            let _ = writeln!(
-                out,
-                "| {} | {} | {} | {} | {} | {} | {} s | {} s | {} | {} |",
-                row.title(),
-                cell(peak(ours), 0),
-                cell(both, 0),
-                cell(peak(theirs), 0),
-                times(peak(theirs), peak(ours)),
-                cell(peak(Subject::Plain), 0),
-                first(ours),
-                first(theirs),
-                startup(ours),
-                startup(theirs),
-            );
+            let (native, mm2) = (Subject::Native, Subject::Mm2);
+            let mut cells = vec![row.title(), cell(peak(native), 0), cell(both(native), 0)];
+            cells.extend([Subject::Twinlog, mm2, Subject::Plain].map(|subject| cell(peak(subject), 0)));
+            cells.push(times(peak(mm2), peak(native)));
+            cells.extend([native, Subject::Twinlog, mm2].map(first));
+            cells.extend([native, Subject::Twinlog, mm2].map(startup));
+            let _ = writeln!(out, "| {} |", cells.join(" | "));
         }
         out.push('\n');
+    }
+
+    fn wide(&self, out: &mut String) {
+        if self.wide.is_empty() {
+            return;
+        }
+        let _ = writeln!(
+            out,
+            "\n{} topics of one partition with a few records each: how many are copied and when the last was, from the start of the \
+             process; and what is taken when nothing happens.\n\n\
+             | | topics | seconds | CPU ms per second at rest | of the controller | of both brokers | threads | descriptors | peak MiB | of the controller |\n\
+             |---|---|---|---|---|---|---|---|---|---|",
+            thousands(TOPICS as u64),
+        );
+        for run in &self.wide {
+            let _ = writeln!(
+                out,
+                "| {} | {} | {:.1} | {:.1} | {} | {:.1} | {} | {} | {:.0} | {} |",
+                run.subject,
+                run.copied,
+                run.seconds,
+                run.rest_cpu_ms,
+                cell(run.controller_rest_cpu_ms, 1),
+                run.brokers_rest_cpu_ms,
+                run.threads,
+                run.descriptors,
+                run.peak_mib,
+                cell(run.controller_peak_mib, 0),
+            );
+        }
     }
 
     fn latency(&self, out: &mut String) {
@@ -201,7 +235,7 @@ impl Report {
             thousands(LATENCY_RATE),
             row.name,
         );
-        for subject in Subject::ALL {
+        for subject in COPYING {
             if row.runs.iter().all(|r| r.subject != subject) {
                 continue;
             }
@@ -216,18 +250,20 @@ impl Report {
                 of(|r| r.peak_mib, 0),
             );
         }
-        let ratio = |value: fn(&LatencyRun) -> f64| {
-            times(row.median(Subject::Mm2, value), row.median(Subject::Twinlog, value))
-        };
-        let _ = writeln!(
-            out,
-            "| mm2 / twinlog | {} | {} | {} | {} | {} |",
-            ratio(|r| r.p50_ms as f64),
-            ratio(|r| r.p99_ms as f64),
-            ratio(|r| r.max_ms as f64),
-            ratio(|r| r.cpu),
-            ratio(|r| r.peak_mib),
-        );
+        for theirs in [Subject::Mm2, Subject::Twinlog] {
+            let ratio = |value: fn(&LatencyRun) -> f64| {
+                times(row.median(theirs, value), row.median(Subject::Native, value))
+            };
+            let _ = writeln!(
+                out,
+                "| {theirs} / native | {} | {} | {} | {} | {} |",
+                ratio(|r| r.p50_ms as f64),
+                ratio(|r| r.p99_ms as f64),
+                ratio(|r| r.max_ms as f64),
+                ratio(|r| r.cpu),
+                ratio(|r| r.peak_mib),
+            );
+        }
     }
 }
 
@@ -240,6 +276,7 @@ impl CopyRow {
             records,
             compression_ratio,
             runs: Vec::new(),
+            relays: Vec::new(),
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) enum What {
     Memory,
     /// Time from source append to target append of a steady stream.
     Latency,
+    /// A thousand topics, and what they take when nothing happens.
+    Wide,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,7 @@ impl Row {
         }
         rows.push(Self { what: What::Memory, size: 1024, codec: "lz4", partitions: 100 });
         rows.push(Self { what: What::Latency, size: 100, codec: "lz4", partitions: 8 });
+        rows.push(Self { what: What::Wide, size: 100, codec: "lz4", partitions: 1 });
         rows
     }
 
@@ -61,6 +64,7 @@ impl fmt::Display for Row {
             What::Copy => write!(f, "{}B-{}", self.size, self.codec),
             What::Memory => f.write_str("memory"),
             What::Latency => f.write_str("latency"),
+            What::Wide => f.write_str("wide"),
         }
     }
 }

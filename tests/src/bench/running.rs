@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use twinlog_proto::v1;
 
 use super::subject::{Job, Subject};
 use super::{Place, mm2, twinlog};
@@ -23,14 +24,11 @@ impl Running {
     /// Starts `subject` on `job`. The clock runs from the start of the process that copies.
     pub(super) fn start(place: &Place, subject: Subject, job: &Job) -> Result<Self> {
         let (started, processes) = match subject {
-            Subject::Twinlog => {
-                let controller = twinlog::prepare(place, job)?;
-                let started = Instant::now();
-                let worker = twinlog::start_worker(place, job, &controller)?;
-                (started, Processes::Twinlog { controller, worker })
-            }
+            Subject::Native => start_twinlog(place, job, v1::Engine::Native)?,
+            Subject::Twinlog => start_twinlog(place, job, v1::Engine::Librdkafka)?,
             Subject::Mm2 => (Instant::now(), Processes::One(mm2::start(place, job)?)),
             Subject::Plain => (Instant::now(), Processes::One(start_plain(place, job)?)),
+            Subject::Relay => bail!("a relay makes no copy in the target"),
         };
         Ok(Self { started, processes })
     }
@@ -56,6 +54,13 @@ impl Running {
         self.process().check_running()?;
         self.beside().map_or(Ok(()), Process::check_running)
     }
+}
+
+fn start_twinlog(place: &Place, job: &Job, engine: v1::Engine) -> Result<(Instant, Processes)> {
+    let controller = twinlog::prepare(place, job, engine)?;
+    let started = Instant::now();
+    let worker = twinlog::start_worker(place, job, &controller)?;
+    Ok((started, Processes::Twinlog { controller, worker }))
 }
 
 fn start_plain(place: &Place, job: &Job) -> Result<Process> {

@@ -16,6 +16,8 @@ use super::data;
 use crate::sandbox::wait_until;
 
 const CALL: Duration = Duration::from_secs(10);
+/// Topics that one request removes.
+const AT_ONCE: usize = 100;
 const CREATE: Duration = Duration::from_secs(30);
 /// No record for this long means that there is none.
 const READ_STALL: Duration = Duration::from_secs(20);
@@ -40,11 +42,14 @@ pub(super) fn create(bootstrap: &str, topic: &str, partitions: i32, configs: &[(
     })
 }
 
-/// Removes a topic; its segments go a second later.
-pub(super) fn delete(bootstrap: &str, topic: &str) -> Result<()> {
-    let gone = block_on(admin(bootstrap)?.delete_topics(&[topic], &AdminOptions::new()))?;
-    for result in gone {
-        result.map_err(|(topic, code)| anyhow::anyhow!("cannot delete {topic}: {code}"))?;
+/// Removes topics; their segments go a second later.
+pub(super) fn delete(bootstrap: &str, topics: &[String]) -> Result<()> {
+    let admin = admin(bootstrap)?;
+    for some in topics.chunks(AT_ONCE) {
+        let some: Vec<&str> = some.iter().map(String::as_str).collect();
+        for result in block_on(admin.delete_topics(&some, &AdminOptions::new()))? {
+            result.map_err(|(topic, code)| anyhow::anyhow!("cannot delete {topic}: {code}"))?;
+        }
     }
     Ok(())
 }

@@ -9,9 +9,9 @@ use crate::api::Api;
 use crate::sandbox::{Controller, ControllerOptions, Worker, WorkerOptions};
 
 /// Starts a controller that knows both clusters and the mirror.
-pub(super) fn prepare(place: &Place, job: &Job) -> Result<Controller> {
+pub(super) fn prepare(place: &Place, job: &Job, engine: v1::Engine) -> Result<Controller> {
     let controller = place.sandbox.controller(&job.alias, ControllerOptions::default())?;
-    create(place, job, &Api::new(&controller.url())?)?;
+    create(place, job, engine, &Api::new(&controller.url())?)?;
     Ok(controller)
 }
 
@@ -21,7 +21,7 @@ pub(super) fn start_worker(place: &Place, job: &Job, controller: &Controller) ->
     place.sandbox.worker(&job.alias, options)
 }
 
-fn create(place: &Place, job: &Job, api: &Api) -> Result<()> {
+fn create(place: &Place, job: &Job, engine: v1::Engine, api: &Api) -> Result<()> {
     let (source, target) = (job.alias.clone(), format!("{}t", job.alias));
     for (id, bootstrap) in [(&source, place.source.bootstrap()), (&target, place.target.bootstrap())] {
         let cluster = v1::Cluster {
@@ -41,6 +41,7 @@ fn create(place: &Place, job: &Job, api: &Api) -> Result<()> {
         target: format!("clusters/{target}"),
         topics: vec![job.topic.clone()],
         groups: vec![".*".to_owned()],
+        engine: engine.into(),
         guarantee: v1::Guarantee::AtLeastOnce.into(),
         compression: v1::Compression::from_name(&job.codec.to_uppercase()).map(i32::from).unwrap_or_default(),
         ..v1::Mirror::default()
