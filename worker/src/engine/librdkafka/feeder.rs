@@ -179,6 +179,14 @@ impl Feeder {
         self.wait(shared.client.is_whole_at(&shared.topic, partition, offset))
     }
 
+    /// The topic's id now; empty where brokers have no ids. Waits as `look`.
+    pub(super) fn topic_id(&self) -> Result<String, KafkaError> {
+        let Shared { client, topic, .. } = &*self.shared;
+        let found = self.wait(client.places(std::slice::from_ref(topic)))?.remove(topic);
+        let id = found.transpose()?.map(|place| place.id).filter(|id| !id.is_nil());
+        Ok(id.map(|id| id.to_string()).unwrap_or_default())
+    }
+
     fn wait<T>(&self, answer: impl Future<Output = Result<T, KafkaError>>) -> Result<T, KafkaError> {
         self.runtime.block_on(async {
             tokio::select! {

@@ -86,6 +86,8 @@ pub(super) struct Mover<'a> {
     own_number: u64,
     /// Since when progress, or the end of a transaction, waits for the target.
     own_since: Option<Instant>,
+    /// When a record came last.
+    came: Instant,
     /// When it was last looked for topics that may be gone.
     looked: Instant,
 }
@@ -144,6 +146,7 @@ impl<'a> Mover<'a> {
             last_observed: None,
             own_number: 0,
             own_since: None,
+            came: Instant::now(),
             looked: now,
         })
     }
@@ -324,6 +327,7 @@ impl<'a> Mover<'a> {
             return Ok(0);
         }
         self.confirm(index, record)?;
+        self.same_topic(index, now)?;
         self.as_left(index)?;
         let slot = &mut self.slots[index];
         let epoch = record.leader_epoch();

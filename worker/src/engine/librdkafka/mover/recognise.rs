@@ -2,10 +2,15 @@
 //! last record is read again before anything that follows it is copied: in a log that was restored from a backup and has grown since,
 //! another one is there.
 
+use std::time::{Duration, Instant};
+
 use super::old::Incoming;
-use super::{Exit, Mover, Slot, Step, failed, translate};
+use super::{Exit, Fetching, Mover, Slot, Step, Trouble, failed, translate};
 use crate::kafka::code;
 use crate::progress::LastCopied;
+
+/// Nobody deletes a topic and makes it anew in less time.
+const QUIET: Duration = Duration::from_millis(250);
 
 impl Slot {
     /// Where fetching begins: the last record is read again, where one is known.
@@ -15,6 +20,25 @@ impl Slot {
 }
 
 impl Mover<'_> {
+    /// Before a record is copied that came after a quiet time: librdkafka goes on by name, also in a topic that was deleted and made anew
+    /// meanwhile and has grown past the position.
+    pub(super) fn same_topic(&mut self, index: usize, now: Instant) -> Step<()> {
+        let quiet = now.saturating_duration_since(std::mem::replace(&mut self.came, now)) >= QUIET;
+        let known = &self.ledger.accounts[index].progress.source_topic_id;
+        if !quiet || known.is_empty() {
+            return Ok(());
+        }
+        match self.feeder.topic_id() {
+            Ok(id) if !id.is_empty() && id != *known => {
+                let error = Trouble::new(format!("the topic was made anew: its id is {id}, it was {known}"));
+                let partition = self.slots[index].partition;
+                Err(Exit::Reconsider { partition, fetching: Fetching::Lost, error })
+            }
+            // Who can not be asked has just sent a record: the next quiet time asks again.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// `true`: the record is not to be copied: it was already, or it comes again.
     pub(super) fn recognise(&mut self, index: usize, record: &Incoming<'_>) -> Step<bool> {
         let slot = &mut self.slots[index];
