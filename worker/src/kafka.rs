@@ -14,7 +14,7 @@ mod wire;
 
 pub use admin::types::*;
 pub use log::aborted::Aborted;
-pub(crate) use log::batch::split;
+pub(crate) use log::batch::take;
 pub use log::batch::{BatchHeader, HEADER_LEN};
 pub(crate) use log::fetch_session::{From, Part, Piece, Refusal, Spot, Terms};
 pub(crate) use log::links::{Answered, FetchLink, ProduceLink};

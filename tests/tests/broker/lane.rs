@@ -21,8 +21,9 @@ use crate::script::now;
 /// For what must come, on a machine that may be busy with other things.
 const SOON: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 2;
+const ENGINES: [v1::Engine; 2] = [v1::Engine::Librdkafka, v1::Engine::Native];
 
-fn handle(id: &str, kafka: &FakeKafka) -> Result<Arc<ClusterHandle>> {
+pub(crate) fn handle(id: &str, kafka: &FakeKafka) -> Result<Arc<ClusterHandle>> {
     let cluster = model::Cluster {
         id: ClusterId::new(id)?,
         bootstrap_servers: kafka.bootstrap().split(',').map(str::to_owned).collect(),
@@ -31,7 +32,7 @@ fn handle(id: &str, kafka: &FakeKafka) -> Result<Arc<ClusterHandle>> {
     Ok(Arc::new(ClusterHandle::open(&cluster)?))
 }
 
-fn mirror(guarantee: v1::Guarantee) -> Arc<model::Mirror> {
+pub(crate) fn mirror(engine: v1::Engine, guarantee: v1::Guarantee) -> Arc<model::Mirror> {
     let mut wire = v1::Mirror {
         name: "mirrors/m".to_owned(),
         source: "clusters/a".to_owned(),
@@ -40,19 +41,20 @@ fn mirror(guarantee: v1::Guarantee) -> Arc<model::Mirror> {
         ..Default::default()
     };
     wire.set_guarantee(guarantee);
+    wire.set_engine(engine);
     Arc::new(model::Mirror::parse(&wire).expect("a valid mirror"))
 }
 
-fn range() -> Range {
+pub(crate) fn range(partitions: i32) -> Range {
     Range {
         source_topic: "t".to_owned(),
         target_topic: "a.t".to_owned(),
         block: 0,
         first_partition: 0,
-        partition_count: PARTITIONS,
+        partition_count: partitions,
         source_topic_id: None,
         target_max_message_bytes: None,
-        initial_partitions: PARTITIONS,
+        initial_partitions: partitions,
         target_topic_id: None,
     }
 }
@@ -74,11 +76,11 @@ fn fill(source: &FakeKafka) {
     }
 }
 
-fn committed(kafka: &FakeKafka, topic: &str, partition: i32) -> Result<Vec<Content>> {
+pub(crate) fn committed(kafka: &FakeKafka, topic: &str, partition: i32) -> Result<Vec<Content>> {
     Ok(reader::committed(&kafka.entries(topic, partition)?).iter().map(reader::Entry::content).collect())
 }
 
-async fn copied(guarantee: v1::Guarantee, faults: &[Rule]) -> Result<()> {
+async fn copied(engine: v1::Engine, guarantee: v1::Guarantee, faults: &[Rule]) -> Result<()> {
     let source = FakeKafka::start(Options { brokers: 3, ..Options::default() }).await?;
     let target = FakeKafka::start(Options { brokers: 3, seed: 7, ..Options::default() }).await?;
     let partitions = usize::try_from(PARTITIONS)?;
@@ -92,8 +94,8 @@ async fn copied(guarantee: v1::Guarantee, faults: &[Rule]) -> Result<()> {
         task: TaskName::Replicate { mirror: "m".parse()?, target_topic: "a.t".to_owned(), block: 0 },
         epoch: Epoch(1),
         worker: WorkerId::new("w".to_owned())?,
-        mirror: mirror(guarantee),
-        range: range(),
+        mirror: mirror(engine, guarantee),
+        range: range(PARTITIONS),
         source: handle("a", &source)?,
         target: handle("b", &target)?,
     };
@@ -119,8 +121,11 @@ async fn copied(guarantee: v1::Guarantee, faults: &[Rule]) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lane_copies_every_kind_of_batch() -> Result<()> {
-    copied(v1::Guarantee::AtLeastOnce, &[]).await?;
-    copied(v1::Guarantee::ExactlyOnce, &[]).await
+    for engine in ENGINES {
+        copied(engine, v1::Guarantee::AtLeastOnce, &[]).await?;
+        copied(engine, v1::Guarantee::ExactlyOnce, &[]).await?;
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,5 +136,8 @@ async fn a_lane_is_exact_through_lost_answers_and_moving_leaders() -> Result<()>
         Rule::every(ApiKey::Produce, Fault::RefuseAfter(E::NotEnoughReplicasAfterAppend)).by_chance(100),
         Rule::every(ApiKey::EndTxn, Fault::LoseAnswer).by_chance(200).times(3),
     ];
-    copied(v1::Guarantee::ExactlyOnce, &faults).await
+    for engine in ENGINES {
+        copied(engine, v1::Guarantee::ExactlyOnce, &faults).await?;
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ mod faults;
 mod lane;
 mod reading;
 mod rules;
+mod schedules;
 mod script;
 mod smoke;
 mod txn;

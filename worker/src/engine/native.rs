@@ -10,6 +10,7 @@ mod fabric;
 mod fetcher;
 mod forward;
 mod load;
+mod news;
 mod outlet;
 mod range;
 mod rebuild;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
+use super::news::News;
 use crate::budget::{Memory, Share};
 use crate::kafka::{
     BatchHeader, FetchLink, From, KafkaClient, KafkaError, Part, Piece, Refusal, Spot, Terms,
@@ -20,6 +21,10 @@ const MAX_WAIT: Duration = Duration::from_millis(100);
 const MAX_BYTES: usize = 8 << 20;
 /// A connection that nobody needs is closed after this time.
 const LINGER: Duration = Duration::from_secs(30);
+/// Pieces of one partition that wait for its range.
+const PIECES: usize = 3;
+/// What a range is told of one partition, at most, before it has taken some of it: pieces, and that there will be no more.
+pub(super) const DELIVERIES: usize = PIECES + 1;
 
 /// Something for a range.
 #[derive(Debug)]
@@ -47,6 +52,10 @@ pub(super) struct Flow {
     queued: AtomicUsize,
     /// As much may be queued, bytes; one answer goes beyond it.
     limit: usize,
+    /// Pieces that the range hasn't taken yet.
+    waiting: AtomicUsize,
+    /// Said before the numbers are looked at for the last time, and asked after they have changed: neither side may see these in another
+    /// order, or the fetcher would wait for a word that nobody gives.
     paused: AtomicBool,
     /// The longest that the broker held answers back, milliseconds.
     throttled: AtomicU32,
@@ -54,17 +63,42 @@ pub(super) struct Flow {
 }
 
 impl Flow {
+    fn new(limit: usize, news: Arc<Notify>) -> Self {
+        Self {
+            queued: AtomicUsize::new(0),
+            limit,
+            waiting: AtomicUsize::new(0),
+            paused: AtomicBool::new(false),
+            throttled: AtomicU32::new(0),
+            news,
+        }
+    }
+
     /// The range keeps so many bytes.
     pub(super) fn keeps(&self, bytes: usize) {
-        self.queued.fetch_add(bytes, Ordering::AcqRel);
+        self.queued.fetch_add(bytes, Ordering::SeqCst);
     }
 
     /// The range is done with so many bytes.
     pub(super) fn done(&self, bytes: usize) {
-        let before = self.queued.fetch_sub(bytes, Ordering::AcqRel);
-        if before - bytes < self.limit && self.paused.swap(false, Ordering::AcqRel) {
+        self.queued.fetch_sub(bytes, Ordering::SeqCst);
+        self.goes_on();
+    }
+
+    /// The range has taken a piece.
+    pub(super) fn taken(&self) {
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.goes_on();
+    }
+
+    fn goes_on(&self) {
+        if self.has_room() && self.paused.swap(false, Ordering::SeqCst) {
             self.news.notify_one();
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.queued.load(Ordering::SeqCst) < self.limit && self.waiting.load(Ordering::SeqCst) < PIECES
     }
 
     /// The longest that a quota has held answers back since this was asked last.
@@ -73,15 +107,14 @@ impl Flow {
         (ms > 0).then(|| Duration::from_millis(u64::from(ms)))
     }
 
-    /// Whether one more answer may be asked for.
+    /// Whether one more answer may be asked for. If not, word comes when it may.
     fn is_open(&self) -> bool {
-        let open = self.queued.load(Ordering::Acquire) < self.limit;
-        if open {
+        if self.has_room() {
             return true;
         }
-        self.paused.store(true, Ordering::Release);
+        self.paused.store(true, Ordering::SeqCst);
         // It may have been done with meanwhile.
-        self.queued.load(Ordering::Acquire) < self.limit
+        self.has_room()
     }
 }
 
@@ -107,7 +140,8 @@ impl Wanted {
 /// What ranges hold of it. The connection lives as long as somebody holds this.
 pub(super) struct Fetcher {
     wanted: Arc<Wanted>,
-    news: Arc<Notify>,
+    /// Dropped after what it tells of.
+    news: News,
 }
 
 impl Fetcher {
@@ -115,7 +149,7 @@ impl Fetcher {
         let (wanted, news) = (Arc::<Wanted>::default(), Arc::<Notify>::default());
         let life = Life { client, broker, memory, wanted: Arc::downgrade(&wanted), news: news.clone() };
         tokio::spawn(life.live());
-        Self { wanted, news }
+        Self { wanted, news: News(news) }
     }
 
     /// Fetches a partition for a range from here on. `None`: it is fetched over this connection already, for another range.
@@ -130,18 +164,12 @@ impl Fetcher {
         if wanted.contains_key(spot) {
             return None;
         }
-        let flow = Arc::new(Flow {
-            queued: AtomicUsize::new(0),
-            limit,
-            paused: AtomicBool::new(false),
-            throttled: AtomicU32::new(0),
-            news: self.news.clone(),
-        });
+        let flow = Arc::new(Flow::new(limit, self.news.0.clone()));
         let subscription =
             Subscription { slot, from, flow: flow.clone(), deliver: deliver.clone(), ends: (-1, -1) };
         wanted.insert(spot.clone(), subscription);
         drop(wanted);
-        self.news.notify_one();
+        self.news.0.notify_one();
         Some(flow)
     }
 
@@ -151,12 +179,6 @@ impl Fetcher {
         if wanted.get(spot).is_some_and(|subscription| Arc::ptr_eq(&subscription.flow, flow)) {
             wanted.remove(spot);
         }
-    }
-}
-
-impl Drop for Fetcher {
-    fn drop(&mut self) {
-        self.news.notify_one();
     }
 }
 
@@ -193,7 +215,7 @@ impl Life {
     async fn round(
         &self,
         link: &mut Option<FetchLink>,
-        positions: BTreeMap<Spot, From>,
+        positions: Vec<(Spot, From)>,
     ) -> Result<(), KafkaError> {
         if link.as_ref().is_some_and(|link| !link.is_authenticated()) {
             *link = None;
@@ -231,10 +253,10 @@ impl Life {
 }
 
 /// Where each partition goes on whose range takes more.
-fn positions(wanted: &Wanted) -> BTreeMap<Spot, From> {
+fn positions(wanted: &Wanted) -> Vec<(Spot, From)> {
     let mut wanted = wanted.lock();
     wanted.retain(|_, subscription| !subscription.deliver.is_closed());
-    let open = wanted.iter().filter(|(_, subscription)| subscription.takes_more());
+    let open = wanted.iter().filter(|(_, subscription)| subscription.flow.is_open());
     open.map(|(spot, subscription)| (spot.clone(), subscription.from)).collect()
 }
 
@@ -254,17 +276,8 @@ fn deliver(wanted: &Wanted, part: Part, share: &Arc<Share>, throttle: Duration) 
 }
 
 impl Subscription {
-    /// Room for another answer, and for the word that the partition can't be fetched.
-    fn takes_more(&self) -> bool {
-        let room = self.deliver.capacity() > 1;
-        if !room {
-            self.flow.paused.store(true, Ordering::Release);
-        }
-        self.flow.is_open() && room
-    }
-
     fn tell(self, what: What) {
-        // Whoever doesn't listen any more has no need of it.
+        // There is room for it, and whoever doesn't listen any more has no need of it.
         let _ = self.deliver.try_send(Delivery { slot: self.slot, flow: self.flow, what });
     }
 
@@ -275,13 +288,12 @@ impl Subscription {
             return;
         }
         let bytes = piece.records.len();
-        let delivery =
-            Delivery { slot: self.slot, flow: self.flow.clone(), what: What::Piece(piece, share.clone()) };
-        self.flow.queued.fetch_add(bytes, Ordering::AcqRel);
-        // Where the range is behind, the same is fetched again.
+        let flow = self.flow.clone();
+        flow.keeps(bytes);
+        flow.waiting.fetch_add(1, Ordering::SeqCst);
+        let delivery = Delivery { slot: self.slot, flow, what: What::Piece(piece, share.clone()) };
+        // There is room for it, unless the range has ended.
         if self.deliver.try_send(delivery).is_err() {
-            self.flow.queued.fetch_sub(bytes, Ordering::AcqRel);
-            self.flow.paused.store(true, Ordering::Release);
             return;
         }
         (self.ends, self.from.offset, self.from.last_epoch) = (ends, next, epoch);
@@ -297,4 +309,72 @@ fn follow(records: &[u8], from: From) -> (i64, i32) {
         at += size;
     }
     (next, epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::budget::Budget;
+
+    fn subscription(slot: u16, deliver: &mpsc::Sender<Delivery>, news: &Arc<Notify>) -> Subscription {
+        let from = From { topic_id: Uuid::nil(), offset: 0, leader_epoch: -1, last_epoch: -1, max_bytes: 1 };
+        let flow = Arc::new(Flow::new(1000, news.clone()));
+        Subscription { slot, from, flow, deliver: deliver.clone(), ends: (-1, -1) }
+    }
+
+    fn piece(high_watermark: i64) -> Piece {
+        Piece {
+            records: Bytes::new(),
+            aborted: Vec::new(),
+            high_watermark,
+            last_stable_offset: high_watermark,
+        }
+    }
+
+    async fn share() -> Arc<Share> {
+        Arc::new(Budget::new(64 << 20).shared().share(1000).await)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_always_room_for_the_word_that_nothing_more_comes() {
+        let (news, share) = (Arc::<Notify>::default(), share().await);
+        let (deliver, mut deliveries) = mpsc::channel(2 * DELIVERIES);
+        for slot in [0, 1] {
+            let mut one = subscription(slot, &deliver, &news);
+            let mut asked = 0;
+            while one.flow.is_open() {
+                asked += 1;
+                one.piece(piece(asked), &share);
+            }
+            one.tell(What::Away(KafkaError::retriable(
+                twinlog_proto::reason::Reason::CLUSTER_UNREACHABLE,
+                String::new(),
+            )));
+        }
+        let mut told = Vec::new();
+        while let Ok(delivery) = deliveries.try_recv() {
+            told.extend(matches!(delivery.what, What::Away(_)).then_some(delivery.slot));
+        }
+        assert_eq!(told, [0, 1], "though the range took nothing meanwhile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_was_left_out_is_heard_of_when_its_range_has_taken_some() {
+        let (news, share) = (Arc::<Notify>::default(), share().await);
+        let (deliver, mut deliveries) = mpsc::channel(DELIVERIES);
+        let mut one = subscription(0, &deliver, &news);
+        (0..PIECES as i64).for_each(|at| one.piece(piece(at), &share));
+        assert!(!one.flow.is_open());
+        deliveries.recv().await.unwrap().flow.taken();
+        timeout(Duration::from_secs(1), news.notified()).await.expect("it may go on");
+        assert!(one.flow.is_open());
+        // The same with bytes.
+        one.flow.keeps(1000);
+        assert!(!one.flow.is_open());
+        one.flow.done(1);
+        timeout(Duration::from_secs(1), news.notified()).await.expect("it may go on");
+    }
 }

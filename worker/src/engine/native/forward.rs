@@ -57,7 +57,8 @@ pub(super) enum Needs {
 
 /// By its header alone. Of the records below `from`, and of those from `before` on, none is to be sent; `max` is what the target takes.
 pub(super) fn needs(header: &BatchHeader, size: usize, (from, before): (i64, i64), max: usize) -> Needs {
-    if header.is_control() || header.count <= 0 || header.last_offset() < from {
+    if header.is_control() || header.count <= 0 || header.last_offset() < from || header.base_offset >= before
+    {
         return Needs::Dropping;
     }
     let cut = header.base_offset < from || header.last_offset() >= before;

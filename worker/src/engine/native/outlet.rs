@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::coalesce;
 use super::forward::{Writer, sequence_after, stamped};
-use super::load::Load;
+use super::load::{Content, Load};
 use super::sender::{Letter, Reply, Sender};
 use super::window::{Meaning, Verdict, Window};
 use crate::kafka::{HEADER_LEN, Parcel, Spot};
@@ -37,6 +37,8 @@ pub(super) struct Outlet {
     moved: Instant,
     /// Who leads the partition, and the topic's id; `None` while that is being asked.
     way: Option<(Arc<Sender>, Uuid)>,
+    /// The id of the topic that was written to; nil where it isn't known.
+    topic_id: Uuid,
 }
 
 /// Who sends, and who hears the answers.
@@ -52,7 +54,18 @@ impl Outlet {
     pub(super) fn new(spot: Spot, number: u16, joined: bool) -> Self {
         let (queue, window) = (VecDeque::new(), Window::new(false));
         let moved = Instant::now();
-        Self { spot, number, queue, window, sequence: 0, joined, sent: false, moved, way: None }
+        Self {
+            spot,
+            number,
+            queue,
+            window,
+            sequence: 0,
+            joined,
+            sent: false,
+            moved,
+            way: None,
+            topic_id: Uuid::nil(),
+        }
     }
 
     pub(super) fn push(&mut self, load: Load) {
@@ -98,8 +111,17 @@ impl Outlet {
         self.way.is_some()
     }
 
-    pub(super) fn lead(&mut self, way: Option<(Arc<Sender>, Uuid)>) {
-        self.way = way;
+    pub(super) fn lead(&mut self, sender: Arc<Sender>, topic_id: Uuid) {
+        (self.way, self.topic_id) = (Some((sender, topic_id)), topic_id);
+    }
+
+    pub(super) fn loses_way(&mut self) {
+        self.way = None;
+    }
+
+    /// Whether the topic of this id is not the one that was written to.
+    pub(super) fn is_another(&self, topic_id: Uuid) -> bool {
+        !self.topic_id.is_nil() && !topic_id.is_nil() && self.topic_id != topic_id
     }
 
     /// Whether something may be sent now.
@@ -175,6 +197,17 @@ impl Outlet {
 
     pub(super) fn failed(&mut self, sequence: i32, meaning: Meaning) -> Verdict<Load> {
         self.window.failed(sequence, meaning).map(|stamped| stamped.load)
+    }
+
+    /// The oldest batch was refused: neither it nor what follows it is waited for.
+    pub(super) fn abandon(&mut self) {
+        self.window.abandon();
+    }
+
+    /// Whether the oldest batch was made of one that is damaged.
+    pub(super) fn is_damaged(&self) -> bool {
+        let Some(Content::Mirrored(mirrored)) = self.oldest().map(|load| &load.content) else { return false };
+        mirrored.parts.iter().any(|part| part.origin.verify().is_err())
     }
 
     /// What it waits for, in short.

@@ -25,7 +25,7 @@ use self::slot::Slot;
 use self::transaction::Open;
 use self::ways::{Look, Looked};
 use super::fabric::Fabric;
-use super::fetcher::Delivery;
+use super::fetcher::{DELIVERIES, Delivery};
 use super::forward::Writer;
 use super::outlet::{Outlet, Sending};
 use super::sender::Reply;
@@ -38,8 +38,6 @@ use crate::ledger::Ledger;
 
 /// Deliveries and answers that are taken together.
 const AT_ONCE: usize = 32;
-/// Deliveries that wait, for each partition.
-const DELIVERIES: usize = 4;
 /// Batches on their way, for each partition: the window's bound.
 const ON_THEIR_WAY: usize = 5;
 /// The longest sleep.
@@ -134,7 +132,8 @@ impl Range {
             .map(|(assigned, account)| Slot::new(&job.source_topic, assigned, account))
             .collect();
         let (deliver, deliveries) = mpsc::channel(slots.len() * DELIVERIES);
-        let (reply, replies) = mpsc::channel(outlets.len() * ON_THEIR_WAY);
+        // The place of an older version may come.
+        let (reply, replies) = mpsc::channel((outlets.len() + 1) * ON_THEIR_WAY);
         let transactional_id = job.transactions.as_ref().map(Transactions::id);
         let sending = Sending { writer: job.writer, transactional_id, reply, max_batch: job.max_batch };
         let transaction = job.transactions.clone().map(Open::new);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::news::News;
 use crate::kafka::{Answered, KafkaClient, KafkaError, Parcel, ProduceLink, Receipt, Refused, Spot};
 
 /// Requests on their way: more hide no latency, as a broker serves one after the other.
@@ -67,7 +68,8 @@ impl Outbox {
 /// What ranges hold of it. The connection lives as long as somebody holds this.
 pub(super) struct Sender {
     outbox: Arc<Outbox>,
-    news: Arc<Notify>,
+    /// Dropped after what it tells of.
+    news: News,
 }
 
 impl Sender {
@@ -75,19 +77,13 @@ impl Sender {
         let (outbox, news) = (Arc::<Outbox>::default(), Arc::<Notify>::default());
         let life = Life { client, broker, outbox: Arc::downgrade(&outbox), news: news.clone() };
         tokio::spawn(life.live());
-        Self { outbox, news }
+        Self { outbox, news: News(news) }
     }
 
     /// Letters for one partition are sent in the order in which they come.
     pub(super) fn send(&self, letter: Letter) {
         self.outbox.lock().push(letter);
-        self.news.notify_one();
-    }
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        self.news.notify_one();
+        self.news.0.notify_one();
     }
 }
 
@@ -107,7 +103,12 @@ impl Queue {
         let mut again = VecDeque::new();
         while let Some(spot) = self.ready.pop_front() {
             let Some(waiting) = self.waiting.get_mut(&spot) else { continue };
-            let Some(next) = waiting.front() else { continue };
+            // What nobody waits for any more belongs to a run that has ended: behind that of the next one it would come too late.
+            waiting.retain(|letter| !letter.reply.is_closed());
+            let Some(next) = waiting.front() else {
+                self.waiting.remove(&spot);
+                continue;
+            };
             let fits = taken.is_empty() || bytes + next.parcel.len() <= MAX_BYTES;
             let belongs = taken.first().is_none_or(|first| first.transactional_id == next.transactional_id);
             if !fits || !belongs {
@@ -191,10 +192,13 @@ impl Life {
                 continue;
             }
             let Some(open) = link.as_mut().filter(|_| !sent.is_empty()) else {
-                let rest = held_back.take().map_or(LINGER, |until| until.duration_since(Instant::now()));
-                if timeout(rest, self.news.notified()).await.is_err() && rest == LINGER {
-                    *link = None;
-                    self.news.notified().await;
+                match held_back.filter(|until| *until > Instant::now()) {
+                    Some(until) => sleep_until(until).await,
+                    None if timeout(LINGER, self.news.notified()).await.is_err() => {
+                        *link = None;
+                        self.news.notified().await;
+                    }
+                    None => {}
                 }
                 continue;
             };
@@ -276,6 +280,13 @@ mod tests {
 
     use super::*;
 
+    /// Somebody waits for the answer as long as the test runs.
+    fn listened_to() -> mpsc::Sender<Reply> {
+        let (reply, replies) = mpsc::channel(1);
+        Box::leak(Box::new(replies));
+        reply
+    }
+
     fn letter(partition: i32, sequence: i32, size: usize, id: Option<&str>) -> Letter {
         let parcel = Parcel {
             spot: Spot { topic: Arc::from("t"), partition },
@@ -283,8 +294,8 @@ mod tests {
             header: Bytes::new(),
             payload: Bytes::from(vec![0; size]),
         };
-        let (reply, _) = mpsc::channel(1);
-        let by = Arc::new(Sender { outbox: Arc::default(), news: Arc::default() });
+        let reply = listened_to();
+        let by = Arc::new(Sender { outbox: Arc::default(), news: News(Arc::default()) });
         Letter { parcel, sequence, transactional_id: id.map(Arc::from), slot: 0, reply, by }
     }
 
@@ -327,5 +338,16 @@ mod tests {
         assert_eq!(taken(&mut queue), [(0, 0), (2, 0)]);
         assert_eq!(taken(&mut queue), [(1, 0)]);
         assert_eq!(taken(&mut queue), [(3, 0)]);
+    }
+
+    #[test]
+    fn what_a_run_that_has_ended_left_is_not_sent() {
+        let mut queue = Queue::default();
+        let ended = mpsc::channel(1).0;
+        queue.push(Letter { reply: ended.clone(), ..letter(0, 7, 10, None) });
+        queue.push(Letter { reply: ended, ..letter(1, 7, 10, None) });
+        queue.push(letter(0, 0, 10, None));
+        assert_eq!(taken(&mut queue), [(0, 0)], "what the next run has");
+        assert!(queue.ready.is_empty() && queue.waiting.is_empty());
     }
 }

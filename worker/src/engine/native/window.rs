@@ -26,6 +26,8 @@ pub(super) struct Window<T> {
     known: bool,
     /// Something has failed: nothing new is sent until all answers have come, then all of it again.
     failing: bool,
+    /// What was refused, and all that followed it, is not sent again: answers that are still to come mean nothing.
+    abandoned: bool,
 }
 
 /// What an answer means.
@@ -83,13 +85,13 @@ impl<T> Verdict<T> {
 impl<T> Window<T> {
     /// `known`: the first batch has to begin at sequence 0 for the broker, which a marker of the same epoch ensures.
     pub(super) fn new(known: bool) -> Self {
-        Self { sent: VecDeque::new(), out: 0, known, failing: false }
+        Self { sent: VecDeque::new(), out: 0, known, failing: false, abandoned: false }
     }
 
     /// Whether one more batch may be sent.
     pub(super) fn has_room(&self) -> bool {
         let limit = if self.known { REMEMBERED } else { 1 };
-        !self.failing && self.sent.len() < limit
+        !self.failing && !self.abandoned && self.sent.len() < limit
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -119,10 +121,24 @@ impl<T> Window<T> {
         self.sent.front().map(|sent| &sent.batch)
     }
 
+    /// The oldest was refused: neither it nor what follows it will be stored.
+    pub(super) fn abandon(&mut self) {
+        self.sent.clear();
+        (self.out, self.failing, self.abandoned) = (0, false, true);
+    }
+
     /// The batch with this sequence is stored from `offset` on.
     pub(super) fn stored(&mut self, sequence: i32, offset: i64) -> Verdict<T> {
+        if self.abandoned {
+            return Verdict::Later;
+        }
         if self.out == 0 {
             return Verdict::Astray("an answer came that nothing waits for");
+        }
+        if self.failing && self.sent.iter().skip(1).any(|sent| sent.sequence == sequence) {
+            // The one before was stored, too, and then its acknowledgement failed: when both are sent again, both are recognised.
+            self.out -= 1;
+            return self.when_answered();
         }
         if self.sent.front().is_none_or(|oldest| oldest.sequence != sequence) {
             return Verdict::Astray("a batch was stored before the one that precedes it");
@@ -135,6 +151,9 @@ impl<T> Window<T> {
 
     /// The batch with this sequence failed.
     pub(super) fn failed(&mut self, sequence: i32, meaning: Meaning) -> Verdict<T> {
+        if self.abandoned {
+            return Verdict::Later;
+        }
         if self.out == 0 {
             return Verdict::Astray("an answer came that nothing waits for");
         }
@@ -156,6 +175,10 @@ impl<T> Window<T> {
             }
             Meaning::Fenced => return Verdict::Refused,
         }
+        self.when_answered()
+    }
+
+    fn when_answered(&self) -> Verdict<T> {
         if self.out == 0 { Verdict::Again } else { Verdict::Later }
     }
 
@@ -215,6 +238,29 @@ mod tests {
         assert_eq!(window.stored(0, 5), Verdict::Stored(0, 5));
         assert_eq!(window.failed(10, Meaning::Heals), Verdict::Again);
         assert_eq!(window.again().count(), 1);
+    }
+
+    #[test]
+    fn what_is_stored_behind_a_failed_acknowledgement_waits_for_that_one() {
+        let mut window = window(&[0, 10, 20]);
+        assert_eq!(window.failed(0, Meaning::Heals), Verdict::Later, "NOT_ENOUGH_REPLICAS_AFTER_APPEND");
+        assert_eq!(window.stored(10, 105), Verdict::Later);
+        assert_eq!(window.stored(20, 110), Verdict::Again);
+        assert_eq!(window.again().count(), 3);
+        for (sequence, offset) in [(0, 100), (10, 105), (20, 110)] {
+            assert_eq!(window.stored(sequence, offset), Verdict::Stored(sequence, offset), "recognised");
+        }
+        assert!(window.is_empty() && window.has_room());
+    }
+
+    #[test]
+    fn what_was_refused_is_waited_for_no_longer() {
+        let mut window = window(&[0, 10, 20]);
+        assert_eq!(window.failed(0, Meaning::Refused), Verdict::Refused);
+        window.abandon();
+        assert!(window.is_empty() && !window.has_room() && !window.is_to_repeat());
+        assert_eq!(window.failed(10, Meaning::OutOfOrder), Verdict::Later);
+        assert_eq!(window.stored(20, 5), Verdict::Later, "whatever it says");
     }
 
     #[test]

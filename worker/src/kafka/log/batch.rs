@@ -123,7 +123,7 @@ fn field<const N: usize>(header: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
 /// # Errors
 /// UNSUPPORTED_VERSION for the old message formats, KAFKA_ERROR for other bytes that are not batches of magic 2 (topics written with
 /// `log.message.format.version` below 0.11) or garbage.
-pub(crate) fn split(records: &Bytes) -> Result<Vec<FetchedBatch>, KafkaError> {
+pub(super) fn split(records: &Bytes) -> Result<Vec<FetchedBatch>, KafkaError> {
     let (mut batches, mut rest) = (Vec::new(), records.clone());
     while let Some(batch) = take(&mut rest)? {
         batches.push(batch);
@@ -135,7 +135,7 @@ pub(crate) fn split(records: &Bytes) -> Result<Vec<FetchedBatch>, KafkaError> {
 ///
 /// # Errors
 /// As `split`.
-pub(super) fn take(rest: &mut Bytes) -> Result<Option<FetchedBatch>, KafkaError> {
+pub(crate) fn take(rest: &mut Bytes) -> Result<Option<FetchedBatch>, KafkaError> {
     if rest.len() <= LENGTH_END {
         return Ok(None);
     }

@@ -1,7 +1,8 @@
 //! Fetch sessions (KIP-227): a broker remembers which partitions are fetched and where each goes on, so that a request names only what
 //! changed. Pure: it makes requests and reads answers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -100,35 +101,38 @@ pub(crate) struct Lost(pub(crate) i16);
 pub(crate) struct FetchSession {
     id: i32,
     epoch: i32,
-    told: BTreeMap<Spot, From>,
+    /// In the order of partitions, as all that is wanted comes.
+    told: Vec<(Spot, From)>,
     by_id: HashMap<Uuid, Arc<str>>,
 }
 
 impl Default for FetchSession {
     fn default() -> Self {
-        Self { id: 0, epoch: NEW, told: BTreeMap::new(), by_id: HashMap::new() }
+        Self { id: 0, epoch: NEW, told: Vec::new(), by_id: HashMap::new() }
     }
 }
 
 impl FetchSession {
-    /// The request for exactly these partitions.
+    /// The request for exactly these partitions, which come in their order.
     pub(in crate::kafka) fn request(
         &mut self,
         version: i16,
-        wanted: BTreeMap<Spot, From>,
+        wanted: Vec<(Spot, From)>,
         terms: &Terms,
     ) -> FetchRequest {
         let sessions = version >= WITH_SESSIONS && self.epoch != NONE;
         let full = !sessions || self.epoch == NEW;
-        let changed = |(spot, from): &(&Spot, &From)| full || self.told.get(*spot) != Some(*from);
-        let news = wanted.iter().filter(changed).map(|(spot, from)| (spot.clone(), *from)).collect();
-        let gone = self.told.iter().filter(|(spot, from)| {
-            // A topic that was made anew under the same name is another one to the broker.
-            !full && wanted.get(*spot).is_none_or(|now| now.topic_id != from.topic_id)
-        });
-        let gone: Vec<_> = gone.map(|(spot, from)| (spot.clone(), from.topic_id)).collect();
+        let (news, gone) = match full {
+            true => (wanted.clone(), Vec::new()),
+            false => differences(&self.told, &wanted),
+        };
+        if full || !gone.is_empty() {
+            self.by_id.clear();
+            self.by_id.extend(wanted.iter().map(named));
+        } else {
+            self.by_id.extend(news.iter().map(named));
+        }
         let (id, epoch) = if sessions { (self.id, self.epoch) } else { (0, NONE) };
-        self.by_id = wanted.iter().map(|(spot, from)| (from.topic_id, spot.topic.clone())).collect();
         self.told = wanted;
         let mut request = FetchRequest::default()
             .with_replica_id(BrokerId(-1))
@@ -190,6 +194,37 @@ impl FetchSession {
             true => self.by_id.get(&topic.topic_id).cloned(),
             false => Some(Arc::from(topic.topic.as_str())),
         }
+    }
+}
+
+fn named((spot, from): &(Spot, From)) -> (Uuid, Arc<str>) {
+    (from.topic_id, spot.topic.clone())
+}
+
+/// What the broker is to be told, and what it is to forget.
+type News = Vec<(Spot, From)>;
+type Gone = Vec<(Spot, Uuid)>;
+
+/// What the broker has to be told, and what it has to forget. Both come in the order of partitions: mostly all are the same.
+fn differences(told: &[(Spot, From)], wanted: &[(Spot, From)]) -> (News, Gone) {
+    let (mut news, mut gone) = (Vec::new(), Vec::new());
+    let (mut told, mut wanted) = (told.iter().peekable(), wanted.iter().peekable());
+    loop {
+        let order = match (told.peek(), wanted.peek()) {
+            (None, None) => return (news, gone),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((before, _)), Some((now, _))) => before.cmp(now),
+        };
+        let before = if order.is_le() { told.next() } else { None };
+        let now = if order.is_ge() { wanted.next() } else { None };
+        // A topic that was made anew under the same name is another one to the broker.
+        if let Some((spot, from)) =
+            before.filter(|(_, from)| now.is_none_or(|(_, now)| now.topic_id != from.topic_id))
+        {
+            gone.push((spot.clone(), from.topic_id));
+        }
+        news.extend(now.filter(|now| before != Some(*now)).cloned());
     }
 }
 
@@ -275,7 +310,7 @@ mod tests {
         Terms { max_wait_ms: 100, min_bytes: 1, max_bytes: 8 << 20, rack: String::new() }
     }
 
-    fn wanted(of: &[(&str, i32, u128, i64)]) -> BTreeMap<Spot, From> {
+    fn wanted(of: &[(&str, i32, u128, i64)]) -> Vec<(Spot, From)> {
         of.iter()
             .map(|(topic, partition, id, offset)| (spot(topic, *partition), from(*id, *offset)))
             .collect()

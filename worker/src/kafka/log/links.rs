@@ -1,6 +1,6 @@
 //! Connections that do one thing only: one fetches, one produces. Long polls and acknowledgements hold nothing else up.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -16,10 +16,14 @@ use crate::kafka::wire::error::KafkaError;
 use crate::kafka::wire::properties::ClientProperties;
 use crate::kafka::wire::route::To;
 
+/// Space for what an answer has besides records.
+const AROUND_BYTES: usize = 64 << 10;
 /// An answer that takes longer, from the one before on, means that the broker is away.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// All replicas in sync have a batch by then, or the broker says that they haven't: well before it counts as away.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
+/// A quota's window is shorter unless somebody made it longer; the broker itself holds back what comes too early.
+const MAX_THROTTLE: Duration = Duration::from_secs(30);
 
 impl KafkaClient {
     async fn link(&self, broker: i32) -> Result<Link, KafkaError> {
@@ -69,26 +73,28 @@ pub(crate) struct Fetched {
 }
 
 impl FetchLink {
-    /// One request and its answer. A session that the broker has forgotten brings nothing, and begins anew with the next request.
+    /// One request for these partitions, in their order, and its answer. A session that the broker has forgotten brings nothing, and begins anew with the next request.
     ///
     /// # Errors
     /// The connection is of no use any more.
     pub(crate) async fn fetch(
         &mut self,
-        wanted: BTreeMap<Spot, From>,
+        wanted: Vec<(Spot, From)>,
         terms: &Terms,
     ) -> Result<Fetched, KafkaError> {
-        let all_ids = wanted.values().all(|from| !from.topic_id.is_nil());
+        let all_ids = wanted.iter().all(|(_, from)| !from.topic_id.is_nil());
         let ours = if all_ids { fetch_session::VERSIONS } else { fetch_session::BY_NAME };
         let version = self.link.version(ApiKey::Fetch, ours)?;
         let request = self.session.request(version, wanted, terms);
         let body = self.encoded(&request, version)?;
+        // What stands around the records is little.
+        self.link.expect(usize::try_from(terms.max_bytes).unwrap_or(0) + AROUND_BYTES);
         self.link.send(ApiKey::Fetch, version, body).await?;
         let mut answer = self.link.next().await?;
         let bytes = answer.len();
         let answer = FetchResponse::decode(&mut answer, version);
         let answer = answer.map_err(|error| garbled(&self.properties, &self.link, &error.to_string()))?;
-        let throttle = millis(answer.throttle_time_ms);
+        let throttle = throttle(answer.throttle_time_ms);
         let parts = match self.session.answer(version, answer) {
             Ok(parts) => parts,
             Err(Lost(code)) => {
@@ -171,13 +177,14 @@ impl ProduceLink {
         };
         let answer = ProduceResponse::decode(&mut answer, version);
         let answer = answer.map_err(|error| garbled(&self.properties, &self.link, &error.to_string()))?;
-        let throttle = millis(answer.throttle_time_ms);
+        let throttle = throttle(answer.throttle_time_ms);
         Ok(Answered { receipts: produce::receipts(version, answer, &parcels), throttle })
     }
 }
 
-fn millis(ms: i32) -> Duration {
-    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+/// How long a broker wants no request, as far as it may say that.
+fn throttle(ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(MAX_THROTTLE)
 }
 
 fn garbled(properties: &ClientProperties, link: &Link, what: &str) -> KafkaError {

@@ -100,11 +100,8 @@ impl Transactions {
                 let build = |_| Ok(request.clone());
                 let to = To::Broker(coordinator);
                 let answer = self.client.router.send(to, Use::Control, deadline, &build).await?.body;
-                match answer.error_code {
-                    // It was ended by the try before, and its markers are being written.
-                    code::CONCURRENT_TRANSACTIONS => Ok(()),
-                    error => self.check("end a transaction of", error),
-                }
+                // Where it says that another one is at it, that was the try before, which may still fail: it is asked until it has ended.
+                self.check("end a transaction of", answer.error_code)
             }
         })
         .await

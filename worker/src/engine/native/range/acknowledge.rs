@@ -25,6 +25,7 @@ impl Range {
         match reply.outcome {
             Outcome::Stored(offset) => {
                 self.trouble.1 = None;
+                self.found_way(number);
                 let verdict = self.outlets[number].stored(reply.sequence, offset);
                 self.judge(number, verdict, None)
             }
@@ -39,7 +40,13 @@ impl Range {
     }
 
     fn refused(&mut self, number: usize, sequence: i32, refused: kafka::Refused) -> Step<()> {
-        let meaning = meaning(refused.code);
+        let meaning = match meaning(refused.code) {
+            // A batch that came damaged will be refused whenever it is sent; one that was damaged on its way there won't.
+            Meaning::Heals if refused.code == code::CORRUPT_MESSAGE && self.outlets[number].is_damaged() => {
+                Meaning::Refused
+            }
+            meaning => meaning,
+        };
         let error = trouble(&refused);
         match meaning {
             Meaning::Fenced => return Err(Exit::Fenced(error)),
@@ -59,7 +66,11 @@ impl Range {
         match verdict {
             Verdict::Stored(load, offset) => self.stored(number, load, offset),
             Verdict::Later | Verdict::Again => Ok(()),
-            Verdict::Refused => Err(self.refusal(number, refused)),
+            Verdict::Refused => {
+                let exit = self.refusal(number, refused);
+                self.outlets[number].abandon();
+                Err(exit)
+            }
             Verdict::Astray(error) => Err(self.misaligned(number, None, error.to_owned())),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use twinlog_proto::id::SourceOffset;
 
 use super::slot::Reading;
@@ -13,7 +14,10 @@ use crate::engine::native::forward::{Needs, needs};
 use crate::engine::native::load::{Content, Held, Load, Mirrored, Part, Run, Runs};
 use crate::engine::native::rebuild::{Failure, rebuild};
 use crate::engine::{Exit, Fetching, Refusal, Refused, Trouble};
-use crate::kafka::{self, Aborted, Damaged, FetchedBatch, Piece, code, split};
+use crate::kafka::{self, Aborted, BatchHeader, Damaged, FetchedBatch, Piece, code, take};
+
+/// No answer is larger, bytes.
+const MAX_BATCH: usize = 100 << 20;
 
 /// Memory of one piece, and the flow that it belongs to.
 struct Came<'a> {
@@ -25,6 +29,9 @@ struct Came<'a> {
 impl Range {
     pub(super) fn take_in(&mut self, Delivery { slot, flow, what }: Delivery) -> Step<()> {
         let index = usize::from(slot);
+        if matches!(what, What::Piece(..)) {
+            flow.taken();
+        }
         if !matches!(&self.slots[index].reading, Reading::On(fetching) if Arc::ptr_eq(&fetching.flow, &flow))
         {
             return Ok(());
@@ -47,13 +54,16 @@ impl Range {
         let _taken = Held::instead(share.clone(), flow.clone(), piece.records.len());
         self.trouble.0 = None;
         let partition = self.slots[index].spot.partition;
-        let batches = split(&piece.records).map_err(|error| self.unsplit(index, &error))?;
+        self.found_source();
         let came = Came { share, flow, at: Instant::now() };
         let mut aborted = Aborted::new(piece.aborted.clone());
-        for batch in batches {
+        let mut rest = piece.records.clone();
+        while let Some(batch) = self.next_batch(index, &mut rest)? {
             let hidden = aborted.hides(&batch);
             self.recognise(index, &batch)?;
-            if batch.header.leader_epoch >= 0 && batch.header.leader_epoch < self.slots[index].epoch {
+            let slot = &self.slots[index];
+            let is_new = batch.header.last_offset() >= slot.next;
+            if is_new && batch.header.leader_epoch >= 0 && batch.header.leader_epoch < slot.epoch {
                 // Epochs only grow in one log: this is another one under the same name.
                 return Err(lost(partition, "the leader epoch fell"));
             }
@@ -64,6 +74,27 @@ impl Range {
         }
         self.ends(index, piece);
         Ok(())
+    }
+
+    /// The next whole batch. What can't be one ends the run when all that stands before it has been taken.
+    fn next_batch(&mut self, index: usize, rest: &mut Bytes) -> Step<Option<FetchedBatch>> {
+        let batch = match take(rest) {
+            Ok(Some(batch)) => batch,
+            // Larger than any answer can be: it will never come whole.
+            Ok(None) => {
+                match rest.get(8..12).and_then(|length| length.try_into().ok()).map(i32::from_be_bytes) {
+                    Some(length) if usize::try_from(length).is_ok_and(|length| length > MAX_BATCH) => {
+                        return Err(self.damaged(index, format!("claims to be {length} bytes long")));
+                    }
+                    _ => return Ok(None),
+                }
+            }
+            Err(error) => return Err(self.unsplit(index, &error)),
+        };
+        match implausible(&batch.header) {
+            Some(what) => Err(self.damaged(index, what)),
+            None => Ok(Some(batch)),
+        }
     }
 
     fn batch(&mut self, index: usize, batch: FetchedBatch, hidden: bool, came: &Came<'_>) -> Step<()> {
@@ -128,7 +159,7 @@ impl Range {
         &mut self,
         index: usize,
         origin: FetchedBatch,
-        (bytes, count, runs): (bytes::Bytes, i32, Runs),
+        (bytes, count, runs): (Bytes, i32, Runs),
         came: &Came<'_>,
     ) {
         let held = Held::new(came.share.clone(), came.flow.clone(), bytes.len());
@@ -170,8 +201,16 @@ impl Range {
         if error.reason == twinlog_proto::reason::Reason::UNSUPPORTED_VERSION {
             return Exit::OldFormat { partition, offset };
         }
-        let damaged = Damaged { offset: offset.0, magic: 2, what: error.message.clone() };
-        Exit::Unreadable { partition, damaged }
+        self.damaged(index, format!("is no batch: {}", error.message))
+    }
+
+    /// Where the partition is now, there is something that can't be right. What the batch says of its place may be wrong, too.
+    fn damaged(&self, index: usize, what: String) -> Exit {
+        let slot = &self.slots[index];
+        Exit::Unreadable {
+            partition: slot.spot.partition,
+            damaged: Damaged { offset: slot.next, magic: 2, what },
+        }
     }
 
     /// The broker doesn't serve the partition.
@@ -203,6 +242,19 @@ impl Range {
             }
         }
     }
+}
+
+/// What a header says that no broker writes; `None` if nothing.
+fn implausible(header: &BatchHeader) -> Option<String> {
+    let BatchHeader { base_offset, last_offset_delta, count, .. } = *header;
+    let spans = i64::from(last_offset_delta) + 1;
+    let is_right = base_offset >= 0
+        && spans > 0
+        && (0..=spans).contains(&i64::from(count))
+        && base_offset.checked_add(spans).is_some();
+    (!is_right).then(|| {
+        format!("lies in a batch that claims {count} records on {spans} offsets from {base_offset} on")
+    })
 }
 
 fn lost(partition: i32, text: &str) -> Exit {

@@ -11,6 +11,7 @@ use super::{Job, Range, Shared, Step};
 use crate::engine::native::fabric::Fabric;
 use crate::engine::{Exit, Fetching, Trouble};
 use crate::kafka::{KafkaError, TopicPlace};
+use crate::ledger::Account;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
@@ -71,9 +72,21 @@ impl Range {
     /// The leader of the outlet's partition is not who it was, or away.
     pub(super) fn loses_way(&mut self, number: usize) {
         let outlet = &mut self.outlets[number];
-        outlet.lead(None);
+        outlet.loses_way();
         let topic = outlet.spot.topic.clone();
         self.looks.iter_mut().filter(|look| !look.is_source && look.topic == topic).for_each(Look::ask_later);
+    }
+
+    /// The leader of the outlet's partition takes what it is sent.
+    pub(super) fn found_way(&mut self, number: usize) {
+        let topic = &self.outlets[number].spot.topic;
+        let looks = self.looks.iter_mut().filter(|look| !look.is_source && look.backoff > FIRST_BACKOFF);
+        looks.filter(|look| look.topic == *topic).for_each(|look| look.backoff = FIRST_BACKOFF);
+    }
+
+    /// The source's leaders answer.
+    pub(super) fn found_source(&mut self) {
+        self.looks[0].backoff = FIRST_BACKOFF;
     }
 
     /// One more topic of the target.
@@ -91,7 +104,9 @@ impl Range {
     }
 
     pub(super) fn ways_due(&self) -> Option<Instant> {
-        self.looks.iter().filter(|look| !look.asking).filter_map(|look| look.at).min()
+        // One that isn't needed any more would be due for ever.
+        let due = self.looks.iter().filter(|look| !look.asking && look.at.is_some() && self.is_needed(look));
+        due.filter_map(|look| look.at).min()
     }
 
     /// Asks for what is needed and not known.
@@ -189,16 +204,31 @@ impl Range {
         Ok(())
     }
 
+    /// Whether the topic is another one under the same name than was written to before, in this run or earlier ones.
+    fn is_made_anew(&self, topic: &str, place: &TopicPlace) -> bool {
+        let id = place.id.to_string();
+        let another = |account: &Account| {
+            let known = &account.progress.target_topic_id;
+            !place.id.is_nil() && !known.is_empty() && *known != id
+        };
+        let is_copy = topic == &*self.job.target_topic;
+        is_copy && self.ledger.accounts.iter().any(another)
+            || self.outlets.iter().any(|outlet| &*outlet.spot.topic == topic && outlet.is_another(place.id))
+    }
+
     fn send_to(&mut self, index: usize, place: &TopicPlace) -> Step<()> {
         let topic = self.looks[index].topic.clone();
         tracing::debug!(%topic, ?place, "the leaders are known");
+        if self.is_made_anew(&topic, place) {
+            return Err(Exit::Gone { topic: topic.to_string() });
+        }
         let mut missing = false;
         for outlet in self.outlets.iter_mut().filter(|o| !o.has_way() && o.spot.topic == topic) {
             let Some(leader) = place.partitions.get(&outlet.spot.partition).and_then(|led| led.leader) else {
                 missing = true;
                 continue;
             };
-            outlet.lead(Some((self.shared.target.sender(leader), place.id)));
+            outlet.lead(self.shared.target.sender(leader), place.id);
         }
         let look = &mut self.looks[index];
         if missing {

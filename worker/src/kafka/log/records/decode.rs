@@ -27,12 +27,8 @@ impl FetchedBatch {
     /// # Errors
     /// A checksum or a codec that can't be right, or a batch that holds more than `limit` bytes.
     pub fn unpack(&self, limit: usize) -> Result<Unpacked, Damaged> {
-        let (header, told) = (self.header, self.header.crc);
-        let found = crc32c::crc32c(self.bytes.get(CRC_END..).unwrap_or_default());
-        if told != found {
-            let what = format!("lies in a batch with checksum {found:08x} where its header says {told:08x}");
-            return Err(damaged(header.base_offset, what));
-        }
+        self.verify()?;
+        let header = self.header;
         let packed = self.bytes.slice(HEADER_LEN..);
         let unknown = || format!("has compression {}, which its format doesn't know", header.codec());
         let codec = Codec::of(header.codec()).ok_or_else(unknown);
@@ -45,6 +41,20 @@ impl FetchedBatch {
         let payload =
             plain.map_err(|what| damaged(header.base_offset, format!("lies in a batch that {what}")))?;
         Ok(Unpacked { header, payload })
+    }
+
+    /// Whether the bytes are those that were written.
+    ///
+    /// # Errors
+    /// They have another checksum.
+    pub fn verify(&self) -> Result<(), Damaged> {
+        let told = self.header.crc;
+        let found = crc32c::crc32c(self.bytes.get(CRC_END..).unwrap_or_default());
+        if told == found {
+            return Ok(());
+        }
+        let what = format!("lies in a batch with checksum {found:08x} where its header says {told:08x}");
+        Err(damaged(self.header.base_offset, what))
     }
 
     /// Which end of a transaction the batch marks; `None` where it is no such marker.

@@ -10,7 +10,7 @@ use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
-use super::{Connection, MAX_FRAME_BYTES};
+use super::{Connection, INITIAL_READ_BYTES, MAX_FRAME_BYTES};
 use crate::kafka::wire::api::Versions;
 use crate::kafka::wire::away::{timed_out, unreachable};
 use crate::kafka::wire::error::KafkaError;
@@ -85,6 +85,8 @@ pub(in crate::kafka) struct Link {
     /// What has come of the next answer: its length first.
     length: Option<usize>,
     buffer: BytesMut,
+    /// An answer may be so large, as was asked for: space for that is taken at once.
+    expected: usize,
     /// An answer that takes longer means that the broker is away.
     patience: Duration,
 }
@@ -99,7 +101,14 @@ impl Link {
         let opened = timeout(patience, Connection::open(peer, properties)).await;
         let connection =
             opened.unwrap_or_else(|_| Err(timed_out(properties, &format!("broker {peer}"), patience)))?;
-        Ok(Self { connection, asked: VecDeque::new(), length: None, buffer: BytesMut::new(), patience })
+        Ok(Self {
+            connection,
+            asked: VecDeque::new(),
+            length: None,
+            buffer: BytesMut::new(),
+            expected: INITIAL_READ_BYTES,
+            patience,
+        })
     }
 
     pub(in crate::kafka) fn peer(&self) -> &str {
@@ -114,6 +123,11 @@ impl Link {
     /// Whether the broker will go on without a new authentication.
     pub(in crate::kafka) fn is_authenticated(&self) -> bool {
         self.connection.expires.is_none_or(|at| Instant::now() < at)
+    }
+
+    /// The next answers were asked to have no more than so many bytes: memory for them is set aside.
+    pub(in crate::kafka) fn expect(&mut self, bytes: usize) {
+        self.expected = bytes.max(INITIAL_READ_BYTES);
     }
 
     /// Writes one request. To be awaited to its end.
@@ -214,8 +228,8 @@ impl Link {
     /// Reads a part, never more than what belongs to the answer: its bytes stay where they are read to.
     async fn read(&mut self, wanted: usize) -> Result<(), KafkaError> {
         let missing = wanted - self.buffer.len();
-        // Space grows with what has come, not with what a broker claims is to come.
-        self.buffer.reserve(missing.min(self.buffer.len().max(super::INITIAL_READ_BYTES)));
+        // Beyond what was asked for, space grows with what has come, not with what a broker claims is to come.
+        self.buffer.reserve(missing.min(self.buffer.len().max(self.expected)));
         let mut rest = (&mut self.connection.stream).take(missing as u64);
         match rest.read_buf(&mut self.buffer).await {
             Ok(0) => Err(self.connection.broken(&std::io::ErrorKind::UnexpectedEof.into())),
