@@ -44,10 +44,14 @@ const MAX_BATCH_BYTES: usize = 1_000_000;
 /// Smaller ones are not tried.
 pub(crate) const MIN_BATCH_BYTES: usize = 16 << 10;
 
+/// The largest batch that a topic with this `max.message.bytes` takes.
+fn largest_batch(max_message_bytes: Option<i32>) -> usize {
+    usize::try_from(max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)).unwrap_or(0)
+}
+
 /// Batches that a topic with this `max.message.bytes` takes.
 pub(crate) fn batch_bytes(max_message_bytes: Option<i32>) -> usize {
-    let limit = usize::try_from(max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)).unwrap_or(0);
-    limit.saturating_sub(BATCH_OVERHEAD).clamp(1024, MAX_BATCH_BYTES)
+    largest_batch(max_message_bytes).saturating_sub(BATCH_OVERHEAD).clamp(1024, MAX_BATCH_BYTES)
 }
 
 /// Bounds of one engine.

@@ -24,14 +24,12 @@ use std::sync::Arc;
 use self::fabric::Fabric;
 use self::forward::Writer;
 use self::range::{Job, Range, Shared};
-use super::{Exit, NotOpened, Observer, Opening, Order, batch_bytes};
+use super::{Exit, NotOpened, Observer, Opening, Order, batch_bytes, largest_batch};
 use crate::budget::Memory;
 use crate::durability::{Committer, Durability, Times};
 use crate::kafka::Transactions;
 use crate::ledger::Ledger;
 
-/// `max.message.bytes` of a topic that doesn't set it.
-const DEFAULT_MAX_BATCH: usize = 1_048_588;
 /// Of one partition's records so many bytes may wait: what comes beyond stays with the source.
 const QUEUE: usize = 4 << 20;
 
@@ -95,8 +93,7 @@ impl Opened {
 
 /// What the topic takes as one batch: less where it was seen that it takes less.
 fn max_batch(limit: usize, topic: Option<i32>) -> usize {
-    let takes = topic.map_or(DEFAULT_MAX_BATCH, |bytes| usize::try_from(bytes).unwrap_or(0));
-    if limit < batch_bytes(topic) { limit } else { takes }
+    if limit < batch_bytes(topic) { limit } else { largest_batch(topic) }
 }
 
 #[cfg(test)]
@@ -105,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_batch_may_be_what_the_topic_takes() {
-        assert_eq!(max_batch(1_000_000, None), DEFAULT_MAX_BATCH);
+        assert_eq!(max_batch(1_000_000, None), 1_048_588);
         assert_eq!(max_batch(1_000_000, Some(8 << 20)), 8 << 20, "other engines make no such batches");
         assert_eq!(max_batch(250_000, Some(8 << 20)), 250_000, "it was refused");
     }

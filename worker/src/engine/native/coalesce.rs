@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::load::{Content, Load, Mirrored, Run, Runs};
+use super::load::{Content, Load, Mirrored};
 use crate::kafka::{BatchBuilder, BatchHeader, BatchOf, Codec, FetchedBatch, Record};
 
 /// Fewer batches that wait are sent one by one.
@@ -59,19 +59,14 @@ fn merge(queue: &VecDeque<Load>, max: usize) -> Option<(Vec<u8>, i32, usize)> {
 
 fn joined(queue: &mut VecDeque<Load>, bytes: Vec<u8>, count: i32, loads: usize) -> Option<Load> {
     let since = queue.front()?.since;
-    let (mut runs, mut next, mut parts) = (Vec::<Run>::new(), 0, Vec::new());
+    let (mut runs, mut next, mut parts) = (Vec::new(), 0, Vec::new());
     for load in queue.drain(..loads) {
         let Content::Mirrored(mirrored) = load.content else { continue };
-        for run in mirrored.runs.all() {
-            match runs.last_mut() {
-                Some(last) if last.source + i64::from(last.count) == run.source => last.count += run.count,
-                _ => runs.push(*run),
-            }
-        }
+        runs.extend_from_slice(mirrored.runs.all());
         next = mirrored.next;
         parts.extend(mirrored.parts);
     }
-    let content = Content::Mirrored(Mirrored { runs: Runs::from(runs), next, parts });
+    let content = Content::Mirrored(Mirrored { runs: runs.into_iter().collect(), next, parts });
     Some(Load { bytes: Bytes::from(bytes), count, since, content })
 }
 
@@ -79,6 +74,7 @@ fn joined(queue: &mut VecDeque<Load>, bytes: Vec<u8>, count: i32, loads: usize) 
 mod tests {
     use std::time::Instant;
 
+    use super::super::load::{Run, Runs};
     use super::*;
     use crate::kafka::Headers;
 

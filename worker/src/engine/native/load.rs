@@ -23,8 +23,16 @@ pub(super) enum Runs {
     Many(Vec<Run>),
 }
 
-impl From<Vec<Run>> for Runs {
-    fn from(runs: Vec<Run>) -> Self {
+impl FromIterator<Run> for Runs {
+    /// What follows on what came before is one run with it.
+    fn from_iter<T: IntoIterator<Item = Run>>(all: T) -> Self {
+        let mut runs: Vec<Run> = Vec::new();
+        for run in all {
+            match runs.last_mut() {
+                Some(last) if last.source + i64::from(last.count) == run.source => last.count += run.count,
+                _ => runs.push(run),
+            }
+        }
         match runs[..] {
             [one] => Self::One(one),
             _ => Self::Many(runs),

@@ -35,8 +35,8 @@ pub(super) struct Outlet {
     sent: bool,
     /// When something was stored last, or came after there was nothing to store.
     moved: Instant,
-    /// Who leads the partition, and the topic's id; `None` while that is being asked.
-    way: Option<(Arc<Sender>, Uuid)>,
+    /// Who sends to the partition's leader; `None` while that is being asked.
+    way: Option<Arc<Sender>>,
     /// The id of the topic that was written to; nil where it isn't known.
     topic_id: Uuid,
 }
@@ -112,7 +112,7 @@ impl Outlet {
     }
 
     pub(super) fn lead(&mut self, sender: Arc<Sender>, topic_id: Uuid) {
-        (self.way, self.topic_id) = (Some((sender, topic_id)), topic_id);
+        (self.way, self.topic_id) = (Some(sender), topic_id);
     }
 
     pub(super) fn loses_way(&mut self) {
@@ -173,10 +173,10 @@ impl Outlet {
     }
 
     fn post(&self, header: &Bytes, bytes: &Bytes, sequence: i32, sending: &Sending) {
-        let Some((sender, topic_id)) = &self.way else { return };
+        let Some(sender) = &self.way else { return };
         let parcel = Parcel {
             spot: self.spot.clone(),
-            topic_id: *topic_id,
+            topic_id: self.topic_id,
             header: header.clone(),
             payload: bytes.slice(HEADER_LEN..),
         };

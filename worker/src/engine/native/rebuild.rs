@@ -86,7 +86,8 @@ fn split(
     match build(origin.part(&part), codec) {
         Some(bytes) if bytes.len() <= max => {
             let count = i32::try_from(part.len()).expect("a batch counts its records in 32 bits");
-            parts.push(Rebuilt { bytes: Bytes::from(bytes), count, runs: runs(origin.part(&part)) });
+            let runs = origin.part(&part).map(|record| Run { source: record.offset, count: 1 }).collect();
+            parts.push(Rebuilt { bytes: Bytes::from(bytes), count, runs });
             Ok(())
         }
         _ if part.len() > 1 => {
@@ -110,18 +111,6 @@ fn build<'a>(records: impl Iterator<Item = Record<'a>>, codec: Codec) -> Option<
         builder.push(&Record { offset, ..record }).ok()?;
     }
     builder.finish().ok()
-}
-
-/// Where the records were at the source.
-fn runs<'a>(records: impl Iterator<Item = Record<'a>>) -> Runs {
-    let mut runs: Vec<Run> = Vec::new();
-    for record in records {
-        match runs.last_mut() {
-            Some(run) if run.source + i64::from(run.count) == record.offset => run.count += 1,
-            _ => runs.push(Run { source: record.offset, count: 1 }),
-        }
-    }
-    Runs::from(runs)
 }
 
 #[cfg(test)]
