@@ -116,5 +116,6 @@ fn start(stage: &mut Stage) -> Result<World> {
     let api = crate::api::Api::new(&controllers[0].url())?;
     api.wait_workers(2, WORKERS_UP)?;
     println!("   controller: {}", controllers[0].url());
+    let (source, target) = (source.into(), target.into());
     Ok(World { workers, controllers, api, tools, etcd: Some(etcd), source, target, sandbox })
 }

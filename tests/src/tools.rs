@@ -346,6 +346,7 @@ impl Tools {
 
     /// Makes a SCRAM-SHA-256 user.
     pub fn scram_user(&self, kafka: &Kafka, user: &str, password: &str) -> Result<()> {
+        kafka.mark_altered();
         self.on(kafka, "scram_user", json!({"user": user, "password": password})).map(drop)
     }
 
@@ -377,12 +378,14 @@ impl Tools {
 
     /// Sets dynamic defaults of all brokers.
     pub fn alter_cluster(&self, kafka: &Kafka, configs: &[(&str, &str)]) -> Result<()> {
+        kafka.mark_altered();
         let configs: BTreeMap<_, _> = configs.iter().copied().collect();
         self.on(kafka, "alter_cluster", json!({"configs": configs})).map(drop)
     }
 
     /// Sets a quota of every client id, such as `producer_byte_rate`; `None` removes it.
     pub fn quota(&self, kafka: &Kafka, name: &str, value: Option<u32>) -> Result<()> {
+        kafka.mark_altered();
         self.on(kafka, "quota", json!({"name": name, "value": value})).map(drop)
     }
 

@@ -8,7 +8,7 @@ use twinlog_proto::v1;
 
 use crate::api::Api;
 use crate::sandbox::{
-    Controller, ControllerOptions, Etcd, Kafka, KafkaOptions, Sandbox, Worker, WorkerOptions, wait_until,
+    Controller, ControllerOptions, Etcd, KafkaOptions, Lent, Sandbox, Worker, WorkerOptions, wait_until,
 };
 use crate::tools::{Isolation, Tools};
 use crate::verify::{Verdict, compare};
@@ -52,8 +52,8 @@ pub struct World {
     pub api: Api,
     pub tools: Arc<Tools>,
     pub etcd: Option<Etcd>,
-    pub source: Kafka,
-    pub target: Kafka,
+    pub source: Lent,
+    pub target: Lent,
     pub sandbox: Sandbox,
 }
 
@@ -79,7 +79,7 @@ impl World {
             worker.env = options.env.clone();
             workers.push(sandbox.worker(&number.to_string(), worker)?);
         }
-        let (source, target) = sandbox.kafka_pair(("a", options.source), ("b", options.target))?;
+        let (source, target) = sandbox.lent_pair(("a", options.source), ("b", options.target))?;
         let tools = Tools::start(&sandbox)?;
         let api = Api::new(&controllers[0].url())?;
         api.wait_workers(options.workers, WORKERS)?;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -38,6 +39,8 @@ pub struct Kafka {
     brokers: Vec<Broker>,
     /// Before KRaft.
     zookeeper: Option<Process>,
+    /// Something was set on the cluster as a whole: nobody else can use it.
+    altered: AtomicBool,
 }
 
 struct Ports {
@@ -76,7 +79,7 @@ impl Kafka {
             let Ports { client, controller, extra } = ports;
             brokers.push(Broker { process, client, extra, _controller: controller });
         }
-        Ok(Self { name: name.to_owned(), options, brokers, zookeeper: None })
+        Ok(Self { name: name.to_owned(), options, brokers, zookeeper: None, altered: AtomicBool::new(false) })
     }
 
     /// A broker with a ZooKeeper beside it. The options' listeners are for newer ones.
@@ -86,7 +89,7 @@ impl Kafka {
         let (zookeeper, process) = legacy::start(sandbox, name, &options, &client, &controller)?;
         let broker = Broker { process, client, extra: Vec::new(), _controller: controller };
         let (name, brokers) = (name.to_owned(), vec![broker]);
-        Ok(Self { name, options, brokers, zookeeper: Some(zookeeper) })
+        Ok(Self { name, options, brokers, zookeeper: Some(zookeeper), altered: AtomicBool::new(false) })
     }
 
     pub fn name(&self) -> &str {
@@ -95,6 +98,23 @@ impl Kafka {
 
     pub fn version(&self) -> &str {
         &self.options.version
+    }
+
+    pub(super) fn options(&self) -> &KafkaOptions {
+        &self.options
+    }
+
+    /// To be called where a user, a quota or a default of all brokers is set.
+    pub(crate) fn mark_altered(&self) {
+        self.altered.store(true, Ordering::Relaxed);
+    }
+
+    /// Nothing was set on the cluster as a whole, and all its processes are those that it began with. Permissions are set by many: a
+    /// cluster that has some is never as it began.
+    pub(super) fn is_as_it_began(&self) -> bool {
+        let guarded = self.options.props.contains_key("authorizer.class.name") || self.zookeeper.is_some();
+        let disturbed = self.brokers().any(|broker| broker.was_disturbed() || !broker.is_running());
+        !guarded && !disturbed && !self.altered.load(Ordering::Relaxed)
     }
 
     /// The sandbox's own plaintext listener on every broker.

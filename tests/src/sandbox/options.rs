@@ -13,7 +13,7 @@ pub fn kafka_version() -> String {
 }
 
 /// A listener beside the sandbox's own: its settings go in `KafkaOptions::props` (`listener.name.{name}.…`, lower case).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Upper case, as in `listeners=`.
     pub name: String,
@@ -21,7 +21,7 @@ pub struct Listener {
     pub protocol: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaOptions {
     pub brokers: usize,
     pub version: String,

@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ pub struct Process {
     program: Mutex<Program>,
     folder: PathBuf,
     child: Mutex<Option<Child>>,
+    disturbed: AtomicBool,
 }
 
 impl Process {
@@ -59,6 +61,7 @@ impl Process {
             program: Mutex::new(program),
             folder: folder.to_owned(),
             child: Mutex::new(None),
+            disturbed: AtomicBool::new(false),
         };
         process.start_again()?;
         Ok(process)
@@ -66,6 +69,16 @@ impl Process {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where it runs: its log, its settings, its data.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// It was killed, or got a signal, at least once.
+    pub(crate) fn was_disturbed(&self) -> bool {
+        self.disturbed.load(Ordering::Relaxed)
     }
 
     pub fn log_path(&self) -> PathBuf {
@@ -124,6 +137,7 @@ impl Process {
 
     /// kill -9, and waits until the kernel has taken it away.
     pub fn kill9(&self) -> Result<()> {
+        self.disturbed.store(true, Ordering::Relaxed);
         if let Some(mut child) = self.child().take() {
             child.kill().with_context(|| format!("cannot kill {}", self.name))?;
             child.wait()?;
@@ -203,6 +217,7 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
+        self.disturbed.store(true, Ordering::Relaxed);
         let pid = self.pid().with_context(|| format!("{} does not run", self.name))?;
         let pid = Pid::from_raw(i32::try_from(pid)?).context("pid 0")?;
         kill_process(pid, signal).with_context(|| format!("cannot signal {}", self.name))

@@ -101,7 +101,7 @@ fn produce(
 fn arrange_damage(world: &World) -> Result<()> {
     world.tools.create_topic(&world.source, DAMAGED, 2, &[])?;
     produce(&world.source, DAMAGED, 0, 20, &[])?;
-    let log = world.sandbox.folder().join("kafka-a-1/data").join(format!("{DAMAGED}-0"));
+    let log = world.source.broker(1).folder().join("data").join(format!("{DAMAGED}-0"));
     let log = log.join("00000000000000000000.log");
     let mut bytes = std::fs::read(&log)?;
     bytes[BATCH_HEADER + 10] ^= 0x55;

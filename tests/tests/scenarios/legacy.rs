@@ -290,7 +290,7 @@ fn a_damaged_old_message_stops_its_partition_by_name() -> Result<()> {
 
 /// Changes a byte of an uncompressed message in the middle of a partition's log; returns its offset.
 fn damage_middle(world: &World, partition: &str) -> Result<i64> {
-    let log = world.sandbox.folder().join("kafka-a-1/data").join(partition).join("00000000000000000000.log");
+    let log = world.source.broker(1).folder().join("data").join(partition).join("00000000000000000000.log");
     let mut file = OpenOptions::new().read(true).write(true).open(&log).context(log.display().to_string())?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;

@@ -173,7 +173,7 @@ impl Story {
 
     fn wait_views(&self) -> Result<()> {
         for (group, ours, theirs) in [("billing", 4, 4), ("reports", 3, 2)] {
-            for (kafka, wanted) in [(&self.world.target, ours), (&self.other, theirs)] {
+            for (kafka, wanted) in [(&*self.world.target, ours), (&self.other, theirs)] {
                 wait_until(READY, &format!("checkpoints of {group} on {}", kafka.name()), || {
                     let topics = self.world.tools.topics(kafka)?;
                     if !topics.iter().any(|topic| topic == "a.checkpoints.internal") {
