@@ -12,9 +12,9 @@ use twinlog_proto::id::{Epoch, MirrorId, TaskName};
 
 use crate::assignments::{Refused, Version};
 use crate::cause::Cause;
+use crate::choice::Choice;
 use crate::inventory::{InventoryReport, SourceEnds};
 use crate::kafka::KafkaError;
-use crate::progress::Engine;
 use crate::status::{GroupStatus, PartitionStatus, State};
 
 pub use report::{Applied, Report, TaskReport};
@@ -27,7 +27,7 @@ pub struct TaskStatus {
     /// For replicate tasks.
     pub partitions: Vec<PartitionStatus>,
     /// Of replicate tasks that have run: what moves the records.
-    pub engine: Option<Engine>,
+    pub moved_by: Option<Choice>,
     /// For checkpoint tasks.
     pub groups: Arc<Vec<GroupStatus>>,
     /// When the offsets of the groups that are in step were read on the source.
@@ -37,7 +37,7 @@ pub struct TaskStatus {
 impl TaskStatus {
     pub fn new(state: State, cause: Option<Cause>) -> Self {
         let (partitions, groups) = (Vec::new(), Arc::default());
-        Self { state, cause, partitions, engine: None, groups, groups_synced: None }
+        Self { state, cause, partitions, moved_by: None, groups, groups_synced: None }
     }
 }
 

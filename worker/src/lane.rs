@@ -28,10 +28,10 @@ use self::clusters::Clusters;
 use self::run::Runner;
 use crate::budget::Budget;
 use crate::cause::Cause;
+use crate::choice::Choice;
 use crate::cluster::ClusterHandle;
 use crate::control::Control;
 use crate::engine::Engine;
-use crate::progress::Engine as Kind;
 use crate::status::{PartitionStatus, State};
 
 pub use crate::offset_map::{SourcePosition, Translation, Translator};
@@ -59,7 +59,7 @@ pub struct LaneStatus {
     /// Of the newest copied record of a partition, milliseconds since 1970.
     pub(crate) newest: BTreeMap<i32, i64>,
     /// What moves the records, once that was begun.
-    pub engine: Option<Kind>,
+    pub moved_by: Option<Choice>,
 }
 
 /// A running lane. Dropping the handle drains it without waiting.
@@ -83,7 +83,7 @@ fn start_with(spec: LaneSpec, with: (Engine, Clusters), budget: &Arc<Budget>) ->
         cause: Some(starting),
         partitions: Vec::new(),
         newest: BTreeMap::new(),
-        engine: None,
+        moved_by: None,
     });
     let (done_sender, done) = watch::channel(());
     let runner = Runner::new(spec, control.clone(), with, budget, status_sender);

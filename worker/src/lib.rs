@@ -7,6 +7,7 @@ pub mod board;
 pub mod budget;
 pub mod cause;
 pub mod checkpoint;
+pub mod choice;
 mod chunk;
 pub mod cluster;
 pub mod clusters;

@@ -84,11 +84,11 @@ impl Compression {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Engine {
-    /// What fits both clusters best
+    /// Native, and librdkafka for what that can't move
     Auto,
-    /// Decodes records and encodes them again: every broker, every message format
+    /// Decodes records and encodes them again, with connections for each range
     Librdkafka,
-    /// Forwards batches untouched, over connections that all ranges share
+    /// Forwards batches untouched, over connections that all ranges share; copies by key and messages of before Kafka 0.11 are librdkafka's
     Native,
 }
 

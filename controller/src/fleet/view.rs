@@ -16,6 +16,7 @@ use twinlog_proto::internal::v1 as internal;
 use twinlog_proto::lag;
 use twinlog_proto::model::Guarantee;
 use twinlog_proto::reason::Reason;
+use twinlog_proto::text::sentence;
 use twinlog_proto::v1::{self, State as Is};
 
 use super::member::Member;
@@ -248,6 +249,7 @@ impl<'a> View<'a> {
             (_, Guarantee::AtLeastOnce) => v1::Mode::Acknowledged,
         };
         let engine = known.report.map_or(v1::Engine::Unspecified, internal::TaskReport::engine);
+        let engine_note = known.report.map(|report| sentence(&report.engine_note)).unwrap_or_default();
         v1::RangeStatus {
             task: task.to_string(),
             source_topic: range.source_topic,
@@ -261,6 +263,7 @@ impl<'a> View<'a> {
             partitions,
             engine: engine.into(),
             mode: mode.into(),
+            engine_note,
         }
     }
 

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use twinlog_proto::v1::{
+    Engine,
     Guarantee, Mirror, Naming, Partitioning, SourceOffset, TranslateOffsetsRequest, naming::Kind,
 };
 use twinlog_tests::api::told;
@@ -148,7 +149,17 @@ fn keys_land_where_kafkas_producer_puts_them_also_through_a_kill() -> Result<()>
     println!("at least once wrote {} records twice", check(&world, LEAST)?);
     assert_eq!(world.tools.partitions(&world.target, LEAST)?, SOURCE, "created with the source's partitions");
     assert_eq!(world.tools.partitions(&world.target, TOPIC)?, TARGET, "left as it was");
+    who_moves_it_is_said(&world)?;
     translation_is_refused(&world)
+}
+
+fn who_moves_it_is_said(world: &World) -> Result<()> {
+    let ranges = world.api.ranges("once")?;
+    let range = ranges.iter().find(|range| range.source_topic == TOPIC).context("a range")?;
+    assert_eq!((range.engine(), range.engine_note.contains("by key")), (Engine::Librdkafka, true), "{range:?}");
+    let table = world.controllers[0].cli(&["mirror", "status", "once", "--ranges"])?;
+    assert!(table.contains("librdkafka, transactions (copies are spread by key)"), "{table}");
+    Ok(())
 }
 
 fn translation_is_refused(world: &World) -> Result<()> {

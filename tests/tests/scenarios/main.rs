@@ -27,6 +27,7 @@ mod handover_mm2;
 mod heartbeats;
 mod incarnation;
 mod internal_topics;
+mod kills;
 mod lag;
 mod legacy;
 mod lifecycle;

@@ -1,4 +1,5 @@
-//! More ranges than the worker's memory or its file descriptors suffice for at once: all are copied, in turns.
+//! More ranges with clients of their own, librdkafka's, than the worker's memory or its file descriptors suffice for at once: all are
+//! copied, in turns. Those of the native engine share what they need (`wide.rs`).
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +8,17 @@ use twinlog_proto::v1::{self, State};
 use twinlog_tests::api::causes;
 use twinlog_tests::sandbox::{Worker, WorkerOptions, wait_until};
 use twinlog_tests::tools::LoadOptions;
-use twinlog_tests::world::{World, WorldOptions, mirror};
+use twinlog_tests::world::{World, WorldOptions};
 
 use crate::alone;
 
 const TOPICS: u64 = 60;
 const RECORDS: u64 = 20;
 const COPIED: Duration = Duration::from_secs(90);
+
+fn mirror(topics: &[&str]) -> v1::Mirror {
+    v1::Mirror { engine: v1::Engine::Librdkafka.into(), ..twinlog_tests::world::mirror(topics) }
+}
 
 fn name(topic: u64) -> String {
     format!("many-{topic}")

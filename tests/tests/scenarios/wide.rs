@@ -1,4 +1,4 @@
-//! A thousand topics through one worker of the native engine: few threads, few connections, little memory, and nothing left behind.
+//! A thousand topics through one worker with default settings: few threads, few connections, little memory, and nothing left behind.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -157,7 +157,7 @@ fn copies_all(name: &str, topics: usize, guarantee: v1::Guarantee, descriptors: 
     let worker = world.sandbox.worker("wide-1", options)?;
     world.workers.push(worker);
     let wide =
-        v1::Mirror { engine: v1::Engine::Native.into(), guarantee: guarantee.into(), ..mirror(&["wide-.*"]) };
+        v1::Mirror { engine: v1::Engine::Auto.into(), guarantee: guarantee.into(), ..mirror(&["wide-.*"]) };
     let began = Instant::now();
     world.api.add_mirror("m", wide)?;
     wait_copied(&world, topics * RECORDS)?;

@@ -222,7 +222,7 @@ fn summary(lane: &LaneStatus, partitions: Vec<(PartitionStatus, Option<Cause>)>)
         }
         shown.push(status);
     }
-    TaskStatus { partitions: shown, engine: lane.engine, ..TaskStatus::new(state, cause) }
+    TaskStatus { partitions: shown, moved_by: lane.moved_by, ..TaskStatus::new(state, cause) }
 }
 
 #[cfg(test)]
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     fn lane(state: State) -> LaneStatus {
-        LaneStatus { state, cause: None, partitions: Vec::new(), newest: BTreeMap::new(), engine: None }
+        LaneStatus { state, cause: None, partitions: Vec::new(), newest: BTreeMap::new(), moved_by: None }
     }
 
     fn part(partition: i32, state: State, why: Option<Reason>) -> (PartitionStatus, Option<Cause>) {

@@ -53,8 +53,8 @@ pub(super) struct Runner {
     budget: Arc<Budget>,
     /// Among the ranges that have clients of their own, and share the worker's memory and descriptors for them.
     seat: Option<Seat>,
-    /// The engine that the mirror wants can't move the range.
-    pub(super) fallen_back: bool,
+    /// Messages of before Kafka 0.11 were met in the range by an engine that knows batches only.
+    pub(super) old_format: bool,
     /// Shared with the observer of the engine while that runs.
     board: Arc<Mutex<Board>>,
     /// What keeps the lane from running; it is said until it runs.
@@ -121,7 +121,7 @@ impl Runner {
             engine,
             budget: budget.clone(),
             seat: None,
-            fallen_back: false,
+            old_format: false,
             board,
             trouble: None,
             announced: false,

@@ -26,6 +26,7 @@ use twinlog_proto::reason::Reason;
 use super::slowed::{self, Slowed};
 use super::{LaneSpec, LaneStatus};
 use crate::cause::Cause;
+use crate::choice::Choice;
 use crate::cluster::ClusterHandle;
 use crate::engine::{Health, Seen, Sight};
 use crate::ledger::{Account, Ledger};
@@ -212,12 +213,12 @@ impl Board {
         }
     }
 
-    /// The engine starts anew with this progress.
-    pub(super) fn restarted(&mut self, progress: &RangeProgress) {
+    /// An engine starts anew with this progress.
+    pub(super) fn restarted(&mut self, progress: &RangeProgress, moved_by: Choice) {
         self.metrics.restarts.increment(1);
         self.metrics.counted = (0, 0);
         self.metrics.partitions.clear();
-        self.sender.send_modify(|status| status.engine = progress.written.engine);
+        self.sender.send_modify(|status| status.moved_by = Some(moved_by));
         self.decided(progress);
     }
 
@@ -431,7 +432,7 @@ impl Board {
         }
         self.sender.send_modify(|status| {
             let cause = cause.map(|cause| cause.continuing(status.cause.as_ref()));
-            *status = LaneStatus { state, cause, partitions, newest, engine: status.engine };
+            *status = LaneStatus { state, cause, partitions, newest, moved_by: status.moved_by };
         });
     }
 

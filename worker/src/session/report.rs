@@ -36,7 +36,7 @@ fn task_at((task, epoch): &(TaskName, Epoch)) -> internal::RunningTask {
 }
 
 fn task(TaskReport { task, epoch, status, groups_unchanged }: TaskReport) -> internal::TaskReport {
-    let TaskStatus { state, cause, partitions, engine, groups, groups_synced } = status;
+    let TaskStatus { state, cause, partitions, moved_by, groups, groups_synced } = status;
     internal::TaskReport {
         task: task.to_string(),
         epoch: epoch.0,
@@ -46,6 +46,7 @@ fn task(TaskReport { task, epoch, status, groups_unchanged }: TaskReport) -> int
         groups: groups.iter().map(status::group).collect(),
         groups_unchanged,
         groups_sync_time: groups_synced.map(Into::into),
-        engine: engine.map(status::engine).unwrap_or_default().into(),
+        engine: moved_by.map(|by| status::engine(by.engine)).unwrap_or_default().into(),
+        engine_note: moved_by.and_then(|by| by.fallback).map(|why| why.text().to_owned()).unwrap_or_default(),
     }
 }

@@ -192,7 +192,7 @@ struct Moving {
     /// How records are moved. [default: auto]
     #[arg(long, value_name = "ENGINE")]
     engine: Option<Engine>,
-    /// How batches are compressed on the target. [default: lz4]
+    /// How batches are compressed on the target where librdkafka moves them. [default: lz4]
     #[arg(long, value_name = "CODEC")]
     compression: Option<Compression>,
     /// How long a record may wait in Twinlog before it is sent and committed. [default: 200ms]

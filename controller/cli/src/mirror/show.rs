@@ -229,11 +229,16 @@ fn groups_to_source(groups: &[v1::GroupStatus]) -> String {
     if table.is_empty() { String::new() } else { table.render() }
 }
 
-/// `librdkafka, transactions`; nothing where nothing runs.
+/// `native, transactions`, and why it is another engine than was meant; nothing where nothing runs.
 fn engine(range: &v1::RangeStatus) -> String {
-    let known = range.engine() != v1::Engine::Unspecified;
-    let both = format!("{}, {}", range.engine().short_name(), range.mode().short_name());
-    if known { human::state(&both) } else { String::new() }
+    if range.engine() == v1::Engine::Unspecified {
+        return String::new();
+    }
+    let both = human::state(&format!("{}, {}", range.engine().short_name(), range.mode().short_name()));
+    match range.engine_note.as_str() {
+        "" => both,
+        why => format!("{both} ({why})"),
+    }
 }
 
 fn ranges(status: &v1::MirrorStatus) -> String {

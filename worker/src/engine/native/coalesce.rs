@@ -40,9 +40,12 @@ fn merge(queue: &VecDeque<Load>, max: usize) -> Option<(Vec<u8>, i32, usize)> {
         // What is damaged, or unpacks to more than fits, goes by itself.
         let header = BatchHeader::parse(&load.bytes)?;
         let batch = FetchedBatch { header, bytes: load.bytes.clone() };
-        let Ok(unpacked) = batch.unpack(TOGETHER - plain) else { break };
+        let Ok(unpacked) = batch.unpack(TOGETHER) else { break };
         let Ok(records) = unpacked.records().collect::<Result<Vec<_>, _>>() else { break };
         plain += unpacked.size();
+        if plain > TOGETHER {
+            break;
+        }
         for record in records {
             let offset = i64::try_from(builder.count()).ok()?;
             builder.push(&Record { offset, ..record }).ok()?;
@@ -156,6 +159,15 @@ mod tests {
         let each = queue[0].bytes.len();
         assert_eq!(next(&mut queue, each * 3).unwrap().count, 3);
         assert_eq!(queue.len(), 3);
+    }
+
+    #[test]
+    fn what_becomes_one_is_bounded() {
+        let value = vec![7; 30_000];
+        let mut queue: VecDeque<Load> = (0..60).map(|n| load(n, &[&value], Codec::None)).collect();
+        let count = next(&mut queue, 8 << 20).unwrap().count;
+        assert!((2..=17).contains(&count), "{count} of 30 kB each in {TOGETHER}");
+        assert_eq!(queue.len(), 60 - count as usize);
     }
 
     #[test]

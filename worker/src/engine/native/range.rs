@@ -187,7 +187,7 @@ impl Range {
         match event {
             Event::Told | Event::Time => Ok(()),
             Event::Delivered(some) => some.into_iter().try_for_each(|delivery| self.take_in(delivery)),
-            Event::Answered(some) => some.into_iter().try_for_each(|reply| self.answered(reply)),
+            Event::Answered(some) => self.all_answered(some),
             Event::Looked(looked) => self.looked(looked),
         }
     }

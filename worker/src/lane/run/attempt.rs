@@ -186,7 +186,8 @@ impl Runner {
             progress.source_cluster_id.clone_from(&gathered.source_cluster_id);
         }
         tracing::debug!(task = %self.spec.task, ?recovered, decided = ?began.elapsed(), "lane prepared");
-        self.board().restarted(&progress);
+        let choice = self.choice();
+        self.board().restarted(&progress, choice);
         let old = self.old_partitions(range, &progress, &gathered.facts).await?;
         let by_key = self.spec.mirror.partitioning == Partitioning::ByKey;
         let shared = self.spec.mirror.policy.is_heartbeats_topic(&range.source_topic);

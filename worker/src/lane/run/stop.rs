@@ -11,7 +11,6 @@ use super::{End, RETRY_STOPPED, Runner};
 use crate::cause::Cause;
 use crate::engine::{Exit, Fetching, MIN_BATCH_BYTES, Refusal, Refused, Trouble, batch_bytes};
 use crate::kafka::Damaged;
-use crate::progress::Engine as Kind;
 use crate::progress::millis;
 
 /// Brokers allow transactions to last so long, unless told otherwise.
@@ -69,8 +68,7 @@ impl Runner {
             }
             Exit::OldFormat { partition, offset } => {
                 tracing::info!(task = %self.spec.task, partition, %offset, "the log goes on in an old message format");
-                // It knows batches only.
-                self.fallen_back |= self.kind() == Kind::Native;
+                self.old_format = true;
                 End::Again
             }
             Exit::Unreadable { partition, damaged } => self.unreadable(partition, &damaged),

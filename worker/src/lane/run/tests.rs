@@ -57,6 +57,8 @@ impl Setting {
         };
         let mut mirror = Mirror::parse(&wire).expect("a valid mirror");
         mirror.guarantee = Guarantee::ExactlyOnce;
+        // Of the two it is the one whose ranges take shares of the budget.
+        mirror.engine = model::Engine::Librdkafka;
         // They would be written by a client of their own.
         mirror.offset_syncs = OffsetSyncLocation::Disabled;
         let clusters = Clusters::default();

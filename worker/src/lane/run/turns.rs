@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use twinlog_proto::id::SourceOffset;
-use twinlog_proto::model::{Engine, Mirror, OntoExisting, Partitioning};
+use twinlog_proto::model::{Mirror, OntoExisting};
 
 use super::decide::Known;
 use super::{End, RETRY_STOPPED, Runner, Step};
 use crate::budget::Seat;
 use crate::cause::Cause;
+use crate::choice::Choice;
 use crate::lane::Range;
 use crate::lane::place::Place;
 use crate::lane::start::Facts;
@@ -33,10 +34,12 @@ impl Known {
 
 impl Runner {
     /// What moves the range.
+    pub(super) fn choice(&self) -> Choice {
+        Choice::of(&self.spec.mirror, self.old_format)
+    }
+
     pub(super) fn kind(&self) -> Kind {
-        let mirror = &self.spec.mirror;
-        let wanted = mirror.engine == Engine::Native && mirror.partitioning != Partitioning::ByKey;
-        if wanted && !self.fallen_back { Kind::Native } else { Kind::Librdkafka }
+        self.choice().engine
     }
 
     pub(super) fn seat(&mut self) -> &Seat {

@@ -19,7 +19,16 @@ use crate::progress::LastCopied;
 const NOTED: Duration = Duration::from_secs(1);
 
 impl Range {
-    pub(super) fn answered(&mut self, reply: Reply) -> Step<()> {
+    /// What was stored counts, whatever was said of another batch before.
+    pub(super) fn all_answered(&mut self, replies: Vec<Reply>) -> Step<()> {
+        let first_failure = |so_far: Step<()>, reply| {
+            let answered = self.answered(reply);
+            so_far.and(answered)
+        };
+        replies.into_iter().fold(Ok(()), first_failure)
+    }
+
+    fn answered(&mut self, reply: Reply) -> Step<()> {
         let number = usize::from(reply.slot);
         self.shown.throttled(reply.throttle);
         match reply.outcome {

@@ -164,12 +164,13 @@ impl Range {
         }
     }
 
-    /// Takes what is answered soon.
+    /// Takes what is answered soon. Records of other partitions may be refused, too.
     async fn collect(&mut self) {
         let until = Instant::now() + COLLECT_TIMEOUT;
         while !self.outlets.iter().all(Outlet::is_settled) && Instant::now() < until {
-            if self.step(WAIT_STEP).await.is_err() {
-                return;
+            match self.step(WAIT_STEP).await {
+                Ok(()) | Err(Exit::Refused { .. }) => {}
+                Err(_) => return,
             }
         }
     }

@@ -232,7 +232,8 @@ impl Range {
                 Err(Exit::Reconsider { partition, fetching: Fetching::Forbidden, error })
             }
             error if code::is_retriable(error) => {
-                self.slots[index].reading = Reading::Off;
+                // A broker that shuts down says so before its connections end: who answers next may have another log.
+                self.begin_anew(index);
                 self.seek_source();
                 Ok(())
             }
