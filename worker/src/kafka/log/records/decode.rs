@@ -39,7 +39,7 @@ impl FetchedBatch {
             codec => codec::unpack(codec, &packed, limit).map(Bytes::from),
         });
         let payload =
-            plain.map_err(|what| damaged(header.base_offset, format!("lies in a batch that {what}")))?;
+            plain.map_err(|what| damaged(&header, format!("lies in a batch that {what}")))?;
         Ok(Unpacked { header, payload })
     }
 
@@ -54,7 +54,7 @@ impl FetchedBatch {
             return Ok(());
         }
         let what = format!("lies in a batch with checksum {found:08x} where its header says {told:08x}");
-        Err(damaged(self.header.base_offset, what))
+        Err(damaged(&self.header, what))
     }
 
     /// Which end of a transaction the batch marks; `None` where it is no such marker.
@@ -121,7 +121,7 @@ impl<'a> Iterator for Records<'a> {
         };
         Some(read.map_err(|what| {
             (self.left, self.rest) = (0, &[]);
-            damaged(base, what)
+            damaged(self.header, what)
         }))
     }
 }
@@ -154,6 +154,8 @@ impl<'a> Records<'a> {
     }
 }
 
-fn damaged(offset: i64, what: String) -> Damaged {
-    Damaged { offset, magic: 2, what }
+/// Whoever is to leave the batch behind must know where it ends.
+fn damaged(header: &BatchHeader, what: String) -> Damaged {
+    let what = format!("{what}; the batch ends at offset {}", header.last_offset());
+    Damaged { offset: header.base_offset, magic: 2, what }
 }
