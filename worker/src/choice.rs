@@ -62,7 +62,10 @@ mod tests {
         for asked in [Auto, Native] {
             assert_eq!(moved(asked, Partitioning::Preserve, false), (Engine::Native, None));
             assert_eq!(moved(asked, Partitioning::ByKey, false), (Engine::Librdkafka, Some(Fallback::ByKey)));
-            assert_eq!(moved(asked, Partitioning::Preserve, true), (Engine::Librdkafka, Some(Fallback::OldFormat)));
+            assert_eq!(
+                moved(asked, Partitioning::Preserve, true),
+                (Engine::Librdkafka, Some(Fallback::OldFormat))
+            );
         }
         for by_key in [Partitioning::Preserve, Partitioning::ByKey] {
             assert_eq!(moved(Librdkafka, by_key, true), (Engine::Librdkafka, None), "as it was asked for");

@@ -7,8 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use twinlog_proto::v1::{
-    Engine,
-    Guarantee, Mirror, Naming, Partitioning, SourceOffset, TranslateOffsetsRequest, naming::Kind,
+    Engine, Guarantee, Mirror, Naming, Partitioning, SourceOffset, TranslateOffsetsRequest, naming::Kind,
 };
 use twinlog_tests::api::told;
 use twinlog_tests::sandbox::wait_until;
@@ -156,7 +155,11 @@ fn keys_land_where_kafkas_producer_puts_them_also_through_a_kill() -> Result<()>
 fn who_moves_it_is_said(world: &World) -> Result<()> {
     let ranges = world.api.ranges("once")?;
     let range = ranges.iter().find(|range| range.source_topic == TOPIC).context("a range")?;
-    assert_eq!((range.engine(), range.engine_note.contains("by key")), (Engine::Librdkafka, true), "{range:?}");
+    assert_eq!(
+        (range.engine(), range.engine_note.contains("by key")),
+        (Engine::Librdkafka, true),
+        "{range:?}"
+    );
     let table = world.controllers[0].cli(&["mirror", "status", "once", "--ranges"])?;
     assert!(table.contains("librdkafka, transactions (copies are spread by key)"), "{table}");
     Ok(())

@@ -61,9 +61,9 @@ fn busy(world: &World) -> Result<&Worker> {
         let known = world.api.workers()?;
         let is_busy = |worker: &&Worker| {
             let pid = worker.process.pid().map(|pid| format!("-{pid}-"));
-            known.iter().any(|known| {
-                known.ranges() > 0 && pid.as_ref().is_some_and(|pid| known.name.contains(pid))
-            })
+            known
+                .iter()
+                .any(|known| known.ranges() > 0 && pid.as_ref().is_some_and(|pid| known.name.contains(pid)))
         };
         Ok(workers.into_iter().find(is_busy))
     })

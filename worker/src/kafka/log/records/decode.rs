@@ -38,8 +38,7 @@ impl FetchedBatch {
             _ if packed.is_empty() && header.count == 0 => Ok(packed),
             codec => codec::unpack(codec, &packed, limit).map(Bytes::from),
         });
-        let payload =
-            plain.map_err(|what| damaged(&header, format!("lies in a batch that {what}")))?;
+        let payload = plain.map_err(|what| damaged(&header, format!("lies in a batch that {what}")))?;
         Ok(Unpacked { header, payload })
     }
 
