@@ -28,6 +28,7 @@ pub use log::records::legacy::{Entry, MessageSet, OldMessage};
 pub use log::records::{Damaged, Headers, HeadersOf, Record};
 pub(crate) use log::transaction::Transactions;
 pub use log::types::*;
+pub use log::writer::{NewRecord, RecordWriter};
 pub use wire::client::{KafkaClient, PerName, PerPartition};
 pub use wire::code;
 pub use wire::error::KafkaError;

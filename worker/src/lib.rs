@@ -42,7 +42,6 @@ pub mod status;
 pub mod supervisor;
 pub mod survey;
 mod take_over;
-mod token;
 pub mod topic;
 
 pub use config::WorkerConfig;

@@ -10,6 +10,7 @@ mod script;
 mod smoke;
 mod txn;
 mod walk;
+mod writer;
 
 use anyhow::{Result, ensure};
 use script::Script;

@@ -13,3 +13,4 @@ pub(super) mod records;
 pub(super) mod transaction;
 pub(super) mod transactions;
 pub(super) mod types;
+pub(super) mod writer;

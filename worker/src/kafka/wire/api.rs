@@ -52,6 +52,8 @@ apis! {
     OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse 2..=4;
     // Version 13 names topics by id.
     Fetch FetchRequest FetchResponse 4..=12;
+    // Version 3 has the batches that are written here; version 13 names topics by id.
+    Produce ProduceRequest ProduceResponse 3..=12;
     FindCoordinator FindCoordinatorRequest FindCoordinatorResponse 1..=4;
     // Version 5 is for transactions that librdkafka doesn't speak.
     InitProducerId InitProducerIdRequest InitProducerIdResponse 0..=4;
