@@ -47,8 +47,9 @@ fn named(cluster: &ClusterId, topic: &str, error: KafkaError) -> KafkaError {
         ),
         (Reason::CLUSTER_UNREACHABLE, _) => {
             let why = error.message;
-            let message =
-                format!("{topic} on {cluster} did not acknowledge a record within {DELIVERY_TIMEOUT:?}: {why}");
+            let message = format!(
+                "{topic} on {cluster} did not acknowledge a record within {DELIVERY_TIMEOUT:?}: {why}"
+            );
             KafkaError::retriable(Reason::CLUSTER_UNREACHABLE, message)
         }
         (_, 0) => error,

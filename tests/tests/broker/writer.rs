@@ -38,7 +38,10 @@ fn records(numbers: std::ops::Range<usize>, bytes: usize) -> Vec<NewRecord> {
 
 fn keys(kafka: &FakeKafka, partition: i32) -> Result<Vec<usize>> {
     let entries = kafka.entries("t", partition)?;
-    entries.iter().map(|entry| Ok(std::str::from_utf8(entry.key.as_ref().expect("a key"))?.parse()?)).collect()
+    entries
+        .iter()
+        .map(|entry| Ok(std::str::from_utf8(entry.key.as_ref().expect("a key"))?.parse()?))
+        .collect()
 }
 
 fn rule(fault: Fault) -> Rule {
@@ -57,11 +60,8 @@ async fn what_heals_is_written_once_and_in_order() -> Result<()> {
     ];
     let after = [E::NotEnoughReplicasAfterAppend, E::RequestTimedOut];
     let moved = [Fault::MoveLeader, Fault::MoveLeaderAfter];
-    let faults = lost
-        .into_iter()
-        .chain(refused.map(Fault::Refuse))
-        .chain(after.map(Fault::RefuseAfter))
-        .chain(moved);
+    let faults =
+        lost.into_iter().chain(refused.map(Fault::Refuse)).chain(after.map(Fault::RefuseAfter)).chain(moved);
     for fault in faults {
         let kafka = kafka().await?;
         let mut writer = writer(&kafka, PATIENCE)?;
@@ -97,7 +97,8 @@ async fn batches_are_as_large_as_the_topic_takes_them() -> Result<()> {
     writer.write("t", 2, &records(0..60, 10_000)).await?;
     assert_eq!(keys(&kafka, 2)?, (0..60).collect::<Vec<_>>());
     assert!(kafka.batches("t", 2).len() <= 15, "{}", kafka.batches("t", 2).len());
-    let error = writer.write("t", 2, &records(60..61, 200_000)).await.expect_err("a record that is too large");
+    let error =
+        writer.write("t", 2, &records(60..61, 200_000)).await.expect_err("a record that is too large");
     assert_eq!((error.reason, error.retriable), (Reason::RECORD_TOO_LARGE, false));
     // Nothing of it was stored: what comes next goes on.
     writer.write("t", 2, &records(60..62, 10)).await?;

@@ -109,7 +109,10 @@ impl RecordWriter {
             let producer = identity.producer.map(|(id, epoch)| Producer { id, epoch, sequence });
             let batch = batch(producer, records).map_err(|what| {
                 let cluster = self.client.properties().cluster_id();
-                KafkaError::new(Reason::INTERNAL, format!("cluster {cluster}: cannot write to {topic}: {what}"))
+                KafkaError::new(
+                    Reason::INTERNAL,
+                    format!("cluster {cluster}: cannot write to {topic}: {what}"),
+                )
             })?;
             let Err(error) = self.client.append(topic, partition, batch).await else {
                 identity.next.insert(place, sequence_after(sequence, records.len()));
@@ -186,7 +189,12 @@ impl KafkaClient {
         done.into_iter().try_for_each(|(_, result)| result)
     }
 
-    async fn append_some(&self, to: To, items: Vec<Wanted<Bytes>>, deadline: Instant) -> Answers<Wanted<Bytes>, ()> {
+    async fn append_some(
+        &self,
+        to: To,
+        items: Vec<Wanted<Bytes>>,
+        deadline: Instant,
+    ) -> Answers<Wanted<Bytes>, ()> {
         let build = |_| {
             let data = |p, batch: &Bytes| {
                 PartitionProduceData::default().with_index(p).with_records(Some(batch.clone()))
@@ -238,8 +246,9 @@ mod tests {
     #[test]
     fn what_a_record_takes_is_not_more_than_is_reckoned_with() {
         let key = vec![7; 100];
-        let records: Vec<NewRecord> =
-            (0..1_000).map(|i| NewRecord { key: key.clone(), value: Vec::new(), timestamp_ms: i << 40 }).collect();
+        let records: Vec<NewRecord> = (0..1_000)
+            .map(|i| NewRecord { key: key.clone(), value: Vec::new(), timestamp_ms: i << 40 })
+            .collect();
         let written = batch(None, &records).unwrap();
         assert!(written.len() <= records.iter().map(NewRecord::size).sum(), "{}", written.len());
     }
