@@ -226,6 +226,9 @@ fn settings(
     ];
     let mut all: BTreeMap<_, _> = fixed.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     all.insert("node.id".into(), node.to_string());
+    if options.brokers > 1 {
+        all.insert("broker.rack".into(), format!("rack-{node}"));
+    }
     all.insert("log.dirs".into(), data.display().to_string());
     all.insert("listeners".into(), format!("{listeners},CONTROLLER://{}", ports.controller.address()));
     all.extend(options.props.clone());

@@ -1,8 +1,10 @@
 //! The strict fake broker is worth its trust: what it says to raw requests is what real brokers of two releases say, and clients work with it.
 
+mod anew;
 mod extras;
 mod faults;
 mod lane;
+mod racks;
 mod reading;
 mod rules;
 mod schedules;

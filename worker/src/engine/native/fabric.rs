@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use twinlog_proto::reason::Reason;
 
-use super::fetcher::{Delivery, Fetcher, Flow};
+use super::fetcher::{Delivery, Fetcher, Flow, Peer};
 use super::sender::Sender;
 use super::together::Together;
 use crate::budget::Memory;
@@ -38,8 +38,8 @@ pub(super) struct Fabric {
 #[derive(Default)]
 struct State {
     places: HashMap<String, (TopicPlace, Instant)>,
-    /// By broker; one more where two ranges fetch the same partition.
-    fetchers: HashMap<(i32, usize), Weak<Fetcher>>,
+    /// One more where two ranges fetch the same partition.
+    fetchers: HashMap<(Peer, usize), Weak<Fetcher>>,
     senders: HashMap<i32, Weak<Sender>>,
 }
 
@@ -155,10 +155,10 @@ impl Fabric {
         }
     }
 
-    /// Fetches a partition for a range, from the broker that leads it.
+    /// Fetches a partition for a range, from the broker that leads it or a replica that is nearer.
     pub(super) fn fetch(
         &self,
-        (broker, spot): (i32, &Spot),
+        (peer, spot): (Peer, &Spot),
         start: (u16, From),
         (memory, limit): (&Memory, usize),
         deliver: &mpsc::Sender<Delivery>,
@@ -167,10 +167,10 @@ impl Fabric {
         state.fetchers.retain(|_, fetcher| fetcher.strong_count() > 0);
         let mut ordinal = 0;
         loop {
-            let known = state.fetchers.get(&(broker, ordinal)).and_then(Weak::upgrade);
+            let known = state.fetchers.get(&(peer, ordinal)).and_then(Weak::upgrade);
             let fetcher = known.unwrap_or_else(|| {
-                let fetcher = Arc::new(Fetcher::start(self.client.clone(), broker, memory.clone()));
-                state.fetchers.insert((broker, ordinal), Arc::downgrade(&fetcher));
+                let fetcher = Arc::new(Fetcher::start(self.client.clone(), peer, memory.clone()));
+                state.fetchers.insert((peer, ordinal), Arc::downgrade(&fetcher));
                 fetcher
             });
             if let Some(flow) = fetcher.subscribe(spot, start, limit, deliver) {

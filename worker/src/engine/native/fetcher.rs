@@ -26,6 +26,20 @@ const PIECES: usize = 3;
 /// What a range is told of one partition, at most, before it has taken some of it: pieces, and that there will be no more.
 pub(super) const DELIVERIES: usize = PIECES + 1;
 
+/// Who is fetched from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Peer {
+    pub(super) broker: i32,
+    /// It is told the reader's rack: where it leads a partition that has a replica there, it names that one instead of giving records.
+    pub(super) near: bool,
+}
+
+impl Peer {
+    fn rack(self, client: &KafkaClient) -> String {
+        if self.near { client.rack().to_owned() } else { String::new() }
+    }
+}
+
 /// Something for a range.
 #[derive(Debug)]
 pub(super) struct Delivery {
@@ -145,9 +159,9 @@ pub(super) struct Fetcher {
 }
 
 impl Fetcher {
-    pub(super) fn start(client: KafkaClient, broker: i32, memory: Memory) -> Self {
+    pub(super) fn start(client: KafkaClient, peer: Peer, memory: Memory) -> Self {
         let (wanted, news) = (Arc::<Wanted>::default(), Arc::<Notify>::default());
-        let life = Life { client, broker, memory, wanted: Arc::downgrade(&wanted), news: news.clone() };
+        let life = Life { client, peer, memory, wanted: Arc::downgrade(&wanted), news: news.clone() };
         tokio::spawn(life.live());
         Self { wanted, news: News(news) }
     }
@@ -185,7 +199,7 @@ impl Fetcher {
 /// The task behind it.
 struct Life {
     client: KafkaClient,
-    broker: i32,
+    peer: Peer,
     memory: Memory,
     wanted: std::sync::Weak<Wanted>,
     news: Arc<Notify>,
@@ -222,14 +236,14 @@ impl Life {
         }
         let link = match link {
             Some(link) => link,
-            None => link.insert(self.client.fetch_link(self.broker).await?),
+            None => link.insert(self.client.fetch_link(self.peer.broker).await?),
         };
         let mut share = self.memory.share(MAX_BYTES).await;
         let terms = Terms {
             max_wait_ms: MAX_WAIT.as_millis() as i32,
             min_bytes: 1,
             max_bytes: i32::try_from(share.bytes()).unwrap_or(i32::MAX),
-            rack: String::new(),
+            rack: self.peer.rack(&self.client),
         };
         let fetched = link.fetch(positions, &terms).await?;
         share.keep(fetched.bytes);

@@ -5,6 +5,7 @@ mod acknowledge;
 mod commit;
 mod copy;
 mod intake;
+mod nearby;
 mod recognise;
 mod show;
 mod slot;
@@ -85,6 +86,8 @@ pub(super) struct Range {
     deliveries: mpsc::Receiver<Delivery>,
     replies: mpsc::Receiver<Reply>,
     looks: Vec<Look>,
+    /// When a partition's leader is to be asked again who is near.
+    nearby_until: Option<Instant>,
     /// What was asked of the clusters.
     asked: FuturesUnordered<BoxFuture<'static, Looked>>,
     transaction: Option<Open>,
@@ -151,6 +154,7 @@ impl Range {
             deliveries,
             replies,
             looks,
+            nearby_until: None,
             asked: FuturesUnordered::new(),
             transaction,
             pause: Pause::No,
@@ -174,6 +178,7 @@ impl Range {
         self.told()?;
         self.show();
         self.drive()?;
+        self.return_to_leaders();
         self.find_ways();
         self.look_at_rest();
         self.join();

@@ -90,6 +90,8 @@ pub(crate) enum Refusal {
     Code(i16, Option<(i32, i32)>),
     /// The log ended an epoch earlier than the last record that was fetched: epoch, and where it ended.
     Diverging(i32, i64),
+    /// The leader names a replica in the reader's rack, which is to be asked instead (KIP-392).
+    Elsewhere(i32),
 }
 
 /// The broker has forgotten the session, or won't have one: the next request begins anew.
@@ -274,6 +276,8 @@ fn part(topic: &Arc<str>, data: PartitionData) -> Part {
         Err(Refusal::Code(data.error_code, Some(leader).filter(|(id, _)| *id >= 0)))
     } else if diverging.1 >= 0 {
         Err(Refusal::Diverging(diverging.0, diverging.1))
+    } else if data.preferred_read_replica.0 >= 0 {
+        Err(Refusal::Elsewhere(data.preferred_read_replica.0))
     } else {
         Ok(piece(data))
     };
@@ -348,6 +352,18 @@ mod tests {
             .map(|t| (t.topic_id.as_u128(), t.partitions.clone()))
             .collect();
         assert_eq!(gone, [(1, vec![1]), (2, vec![0])]);
+    }
+
+    #[test]
+    fn a_leader_that_is_told_the_rack_may_name_a_replica() {
+        let mut session = FetchSession::default();
+        let terms = Terms { rack: "z".to_owned(), ..terms() };
+        assert_eq!(session.request(16, wanted(&[("a", 0, 1, 5)]), &terms).rack_id.as_str(), "z");
+        let data = PartitionData::default().with_partition_index(0).with_preferred_read_replica(BrokerId(7));
+        let topic =
+            FetchableTopicResponse::default().with_topic_id(Uuid::from_u128(1)).with_partitions(vec![data]);
+        let parts = session.answer(16, answered(5, 0).with_responses(vec![topic])).unwrap();
+        assert_eq!(parts[0].outcome.as_ref().unwrap_err(), &Refusal::Elsewhere(7));
     }
 
     #[test]

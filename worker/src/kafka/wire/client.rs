@@ -68,6 +68,11 @@ impl KafkaClient {
         &self.router.properties
     }
 
+    /// The rack that records are read in; empty where none is given.
+    pub(crate) fn rack(&self) -> &str {
+        self.consumer.as_ref().unwrap_or(&self.router).properties.rack()
+    }
+
     /// Addresses of the cluster, as far as they are known: bootstrap servers and brokers.
     pub(crate) fn addresses(&self) -> usize {
         self.router.addresses()

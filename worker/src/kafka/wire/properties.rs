@@ -277,6 +277,12 @@ impl ClientProperties {
         &self.0.client_id
     }
 
+    /// The rack that records are read in: `client.rack`, the consumer's own before that of all clients. Empty: none.
+    pub(in crate::kafka) fn rack(&self) -> &str {
+        let of_all = || self.0.shared.get("client.rack");
+        self.0.consumer.get("client.rack").or_else(of_all).map_or("", String::as_str)
+    }
+
     pub(in crate::kafka) fn request_timeout(&self) -> Duration {
         self.0.request_timeout
     }

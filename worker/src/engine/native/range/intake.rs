@@ -41,6 +41,7 @@ impl Range {
             What::Refused(refusal) => self.not_fetched(index, refusal),
             What::Away(error) => {
                 self.trouble.0 = Some(Trouble::from(&error));
+                self.leaves_replica(index);
                 // Whoever answers next may be another than before.
                 self.begin_anew(index);
                 self.seek_source();
@@ -216,7 +217,17 @@ impl Range {
     /// The broker doesn't serve the partition.
     fn not_fetched(&mut self, index: usize, refusal: kafka::Refusal) -> Step<()> {
         let partition = self.slots[index].spot.partition;
+        if self.leaves_replica(index) {
+            // It may be behind, or know less than the leader: that one is asked before anything is believed.
+            self.slots[index].reading = Reading::Off;
+            self.seek_source();
+            return Ok(());
+        }
         let error = match refusal {
+            kafka::Refusal::Elsewhere(replica) => {
+                self.goes_near(index, replica);
+                return Ok(());
+            }
             kafka::Refusal::Diverging(epoch, end) => {
                 let text = format!("leader epoch {epoch} ended at offset {end}");
                 return Err(lost(partition, &text));

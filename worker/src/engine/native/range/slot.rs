@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::engine::Assigned;
 use crate::engine::native::fabric::Fetching;
+use crate::engine::native::fetcher::Peer;
 use crate::kafka::{From, Leadership, Spot};
 use crate::ledger::Account;
 use crate::progress::LastCopied;
@@ -22,9 +23,33 @@ pub(super) enum Reading {
     Stopped,
 }
 
+/// Which replica of a partition is read from.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Nearby {
+    /// The leader, as long as it names nobody else.
+    #[default]
+    Asked,
+    /// One that the leader named.
+    Replica { until: Instant },
+    /// The leader, whomever it would name.
+    Leader { until: Instant },
+}
+
+impl Nearby {
+    pub(super) fn until(self) -> Option<Instant> {
+        match self {
+            Self::Asked => None,
+            Self::Replica { until } | Self::Leader { until } => Some(until),
+        }
+    }
+}
+
 pub(super) struct Slot {
     pub(super) spot: Spot,
     pub(super) reading: Reading,
+    /// The topic's id and who led when fetching began.
+    pub(super) led: Option<(Uuid, Leadership)>,
+    pub(super) nearby: Nearby,
     /// Next source offset to come; what is below was seen.
     pub(super) next: i64,
     /// Of the last record that came; -1 unknown.
@@ -54,6 +79,8 @@ impl Slot {
         Self {
             spot: Spot { topic: topic.clone(), partition: assigned.partition },
             reading: if stopped { Reading::Stopped } else { Reading::Off },
+            led: None,
+            nearby: Nearby::default(),
             next: assigned.position.0,
             epoch: account.progress.leader_epoch,
             topic_id: account.progress.source_topic_id.clone(),
@@ -74,6 +101,11 @@ impl Slot {
         // Of what lies before the offset, the epoch is known only where fetching goes on.
         let last_epoch = if offset == self.next { self.epoch } else { -1 };
         From { topic_id, offset, leader_epoch: leadership.epoch, last_epoch, max_bytes: MAX_BYTES }
+    }
+
+    /// The leader, and whether it may name another.
+    pub(super) fn peer(&self, leader: i32) -> Peer {
+        Peer { broker: leader, near: !matches!(self.nearby, Nearby::Leader { .. }) }
     }
 
     pub(super) fn is_off(&self) -> bool {

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use twinlog_proto::reason::Reason;
 
-use super::slot::Reading;
 use super::{Job, Range, Shared, Step};
 use crate::engine::native::fabric::Fabric;
 use crate::engine::{Exit, Fetching, Trouble};
@@ -191,10 +190,7 @@ impl Range {
                 missing = true;
                 continue;
             };
-            let start = (number as u16, slot.from(place.id, leadership));
-            let room = (&self.shared.memory, self.job.queue);
-            let fetching = self.shared.source.fetch((leader, &slot.spot), start, room, &self.deliver);
-            self.slots[number].reading = Reading::On(fetching);
+            self.read_from(number, slot.peer(leader), (place.id, leadership));
         }
         if missing {
             self.seek_source();
