@@ -57,6 +57,8 @@ public final class Tool {
     private static Object run(JsonNode r) throws Exception {
         switch (r.get("op").asText()) {
             case "corpus": return new Corpus(r).run();
+            case "medley_start": return Medley.start(r);
+            case "medley_end": return Medley.end(r);
             case "dump": return Dump.run(r);
             case "consume": return Group.run(r);
             case "partitions_for_keys": return partitionsForKeys(r);

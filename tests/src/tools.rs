@@ -29,6 +29,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("Dump.java", include_str!("../java/Dump.java")),
     ("Group.java", include_str!("../java/Group.java")),
     ("Load.java", include_str!("../java/Load.java")),
+    ("Medley.java", include_str!("../java/Medley.java")),
     ("Mirror.java", include_str!("../java/Mirror.java")),
     ("Tail.java", include_str!("../java/Tail.java")),
     ("Tool.java", include_str!("../java/Tool.java")),
@@ -239,6 +240,17 @@ impl Tools {
     ) -> Result<BTreeMap<String, u64>> {
         let request = json!({"prefix": prefix, "seed": seed, "scale": scale});
         Ok(serde_json::from_value(self.on(kafka, "corpus", request)?)?)
+    }
+
+    /// Produces random topics of everything, drawn from a seed, in so many steps; some transactions stay open until `end_medley`. Their names.
+    pub fn medley(&self, kafka: &Kafka, prefix: &str, seed: u64, steps: u32) -> Result<Vec<String>> {
+        let request = json!({"prefix": prefix, "seed": seed, "steps": steps});
+        Ok(serde_json::from_value(self.on(kafka, "medley_start", request)?)?)
+    }
+
+    /// Ends the open transactions of a medley, some by aborting them, and writes more.
+    pub fn end_medley(&self, kafka: &Kafka, prefix: &str) -> Result<()> {
+        self.on(kafka, "medley_end", json!({"prefix": prefix})).map(drop)
     }
 
     /// Reads a whole topic.

@@ -12,6 +12,7 @@
 //! And back, for positions in the copies: see `to_source`.
 
 mod lives;
+mod read_back;
 mod to_source;
 
 use std::collections::{BTreeSet, HashMap};
@@ -25,7 +26,7 @@ use twinlog_proto::reason::Reason;
 use twinlog_proto::storage::{OffsetMapKey, ProgressKey};
 
 use super::history::{Lookup, StoredAt};
-use super::reader::{Reached, Reader, Stored, readers, reread};
+use super::reader::{Reached, Reader, Stored, readers};
 use super::{Chunk, Found, History, ends};
 use crate::cluster::ClusterHandle;
 use crate::kafka::{Isolation, KafkaError, OffsetSpec};
@@ -178,15 +179,15 @@ impl Translator {
         order.sort_unstable_by_key(|i| &wanted[*i]);
         let mut answers: Vec<(usize, Answer)> =
             order.into_iter().map(|i| (i, self.look_up(&mut state, &wanted[i]))).collect();
-        let missing: BTreeSet<(StoredAt, TopicPartition)> = answers
-            .iter()
-            .filter_map(|(i, answer)| match answer {
+        let mut tried = BTreeSet::new();
+        loop {
+            let missing = answers.iter().filter_map(|(i, answer)| match answer {
                 Answer::Missing(at) => Some((*at, wanted[*i].0.clone())),
                 _ => None,
-            })
-            .collect();
-        if !missing.is_empty() {
-            self.restore(&mut state, missing).await?;
+            });
+            if !self.read_back(&mut state, missing, &mut tried).await? {
+                break;
+            }
             for (i, answer) in answers.iter_mut().filter(|(_, a)| matches!(a, Answer::Missing(_))) {
                 *answer = self.look_up(&mut state, &wanted[*i]);
             }
@@ -194,21 +195,6 @@ impl Translator {
         }
         answers.sort_unstable_by_key(|(i, _)| *i);
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
-    }
-
-    async fn restore(
-        &self,
-        state: &mut State,
-        missing: BTreeSet<(StoredAt, TopicPartition)>,
-    ) -> Result<(), KafkaError> {
-        let places = missing.iter().map(|(at, _)| *at).collect();
-        let found = reread(&self.target, &self.mirror.id, places).await?;
-        for ((stored_at, partition), stored) in missing.into_iter().zip(found) {
-            if let (Some(tracked), Some(bytes)) = (state.partitions.get_mut(&partition), stored.value) {
-                tracked.history.restore(stored_at, &bytes);
-            }
-        }
-        Ok(())
     }
 
     fn look_up(&self, state: &mut State, (partition, at): &(TopicPartition, SourceOffset)) -> Answer {

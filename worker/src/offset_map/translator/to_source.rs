@@ -89,15 +89,15 @@ impl Translator {
         order.sort_unstable_by_key(|i| &wanted[*i]);
         let mut answers: Vec<(usize, Answer)> =
             order.into_iter().map(|i| (i, self.find_copy(&mut state, &wanted[i]))).collect();
-        let missing: BTreeSet<_> = answers
-            .iter()
-            .filter_map(|(_, answer)| match answer {
+        let mut tried = BTreeSet::new();
+        loop {
+            let missing = answers.iter().filter_map(|(_, answer)| match answer {
                 Answer::Missing(at, partition) => Some((*at, partition.clone())),
                 _ => None,
-            })
-            .collect();
-        if !missing.is_empty() {
-            self.restore(&mut state, missing).await?;
+            });
+            if !self.read_back(&mut state, missing, &mut tried).await? {
+                break;
+            }
             for (i, answer) in answers.iter_mut().filter(|(_, a)| matches!(a, Answer::Missing(..))) {
                 *answer = self.find_copy(&mut state, &wanted[*i]);
             }
