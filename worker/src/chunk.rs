@@ -226,6 +226,9 @@ impl Chunk {
             i64::try_from(b).ok().and_then(|b| a.checked_add(b)).ok_or_else(|| damaged("offsets overflow"))
         };
         let (mut source, mut target) = (stored.source_start, stored.target_start);
+        if source < 0 || target < 0 {
+            return Err(damaged("it begins before every log"));
+        }
         let mut segments = Vec::with_capacity(stored.len.len());
         for (i, len) in stored.len.iter().enumerate() {
             if i > 0 {

@@ -39,4 +39,6 @@ pub use wire::types::*;
 pub(crate) use admin::quotas::Quota;
 
 #[cfg(test)]
+pub(crate) use log::fuzz;
+#[cfg(test)]
 mod tests;

@@ -16,6 +16,8 @@ mod control;
 mod durability;
 mod engine;
 pub mod flow;
+#[cfg(test)]
+mod fuzz;
 pub mod give_back;
 pub mod heartbeat;
 pub mod inventory;

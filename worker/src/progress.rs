@@ -197,6 +197,9 @@ impl PartitionProgress {
 
     fn from_stored(stored: storage::PartitionProgress) -> Result<Self, Damaged> {
         let chunk = stored.open_chunk.ok_or_else(|| Damaged("progress without an open chunk".to_owned()))?;
+        if let Some(offset) = [stored.position, stored.origin].into_iter().find(|offset| *offset < 0) {
+            return Err(Damaged(format!("progress at offset {offset}")));
+        }
         Ok(Self {
             position: SourceOffset(stored.position),
             source_topic_id: stored.source_topic_id,

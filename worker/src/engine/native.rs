@@ -9,6 +9,8 @@ mod crc;
 mod fabric;
 mod fetcher;
 mod forward;
+#[cfg(test)]
+mod fuzz;
 mod load;
 mod news;
 mod outlet;

@@ -4,6 +4,8 @@ pub(super) mod aborted;
 pub(super) mod batch;
 pub(super) mod fetch;
 pub(super) mod fetch_session;
+#[cfg(test)]
+pub(crate) mod fuzz;
 pub(super) mod links;
 pub(super) mod offsets;
 pub(super) mod places;

@@ -18,6 +18,8 @@ pub(super) mod race;
 pub(super) mod retry;
 pub(super) mod route;
 pub(super) mod scram;
+pub(super) mod shape;
+pub(super) mod shapes;
 pub(super) mod tls;
 pub(super) mod token;
 pub(super) mod token_endpoint;

@@ -4,6 +4,7 @@ use twinlog_proto::storage::OffsetMapChunk;
 
 use super::history::{FoundCopy, History, Lookup, StoredAt};
 use super::{Chunk, Found, Segment};
+use crate::fuzz::{Target, attack};
 
 fn chunk(start: (i64, i64), runs: &[(i64, i64, i64)]) -> Chunk {
     let mut chunk = Chunk::anchored(SourceOffset(start.0), TargetOffset(start.1));
@@ -275,4 +276,43 @@ proptest! {
     fn decoding_anything_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = Chunk::decode(&bytes);
     }
+}
+
+/// Pieces of a map in any order, as anybody might write them: a length and a piece, the last one open.
+#[test]
+fn fuzz_maps() {
+    let piece = |chunk: Chunk| {
+        let bytes = chunk.encode();
+        [&[u8::try_from(bytes.len()).unwrap()][..], &bytes].concat()
+    };
+    let pieces = [
+        piece(chunk((0, 0), &[(0, 0, 10), (12, 11, 5)])),
+        piece(chunk((17, 16), &[(17, 20, 100)])),
+        piece(chunk((117, 120), &[(117, 120, 1), (130, 121, 7)])),
+    ];
+    let seeds = vec![pieces[0].clone(), pieces.concat(), [&pieces[1][..], &pieces[0], &pieces[2]].concat()];
+    let memory = |bytes: usize| (64 << 10) + bytes * 200;
+    attack(Target { name: "maps", seeds, memory, repair: None }, |input| {
+        let (mut rest, mut history, mut said) = (input, History::default(), String::new());
+        while let Some((length, after)) = rest.split_first() {
+            let (bytes, after) = after.split_at(after.len().min((*length).into()));
+            rest = after;
+            match Chunk::decode(bytes) {
+                Ok(chunk) if rest.is_empty() => history.set_open(chunk),
+                Ok(chunk) => {
+                    let stored_at = StoredAt { former: false, partition: 0, offset: rest.len() as i64 };
+                    history.close(&chunk, stored_at, bytes);
+                    let middle = chunk.source_start().0.saturating_add(5);
+                    let again = chunk.restart(SourceOffset(middle), TargetOffset(3));
+                    assert_eq!(Chunk::decode(&again.encode()), Ok(again));
+                }
+                Err(damaged) => said += &damaged.to_string(),
+            }
+        }
+        for at in [0, 1, 15, 117, i64::MAX] {
+            said += &format!(" {:?}", history.find(SourceOffset(at)));
+            said += &format!(" {:?}", history.find_copy(TargetOffset(at)));
+        }
+        said
+    });
 }

@@ -6,6 +6,7 @@ use twinlog_proto::id::{SourceOffset, TargetOffset};
 use twinlog_proto::storage;
 
 use super::*;
+use crate::fuzz::{Target, attack};
 
 /// As the first versions wrote it.
 const OLDEST: &str = "0a066f7264657273122e080310781a03736964200528073a160832103c1a09524554454e54494f4e2080d095ffbc31420708 \
@@ -78,4 +79,31 @@ fn a_later_format_is_refused_not_misread() {
     stored.format_version = 2;
     let refused = RangeProgress::decode(&stored.encode_to_vec()).unwrap_err();
     assert_eq!(refused.0, "progress of format 2, 1 is the latest known here");
+}
+
+/// Whoever may write to the topic can write anything: what is read can be worked with, and is written again as it was read.
+#[test]
+fn fuzz_progress() {
+    let seeds = vec![bytes(OLDEST), bytes(BEFORE)];
+    let memory = |bytes: usize| (64 << 10) + bytes * 200;
+    attack(Target { name: "progress", seeds, memory, repair: None }, |input| {
+        let _ = former::is_carried_over(input);
+        let progress = match RangeProgress::decode(input) {
+            Ok(progress) => progress,
+            Err(Damaged(what)) => return what,
+        };
+        let again = RangeProgress::decode(&progress.encode(at(1)));
+        let (again, lasting) =
+            (again.unwrap(), former::merge(Some(progress.clone()), Some(progress.clone())).0);
+        assert_eq!(again.partitions.len(), progress.partitions.len());
+        assert_eq!(lasting.unwrap().partitions, progress.partitions);
+        for (number, mut partition) in progress.partitions {
+            assert_eq!(again.partitions[&number].chunk, partition.chunk);
+            let gap =
+                Gap { first: SourceOffset(1), end: SourceOffset(2), kind: GapKind::Retention, time: at(1) };
+            partition.record(gap);
+            assert!(partition.gaps.len() <= MAX_GAPS);
+        }
+        format!("{:?}", progress.written)
+    });
 }

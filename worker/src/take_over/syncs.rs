@@ -121,4 +121,43 @@ mod tests {
         }
         assert_eq!(syncs.all("t", 0), [pair(5, 30)]);
     }
+
+    /// What stands in topics of MM2's: syncs, checkpoints, heartbeats, positions. The first byte is the length of the key.
+    #[test]
+    fn fuzz_mm2_records() {
+        use crate::mm2::{self, Checkpoint, CheckpointKey};
+        use crate::mm2_offsets::{self, Key, Offsets};
+
+        let record =
+            |key: &[u8], value: &[u8]| [&[u8::try_from(key.len()).unwrap()][..], key, value].concat();
+        let key =
+            CheckpointKey { group: "g".into(), target_topic: "t".into(), partition: 3 }.encode().unwrap();
+        let checkpoint = [&[0; 18][..], &[0, 1, b'm']].concat();
+        let heartbeat = mm2::heartbeat_key("a", "b").unwrap();
+        let place = Key { connector: "c".into(), cluster: "S".into(), topic: "t".into(), partition: 1 };
+        let seeds = vec![
+            record(&[0, 1, b't', 0, 0, 0, 2], &[1; 16]),
+            record(&key, &checkpoint),
+            record(&heartbeat, &mm2::heartbeat_value(7)),
+            record(&place.encode(), b"{\"offset\":123}"),
+            record(&place.encode(), b"null"),
+        ];
+        let memory = |bytes: usize| (64 << 10) + bytes * 200;
+        crate::fuzz::attack(crate::fuzz::Target { name: "mm2", seeds, memory, repair: None }, |input| {
+            let Some((length, rest)) = input.split_first() else { return String::new() };
+            let (key, value) = rest.split_at(rest.len().min((*length).into()));
+            let (mut syncs, mut offsets) = (Syncs::default(), Offsets::new("S"));
+            let (place, sync) = (super::place(key), super::sync(value));
+            if let Some((place, sync)) = place.clone().zip(sync) {
+                syncs.add(place, sync);
+            }
+            offsets.apply(1, 2, Some(key), Some(value));
+            let checkpoint =
+                Checkpoint::decode(key, value).map(|checkpoint| checkpoint.encode_value().is_ok());
+            let heartbeat = mm2::decode_heartbeat(key, value);
+            let position =
+                (Key::decode(key).map(|key| key.partition_of(25)), mm2_offsets::decode_value(value));
+            format!("{} {checkpoint:?} {} {}", place.is_some(), heartbeat.is_some(), position.0.is_some())
+        });
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, FetchRequest, FetchResponse, ProduceResponse};
-use kafka_protocol::protocol::{Decodable, Encodable};
+use kafka_protocol::protocol::Encodable;
 use twinlog_proto::reason::Reason;
 
 use super::fetch_session::{self, FetchSession, From, Lost, Part, Spot, Terms};
@@ -15,6 +15,7 @@ use crate::kafka::wire::connection::link::{Link, Pieces};
 use crate::kafka::wire::error::KafkaError;
 use crate::kafka::wire::properties::ClientProperties;
 use crate::kafka::wire::route::To;
+use crate::kafka::wire::shapes;
 
 /// Space for what an answer has besides records.
 const AROUND_BYTES: usize = 64 << 10;
@@ -90,10 +91,10 @@ impl FetchLink {
         // What stands around the records is little.
         self.link.expect(usize::try_from(terms.max_bytes).unwrap_or(0) + AROUND_BYTES);
         self.link.send(ApiKey::Fetch, version, body).await?;
-        let mut answer = self.link.next().await?;
+        let answer = self.link.next().await?;
         let bytes = answer.len();
-        let answer = FetchResponse::decode(&mut answer, version);
-        let answer = answer.map_err(|error| garbled(&self.properties, &self.link, &error.to_string()))?;
+        let answer: Result<FetchResponse, String> = shapes::FETCH.read(answer, version);
+        let answer = answer.map_err(|what| garbled(&self.properties, &self.link, &what))?;
         let throttle = throttle(answer.throttle_time_ms);
         let parts = match self.session.answer(version, answer) {
             Ok(parts) => parts,
@@ -171,12 +172,12 @@ impl ProduceLink {
     /// # Errors
     /// The connection is of no use any more: what became of the requests in flight is not known.
     pub(crate) async fn next(&mut self) -> Result<Answered, KafkaError> {
-        let mut answer: Bytes = self.link.next().await?;
+        let answer: Bytes = self.link.next().await?;
         let Some(Sent { version, parcels }) = self.sent.pop_front() else {
             return Err(garbled(&self.properties, &self.link, "an answer that nobody waits for"));
         };
-        let answer = ProduceResponse::decode(&mut answer, version);
-        let answer = answer.map_err(|error| garbled(&self.properties, &self.link, &error.to_string()))?;
+        let answer: Result<ProduceResponse, String> = shapes::PRODUCE.read(answer, version);
+        let answer = answer.map_err(|what| garbled(&self.properties, &self.link, &what))?;
         let throttle = throttle(answer.throttle_time_ms);
         Ok(Answered { receipts: produce::receipts(version, answer, &parcels), throttle })
     }

@@ -44,7 +44,7 @@ pub struct FetchedBatches {
 impl FetchedBatches {
     /// The offset to fetch next, if this fetch brought anything.
     pub fn next_offset(&self) -> Option<i64> {
-        self.batches.last().map(|b| b.header.last_offset() + 1)
+        self.batches.last().map(|b| b.header.last_offset().saturating_add(1))
     }
 }
 

@@ -149,9 +149,8 @@ impl Connection {
     ) -> Result<(i16, R::Response), KafkaError> {
         let version = self.apis.pick(R::KEY, R::VERSIONS, &self.peer)?;
         let request = build(version)?;
-        let mut body = self.exchange(&request, version).await?;
-        let response =
-            R::Response::decode(&mut body, version).map_err(|e| self.garbled::<R>(&e.to_string()))?;
+        let body = self.exchange(&request, version).await?;
+        let response = R::SHAPE.read(body, version).map_err(|what| self.garbled::<R>(&what))?;
         Ok((version, response))
     }
 
@@ -163,15 +162,15 @@ impl Connection {
                 request.client_software_name = StrBytes::from_static_str(SOFTWARE);
                 request.client_software_version = StrBytes::from_static_str(env!("CARGO_PKG_VERSION"));
             }
-            let mut body = self.exchange(&request, version).await?;
+            let body = self.exchange(&request, version).await?;
             // A broker that doesn't know the version answers with error 35 in version 0.
             let code = body.get(..2).map_or(0, |b| i16::from_be_bytes([b[0], b[1]]));
             if code == super::code::UNSUPPORTED_VERSION && version > 0 {
                 version = 0;
                 continue;
             }
-            let response = ApiVersionsResponse::decode(&mut body, version)
-                .map_err(|e| self.garbled::<ApiVersionsRequest>(&e.to_string()))?;
+            let response = ApiVersionsRequest::SHAPE.read(body, version);
+            let response = response.map_err(|what| self.garbled::<ApiVersionsRequest>(&what))?;
             return Ok(BrokerApis::new(&response));
         }
     }
@@ -286,3 +285,6 @@ impl Connection {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

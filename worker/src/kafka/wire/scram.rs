@@ -176,4 +176,24 @@ mod tests {
             assert!(error.contains(why), "{server_first}: {error}");
         }
     }
+
+    #[test]
+    fn fuzz_scram() {
+        let seeds = [SERVER_FIRST, "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=", "e=other-error"];
+        let seeds = seeds.map(|text| text.as_bytes().to_vec()).to_vec();
+        let memory = |bytes: usize| (64 << 10) + bytes * 32;
+        let exchange = exchange(Hash::Sha256);
+        let (_, proven) = exchange.prove(SERVER_FIRST).unwrap();
+        crate::fuzz::attack(crate::fuzz::Target { name: "scram", seeds, memory, repair: None }, |input| {
+            let text = String::from_utf8_lossy(input).into_owned();
+            let verified = proven.verify(&text);
+            // Rounds are honest work, and slow without optimisation.
+            let rounds =
+                text.split(',').find_map(|part| part.strip_prefix("i=")).and_then(|i| i.parse().ok());
+            if rounds.is_some_and(|rounds: u32| (MIN_ITERATIONS..=MAX_ITERATIONS).contains(&rounds)) {
+                return format!("{verified:?}");
+            }
+            format!("{:?} {verified:?}", exchange.prove(&text).err())
+        });
+    }
 }

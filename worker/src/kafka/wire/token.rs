@@ -18,13 +18,12 @@ impl Token {
     /// `lifetime` is for one that doesn't say when it expires.
     pub(in crate::kafka) fn read(text: &str, lifetime: Duration) -> Self {
         let claims = claims(text).unwrap_or_default();
-        let expires = claims["exp"].as_f64().filter(|s| *s > 0.0).map(Duration::try_from_secs_f64);
+        let since_epoch = claims["exp"].as_f64().and_then(|s| Duration::try_from_secs_f64(s).ok());
+        let expires =
+            since_epoch.filter(|since| !since.is_zero()).and_then(|since| UNIX_EPOCH.checked_add(since));
         Self {
             subject: claims["sub"].as_str().map(str::to_owned),
-            expires: match expires {
-                Some(Ok(since_epoch)) => UNIX_EPOCH + since_epoch,
-                _ => SystemTime::now() + lifetime,
-            },
+            expires: expires.unwrap_or_else(|| SystemTime::now() + lifetime),
             text: text.to_owned(),
         }
     }

@@ -92,7 +92,12 @@ impl TokenEndpoint {
         let (status, body) = answer.unwrap_or_else(|_| {
             Err(self.away(&format!("it did not answer within {} s", TIMEOUT.as_secs())))
         })?;
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        self.token(asked, status, &body)
+    }
+
+    /// What the answer gives.
+    fn token(&self, asked: SystemTime, status: StatusCode, body: &[u8]) -> Result<Token, KafkaError> {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
         if !status.is_success() {
             return Err(self.refused(status, &body));
         }
@@ -104,7 +109,8 @@ impl TokenEndpoint {
         }
         let token = Token::read(text, UNKNOWN_LIFETIME);
         // By our own clock, which may differ from theirs.
-        let expires = seconds(&body["expires_in"]).map_or(token.expires, |lifetime| asked + lifetime);
+        let expires = seconds(&body["expires_in"]).and_then(|lifetime| asked.checked_add(lifetime));
+        let expires = expires.unwrap_or(token.expires);
         if expires <= SystemTime::now() {
             return Err(self.wrong("the token that it gave has expired already: compare the clocks"));
         }

@@ -63,7 +63,7 @@ fn broken(what: impl ToString) -> Failure {
 ///
 /// # Errors
 /// Completes "the message ...".
-pub(super) fn unpack(codec: Codec, packed: &[u8], limit: usize) -> Result<Vec<u8>, String> {
+pub(in crate::kafka::log) fn unpack(codec: Codec, packed: &[u8], limit: usize) -> Result<Vec<u8>, String> {
     let plain = match codec {
         Codec::None => unwrap_none(packed, limit),
         Codec::Gzip => gzip(packed, limit),
@@ -84,7 +84,7 @@ pub(super) fn unpack(codec: Codec, packed: &[u8], limit: usize) -> Result<Vec<u8
 ///
 /// # Errors
 /// The codec's own library failed, which it has no reason to.
-pub(super) fn pack(codec: Codec, plain: &[u8]) -> Result<Vec<u8>, String> {
+pub(in crate::kafka::log) fn pack(codec: Codec, plain: &[u8]) -> Result<Vec<u8>, String> {
     let packed = match codec {
         Codec::None => Ok(plain.to_vec()),
         Codec::Gzip => {

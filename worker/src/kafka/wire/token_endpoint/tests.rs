@@ -230,3 +230,41 @@ async fn over_tls_the_servers_certificate_is_checked() {
     let error = cluster(&[("https.ca.pem", &other)]).oauth_token().err().unwrap().to_string();
     assert!(error.contains(&url) && error.contains("https.ca.location"), "{error}");
 }
+
+#[test]
+fn a_lifetime_beyond_all_time_is_none() {
+    let endpoint = endpoint("http://localhost/token");
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(r#"{"exp":1e19}"#);
+    for answer in [
+        r#"{"access_token":"opaque","expires_in":1e19}"#.to_owned(),
+        format!(r#"{{"access_token":"a.{claims}.c"}}"#),
+    ] {
+        let asked = SystemTime::now();
+        let token = endpoint.token(asked, StatusCode::OK, answer.as_bytes()).unwrap();
+        assert!(token.expires <= SystemTime::now() + UNKNOWN_LIFETIME, "{answer}");
+    }
+}
+
+/// What a token server answers: the first byte says whether it was a success.
+#[test]
+fn fuzz_tokens() {
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(r#"{"exp":1900000000,"sub":"me"}"#);
+    let seeds = vec![
+        br#"0{"access_token":"opaque","expires_in":600,"token_type":"Bearer"}"#.to_vec(),
+        format!(r#"0{{"access_token":"a.{claims}.c"}}"#).into_bytes(),
+        br#"1{"error":"invalid_client","error_description":"no such client"}"#.to_vec(),
+    ];
+    let endpoint = endpoint("http://localhost/token");
+    let memory = |bytes: usize| (64 << 10) + bytes * 200;
+    crate::fuzz::attack(crate::fuzz::Target { name: "tokens", seeds, memory, repair: None }, |input| {
+        let Some((status, body)) = input.split_first() else { return String::new() };
+        let status = if status % 2 == 0 { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+        match endpoint.token(SystemTime::now(), status, body) {
+            Ok(token) => format!("{}", token.subject.is_some()),
+            Err(error) => {
+                assert!(!error.message.contains("hush"));
+                error.message
+            }
+        }
+    });
+}

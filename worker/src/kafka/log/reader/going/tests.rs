@@ -1,6 +1,8 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::fuzz::{Target, attack};
+use crate::kafka::fuzz;
 use crate::kafka::log::records::codec::Codec;
 use crate::kafka::log::records::encode::{BatchBuilder, BatchOf, Producer};
 use crate::kafka::log::records::{Headers, Record};
@@ -132,4 +134,24 @@ async fn damage_ends_it_where_it_lies() {
     let error = taken.unwrap_err();
     assert!(error.offset == 3 && error.what.contains("checksum"), "{error}");
     assert_eq!((going.span.from, offsets), (2, vec![0, 1]));
+}
+
+#[tokio::test]
+async fn fuzz_what_is_read() {
+    let mut seeds = fuzz::batches();
+    seeds.push([plain(&[1_000, 1_002]), transactional(&[1_003], true)].concat());
+    let memory = |bytes: usize| (256 << 20) + bytes * 16;
+    let target = Target { name: "reader", seeds, memory, repair: Some(fuzz::repair_batches) };
+    attack(target, |input| {
+        let aborted = vec![AbortedTransaction { producer_id: ID, first_offset: 5 }];
+        let log = FetchedLog { aborted, ..log(&[input.to_vec()], (2_000, 2_000)) };
+        let (mut going, mut last) = (going(1_001, 1_500), 1_000);
+        let came = going.take(log, Isolation::Committed, &mut |record| {
+            assert!(record.offset > last && record.offset < 1_500);
+            last = record.offset;
+            Wanted::More
+        });
+        assert!(going.span.from > last && going.span.from <= 1_500, "{} after {last}", going.span.from);
+        format!("{came:?}")
+    });
 }
