@@ -173,6 +173,8 @@ pub struct Mirror {
     pub onto_existing: OntoExisting,
     /// Go on behind what others write to the copies.
     pub allow_foreign_writes: bool,
+    /// Exactly once in transactions, also what is recent.
+    pub always_transactions: bool,
 }
 
 /// Excluded where a mirror names no exclusion: MM2 4.3.0's list (KIP-1074), and Twinlog's own internal topics.
@@ -405,6 +407,7 @@ impl Mirror {
                 _ => OntoExisting::Refuse,
             },
             allow_foreign_writes: wire.allow_foreign_writes,
+            always_transactions: wire.always_transactions,
             source_properties: wire.source_properties.clone().into_iter().collect(),
             target_properties: wire.target_properties.clone().into_iter().collect(),
         })

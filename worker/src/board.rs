@@ -15,6 +15,7 @@ use crate::cause::Cause;
 use crate::choice::Choice;
 use crate::inventory::{InventoryReport, SourceEnds};
 use crate::kafka::KafkaError;
+use crate::progress::Mode;
 use crate::status::{GroupStatus, PartitionStatus, State};
 
 pub use report::{Applied, Report, TaskReport};
@@ -28,6 +29,8 @@ pub struct TaskStatus {
     pub partitions: Vec<PartitionStatus>,
     /// Of replicate tasks that have run: what moves the records.
     pub moved_by: Option<Choice>,
+    /// Likewise: how what is copied becomes durable.
+    pub mode: Option<Mode>,
     /// For checkpoint tasks.
     pub groups: Arc<Vec<GroupStatus>>,
     /// When the offsets of the groups that are in step were read on the source.
@@ -37,7 +40,7 @@ pub struct TaskStatus {
 impl TaskStatus {
     pub fn new(state: State, cause: Option<Cause>) -> Self {
         let (partitions, groups) = (Vec::new(), Arc::default());
-        Self { state, cause, partitions, moved_by: None, groups, groups_synced: None }
+        Self { state, cause, partitions, moved_by: None, mode: None, groups, groups_synced: None }
     }
 }
 

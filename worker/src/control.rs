@@ -130,7 +130,7 @@ fn shapes(mirror: &model::Mirror) -> impl PartialEq {
         mirror.target_latency,
         mirror.gap_policy,
         (mirror.offset_syncs, mirror.offset_lag_max),
-        mirror.guarantee,
+        (mirror.guarantee, mirror.always_transactions),
         (mirror.take_over.clone(), mirror.start_group.clone()),
         (mirror.onto_existing, mirror.allow_foreign_writes),
     )

@@ -2,9 +2,8 @@
 //! and without a clock, which say what an engine is to do next, and are told when it is done.
 //!
 //! - `transaction`: records, and the progress that speaks of them, in one transaction of the target;
-//! - `acknowledged`: progress follows the acknowledgement of its records.
-//!
-//! `fenced`, which takes an engine that reads its own marks in the copy, has its place beside them.
+//! - `acknowledged`: progress follows the acknowledgement of its records. Behind a fence that is exactly once, too: whoever takes over
+//!   recognises what was acknowledged after the last progress.
 
 mod acknowledged;
 mod carried;
@@ -18,11 +17,12 @@ pub(crate) use self::carried::Carried;
 use self::deadline::Deadline;
 use self::transaction::Transaction;
 use crate::ledger::{Entry, Ledger, Now};
+use crate::progress::Mode;
 
-/// How what is acknowledged becomes durable.
+/// What makes what is acknowledged durable, whatever the engine does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// Records and progress in transactions of this id; who has it has fenced every earlier owner.
+    /// Who has this transactional id has fenced every earlier owner: it writes records and progress in transactions, or behind the fence.
     Transactions { id: String },
     /// Progress follows the acknowledgement of its records.
     Acknowledged,
@@ -84,17 +84,12 @@ enum Rule {
 
 impl Committer {
     /// `progress_key`: of the range's progress record.
-    pub(crate) fn new(
-        durability: &Durability,
-        times: Times,
-        progress_key: Vec<u8>,
-        carried: Option<Carried>,
-    ) -> Self {
-        let rule = match durability {
-            Durability::Transactions { .. } => {
-                Rule::Transaction(Transaction::new(times.interval, progress_key, carried))
+    pub(crate) fn new(mode: Mode, times: Times, progress_key: Vec<u8>, carried: Option<Carried>) -> Self {
+        let rule = match mode {
+            Mode::Transactions => Rule::Transaction(Transaction::new(times.interval, progress_key, carried)),
+            Mode::Acknowledged | Mode::Fenced => {
+                Rule::Acknowledged(Acknowledged::new(progress_key, carried, mode == Mode::Fenced))
             }
-            Durability::Acknowledged => Rule::Acknowledged(Acknowledged::new(progress_key, carried)),
         };
         Self { rule, deadline: Deadline::new(times.patience) }
     }

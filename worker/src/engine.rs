@@ -29,7 +29,7 @@ pub(crate) use crate::durability::{Carried, Durability};
 use crate::kafka::Damaged;
 use crate::ledger::Ledger;
 use crate::progress::Engine as Kind;
-use crate::progress::LastCopied;
+use crate::progress::{LastCopied, Mode};
 use crate::range::Range;
 
 /// The coordinator ends a transaction that its owner left open after this time. It holds back readers of the partitions
@@ -73,7 +73,10 @@ pub(crate) struct Opening {
     pub(crate) source: Arc<ClusterHandle>,
     pub(crate) target: Arc<ClusterHandle>,
     pub(crate) range: Range,
+    pub(crate) storage: Storage,
     pub(crate) durability: Durability,
+    /// An earlier owner may still write without transactions, which only the fence ends.
+    pub(crate) guard: bool,
     pub(crate) compression: Compression,
     /// A record may become so old before it is on the target. Transactions are committed at this age.
     pub(crate) target_latency: Duration,
@@ -98,6 +101,11 @@ pub(crate) struct Order {
     pub(crate) storage: Storage,
     /// Written with the first commit, before any record.
     pub(crate) carried: Option<Carried>,
+    pub(crate) mode: Mode,
+    /// In transactions: from then on it ends where every record is so young that it is better written without.
+    pub(crate) plain_from: Option<tokio::time::Instant>,
+    /// The copy has its broker's time: what is written there is always young.
+    pub(crate) ageless: bool,
     /// Of what the lane wants, as `Control` counts it: any other one ends the engine.
     pub(crate) version: u64,
     /// It ends by itself then: something is to be tried again.
@@ -195,6 +203,15 @@ impl fmt::Display for Trouble {
     }
 }
 
+/// Who writes to the target once an engine is open, where that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) producer_id: i64,
+    pub(crate) epoch: i16,
+    /// The log of every partition refuses earlier owners.
+    pub(crate) fenced: bool,
+}
+
 /// Why an engine was not opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NotOpened {
@@ -223,6 +240,12 @@ pub(crate) enum Exit {
     TurnOver,
     /// It was to run until now.
     Until,
+    /// Every record has become so young that the target's brokers remember who wrote it: it can go on without transactions.
+    Recent,
+    /// A record is so old that they don't: it can go on in transactions.
+    Aged {
+        partition: i32,
+    },
     /// A partition can't go on from where it is: look at the clusters again.
     Reconsider {
         partition: i32,
@@ -282,7 +305,7 @@ impl Exit {
         match self {
             Self::Drained | Self::Changed | Self::Until | Self::TurnOver => true,
             Self::Reconsider { .. } | Self::OldFormat { .. } | Self::Unreadable { .. } => true,
-            Self::Moved { .. } | Self::Another { .. } => true,
+            Self::Moved { .. } | Self::Another { .. } | Self::Recent | Self::Aged { .. } => true,
             Self::Refused { .. } | Self::Fenced(_) | Self::Failed { .. } => false,
             Self::Misaligned { .. } | Self::Gone { .. } => false,
         }

@@ -20,6 +20,7 @@ pub(crate) use log::fetch_session::{From, Part, Piece, Refusal, Spot, Terms};
 pub(crate) use log::links::{Answered, FetchLink, ProduceLink};
 pub(crate) use log::places::{Leadership, TopicPlace};
 pub(crate) use log::produce::{Parcel, Receipt, Refused};
+pub(crate) use log::producers::{ActiveProducer, LastTransaction, Stage};
 pub use log::reader::{LogReader, LogRecord, NotRead, Span, Wanted};
 pub use log::records::codec::Codec;
 pub use log::records::decode::{Marker, Records, Unpacked};

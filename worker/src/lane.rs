@@ -9,6 +9,7 @@ pub(crate) mod lag;
 mod missing;
 mod old_format;
 mod place;
+mod recognised;
 mod recover;
 mod run;
 mod slowed;
@@ -32,6 +33,7 @@ use crate::choice::Choice;
 use crate::cluster::ClusterHandle;
 use crate::control::Control;
 use crate::engine::Engine;
+use crate::progress::Mode;
 use crate::status::{PartitionStatus, State};
 
 pub use crate::offset_map::{SourcePosition, Translation, Translator};
@@ -60,6 +62,8 @@ pub struct LaneStatus {
     pub(crate) newest: BTreeMap<i32, i64>,
     /// What moves the records, once that was begun.
     pub moved_by: Option<Choice>,
+    /// Likewise: how they become durable.
+    pub mode: Option<Mode>,
 }
 
 /// A running lane. Dropping the handle drains it without waiting.
@@ -84,6 +88,7 @@ fn start_with(spec: LaneSpec, with: (Engine, Clusters), budget: &Arc<Budget>) ->
         partitions: Vec::new(),
         newest: BTreeMap::new(),
         moved_by: None,
+        mode: None,
     });
     let (done_sender, done) = watch::channel(());
     let runner = Runner::new(spec, control.clone(), with, budget, status_sender);

@@ -242,11 +242,13 @@ impl<'a> View<'a> {
         let known = self.task(&task);
         let partitions = self.partitions(&task, &range, &known);
         let model = &self.mirror.model;
-        // How it makes things durable follows from the guarantee.
-        let mode = match (known.worker, model.guarantee) {
-            (None, _) => v1::Mode::Unspecified,
-            (_, Guarantee::ExactlyOnce) => v1::Mode::Transactions,
-            (_, Guarantee::AtLeastOnce) => v1::Mode::Acknowledged,
+        // What an older worker doesn't say follows from the guarantee.
+        let said = known.report.map_or(v1::Mode::Unspecified, internal::TaskReport::mode);
+        let mode = match (known.worker, said, model.guarantee) {
+            (None, ..) => v1::Mode::Unspecified,
+            (_, v1::Mode::Unspecified, Guarantee::ExactlyOnce) => v1::Mode::Transactions,
+            (_, v1::Mode::Unspecified, Guarantee::AtLeastOnce) => v1::Mode::Acknowledged,
+            (_, said, _) => said,
         };
         let engine = known.report.map_or(v1::Engine::Unspecified, internal::TaskReport::engine);
         let engine_note = known.report.map(|report| sentence(&report.engine_note)).unwrap_or_default();

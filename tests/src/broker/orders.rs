@@ -265,6 +265,15 @@ impl FakeKafka {
         self.shared.change(|state| state.coordinator.remove(id));
     }
 
+    /// The transactional id was taken so often.
+    pub fn set_epoch(&self, id: &str, epoch: i16) {
+        self.shared.change(|state| {
+            if let Some(known) = state.coordinator.get_mut(id) {
+                known.epoch = epoch;
+            }
+        });
+    }
+
     pub fn coordinator(&self, id: &str) -> Option<i32> {
         self.shared.look(|state| state.coordinator_of(id))
     }

@@ -10,6 +10,7 @@ mod rules;
 mod schedules;
 mod script;
 mod smoke;
+mod takeover;
 mod txn;
 mod walk;
 mod writer;

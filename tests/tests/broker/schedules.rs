@@ -43,10 +43,12 @@ struct Story {
     open: Vec<Option<(i64, i32)>>,
     down: Option<i32>,
     guarantee: v1::Guarantee,
+    /// Exactly once in transactions, although all of it is recent.
+    in_transactions: bool,
 }
 
 impl Story {
-    async fn begin(seed: u64, guarantee: v1::Guarantee) -> Result<Self> {
+    async fn begin(seed: u64, (guarantee, in_transactions): (v1::Guarantee, bool)) -> Result<Self> {
         let brokers = usize::try_from(BROKERS)?;
         let source = FakeKafka::start(Options { brokers, seed, ..Options::default() }).await?;
         let target = FakeKafka::start(Options { brokers, seed: seed + 1, ..Options::default() }).await?;
@@ -55,7 +57,7 @@ impl Story {
         target.create_topic("a.t", partitions, 3, &[("min.insync.replicas", "2")]);
         let open = vec![None; partitions];
         let random = StdRng::seed_from_u64(seed);
-        Ok(Self { source, target, random, written: 0, open, down: None, guarantee })
+        Ok(Self { source, target, random, written: 0, open, down: None, guarantee, in_transactions })
     }
 
     fn chance(&mut self, percent: u32) -> bool {
@@ -240,11 +242,13 @@ impl Story {
     }
 
     fn lane(&self) -> Result<LaneHandle> {
+        let mut mirror = (*mirror(v1::Engine::Native, self.guarantee)).clone();
+        mirror.always_transactions = self.in_transactions;
         let spec = LaneSpec {
             task: TaskName::Replicate { mirror: "m".parse()?, target_topic: "a.t".to_owned(), block: 0 },
             epoch: Epoch(1),
             worker: WorkerId::new("w".to_owned())?,
-            mirror: mirror(v1::Engine::Native, self.guarantee),
+            mirror: mirror.into(),
             range: range(PARTITIONS),
             source: handle("a", &self.source)?,
             target: handle("b", &self.target)?,
@@ -322,8 +326,8 @@ fn firsts(target: &FakeKafka, partition: i32) -> Result<Vec<Content>> {
     Ok(all)
 }
 
-async fn run(seed: u64, guarantee: v1::Guarantee) -> Result<()> {
-    let mut story = Story::begin(seed, guarantee).await?;
+async fn run(seed: u64, way: (v1::Guarantee, bool)) -> Result<()> {
+    let mut story = Story::begin(seed, way).await?;
     story.fill(150);
     story.compact();
     story.faults();
@@ -346,32 +350,37 @@ async fn run(seed: u64, guarantee: v1::Guarantee) -> Result<()> {
     Ok(())
 }
 
-fn seeds() -> Vec<u64> {
-    let Ok(given) = std::env::var("TWINLOG_SEEDS") else { return SEEDS.collect() };
+pub(crate) fn seeds(usual: std::ops::Range<u64>) -> Vec<u64> {
+    let Ok(given) = std::env::var("TWINLOG_SEEDS") else { return usual.collect() };
     let (from, to) = given.split_once('-').unwrap_or((&given, &given));
     let number =
         |text: &str| text.parse::<u64>().expect("TWINLOG_SEEDS is a number, or two with - between them");
     (number(from)..=number(to)).collect()
 }
 
-async fn schedules(guarantee: v1::Guarantee) -> Result<()> {
+async fn schedules(way: (v1::Guarantee, bool)) -> Result<()> {
     if let Ok(filter) = std::env::var("TWINLOG_TEST_LOG") {
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     }
-    for seed in seeds() {
+    for seed in seeds(SEEDS) {
         let begun = std::time::Instant::now();
-        run(seed, guarantee).await.with_context(|| format!("{guarantee:?}, seed {seed}"))?;
-        eprintln!("{guarantee:?}, seed {seed}: {:?}", begun.elapsed());
+        run(seed, way).await.with_context(|| format!("{way:?}, seed {seed}"))?;
+        eprintln!("{way:?}, seed {seed}: {:?}", begun.elapsed());
     }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_and_order_is_kept_whatever_happens() -> Result<()> {
-    schedules(v1::Guarantee::AtLeastOnce).await
+    schedules((v1::Guarantee::AtLeastOnce, false)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_copy_is_exact_whatever_happens() -> Result<()> {
-    schedules(v1::Guarantee::ExactlyOnce).await
+    schedules((v1::Guarantee::ExactlyOnce, false)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copy_is_exact_in_transactions_whatever_happens() -> Result<()> {
+    schedules((v1::Guarantee::ExactlyOnce, true)).await
 }

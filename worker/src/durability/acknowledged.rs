@@ -12,6 +12,9 @@ use crate::ledger::{Ledger, Now};
 /// Progress is written this often while records flow.
 pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Behind a fence the first records are noted at this age: until then the copy is one to which nothing is known to have been written.
+const FIRST_PROGRESS: Duration = Duration::from_millis(30);
+
 /// A step of the claim or of the end.
 #[derive(Debug)]
 enum Step {
@@ -45,11 +48,14 @@ pub(super) struct Acknowledged {
     waiting: Waiting,
     /// When progress was last written.
     written: Option<Instant>,
+    /// When it is written next, after that.
+    interval: Duration,
     ending: bool,
 }
 
 impl Acknowledged {
-    pub(super) fn new(progress_key: Vec<u8>, carried: Option<Carried>) -> Self {
+    /// `fenced`: what isn't noted will be recognised.
+    pub(super) fn new(progress_key: Vec<u8>, carried: Option<Carried>, fenced: bool) -> Self {
         let (pieces, mark) = carried::writes(carried);
         let mut plan: VecDeque<Step> =
             pieces.into_iter().flat_map(|some| [Step::Write(some), Step::Flush]).collect();
@@ -57,7 +63,16 @@ impl Acknowledged {
         if let Some(mark) = mark {
             plan.extend([Step::Write(vec![mark]), Step::Flush]);
         }
-        Self { progress_key, plan, doing: None, waiting: Waiting::Nothing, written: None, ending: false }
+        let interval = if fenced { FIRST_PROGRESS } else { PROGRESS_INTERVAL };
+        Self {
+            progress_key,
+            plan,
+            doing: None,
+            waiting: Waiting::Nothing,
+            written: None,
+            interval,
+            ending: false,
+        }
     }
 
     pub(super) fn next(&mut self, ledger: &mut Ledger, now: Now) -> Option<Next> {
@@ -65,7 +80,10 @@ impl Acknowledged {
             return None;
         }
         let next = match self.due(ledger) {
-            Some(due) if due <= now.instant => Next::Write(self.write(ledger, now)),
+            Some(due) if due <= now.instant => {
+                self.interval = PROGRESS_INTERVAL;
+                Next::Write(self.write(ledger, now))
+            }
             Some(_) => return None,
             None => self.planned(ledger, now)?,
         };
@@ -131,7 +149,7 @@ impl Acknowledged {
         if self.holds_records() || self.waiting != Waiting::Nothing || !ledger.is_dirty() {
             return None;
         }
-        self.written.map(|at| at + PROGRESS_INTERVAL)
+        self.written.map(|at| at + self.interval)
     }
 
     pub(super) fn end(&mut self) {

@@ -20,10 +20,6 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 /// So many records apart from each other close a piece of the map.
 const MANY: i64 = 140;
 
-fn in_transactions() -> Durability {
-    Durability::Transactions { id: "the range's".to_owned() }
-}
-
 /// One partition of a range, with nothing copied yet.
 fn ledger(until_commit: bool) -> Ledger {
     let partition = PartitionProgress {
@@ -60,15 +56,15 @@ struct Running {
 
 impl Running {
     /// Before its claim.
-    fn new(durability: &Durability, carried: Option<Carried>) -> Self {
+    fn new(mode: Mode, carried: Option<Carried>) -> Self {
         let times = Times { interval: INTERVAL, patience: PATIENCE };
-        let committer = Committer::new(durability, times, b"range".to_vec(), carried);
-        let ledger = ledger(*durability != Durability::Acknowledged);
+        let committer = Committer::new(mode, times, b"range".to_vec(), carried);
+        let ledger = ledger(mode == Mode::Transactions);
         Self { committer, ledger, now: Now::read() }
     }
 
-    fn claimed(durability: &Durability) -> Self {
-        let mut running = Self::new(durability, None);
+    fn claimed(mode: Mode) -> Self {
+        let mut running = Self::new(mode, None);
         running.all();
         running
     }
@@ -189,23 +185,23 @@ fn carried(pieces: u8, mark: bool) -> Carried {
 
 #[test]
 fn a_target_that_is_away_is_waited_for_twice_as_long_as_a_request_may_take() {
-    for durability in [in_transactions(), Durability::Acknowledged] {
-        let mut running = Running::new(&durability, None);
+    for mode in [Mode::Transactions, Mode::Acknowledged] {
+        let mut running = Running::new(mode, None);
         running.next().unwrap();
         running.after(PATIENCE);
-        if durability != Durability::Acknowledged {
+        if mode != Mode::Acknowledged {
             running.done();
             assert_eq!(running.says().unwrap(), "flush", "counted from where the claim began");
         }
         assert!(running.committer.may_wait(false, running.now.instant));
         running.after(PATIENCE);
-        assert!(!running.committer.may_wait(false, running.now.instant), "{durability:?}");
+        assert!(!running.committer.may_wait(false, running.now.instant), "{mode:?}");
     }
 }
 
 #[test]
 fn each_commit_has_its_own_time() {
-    let mut running = Running::claimed(&in_transactions());
+    let mut running = Running::claimed(Mode::Transactions);
     running.after(PATIENCE * 3);
     running.record().unwrap();
     running.after(INTERVAL);
@@ -218,8 +214,8 @@ fn each_commit_has_its_own_time() {
 
 #[test]
 fn a_lane_that_is_to_end_waits_five_seconds_for_a_target_that_is_away() {
-    for durability in [in_transactions(), Durability::Acknowledged] {
-        let mut running = Running::claimed(&durability);
+    for mode in [Mode::Transactions, Mode::Acknowledged] {
+        let mut running = Running::claimed(mode);
         running.record();
         running.acknowledged(3);
         running.after(Duration::from_secs(1));
@@ -232,12 +228,12 @@ fn a_lane_that_is_to_end_waits_five_seconds_for_a_target_that_is_away() {
         running.after(Duration::from_secs(2) - MILLISECOND);
         assert!(running.committer.may_wait(true, running.now.instant));
         running.after(MILLISECOND);
-        assert!(!running.committer.may_wait(true, running.now.instant), "{durability:?}: once, not twice");
+        assert!(!running.committer.may_wait(true, running.now.instant), "{mode:?}: once, not twice");
     }
 }
 
 #[test]
 fn only_what_is_acknowledged_outside_of_transactions_counts_however_it_ends() {
-    assert!(Running::claimed(&Durability::Acknowledged).committer.keeps_acknowledged());
-    assert!(!Running::claimed(&in_transactions()).committer.keeps_acknowledged());
+    assert!(Running::claimed(Mode::Acknowledged).committer.keeps_acknowledged());
+    assert!(!Running::claimed(Mode::Transactions).committer.keeps_acknowledged());
 }

@@ -5,8 +5,10 @@
 //! those that lead its partitions.
 
 mod coalesce;
+mod coordinator;
 mod crc;
 mod fabric;
+mod fence;
 mod fetcher;
 mod forward;
 #[cfg(test)]
@@ -24,13 +26,15 @@ mod window;
 use std::sync::Arc;
 
 use self::fabric::Fabric;
+use self::fence::Fence;
 use self::forward::Writer;
 use self::range::{Job, Range, Shared};
-use super::{Exit, NotOpened, Observer, Opening, Order, batch_bytes, largest_batch};
+use super::{Exit, NotOpened, Observer, Opening, Order, Owner, batch_bytes, largest_batch};
 use crate::budget::Memory;
 use crate::durability::{Committer, Durability, Times};
 use crate::kafka::Transactions;
 use crate::ledger::Ledger;
+use crate::progress::Mode;
 
 /// Of one partition's records so many bytes may wait: what comes beyond stays with the source.
 const QUEUE: usize = 4 << 20;
@@ -44,7 +48,7 @@ pub(crate) struct Engine {
 /// A range whose producer is there, and waits for its order.
 pub(crate) struct Opened {
     opening: Opening,
-    writer: Writer,
+    owner: Owner,
     transactions: Option<Transactions>,
     shared: Shared,
 }
@@ -57,31 +61,55 @@ impl Engine {
 
     pub(super) async fn open(&self, opening: Opening) -> Result<Opened, NotOpened> {
         let (source, target) = (Fabric::of(&opening.source), Fabric::of(&opening.target));
-        let transactions = match &opening.durability {
+        let owned = match &opening.durability {
             Durability::Transactions { id } => Some(takeover::own(&opening, id).await?),
             Durability::Acknowledged => None,
         };
+        let fenced = owned.as_ref().is_some_and(|owned| owned.fence == Fence::Seen);
+        let transactions = owned.map(|owned| owned.transactions);
         let (producer_id, epoch) = match &transactions {
             Some(owned) => (owned.producer_id, owned.epoch),
             None => takeover::producer(&opening).await?,
         };
-        let writer = Writer { producer_id, epoch, in_transaction: transactions.is_some() };
+        let owner = Owner { producer_id, epoch, fenced };
         let shared = Shared { source, target, memory: self.memory.clone(), control: opening.control.clone() };
-        Ok(Opened { opening, writer, transactions, shared })
+        Ok(Opened { opening, owner, transactions, shared })
+    }
+}
+
+/// Fences earlier owners in every partition, for an engine that does so only with its first record there.
+///
+/// # Errors
+/// It can't be done now.
+pub(super) async fn guard(opening: &Opening) -> Result<(), NotOpened> {
+    match &opening.durability {
+        Durability::Transactions { id } => takeover::own(opening, id).await.map(|_| ()),
+        Durability::Acknowledged => Ok(()),
     }
 }
 
 impl Opened {
+    pub(super) fn owner(&self) -> Owner {
+        self.owner
+    }
+
     pub(super) async fn run(self, order: Order, ledger: Ledger, observer: Observer) -> (Exit, Ledger) {
-        let Opening { range, durability, target_latency, limits, .. } = &self.opening;
+        let Opening { range, target_latency, limits, .. } = &self.opening;
         let times = Times { interval: *target_latency, patience: limits.patience };
         let key = order.storage.progress_key.clone();
-        let committer = Committer::new(durability, times, key, order.carried.clone());
+        let committer = Committer::new(order.mode, times, key, order.carried.clone());
+        let Owner { producer_id, epoch, .. } = self.owner;
+        let in_transaction = order.mode == Mode::Transactions;
+        let fenced = self.transactions.clone().filter(|_| order.mode == Mode::Fenced);
+        // Nobody was fenced by the first one.
+        let has_marker = fenced.is_some() && epoch > 0;
         let job = Job {
             source_topic: Arc::from(range.source_topic.as_str()),
             target_topic: Arc::from(range.target_topic.as_str()),
-            writer: self.writer,
-            transactions: self.transactions,
+            writer: Writer { producer_id, epoch, in_transaction },
+            transactions: self.transactions.filter(|_| in_transaction),
+            fenced,
+            has_marker,
             max_batch: max_batch(limits.batch, range.target_max_message_bytes),
             patience: limits.patience,
             queue: QUEUE,

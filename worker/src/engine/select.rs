@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 use super::scripted;
-use super::{Exit, NotOpened, Observer, Opening, Order};
+use super::{Exit, NotOpened, Observer, Opening, Order, Owner};
 use super::{librdkafka, native};
 use crate::budget::Memory;
 use crate::cluster::ClusterHandle;
@@ -48,7 +48,12 @@ impl Engine {
     pub(crate) async fn open(&self, opening: Opening) -> Result<Opened, NotOpened> {
         match self {
             Self::Kafka(engine) => match opening.engine {
-                Kind::Librdkafka => librdkafka::open(opening).await.map(Opened::Librdkafka),
+                Kind::Librdkafka => {
+                    if opening.guard {
+                        native::guard(&opening).await?;
+                    }
+                    librdkafka::open(opening).await.map(Opened::Librdkafka)
+                }
                 Kind::Native => engine.open(opening).await.map(|opened| Opened::Native(Box::new(opened))),
             },
             #[cfg(test)]
@@ -58,6 +63,16 @@ impl Engine {
 }
 
 impl Opened {
+    pub(crate) fn owner(&self) -> Option<Owner> {
+        match self {
+            // Its library keeps it to itself.
+            Self::Librdkafka(_) => None,
+            Self::Native(opened) => Some(opened.owner()),
+            #[cfg(test)]
+            Self::Scripted(_) => None,
+        }
+    }
+
     /// Moves records until there is a reason to end. The ledger comes back with all that was acknowledged.
     pub(crate) async fn run(self, order: Order, ledger: Ledger, observer: Observer) -> (Exit, Ledger) {
         match self {

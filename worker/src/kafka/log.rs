@@ -10,6 +10,7 @@ pub(super) mod links;
 pub(super) mod offsets;
 pub(super) mod places;
 pub(super) mod produce;
+pub(super) mod producers;
 pub(super) mod reader;
 pub(super) mod records;
 pub(super) mod transaction;

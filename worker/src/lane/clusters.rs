@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::gather::{self, Gathered};
 use super::place::Place;
+use super::recognised::Sides;
 use super::recover;
 use super::{LaneSpec, Range, old_format};
 use crate::cause::Cause;
 use crate::kafka::{ConfigEntry, Isolation, KafkaError, OffsetSpec};
 use crate::ledger::Entry;
 use crate::produce::{Producer, Record};
-use crate::progress::{RangeProgress, StorageTopics, millis};
+use crate::progress::{PartitionProgress, RangeProgress, StorageTopics, millis};
 
 /// Where the answers come from. What waits for the clusters waits on the heap, for as long as it does: a lane lives long, and there
 /// are thousands.
@@ -74,6 +75,28 @@ impl Clusters {
             Self::Kafka => Box::pin(recover::newest(&spec.target.client, place, &key, &stop)).await,
             #[cfg(test)]
             Self::Scripted(clusters) => clusters.newest(&key),
+        }
+    }
+
+    /// Progress of a partition with what its last owner, who wrote without transactions, had stored after it; `None`: nothing.
+    pub(super) async fn recognised(
+        &self,
+        spec: &LaneSpec,
+        partition: i32,
+        before: (&PartitionProgress, i64),
+        copy: (i64, i64),
+    ) -> Result<Option<PartitionProgress>, KafkaError> {
+        match self {
+            Self::Kafka => {
+                let (before, producer_id) = before;
+                let source = Place { topic: &spec.range.source_topic, partition };
+                let target = Place { topic: &spec.range.target_topic, partition };
+                let (source, target) = ((&spec.source.client, source), (&spec.target.client, target));
+                let sides = Sides { source, target, producer_id, copy };
+                Box::pin(sides.recognise(before)).await
+            }
+            #[cfg(test)]
+            Self::Scripted(_) => Ok(None),
         }
     }
 

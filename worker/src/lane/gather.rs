@@ -1,13 +1,13 @@
 //! What a lane asks the clusters before it starts: topics, ends of partitions, leader epochs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use twinlog_proto::model::{Partitioning, Start};
 use twinlog_proto::reason::Reason;
 
 use super::place::Place;
 use super::start::Facts;
-use super::tail::Owners;
+use super::tail::{self, Owners};
 use super::{LaneSpec, Range};
 use crate::cause::Cause;
 use crate::kafka::{Isolation, KafkaClient, KafkaError, ListedOffset, OffsetSpec, TopicMetadata};
@@ -139,6 +139,14 @@ pub(super) async fn gather(
         let place = Place { topic: &range.target_topic, partition };
         foreign.insert(partition, owners.foreign(place, (from, copy(partition)?.1)).await?);
     }
+    let mut marked = HashSet::new();
+    for partition in partitions.iter().filter(|p| known(p).is_none() && !by_key && !shared) {
+        let (start, end) = copy(*partition)?;
+        let place = Place { topic: &range.target_topic, partition: *partition };
+        if start < end && tail::holds_nothing(&spec.target.client, place, (start, end)).await? {
+            marked.insert(*partition);
+        }
+    }
     let facts = partitions
         .iter()
         .map(|partition| {
@@ -175,7 +183,11 @@ pub(super) async fn gather(
                 target_end,
                 target_kept: None,
                 target_topic_id: target_topic_id.clone(),
-                holds: if shared { 0 } else { whole.max(target_end - target_start) },
+                holds: if shared || marked.contains(partition) {
+                    0
+                } else {
+                    whole.max(target_end - target_start)
+                },
                 foreign: foreign.get(partition).copied().flatten(),
             })
         })

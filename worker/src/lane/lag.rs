@@ -222,7 +222,12 @@ fn summary(lane: &LaneStatus, partitions: Vec<(PartitionStatus, Option<Cause>)>)
         }
         shown.push(status);
     }
-    TaskStatus { partitions: shown, moved_by: lane.moved_by, ..TaskStatus::new(state, cause) }
+    TaskStatus {
+        partitions: shown,
+        moved_by: lane.moved_by,
+        mode: lane.mode,
+        ..TaskStatus::new(state, cause)
+    }
 }
 
 #[cfg(test)]
@@ -230,7 +235,14 @@ mod tests {
     use super::*;
 
     fn lane(state: State) -> LaneStatus {
-        LaneStatus { state, cause: None, partitions: Vec::new(), newest: BTreeMap::new(), moved_by: None }
+        LaneStatus {
+            state,
+            cause: None,
+            partitions: Vec::new(),
+            newest: BTreeMap::new(),
+            moved_by: None,
+            mode: None,
+        }
     }
 
     fn part(partition: i32, state: State, why: Option<Reason>) -> (PartitionStatus, Option<Cause>) {

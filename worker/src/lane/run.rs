@@ -9,6 +9,7 @@ mod decide;
 mod former;
 mod last_progress;
 mod old_format;
+mod plain;
 mod position;
 mod restored;
 mod start_group;
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 use twinlog_proto::id::SourceOffset;
 use twinlog_proto::reason::Reason;
 
+use self::plain::Plain;
 use super::clusters::Clusters;
 use super::status::Board;
 use super::{LaneSpec, LaneStatus};
@@ -82,6 +84,10 @@ pub(super) struct Runner {
     kept: BTreeMap<i32, i64>,
     /// Partitions of which the source has other records than were copied, with where these begin, once that was looked for.
     pub(super) others: BTreeMap<i32, Option<i64>>,
+    /// How old the records are.
+    plain: Plain,
+    /// Whoever had the range before wrote without transactions, and librdkafka fences only who writes with them.
+    guard: bool,
 }
 
 /// How an attempt ended.
@@ -137,6 +143,8 @@ impl Runner {
             apart: BTreeMap::new(),
             kept: BTreeMap::new(),
             others: BTreeMap::new(),
+            plain: Plain::default(),
+            guard: false,
         };
         if runner.engine.takes_turns(runner.kind()) {
             // From now on it counts among those that need something.

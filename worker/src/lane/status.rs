@@ -218,7 +218,8 @@ impl Board {
         self.metrics.restarts.increment(1);
         self.metrics.counted = (0, 0);
         self.metrics.partitions.clear();
-        self.sender.send_modify(|status| status.moved_by = Some(moved_by));
+        self.sender
+            .send_modify(|status| (status.moved_by, status.mode) = (Some(moved_by), progress.written.mode));
         self.decided(progress);
     }
 
@@ -432,7 +433,8 @@ impl Board {
         }
         self.sender.send_modify(|status| {
             let cause = cause.map(|cause| cause.continuing(status.cause.as_ref()));
-            *status = LaneStatus { state, cause, partitions, newest, moved_by: status.moved_by };
+            *status =
+                LaneStatus { state, cause, partitions, newest, moved_by: status.moved_by, mode: status.mode };
         });
     }
 

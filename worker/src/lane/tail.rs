@@ -11,6 +11,8 @@ use crate::kafka::{Isolation, KafkaClient, KafkaError};
 
 /// One fetch, bytes.
 const FETCH_BYTES: i32 = 1 << 20;
+/// One fetch that only looks whether there is something, bytes.
+const LOOK_BYTES: i32 = 64 << 10;
 /// What is looked through, bytes: more than an owner can leave behind between two commits.
 const MAX_BYTES: usize = 512 << 20;
 
@@ -83,6 +85,32 @@ impl<'a> Owners<'a> {
         }
         Ok(ids)
     }
+}
+
+/// Whether there is nothing in `from..to` of the target's log but markers, as fences leave them.
+pub(super) async fn holds_nothing(
+    client: &KafkaClient,
+    Place { topic, partition }: Place<'_>,
+    (from, to): (i64, i64),
+) -> Result<bool, KafkaError> {
+    let mut next = from;
+    while next < to {
+        let fetched = client.fetch_batches(topic, partition, next, LOOK_BYTES, Isolation::Uncommitted).await;
+        let fetched = match fetched {
+            Err(error)
+                if matches!(error.reason, Reason::UNSUPPORTED_VERSION | Reason::MISSING_PERMISSION) =>
+            {
+                return Ok(false);
+            }
+            fetched => fetched?,
+        };
+        if fetched.batches.iter().any(|batch| !batch.header.is_control()) {
+            return Ok(false);
+        }
+        let Some(after) = fetched.next_offset().filter(|after| *after > next) else { return Ok(false) };
+        next = after;
+    }
+    Ok(true)
 }
 
 /// Gives each batch's producer id and first offset, until `each` says that it is enough.

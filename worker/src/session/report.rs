@@ -36,7 +36,7 @@ fn task_at((task, epoch): &(TaskName, Epoch)) -> internal::RunningTask {
 }
 
 fn task(TaskReport { task, epoch, status, groups_unchanged }: TaskReport) -> internal::TaskReport {
-    let TaskStatus { state, cause, partitions, moved_by, groups, groups_synced } = status;
+    let TaskStatus { state, cause, partitions, moved_by, mode, groups, groups_synced } = status;
     internal::TaskReport {
         task: task.to_string(),
         epoch: epoch.0,
@@ -48,5 +48,6 @@ fn task(TaskReport { task, epoch, status, groups_unchanged }: TaskReport) -> int
         groups_sync_time: groups_synced.map(Into::into),
         engine: moved_by.map(|by| status::engine(by.engine)).unwrap_or_default().into(),
         engine_note: moved_by.and_then(|by| by.fallback).map(|why| why.text().to_owned()).unwrap_or_default(),
+        mode: mode.map(status::mode).unwrap_or_default().into(),
     }
 }

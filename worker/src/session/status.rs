@@ -3,7 +3,7 @@
 use twinlog_proto::v1;
 
 use crate::cause::Cause;
-use crate::progress::{Engine, Gap, GapKind};
+use crate::progress::{Engine, Gap, GapKind, Mode};
 use crate::status::{BackState, ForthState, GroupStatus, GroupToSource, PartitionStatus, State};
 
 pub(super) fn state(state: State) -> v1::State {
@@ -20,6 +20,14 @@ pub(super) fn engine(engine: Engine) -> v1::Engine {
     match engine {
         Engine::Librdkafka => v1::Engine::Librdkafka,
         Engine::Native => v1::Engine::Native,
+    }
+}
+
+pub(super) fn mode(mode: Mode) -> v1::Mode {
+    match mode {
+        Mode::Transactions => v1::Mode::Transactions,
+        Mode::Acknowledged => v1::Mode::Acknowledged,
+        Mode::Fenced => v1::Mode::Fenced,
     }
 }
 

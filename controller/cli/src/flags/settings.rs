@@ -192,6 +192,9 @@ struct Moving {
     /// How records are moved. [default: auto]
     #[arg(long, value_name = "ENGINE")]
     engine: Option<Engine>,
+    /// Exactly once in transactions always, also what is recent. [default: false]
+    #[arg(long)]
+    always_transactions: Option<bool>,
     /// How batches are compressed on the target where librdkafka moves them. [default: lz4]
     #[arg(long, value_name = "CODEC")]
     compression: Option<Compression>,
@@ -207,6 +210,11 @@ impl Moving {
     fn apply(self, mirror: &mut v1::Mirror, mask: &mut Mask) {
         let engine = self.engine.map(|engine| engine.wire().into());
         mask.set(("engine", "--engine"), engine, &mut mirror.engine);
+        mask.set(
+            ("always_transactions", "--always-transactions"),
+            self.always_transactions,
+            &mut mirror.always_transactions,
+        );
         let codec = self.compression.map(|codec| codec.wire().into());
         mask.set(("compression", "--compression"), codec, &mut mirror.compression);
         let latency = duration(self.target_latency);

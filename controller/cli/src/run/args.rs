@@ -60,7 +60,7 @@ pub(crate) struct Args {
 
 /// FILE may follow these: no is `--flag=false`.
 fn before_file(arg: Arg) -> Arg {
-    match ["allow_loops", "allow_foreign_writes"].contains(&arg.get_id().as_str()) {
+    match ["allow_loops", "allow_foreign_writes", "always_transactions"].contains(&arg.get_id().as_str()) {
         true => arg.require_equals(true),
         false => arg,
     }

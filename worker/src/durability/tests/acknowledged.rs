@@ -4,12 +4,12 @@ use super::super::acknowledged::PROGRESS_INTERVAL;
 use super::*;
 
 fn running() -> Running {
-    Running::claimed(&Durability::Acknowledged)
+    Running::claimed(Mode::Acknowledged)
 }
 
 #[test]
 fn the_claim_comes_before_the_first_record() {
-    let mut running = Running::new(&Durability::Acknowledged, None);
+    let mut running = Running::new(Mode::Acknowledged, None);
     assert!(running.committer.holds_records());
     assert_eq!(running.says().unwrap(), "flush");
     running.done();
@@ -25,10 +25,10 @@ fn the_claim_comes_before_the_first_record() {
 
 #[test]
 fn what_an_older_version_left_is_carried_over_with_the_claim() {
-    let mut running = Running::new(&Durability::Acknowledged, Some(carried(3, true)));
+    let mut running = Running::new(Mode::Acknowledged, Some(carried(3, true)));
     let steps = ["3 of the map", "flush", "flush", "progress 0", "flush", "mark in old/3", "flush"];
     assert_eq!(running.all(), steps, "each when what it rests on is acknowledged; the mark last");
-    let mut running = Running::new(&Durability::Acknowledged, Some(carried(1, false)));
+    let mut running = Running::new(Mode::Acknowledged, Some(carried(1, false)));
     assert_eq!(running.all(), ["1 of the map", "flush", "flush", "progress 0", "flush"]);
 }
 
@@ -112,4 +112,19 @@ fn a_drain_waits_for_what_is_on_its_way() {
     assert_eq!(running.all(), ["progress 3"]);
     running.committer.end(running.now.instant);
     assert_eq!(running.all(), ["flush"], "it says all that there is");
+}
+
+#[test]
+fn behind_a_fence_the_first_records_are_noted_soon() {
+    let mut running = Running::claimed(Mode::Fenced);
+    running.acknowledged(3);
+    running.after(MILLISECOND * 30);
+    assert_eq!(running.says().unwrap(), "progress 3");
+    running.done();
+    running.stored(1);
+    running.acknowledged(4);
+    running.after(PROGRESS_INTERVAL - MILLISECOND);
+    assert_eq!(running.says(), None, "the next ones as everywhere");
+    running.after(MILLISECOND);
+    assert_eq!(running.all(), ["progress 7"]);
 }

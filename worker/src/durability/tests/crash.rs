@@ -52,8 +52,8 @@ struct World {
 
 impl World {
     fn new(in_transactions: bool) -> Self {
-        let durability = if in_transactions { super::in_transactions() } else { Durability::Acknowledged };
-        let running = Running::new(&durability, None);
+        let mode = if in_transactions { Mode::Transactions } else { Mode::Acknowledged };
+        let running = Running::new(mode, None);
         let (pairs, written, pieces) = (Vec::new(), Vec::new(), Vec::new());
         Self { running, in_transactions, flying: 0, pairs, asked: None, written, pieces, progress: None }
     }

@@ -4,7 +4,7 @@ use super::super::transaction::FIRST_COMMIT;
 use super::*;
 
 fn running() -> Running {
-    Running::claimed(&in_transactions())
+    Running::claimed(Mode::Transactions)
 }
 
 /// After the first commit, which is an early one, with so many records acknowledged in a transaction that has just begun.
@@ -20,7 +20,7 @@ fn open(records: i64) -> Running {
 
 #[test]
 fn the_claim_comes_before_the_first_record() {
-    let mut running = Running::new(&in_transactions(), None);
+    let mut running = Running::new(Mode::Transactions, None);
     assert!(running.committer.holds_records());
     assert_eq!(running.committer.before_record(), None, "not even a transaction is begun for one");
     assert_eq!(running.all(), ["begin", "flush", "progress 0", "commit"]);
@@ -31,7 +31,7 @@ fn the_claim_comes_before_the_first_record() {
 
 #[test]
 fn what_an_older_version_left_is_carried_over_with_the_claim() {
-    let mut running = Running::new(&in_transactions(), Some(carried(3, true)));
+    let mut running = Running::new(Mode::Transactions, Some(carried(3, true)));
     let steps = ["begin", "3 of the map", "flush", "mark in old/3", "flush", "progress 0", "commit"]
         .map(str::to_owned);
     assert_eq!(running.all(), steps, "all of it in one transaction");
@@ -41,7 +41,7 @@ fn what_an_older_version_left_is_carried_over_with_the_claim() {
 fn of_a_long_history_some_is_on_its_way_at_a_time() {
     let entry = Entry { key: Vec::new(), value: Vec::new() };
     let history = Carried { pieces: vec![entry; 1_001], mark: None };
-    let mut running = Running::new(&in_transactions(), Some(history));
+    let mut running = Running::new(Mode::Transactions, Some(history));
     let steps = running.all();
     assert_eq!(steps[1..7], ["500 of the map", "flush", "500 of the map", "flush", "1 of the map", "flush"]);
 }

@@ -146,11 +146,10 @@ impl Life {
         ledger: &mut Ledger,
         observer: Observer,
     ) -> Exit {
-        let Opening { source: from, target: to, range, durability, target_latency, limits, control, .. } =
-            &self.opening;
+        let Opening { source: from, target: to, range, target_latency, limits, control, .. } = &self.opening;
         let times = Times { interval: *target_latency, patience: limits.patience };
         let (key, carried) = (order.storage.progress_key.clone(), order.carried.take());
-        let committer = Committer::new(durability, times, key, carried);
+        let committer = Committer::new(order.mode, times, key, carried);
         let job = Job { target_topic: range.target_topic.clone(), order, in_flight: memory.in_flight };
         let (runtime, stop) = (&self.runtime, control.stop());
         let feeder = Feeder::new(&from.client, &range.source_topic, memory, runtime, stop);

@@ -51,8 +51,9 @@ pub(super) struct Sending {
 }
 
 impl Outlet {
-    pub(super) fn new(spot: Spot, number: u16, joined: bool) -> Self {
-        let (queue, window) = (VecDeque::new(), Window::new(false));
+    /// `joined`: it needs no transaction, or has one; `marked`: the broker has a marker of this producer's epoch.
+    pub(super) fn new(spot: Spot, number: u16, (joined, marked): (bool, bool)) -> Self {
+        let (queue, window) = (VecDeque::new(), Window::new(marked));
         let moved = Instant::now();
         Self {
             spot,

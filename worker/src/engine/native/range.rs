@@ -2,9 +2,11 @@
 //! acknowledged is entered into the ledger. Nothing here waits for one partition while others have something to do.
 
 mod acknowledge;
+mod age;
 mod commit;
 mod copy;
 mod intake;
+mod keep_alive;
 mod nearby;
 mod recognise;
 mod show;
@@ -56,6 +58,10 @@ pub(super) struct Job {
     pub(super) writer: Writer,
     /// Where records and progress are written in transactions.
     pub(super) transactions: Option<Transactions>,
+    /// Where they are written behind the fence of this transactional id.
+    pub(super) fenced: Option<Transactions>,
+    /// The fence left a marker of the writer's epoch in each partition.
+    pub(super) has_marker: bool,
     /// What the target takes as one batch, bytes.
     pub(super) max_batch: usize,
     /// What a request may take until the target is given up.
@@ -92,6 +98,8 @@ pub(super) struct Range {
     asked: FuturesUnordered<BoxFuture<'static, Looked>>,
     transaction: Option<Open>,
     pause: Pause,
+    /// When the transactional id was last used.
+    kept: Instant,
     shown: Shown,
     trouble: (Option<Trouble>, Option<Trouble>),
 }
@@ -125,7 +133,8 @@ impl Range {
             .iter()
             .map(|assigned| Spot { topic: job.target_topic.clone(), partition: assigned.partition });
         let joined = job.transactions.is_none();
-        let outlet = |(number, spot)| Outlet::new(spot, number, joined);
+        let marked = job.has_marker;
+        let outlet = |(number, spot)| Outlet::new(spot, number, (joined, marked));
         let outlets: Vec<Outlet> = (0..).zip(copies.chain(own)).map(outlet).collect();
         let slots: Vec<Slot> = job
             .order
@@ -158,6 +167,7 @@ impl Range {
             asked: FuturesUnordered::new(),
             transaction,
             pause: Pause::No,
+            kept: Instant::now(),
             shown: Shown::default(),
             trouble: (None, None),
         }
@@ -178,6 +188,8 @@ impl Range {
         self.told()?;
         self.show();
         self.drive()?;
+        self.is_recent()?;
+        self.keep_alive();
         self.return_to_leaders();
         self.find_ways();
         self.look_at_rest();

@@ -1,42 +1,39 @@
-//! Becoming the only one who writes to a range, and saying why that can't be had.
+//! Becoming the only one who writes to a range.
+//!
+//! A new epoch of the range's transactional id fences every earlier owner at the coordinator; the fence does it in the partitions.
 
-use std::time::{Duration, Instant};
+use super::coordinator::{STEP, away, persist, wanted};
+use super::fence::{self, Fence};
+use crate::engine::{NotOpened, Opening};
+use crate::kafka::Transactions;
 
-use twinlog_proto::reason::Reason;
+/// A producer id has no more than 32,767 epochs. From the first of these on the others are passed through, the last ones with a fence.
+const WORN_OUT: std::ops::Range<i16> = 32_000..i16::MAX - 4;
 
-use crate::cause::Cause;
-use crate::engine::{NotOpened, Opening, Trouble};
-use crate::kafka::{KafkaClient, KafkaError, Transactions, code};
+/// Who has a range now.
+pub(super) struct Owned {
+    pub(super) transactions: Transactions,
+    /// Whether the fence was seen in every partition.
+    pub(super) fence: Fence,
+}
 
-/// One wait for the transaction coordinator.
-const STEP: Duration = Duration::from_secs(1);
-/// After this time a coordinator that does not answer is worth a word in the status.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// The cluster is asked why this often.
-const LOOK: Duration = Duration::from_secs(10);
-/// After this the lane looks at the clusters anew.
-const AGAIN: Duration = Duration::from_secs(60);
-
-/// Fences every earlier owner of the transactional id; what they left open is aborted.
-pub(super) async fn own(opening: &Opening, id: &str) -> Result<Transactions, NotOpened> {
+/// Fences every earlier owner of the transactional id, in every partition of the range; what they left open is ended.
+pub(super) async fn own(opening: &Opening, id: &str) -> Result<Owned, NotOpened> {
     let (client, timeout) = (opening.target.client.as_producer(), opening.limits.patience);
-    let (began, mut said) = (Instant::now(), None::<Instant>);
+    // A new epoch makes the coordinator forget it.
+    let last = wanted(opening, client.within(STEP).last_transaction(id)).await?;
+    let last = last.inspect_err(|error| tracing::debug!(id, %error, "the last transaction isn't known"));
+    let last = last.ok().flatten();
     loop {
-        let error = match wanted(opening, client.end_open_transaction(id, timeout, STEP)).await? {
-            Ok(identity) => return Ok(Transactions::new(client.clone(), id.into(), identity)),
-            Err(error) => error,
-        };
-        if !error.retriable {
-            return Err(refused(&error));
+        let identity = persist(opening, || client.end_open_transaction(id, timeout, STEP)).await?;
+        let transactions = Transactions::new(client.clone(), id.into(), identity);
+        if !WORN_OUT.contains(&identity.1) {
+            let fence = fence::raise(opening, &transactions, last.as_ref()).await?;
+            if identity.1 < WORN_OUT.start {
+                return Ok(Owned { transactions, fence });
+            }
         }
-        if began.elapsed() >= AGAIN {
-            return Err(NotOpened::Waited);
-        }
-        if began.elapsed() >= PATIENCE && said.is_none_or(|at| at.elapsed() >= LOOK) {
-            let cause = wanted(opening, without_coordinator(&client, &error)).await?;
-            opening.waits.send_replace(Some(cause));
-            said = Some(Instant::now());
-        }
+        // The next producer id fences nobody who has this one: so its last epochs are taken here, and fence everybody.
     }
 }
 
@@ -44,47 +41,4 @@ pub(super) async fn own(opening: &Opening, id: &str) -> Result<Transactions, Not
 pub(super) async fn producer(opening: &Opening) -> Result<(i64, i16), NotOpened> {
     let identity = wanted(opening, opening.target.client.as_producer().new_producer_id()).await?;
     identity.map_err(|error| NotOpened::Target(away(&error)))
-}
-
-/// Waits for an answer, not longer than the lane is wanted.
-async fn wanted<T>(opening: &Opening, answer: impl Future<Output = T>) -> Result<T, NotOpened> {
-    let control = &opening.control;
-    let mut answer = std::pin::pin!(answer);
-    loop {
-        if control.is_draining() {
-            return Err(NotOpened::Drained);
-        }
-        if control.turn().is_over() {
-            return Err(NotOpened::TurnOver);
-        }
-        tokio::select! {
-            answer = &mut answer => return Ok(answer),
-            () = control.woken() => {}
-        }
-    }
-}
-
-fn refused(error: &KafkaError) -> NotOpened {
-    match error.code {
-        code::INVALID_TRANSACTION_TIMEOUT => NotOpened::PatienceRefused(away(error)),
-        code::TRANSACTIONAL_ID_AUTHORIZATION_FAILED => NotOpened::Forbidden,
-        _ => NotOpened::Target(away(error)),
-    }
-}
-
-/// Why the transactional id has no coordinator.
-async fn without_coordinator(client: &KafkaClient, error: &KafkaError) -> Cause {
-    if let Ok(Some(text)) = client.with_deadline(PATIENCE).transactions_trouble().await {
-        return Cause::new(Reason::TRANSACTIONS_UNAVAILABLE, text);
-    }
-    let reason = match error.reason {
-        Reason::CLUSTER_UNREACHABLE | Reason::KAFKA_ERROR => Reason::WAITING_FOR_CLUSTER,
-        other => other,
-    };
-    Cause::new(reason, error.message.clone())
-}
-
-/// That the cluster as a whole can't be asked.
-fn away(error: &KafkaError) -> Trouble {
-    Trouble { away: Some(error.reason), ..Trouble::new(error.message.clone()) }
 }

@@ -107,6 +107,23 @@ impl Transactions {
         .await
     }
 
+    /// A transaction with nothing in it, over these partitions: when it returns, its markers are written wherever there is a leader. They
+    /// raise the producer's epoch in the partitions' logs, and end what earlier markers that were left out should have ended.
+    ///
+    /// # Errors
+    /// The coordinator refuses it, or did not answer within `patience`.
+    pub(crate) async fn mark(
+        &self,
+        spots: &[Spot],
+        commit: bool,
+        patience: Duration,
+    ) -> Result<(), KafkaError> {
+        self.add(spots, patience).await?;
+        self.end(commit, patience).await?;
+        // Asked again, the coordinator says that it is at it until all markers are written.
+        self.end(commit, patience).await
+    }
+
     /// Tries until it is done, or can't be.
     async fn until_done<F>(
         &self,

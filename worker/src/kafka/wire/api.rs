@@ -79,6 +79,10 @@ apis! {
     AddPartitionsToTxn AddPartitionsToTxnRequest AddPartitionsToTxnResponse ADD_PARTITIONS_TO_TXN 0..=3;
     // Version 5 is for transactions of KIP-890, which not every broker has switched on.
     EndTxn EndTxnRequest EndTxnResponse END_TXN 0..=4;
+    // Kafka 2.8.
+    DescribeProducers DescribeProducersRequest DescribeProducersResponse DESCRIBE_PRODUCERS 0..=0;
+    // Kafka 3.0.
+    DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse DESCRIBE_TRANSACTIONS 0..=0;
     // Kafka 3.0. Later versions only filter more.
     ListTransactions ListTransactionsRequest ListTransactionsResponse LIST_TRANSACTIONS 0..=0;
     ListGroups ListGroupsRequest ListGroupsResponse LIST_GROUPS 0..=5;

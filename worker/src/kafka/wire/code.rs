@@ -43,6 +43,7 @@ pub const INVALID_RECORD: i16 = 87;
 pub const PRODUCER_FENCED: i16 = 90;
 pub const UNKNOWN_TOPIC_ID: i16 = 100;
 pub const INCONSISTENT_TOPIC_ID: i16 = 103;
+pub const TRANSACTIONAL_ID_NOT_FOUND: i16 = 105;
 
 /// Whether the same request may succeed later without anybody changing anything.
 pub(crate) fn is_retriable(code: i16) -> bool {

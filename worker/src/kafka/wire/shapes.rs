@@ -174,6 +174,30 @@ pub(in crate::kafka) const ADD_PARTITIONS_TO_TXN: Shape =
 
 pub(in crate::kafka) const END_TXN: Shape = Shape { flexible: 3, fields: &[fixed(4), fixed(2)] };
 
+pub(in crate::kafka) const DESCRIBE_PRODUCERS: Shape = Shape {
+    flexible: 0,
+    fields: &[
+        fixed(4),
+        list(&[
+            TEXT,
+            list(&[
+                fixed(4),
+                fixed(2),
+                TEXT,
+                list(&[fixed(8), fixed(4), fixed(4), fixed(8), fixed(4), fixed(8)]),
+            ]),
+        ]),
+    ],
+};
+
+pub(in crate::kafka) const DESCRIBE_TRANSACTIONS: Shape = Shape {
+    flexible: 0,
+    fields: &[
+        fixed(4),
+        list(&[fixed(2), TEXT, TEXT, fixed(4), fixed(8), fixed(8), fixed(2), list(&[TEXT, each(&fixed(4))])]),
+    ],
+};
+
 pub(in crate::kafka) const LIST_TRANSACTIONS: Shape =
     Shape { flexible: 0, fields: &[fixed(4), fixed(2), each(&TEXT), list(&[TEXT, fixed(8), TEXT])] };
 

@@ -15,14 +15,14 @@ use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::control::Wanted;
 use crate::engine::{
-    Durability, Exit, Limits, NotOpened, Observer, Opened, Opening, Order, Storage, TRANSACTION_TIMEOUT,
-    Trouble, batch_bytes,
+    Durability, Exit, Limits, NotOpened, Observer, Opened, Opening, Order, Owner, Storage,
+    TRANSACTION_TIMEOUT, Trouble, batch_bytes,
 };
 use crate::lane::Range;
 use crate::lane::place::Place;
 use crate::ledger::{Entry, Ledger};
 use crate::offset_syncs::SyncSender;
-use crate::progress::{self, RangeProgress, StorageTopics};
+use crate::progress::{self, Mode, RangeProgress, StorageTopics, Written};
 use crate::status::State;
 
 /// Everything that was found out before the order.
@@ -47,8 +47,8 @@ impl Runner {
         if std::mem::replace(&mut self.again, true) {
             self.still_owner(&topics).await?;
         }
-        let opened = self.open(memory).await?;
-        let prepared = match self.prepare(&range, version, &topics).await {
+        let opened = self.open(memory, &topics).await?;
+        let prepared = match self.prepare(&range, version, &topics, opened.owner()).await {
             Ok(prepared) => prepared,
             Err(end) => {
                 opened.close().await;
@@ -83,7 +83,7 @@ impl Runner {
     }
 
     /// What is known before progress is read shapes the clients.
-    fn opening(&self, memory: u64, waits: watch::Sender<Option<Cause>>) -> Opening {
+    fn opening(&self, memory: u64, topics: &StorageTopics, waits: watch::Sender<Option<Cause>>) -> Opening {
         let (mirror, range) = (&self.spec.mirror, &self.spec.range);
         let id = || policy::transactional_id(&mirror.id, &range.target_topic, range.block);
         let durability = match mirror.guarantee {
@@ -96,7 +96,9 @@ impl Runner {
             source: self.spec.source.clone(),
             target: self.spec.target.clone(),
             range: range.clone(),
+            storage: self.storage(topics),
             durability,
+            guard: self.guard,
             compression: mirror.compression,
             target_latency: mirror.target_latency,
             limits: Limits { memory, batch, patience: self.patience },
@@ -106,9 +108,9 @@ impl Runner {
     }
 
     /// Opens the engine's clients, and says what that waits for.
-    async fn open(&mut self, memory: u64) -> Step<Opened> {
+    async fn open(&mut self, memory: u64, topics: &StorageTopics) -> Step<Opened> {
         let (waits, mut says) = watch::channel(None::<Cause>);
-        let (engine, opening) = (self.engine.clone(), self.opening(memory, waits));
+        let (engine, opening) = (self.engine.clone(), self.opening(memory, topics, waits));
         let durability = opening.durability.clone();
         let mut opened = std::pin::pin!(engine.open(opening));
         loop {
@@ -142,7 +144,8 @@ impl Runner {
                     Durability::Acknowledged => "",
                 };
                 let message = format!(
-                    "{} needs WRITE and DESCRIBE on transactional id {id} of cluster {}",
+                    "{} needs WRITE and DESCRIBE on transactional id {id} of cluster {}; a mirror that is made with --guarantee \
+                     at-least-once needs none",
                     principal(target),
                     target.id
                 );
@@ -161,9 +164,16 @@ impl Runner {
     }
 
     /// Reads progress, asks the clusters, and decides where every partition goes on.
-    async fn prepare(&mut self, range: &Range, version: u64, topics: &StorageTopics) -> Step<Prepared> {
+    async fn prepare(
+        &mut self,
+        range: &Range,
+        version: u64,
+        topics: &StorageTopics,
+        owner: Option<Owner>,
+    ) -> Step<Prepared> {
         let began = Instant::now();
         let before = self.read_progress(topics).await?;
+        self.is_guarded(before.as_ref())?;
         let (before, carried) = self.with_former(topics, before).await?;
         before.iter().for_each(|before| self.board().known(before));
         let recovered = began.elapsed();
@@ -173,6 +183,7 @@ impl Runner {
         let places = self.progress_places(topics);
         let gathered = self.clusters.gather(&self.spec, range, before.as_ref(), &places);
         let mut gathered = self.ask(gathered).await?;
+        let before = self.recognised(range, before, &mut gathered.facts, owner).await?;
         self.other_records(range, before.as_ref(), &mut gathered.facts).await?;
         let taken = self.met(range, before.as_ref(), taken, &gathered.facts).await?;
         let noted = carried.as_ref().is_some_and(|carried| self.is_noted(carried));
@@ -182,6 +193,13 @@ impl Runner {
         let left = self.left_by_group(range, before.as_ref(), &committed, &gathered.facts).await?;
         let known = Known { began: lost, taken, left };
         let mut progress = self.decide(range, before.clone(), &known, &gathered.facts);
+        let mode = self.mode(before.as_ref(), owner);
+        progress.written = Written {
+            engine: Some(self.kind()),
+            mode: Some(mode),
+            producer_id: owner.map(|owner| owner.producer_id),
+            producer_epoch: owner.map(|owner| owner.epoch),
+        };
         if !gathered.source_cluster_id.is_empty() {
             progress.source_cluster_id.clone_from(&gathered.source_cluster_id);
         }
@@ -198,6 +216,9 @@ impl Runner {
             carefully: self.spec.target.was_throttled(),
             storage: self.storage(topics),
             carried,
+            mode,
+            plain_from: self.plain_from(mode, owner),
+            ageless: self.plain.is_ageless(),
             version,
             until: None,
         };
@@ -221,7 +242,7 @@ impl Runner {
             key: progress::began_key(&range.target_topic, range.block),
             value: progress::began_value(SystemTime::now()),
         });
-        Ledger::new(progress, &running, mirror.guarantee == Guarantee::ExactlyOnce, Instant::now())
+        Ledger::new(progress, &running, order.mode == Mode::Transactions, Instant::now())
             .with_sync_lag(mirror.offset_lag_max)
             .alone(order.alone)
             .beginning(note)

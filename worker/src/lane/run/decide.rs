@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use twinlog_proto::model::{Guarantee, Partitioning};
+use twinlog_proto::model::Partitioning;
 
 use super::{Runner, take_over};
 use crate::cause::Cause;
@@ -40,8 +40,6 @@ impl Runner {
             written: crate::progress::Written::default(),
             ends: BTreeMap::new(),
         });
-        let exactly_once = self.spec.mirror.guarantee == Guarantee::ExactlyOnce;
-        progress.written = crate::progress::Written::by(self.kind(), exactly_once);
         progress.epoch = self.spec.epoch.0;
         progress.worker = self.spec.worker.to_string();
         let halted_before = std::mem::take(&mut self.board().halted);

@@ -106,7 +106,7 @@ impl Runner {
     /// the same.
     pub(super) fn may_be_anew(&self, topics: &StorageTopics, facts: &[Facts]) -> Step<()> {
         if topics.former != Former::Hidden
-            || facts.iter().all(|facts| facts.target_end == 0 && facts.holds == 0)
+            || facts.iter().all(|facts| facts.target_start == 0 && facts.holds == 0)
         {
             return Ok(());
         }

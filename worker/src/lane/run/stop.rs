@@ -16,6 +16,9 @@ use crate::progress::millis;
 /// Brokers allow transactions to last so long, unless told otherwise.
 const MAX_PATIENCE: Duration = Duration::from_secs(900);
 
+/// From its fence to its claim an owner needs less, mostly.
+const CLAIM: Duration = Duration::from_millis(250);
+
 /// A record's timestamp for people, as far as it is one of this calendar.
 fn shown(timestamp: i64) -> String {
     const YEAR_10000: i64 = 253_402_300_800_000;
@@ -53,10 +56,9 @@ impl Runner {
                 self.forget_refused();
                 End::Again
             }
-            Exit::Moved { partition, expected, end } => {
-                tracing::warn!(task = %self.spec.task, partition, expected, end, "the copy is not as it was left: looking at it again");
-                End::Again
-            }
+            Exit::Recent => self.recent(),
+            Exit::Aged { partition } => self.aged(partition).await,
+            Exit::Moved { partition, expected, end } => self.moved(partition, (expected, end)).await,
             Exit::Reconsider { partition, fetching, error } => {
                 tracing::debug!(task = %self.spec.task, partition, %error, "fetching can't go on: asking the source again");
                 self.fetch_failure(partition, fetching, &error)
@@ -97,6 +99,13 @@ impl Runner {
                 Cause::new(Reason::KAFKA_ERROR, message).into()
             }
         }
+    }
+
+    async fn moved(&self, partition: i32, (expected, end): (i64, i64)) -> End {
+        tracing::warn!(task = %self.spec.task, partition, expected, end, "the copy is not as it was left: looking at it again");
+        // It may be the fence of another owner, who says in a moment that it is one: then this one is not to fence it.
+        self.control.pause(CLAIM).await;
+        End::Again
     }
 
     /// Everything is tried again.
@@ -239,7 +248,7 @@ impl Runner {
     }
 
     /// The first of these configs that the target topic has, and its value now; `None` where it can't be read.
-    async fn config_of_target(&self, names: &[&str]) -> Option<(String, String)> {
+    pub(super) async fn config_of_target(&self, names: &[&str]) -> Option<(String, String)> {
         let entries = self.ask(self.clusters.target_configs(&self.spec)).await.ok()??;
         let found = names.iter().find_map(|name| entries.iter().find(|entry| entry.name == *name))?;
         Some((found.name.clone(), found.value.clone()?))

@@ -116,7 +116,7 @@ impl Range {
         }
         let spot = Spot { topic: topic.into(), partition };
         let number = u16::try_from(self.outlets.len()).expect("a range has at most 256 partitions");
-        self.outlets.push(Outlet::new(spot, number, self.transaction.is_none()));
+        self.outlets.push(Outlet::new(spot, number, (self.transaction.is_none(), false)));
         self.look_for(topic);
         self.outlets.len() - 1
     }

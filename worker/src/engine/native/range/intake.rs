@@ -105,6 +105,10 @@ impl Range {
         if next <= from {
             return Ok(());
         }
+        if !hidden && header.count > 0 {
+            self.is_of_age(index, &header)?;
+        }
+        let slot = &mut self.slots[index];
         slot.epoch = slot.epoch.max(header.leader_epoch);
         slot.next = next.min(before.max(from));
         let needs = match hidden {

@@ -68,6 +68,8 @@ pub(super) struct Slot {
     /// When the end of the copy was last seen to be where it should be, and whether that is being asked.
     pub(super) seen: Instant,
     pub(super) asking: bool,
+    /// The last batch is young.
+    pub(super) recent: bool,
     /// When it was last noted which record was copied last.
     pub(super) noted: Option<Instant>,
 }
@@ -91,6 +93,7 @@ impl Slot {
             high: None,
             seen: Instant::now(),
             asking: false,
+            recent: false,
             noted: None,
         }
     }

@@ -37,6 +37,8 @@ pub(super) enum Looked {
     Joined(Vec<usize>, Result<(), KafkaError>),
     /// The transaction is committed.
     Committed(Result<(), KafkaError>),
+    /// The transactional id is remembered for another week.
+    Kept(Result<(), KafkaError>),
 }
 
 pub(super) fn looks(job: &Job, shared: &Shared) -> Vec<Look> {
@@ -129,6 +131,7 @@ impl Range {
             Looked::End(index, end) => self.copy_ends(index, end),
             Looked::Joined(outlets, joined) => self.joined(outlets, joined),
             Looked::Committed(committed) => self.committed(committed),
+            Looked::Kept(kept) => self.kept(kept),
             Looked::Place(index, answer) => {
                 self.looks[index].asking = false;
                 let is_source = self.looks[index].is_source;

@@ -41,6 +41,7 @@ async fn a_transactional_id_that_is_not_granted_is_named() {
     let message = status.cause.expect("a cause").message;
     assert!(message.contains("needs WRITE and DESCRIBE on transactional id"), "{message}");
     assert!(message.contains("a.t") && message.contains("of cluster b"), "{message}");
+    assert!(message.contains("--guarantee at-least-once"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]
