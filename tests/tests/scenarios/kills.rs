@@ -14,13 +14,13 @@ use twinlog_tests::tools::Isolation;
 use twinlog_tests::world::{World, WorldOptions};
 
 use crate::alone;
-use crate::takeover::{LEAST, ONCE, RATE, TOPIC, finish, flow, silences, wait_caught_up};
+use crate::takeover::{LEAST, ONCE, TOPIC, finish, flow, silences, wait_caught_up};
 
 /// In CI. There is a freeze for every four kills.
 const KILLS: usize = 4;
 const WORKERS: usize = 3;
-/// Records per second of a long run, whose records are all compared in the end.
-const LONG_RATE: f64 = 4_000.0;
+/// Records per second, all of which are compared in the end.
+const RATE: f64 = 5_000.0;
 /// After the worst of it: workers that were killed again and again, and a broker that has just come back.
 const RECOVERED: Duration = Duration::from_secs(60);
 /// Between what happens to workers, milliseconds.
@@ -28,7 +28,7 @@ const PAUSES: std::ops::Range<u64> = 300..1_500;
 /// How long a worker is frozen, milliseconds: some wake before others have its ranges, some after.
 const FROZEN: std::ops::Range<u64> = 500..6_000;
 /// How long a broker is left alone before it is killed, and how long it is away, milliseconds.
-const BROKER_RUNS: std::ops::Range<u64> = 2_000..6_000;
+const BROKER_RUNS: std::ops::Range<u64> = 500..4_000;
 const BROKER_AWAY: std::ops::Range<u64> = 200..3_000;
 /// It is seen this often whether the copies go on.
 const LOOK: usize = 20;
@@ -125,14 +125,13 @@ fn is_fenced(world: &World) -> Result<bool> {
 fn nothing_is_lost_twice_or_out_of_order_whatever_is_killed() -> Result<()> {
     let _alone = alone();
     let acts = acts()?;
-    let is_long = acts.len() > 2 * KILLS;
     // Leaders go back to where they were, and so move once more.
     let target = KafkaOptions { heap_mib: 384, ..KafkaOptions::default().brokers(3) }
         .prop("leader.imbalance.check.interval.seconds", "3")
         .prop("leader.imbalance.per.broker.percentage", "0");
     let options = WorldOptions { target, workers: WORKERS, ..WorldOptions::default() };
     let world = World::start("kills", options)?;
-    let world = flow(world, Engine::Unspecified, if is_long { LONG_RATE } else { RATE })?;
+    let world = flow(world, Engine::Unspecified, RATE)?;
     let fenced = is_fenced(&world)?;
     if fenced {
         world.tools.stop_tail(ONCE)?;

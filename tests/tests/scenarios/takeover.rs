@@ -15,7 +15,7 @@ pub(crate) const TOPIC: &str = "numbers";
 pub(crate) const ONCE: &str = "a.numbers";
 pub(crate) const LEAST: &str = "a-numbers";
 const PARTITIONS: u32 = 12;
-pub(crate) const RATE: f64 = 10_000.0;
+const RATE: f64 = 10_000.0;
 const TAKEN_OVER: Duration = Duration::from_secs(30);
 /// The bound a busy CI machine must keep; what is usual is printed.
 const SILENCE: Duration = Duration::from_secs(15);
