@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::sandbox::{Kafka, KafkaOptions, Sandbox, kafka_version};
+use crate::sandbox::{Certificates, Kafka, KafkaOptions, Sandbox, kafka_version};
 use copy::Backlog;
 use relay::Segments;
 use report::{CopyRow, LatencyRow, Report};
@@ -17,6 +17,7 @@ use subject::{Job, Subject};
 use topics::Content;
 use wide::WideRun;
 
+mod arrivals;
 mod copy;
 mod data;
 mod latency;
@@ -35,7 +36,9 @@ mod wide;
 /// Compares Twinlog with MirrorMaker 2 on this machine.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Only these rows: 100B-none, 100B-lz4, 100B-zstd, 1KiB-none, 1KiB-lz4, 1KiB-zstd, memory, latency, wide.
+    /// Only these rows: 100B-none, 100B-lz4, 100B-zstd, 1KiB-none, 1KiB-lz4, 1KiB-zstd (8 partitions, batches of 100,000 bytes of values);
+    /// one thing changed at a time: 100B-lz4-batch1, -batch10, -batch100, 1KiB-lz4-tls, 1KiB-lz4-1p, -100p, -1000p; latency,
+    /// latency-exactly-once, wide.
     #[arg(long, value_delimiter = ',')]
     rows: Vec<Row>,
     /// Only these: native, twinlog, mm2, plain, relay.
@@ -69,14 +72,34 @@ pub enum Output {
     Json,
 }
 
+/// The brokers' listener for TLS.
+const TLS: &str = "TLS";
+
 /// Where everything runs.
 struct Place {
     sandbox: Sandbox,
     source: Kafka,
     target: Kafka,
+    certificates: Certificates,
     plain_settings: Vec<String>,
     worker_env: Vec<(String, String)>,
     properties: Vec<(String, String)>,
+}
+
+impl Place {
+    /// Where who does the job finds a cluster.
+    fn servers(&self, kafka: &Kafka, job: &Job) -> Result<String> {
+        if job.tls { kafka.bootstrap_of(TLS) } else { Ok(kafka.bootstrap()) }
+    }
+
+    /// What a client needs for that besides; the file of certificates is given by the property `trust`.
+    fn tls_properties(&self, job: &Job, trust: &str) -> Vec<(String, String)> {
+        if !job.tls {
+            return Vec::new();
+        }
+        let certificates = self.certificates.ca.display().to_string();
+        vec![("security.protocol".to_owned(), "SSL".to_owned()), (trust.to_owned(), certificates)]
+    }
 }
 
 pub fn run(args: &Args) -> Result<()> {
@@ -91,11 +114,13 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let place = place(args)?;
     let mut report = empty_report(&place)?;
+    let mut failed = Vec::new();
     for row in &rows {
-        match row.what {
-            What::Copy | What::Memory => report.copies.push(copy_row(args, &place, row, &subjects)?),
-            What::Latency => report.latency = Some(latency_row(args, &place, row, &subjects)?),
-            What::Wide => report.wide = wide_runs(args, &place, &subjects)?,
+        // The others count nevertheless: all of them take long.
+        if let Err(error) = run_row(args, &place, row, &subjects, &mut report) {
+            eprintln!("{row} FAILED: {error:#}");
+            failed.push(row.to_string());
+            clear(&place, None)?;
         }
     }
     match args.output {
@@ -104,6 +129,16 @@ pub fn run(args: &Args) -> Result<()> {
             println!("MM2's properties:\n\n```\n{}```", report.mm2_properties);
         }
         Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+    }
+    ensure!(failed.is_empty(), "rows that failed: {}", failed.join(", "));
+    Ok(())
+}
+
+fn run_row(args: &Args, place: &Place, row: &Row, subjects: &[Subject], report: &mut Report) -> Result<()> {
+    match row.what {
+        What::Copy => report.copies.push(copy_row(args, place, row, subjects)?),
+        What::Latency => report.latencies.push(latency_row(args, place, row, subjects)?),
+        What::Wide => report.wide = wide_runs(args, place, row, subjects)?,
     }
     Ok(())
 }
@@ -128,7 +163,9 @@ fn build_services() -> Result<()> {
 fn place(args: &Args) -> Result<Place> {
     let sandbox = Sandbox::new("bench")?;
     // As a broker is run for work, not for tests: the default collector, all compilers, no early end of its session under load.
-    let mut options = KafkaOptions::default().prop("broker.session.timeout.ms", "9000");
+    let certificates = Certificates::create(sandbox.folder())?;
+    let mut options =
+        KafkaOptions::default().prop("broker.session.timeout.ms", "9000").tls(TLS, &certificates);
     options.heap_mib = 1024;
     options.jvm = vec!["-XX:+UseG1GC".to_owned()];
     let (source, target) = sandbox.kafka_pair(("source", options.clone()), ("target", options))?;
@@ -136,6 +173,7 @@ fn place(args: &Args) -> Result<Place> {
         sandbox,
         source,
         target,
+        certificates,
         plain_settings: args.plain_setting.clone(),
         worker_env: pairs(&args.worker_env)?,
         properties: pairs(&args.property)?,
@@ -152,14 +190,15 @@ fn pairs(settings: &[String]) -> Result<Vec<(String, String)>> {
 }
 
 fn empty_report(place: &Place) -> Result<Report> {
-    let example = Job { alias: "a".into(), topic: "TOPIC".into(), partitions: 8, codec: "CODEC" };
+    let example = Job { codec: "CODEC", ..Job::new(&Row::all()[0], "a", "TOPIC") };
+    let servers = (&*place.source.bootstrap(), &*place.target.bootstrap());
     Ok(Report {
         machine: machine()?,
         kafka: kafka_version(),
         command: format!("twinlog-tests {}", std::env::args().skip(1).collect::<Vec<_>>().join(" ")),
-        mm2_properties: mm2::properties(&place.source.bootstrap(), &place.target.bootstrap(), &example),
+        mm2_properties: mm2::properties(servers, &[], &example),
         copies: Vec::new(),
-        latency: None,
+        latencies: Vec::new(),
         wide: Vec::new(),
     })
 }
@@ -177,12 +216,11 @@ fn copy_row(args: &Args, place: &Place, row: &Row, subjects: &[Subject]) -> Resu
     let topic = format!("bench-{}", row.to_string().to_lowercase());
     eprintln!("{row}: writing {records} records to the source");
     topics::create(&source, &topic, row.partitions, &[])?;
-    topics::fill(&source, &topic, row.partitions, records, row.size, row.codec)?;
+    topics::fill(&source, &topic, records, row)?;
     let content = Content::of(&source, &topic, row.partitions, records)?;
     let segments = segments(place, &topic)?;
     let ratio = (records * row.size as u64) as f64 / segments.bytes.max(1) as f64;
-    let backlog =
-        Backlog { topic, partitions: row.partitions, codec: row.codec, records, size: row.size, content };
+    let backlog = Backlog { row: row.clone(), topic, records, content };
     let mut results = CopyRow::new(row, records, ratio);
     for number in 1..=args.runs {
         for subject in subjects {
@@ -211,15 +249,15 @@ fn copy_row(args: &Args, place: &Place, row: &Row, subjects: &[Subject]) -> Resu
 }
 
 fn latency_row(args: &Args, place: &Place, row: &Row, subjects: &[Subject]) -> Result<LatencyRow> {
-    let mut results = LatencyRow { name: row.records_name(), runs: Vec::new() };
+    let mut results = LatencyRow::new(row);
     for number in 1..=args.runs {
-        for subject in subjects.iter().filter(|subject| **subject != Subject::Relay) {
-            let alias = format!("{subject}{number}-latency");
+        for subject in subjects.iter().filter(|subject| subject.keeps(row.guarantee)) {
+            let alias = format!("{subject}{number}-{row}");
             let run = latency::run(place, row, *subject, &alias, args.latency_seconds)
                 .with_context(|| format!("{row}, {subject}, run {number}"))?;
             eprintln!(
                 "{row} {subject} run {number}: p50 {} ms, p99 {} ms, most {} ms, {:.2} CPU s per million",
-                run.p50_ms, run.p99_ms, run.max_ms, run.cpu
+                run.delays.p50, run.delays.p99, run.delays.most, run.cpu
             );
             results.runs.push(run);
             clear(place, None)?;
@@ -228,13 +266,13 @@ fn latency_row(args: &Args, place: &Place, row: &Row, subjects: &[Subject]) -> R
     Ok(results)
 }
 
-fn wide_runs(args: &Args, place: &Place, subjects: &[Subject]) -> Result<Vec<WideRun>> {
+fn wide_runs(args: &Args, place: &Place, row: &Row, subjects: &[Subject]) -> Result<Vec<WideRun>> {
     wide::fill(&place.source.bootstrap())?;
     let mut runs = Vec::new();
     for number in 1..=args.runs {
         // The plain loop copies one topic.
         for subject in subjects.iter().filter(|subject| !matches!(subject, Subject::Plain | Subject::Relay)) {
-            let run = wide::run(place, *subject, &format!("{subject}{number}-wide"));
+            let run = wide::run(place, row, *subject, &format!("{subject}{number}-wide"));
             let run = run.with_context(|| format!("wide, {subject}, run {number}"))?;
             eprintln!(
                 "wide {subject} run {number}: {} topics after {:.1} s, {:.1} CPU ms per second at rest, {:.0} MiB",

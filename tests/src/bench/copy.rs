@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::Place;
+use super::row::Row;
 use super::running::Running;
 use super::sample::{POLL, cpu_seconds, peak_mib};
 use super::subject::{Job, Subject};
@@ -20,11 +21,9 @@ const DONE: Duration = Duration::from_secs(600);
 
 /// The backlog of a row on the source.
 pub(super) struct Backlog {
+    pub(super) row: Row,
     pub(super) topic: String,
-    pub(super) partitions: i32,
-    pub(super) codec: &'static str,
     pub(super) records: u64,
-    pub(super) size: usize,
     pub(super) content: Content,
 }
 
@@ -75,12 +74,7 @@ impl Used {
 
 /// Copies `backlog` once.
 pub(super) fn run(place: &Place, backlog: &Backlog, subject: Subject, alias: &str) -> Result<CopyRun> {
-    let job = Job {
-        alias: alias.to_owned(),
-        topic: backlog.topic.clone(),
-        partitions: backlog.partitions,
-        codec: backlog.codec,
-    };
+    let job = Job::new(&backlog.row, alias, &backlog.topic);
     let mut ends = Ends::new(&place.target.bootstrap(), &job.target_topic(), job.partitions)?;
     let running = Running::start(place, subject, &job)?;
     let alive = || running.check();
@@ -102,7 +96,7 @@ pub(super) fn run(place: &Place, backlog: &Backlog, subject: Subject, alias: &st
     Ok(CopyRun {
         subject,
         records_per_second: records / seconds,
-        megabytes_per_second: records * backlog.size as f64 / seconds / 1e6,
+        megabytes_per_second: records * backlog.row.size as f64 / seconds / 1e6,
         cpu: per_million(process),
         cpu_with_controller: per_million(process + controller),
         cpu_brokers: per_million(close.brokers - open.brokers),

@@ -1,7 +1,11 @@
-//! Latency: how long after a record's append on the source its append on the target comes.
+//! Latency of a steady stream: how long after its append at the source a record is there at the target.
 //!
-//! Both topics have LogAppendTime, so both ends are the brokers' own clocks (one machine, one clock, steps of 1 ms). Records
-//! are matched by the number in their value. The window opens `WARM` after the first record is on the target.
+//! At least once: until its append at the target, by LogAppendTime, so both ends are the brokers' own clocks (one machine, one clock, steps
+//! of 1 ms). Exactly once: until a `read_committed` reader of the target has it, beside a reader of the source for what brokers and
+//! reader take by themselves. Records are matched by the number in their value.
+//!
+//! CPU time is measured first, while the source keeps the producers' times as most topics do; then it is switched to its own, and with
+//! that the window of the latencies opens.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +18,8 @@ use rdkafka::message::Timestamp;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde::Serialize;
 
-use super::row::{LATENCY_RATE, Row};
+use super::arrivals::{self, Arrivals};
+use super::row::{Guarantee, LATENCY_RATE, Row};
 use super::running::Running;
 use super::sample::{POLL, cpu_seconds, peak_mib, percentile};
 use super::subject::{Job, Subject};
@@ -22,6 +27,8 @@ use super::topics::{self, Ends};
 use super::{Place, data};
 
 const WARM: Duration = Duration::from_secs(15);
+/// Between the switch of the source's times and the window of the latencies.
+const SWITCHED: Duration = Duration::from_secs(3);
 /// Records are handed to the producer in steps of this.
 const TICK: Duration = Duration::from_millis(5);
 const START: Duration = Duration::from_secs(120);
@@ -32,16 +39,32 @@ const APPEND_TIME: [(&str, &str); 1] = [("message.timestamp.type", "LogAppendTim
 pub(super) struct LatencyRun {
     pub(super) subject: Subject,
     pub(super) records: u64,
-    pub p50_ms: i64,
-    pub p99_ms: i64,
-    pub(super) max_ms: i64,
+    pub(super) delays: Delays,
+    /// Of a reader of the source, where the latency is a reader's.
+    pub(super) brokers_own: Option<Delays>,
     /// CPU seconds per million records at this rate.
     pub(super) cpu: f64,
     pub(super) cpu_with_controller: f64,
     pub(super) peak_mib: f64,
 }
 
-/// Produces for as long as one subject runs, and measures `seconds` of it.
+/// Milliseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Delays {
+    pub(super) p50: i64,
+    pub(super) p99: i64,
+    pub(super) most: i64,
+}
+
+impl Delays {
+    fn of(mut all: Vec<i64>) -> Result<Self> {
+        ensure!(!all.is_empty(), "no record in the window");
+        all.sort_unstable();
+        Ok(Self { p50: percentile(&all, 0.5), p99: percentile(&all, 0.99), most: all[all.len() - 1] })
+    }
+}
+
+/// Produces for as long as one subject runs, and measures `seconds` of it, twice.
 pub(super) fn run(
     place: &Place,
     row: &Row,
@@ -49,45 +72,56 @@ pub(super) fn run(
     alias: &str,
     seconds: u64,
 ) -> Result<LatencyRun> {
-    let topic = format!("bench-latency-{alias}");
-    let job = Job { alias: alias.to_owned(), topic, partitions: row.partitions, codec: row.codec };
+    let job = Job::new(row, alias, &format!("bench-latency-{alias}"));
     let (source, target) = (place.source.bootstrap(), place.target.bootstrap());
-    topics::create(&source, &job.topic, job.partitions, &APPEND_TIME)?;
+    topics::create(&source, &job.topic, job.partitions, &[])?;
     topics::create(&target, &job.target_topic(), job.partitions, &APPEND_TIME)?;
     let stop = AtomicBool::new(false);
     let produced = AtomicU64::new(0);
-    let (window, run) = std::thread::scope(|scope| {
+    let (measured, total) = std::thread::scope(|scope| {
         let producer = scope.spawn(|| produce(&source, &job, row.size, &stop, &produced));
-        let measured = measure(place, subject, &job, seconds, &produced);
+        let measured = measure(place, subject, &job, Duration::from_secs(seconds), &produced);
         stop.store(true, Ordering::Relaxed);
         let total = producer.join().expect("the producer doesn't panic")?;
-        let (running, window, run) = measured?;
+        let measured = measured?;
         let mut ends = Ends::new(&target, &job.target_topic(), job.partitions)?;
-        ends.wait_for(total, POLL, REST, &|| running.check())?;
-        ensure!(ends.count()? == total, "{} records on the target, {total} wanted", ends.count()?);
-        anyhow::Ok((window, run))
+        // Markers of transactions have offsets, too.
+        ends.wait_for(total, POLL, REST, &|| measured.running.check())?;
+        anyhow::Ok((measured, total))
     })?;
-    let mut delays = delays(place, &job, produced.load(Ordering::Relaxed), window)?;
-    delays.sort_unstable();
-    Ok(LatencyRun {
-        records: delays.len() as u64,
-        p50_ms: percentile(&delays, 0.5),
-        p99_ms: percentile(&delays, 0.99),
-        max_ms: delays[delays.len() - 1],
-        ..run
-    })
+    let Measured { running, window, read, cpu, cpu_with_controller } = measured;
+    let peak_mib = peak_mib(running.process())?;
+    drop(running);
+    let appended = append_times(&source, &job.topic, job.partitions, total)?;
+    let between = |there: &[i64]| Delays::of(delays(&appended, there, window)?);
+    let (delays, brokers_own) = match read {
+        Some((target, source)) => (between(&target)?, Some(between(&source)?)),
+        None => (between(&append_times(&target, &job.target_topic(), job.partitions, total)?)?, None),
+    };
+    let records = window.1 - window.0;
+    Ok(LatencyRun { subject, records, delays, brokers_own, cpu, cpu_with_controller, peak_mib })
 }
 
 /// First and last record number of the window.
 type Window = (u64, u64);
 
+/// What was seen while the subject ran, which goes on until the last record is there.
+struct Measured {
+    running: Running,
+    window: Window,
+    /// When readers of the target and of the source had each record.
+    read: Option<(Vec<i64>, Vec<i64>)>,
+    cpu: f64,
+    cpu_with_controller: f64,
+}
+
 fn measure(
     place: &Place,
     subject: Subject,
     job: &Job,
-    seconds: u64,
+    length: Duration,
     produced: &AtomicU64,
-) -> Result<(Running, Window, LatencyRun)> {
+) -> Result<Measured> {
     let mut ends = Ends::new(&place.target.bootstrap(), &job.target_topic(), job.partitions)?;
     let running = Running::start(place, subject, job)?;
     ends.wait_for(1, POLL, START, &|| running.check())?;
@@ -97,21 +131,35 @@ fn measure(
     };
     std::thread::sleep(WARM);
     let (first, before) = (produced.load(Ordering::Relaxed), used()?);
-    std::thread::sleep(Duration::from_secs(seconds));
+    std::thread::sleep(length);
     let (last, after) = (produced.load(Ordering::Relaxed), used()?);
-    running.check()?;
     let per_million = |cpu: f64| cpu * 1e6 / (last - first) as f64;
-    let run = LatencyRun {
-        subject,
-        records: 0,
-        p50_ms: 0,
-        p99_ms: 0,
-        max_ms: 0,
-        cpu: per_million(after.0 - before.0),
-        cpu_with_controller: per_million(after.0 + after.1 - before.0 - before.1),
-        peak_mib: peak_mib(running.process())?,
+    let (process, controller) = (after.0 - before.0, after.1 - before.1);
+
+    topics::configure(&place.source.bootstrap(), &job.topic, &APPEND_TIME)?;
+    std::thread::sleep(SWITCHED);
+    let (window, read) = match job.guarantee {
+        Guarantee::AtLeastOnce => (window(length, produced), None),
+        Guarantee::ExactlyOnce => {
+            let (window, arrivals) = arrivals::while_reading(place, job, || window(length, produced))?;
+            let Arrivals { target, source } = arrivals;
+            (window, Some((target, source)))
+        }
     };
-    Ok((running, (first, last), run))
+    running.check()?;
+    Ok(Measured {
+        running,
+        window,
+        read,
+        cpu: per_million(process),
+        cpu_with_controller: per_million(process + controller),
+    })
+}
+
+fn window(length: Duration, produced: &AtomicU64) -> Window {
+    let first = produced.load(Ordering::Relaxed);
+    std::thread::sleep(length);
+    (first, produced.load(Ordering::Relaxed))
 }
 
 /// Writes `LATENCY_RATE` records a second, in turn to every partition, until told to stop; how many in all.
@@ -146,17 +194,15 @@ fn produce(bootstrap: &str, job: &Job, size: usize, stop: &AtomicBool, produced:
     Ok(id)
 }
 
-/// Milliseconds from source append to target append of every record of the window.
-fn delays(place: &Place, job: &Job, records: u64, window: Window) -> Result<Vec<i64>> {
-    let source = append_times(&place.source.bootstrap(), &job.topic, job.partitions, records)?;
-    let target = append_times(&place.target.bootstrap(), &job.target_topic(), job.partitions, records)?;
+/// Milliseconds from the one to the other of every record of the window.
+fn delays(from: &[i64], to: &[i64], window: Window) -> Result<Vec<i64>> {
     let mut delays = Vec::new();
     for id in window.0..window.1 {
-        let (from, to) = (source[id as usize], target[id as usize]);
-        ensure!(from > 0 && to > 0, "record {id} has no append time: is LogAppendTime on?");
+        let time = |times: &[i64]| times.get(id as usize).copied().filter(|time| *time > 0);
+        let (from, to) =
+            time(from).zip(time(to)).with_context(|| format!("nobody knows when record {id} came"))?;
         delays.push(to - from);
     }
-    ensure!(!delays.is_empty(), "no record in the window");
     Ok(delays)
 }
 

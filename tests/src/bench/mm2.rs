@@ -19,9 +19,13 @@ const JVM: [&str; 7] = [
 ];
 
 /// The properties file of a job: printed with the results.
-pub(super) fn properties(source: &str, target: &str, job: &Job) -> String {
+pub(super) fn properties((source, target): (&str, &str), tls: &[(String, String)], job: &Job) -> String {
     let (a, topic, codec) = (&job.alias, &job.topic, job.codec);
     let b = format!("{a}t");
+    let tls: String = [a, &b]
+        .into_iter()
+        .flat_map(|alias| tls.iter().map(move |(name, value)| format!("{alias}.{name}={value}\n")))
+        .collect();
     format!(
         "clusters={a}, {b}\n\
          {a}.bootstrap.servers={source}\n\
@@ -43,7 +47,8 @@ pub(super) fn properties(source: &str, target: &str, job: &Job) -> String {
          heartbeats.topic.replication.factor=1\n\
          offset.storage.replication.factor=1\n\
          status.storage.replication.factor=1\n\
-         config.storage.replication.factor=1\n"
+         config.storage.replication.factor=1\n\
+         {tls}"
     )
 }
 
@@ -51,7 +56,12 @@ pub(super) fn start(place: &Place, job: &Job) -> Result<Process> {
     let name = format!("mm2-{}", job.alias);
     let folder = place.sandbox.folder_of(&name)?;
     let file = folder.join("mm2.properties");
-    std::fs::write(&file, properties(&place.source.bootstrap(), &place.target.bootstrap(), job))
+    let (source, target) = (place.servers(&place.source, job)?, place.servers(&place.target, job)?);
+    let mut tls = place.tls_properties(job, "ssl.truststore.location");
+    if job.tls {
+        tls.push(("ssl.truststore.type".to_owned(), "PEM".to_owned()));
+    }
+    std::fs::write(&file, properties((&source, &target), &tls, job))
         .with_context(|| format!("cannot write {}", file.display()))?;
     let version = place.target.version();
     let jars = ensure_kafka(version)?;

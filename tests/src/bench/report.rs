@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::copy::CopyRun;
-use super::latency::LatencyRun;
+use super::latency::{Delays, LatencyRun};
 use super::relay::RelayRun;
-use super::row::{LATENCY_RATE, Row};
+use super::row::{Guarantee, LATENCY_RATE, Row};
 use super::sample::Spread;
 use super::subject::Subject;
 use super::wide::{TOPICS, WideRun};
@@ -21,9 +21,8 @@ pub(super) struct Report {
     pub(super) kafka: String,
     pub(super) command: String,
     pub mm2_properties: String,
-    /// Copy rows and the memory row.
     pub(super) copies: Vec<CopyRow>,
-    pub(super) latency: Option<LatencyRow>,
+    pub(super) latencies: Vec<LatencyRow>,
     pub(super) wide: Vec<WideRun>,
 }
 
@@ -31,7 +30,10 @@ pub(super) struct Report {
 pub(super) struct CopyRow {
     pub(super) row: String,
     pub(super) name: String,
-    pub(super) partitions: i32,
+    /// In what it differs from most rows.
+    pub(super) variation: String,
+    /// Bytes of a value.
+    pub(super) size: usize,
     pub(super) records: u64,
     /// Bytes of values by bytes on the source's disk.
     pub(super) compression_ratio: f64,
@@ -41,6 +43,7 @@ pub(super) struct CopyRow {
 
 #[derive(Debug, Serialize)]
 pub(super) struct LatencyRow {
+    /// What was measured.
     pub(super) name: String,
     pub(super) runs: Vec<LatencyRun>,
 }
@@ -123,8 +126,8 @@ impl Report {
         out.push_str(
             "CPU seconds per million records of the process that copies: `twinlog-worker` with the native and with the librdkafka engine, \
              MM2's JVM, a plain librdkafka loop, and a relay that sends the same bytes from one socket to another.\n\n\
-             | records | native | with the controller | librdkafka | MM2 | plain librdkafka | relay | MM2 / native | librdkafka / native | native / relay | MM2 / librdkafka |\n\
-             |---|---|---|---|---|---|---|---|---|---|---|\n",
+             | records | native | with the controller | librdkafka | MM2 | plain librdkafka | relay | MM2 / native | librdkafka / native | native / relay | MM2 / librdkafka | native: GB of values per core-second | GB of packed records |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for row in &self.copies {
             let of = |subject| with_range(row.spread(subject, |r| r.cpu), 3);
@@ -143,6 +146,8 @@ impl Report {
                 times(median(librdkafka), median(native)),
                 times(median(native), relay),
                 times(median(mm2), median(librdkafka)),
+                cell(median(native).map(|cpu| row.gigabytes_per_million() / cpu), 2),
+                cell(median(native).map(|cpu| row.gigabytes_per_million() / row.compression_ratio / cpu), 2),
             ];
             let _ = writeln!(out, "| {} |", cells.join(" | "));
         }
@@ -227,43 +232,72 @@ impl Report {
     }
 
     fn latency(&self, out: &mut String) {
-        let Some(row) = &self.latency else { return };
+        for row in &self.latencies {
+            row.markdown(out);
+        }
+    }
+}
+
+impl LatencyRow {
+    pub(super) fn new(row: &Row) -> Self {
+        let what = match row.guarantee {
+            Guarantee::AtLeastOnce => "Latency from source append to target append, at least once",
+            Guarantee::ExactlyOnce => {
+                "Latency from source append to a `read_committed` reader of the target, exactly once (in brackets: to a reader of the source)"
+            }
+        };
+        let (rate, records) = (thousands(LATENCY_RATE), row.records_name());
+        let name = format!("{what}, at {rate} records/s of {records} over {} partitions.", row.partitions);
+        Self { name, runs: Vec::new() }
+    }
+
+    fn markdown(&self, out: &mut String) {
         let _ = writeln!(
             out,
-            "Latency from source append to target append at {} records/s of {} records.\n\n\
-             | | p50 ms | p99 ms | most ms | CPU seconds per million records | peak MiB |\n|---|---|---|---|---|---|",
-            thousands(LATENCY_RATE),
-            row.name,
+            "{}\n\n| | p50 ms | p99 ms | most ms | CPU seconds per million records | with the controller | peak MiB |\n|---|---|---|---|---|---|---|",
+            self.name,
         );
         for subject in COPYING {
-            if row.runs.iter().all(|r| r.subject != subject) {
+            if self.runs.iter().all(|r| r.subject != subject) {
                 continue;
             }
-            let of = |value: fn(&LatencyRun) -> f64, digits| cell(row.median(subject, value), digits);
+            let of = |value: fn(&LatencyRun) -> f64, digits| cell(self.median(subject, value), digits);
+            let delay = |value: fn(&Delays) -> i64| {
+                let median = |of: fn(&LatencyRun) -> Option<Delays>| {
+                    let runs = self.runs.iter().filter(|run| run.subject == subject);
+                    let values: Vec<f64> = runs.filter_map(of).map(|d| value(&d) as f64).collect();
+                    (!values.is_empty()).then(|| cell(Some(Spread::of(values).median), 0))
+                };
+                let all = median(|run| Some(run.delays)).unwrap_or_default();
+                median(|run| run.brokers_own).map_or(all.clone(), |own| format!("{all} ({own})"))
+            };
             let _ = writeln!(
                 out,
-                "| {subject} | {} | {} | {} | {} | {} |",
-                of(|r| r.p50_ms as f64, 0),
-                of(|r| r.p99_ms as f64, 0),
-                of(|r| r.max_ms as f64, 0),
+                "| {subject} | {} | {} | {} | {} | {} | {} |",
+                delay(|d| d.p50),
+                delay(|d| d.p99),
+                delay(|d| d.most),
                 of(|r| r.cpu, 2),
+                of(|r| r.cpu_with_controller, 2),
                 of(|r| r.peak_mib, 0),
             );
         }
         for theirs in [Subject::Mm2, Subject::Twinlog] {
             let ratio = |value: fn(&LatencyRun) -> f64| {
-                times(row.median(theirs, value), row.median(Subject::Native, value))
+                times(self.median(theirs, value), self.median(Subject::Native, value))
             };
             let _ = writeln!(
                 out,
-                "| {theirs} / native | {} | {} | {} | {} | {} |",
-                ratio(|r| r.p50_ms as f64),
-                ratio(|r| r.p99_ms as f64),
-                ratio(|r| r.max_ms as f64),
+                "| {theirs} / native | {} | {} | {} | {} | {} | {} |",
+                ratio(|r| r.delays.p50 as f64),
+                ratio(|r| r.delays.p99 as f64),
+                ratio(|r| r.delays.most as f64),
                 ratio(|r| r.cpu),
+                ratio(|r| r.cpu_with_controller),
                 ratio(|r| r.peak_mib),
             );
         }
+        out.push('\n');
     }
 }
 
@@ -272,7 +306,8 @@ impl CopyRow {
         Self {
             row: row.to_string(),
             name: row.records_name(),
-            partitions: row.partitions,
+            variation: row.variation(),
+            size: row.size,
             records,
             compression_ratio,
             runs: Vec::new(),
@@ -280,15 +315,18 @@ impl CopyRow {
         }
     }
 
+    /// Values of a million records.
+    fn gigabytes_per_million(&self) -> f64 {
+        self.size as f64 * 1e6 / 1e9
+    }
+
     fn title(&self) -> String {
-        let partitions =
-            if self.partitions == 8 { String::new() } else { format!(", {} partitions", self.partitions) };
         let ratio = if self.name.ends_with("none") {
             String::new()
         } else {
             format!(" ({:.1}x)", self.compression_ratio)
         };
-        format!("{}{ratio}{partitions}", self.name)
+        format!("{}{ratio}{}", self.name, self.variation)
     }
 }
 

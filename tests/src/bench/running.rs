@@ -68,9 +68,14 @@ fn start_plain(place: &Place, job: &Job) -> Result<Process> {
     let folder = place.sandbox.folder_of(&name)?;
     let partitions = job.partitions.to_string();
     let mut program = Program::new(std::env::current_exe().context("cannot tell where this program is")?)
-        .args(["plain", "--source", &place.source.bootstrap(), "--target", &place.target.bootstrap()])
+        .args(["plain", "--source", &place.servers(&place.source, job)?])
+        .args(["--target", &place.servers(&place.target, job)?])
         .args(["--topic", &job.topic, "--target-topic", &job.target_topic()])
         .args(["--partitions", &partitions, "--codec", job.codec]);
+    for (name, value) in place.tls_properties(job, "ssl.ca.location") {
+        let setting = format!("{name}={value}");
+        program = program.args(["--consumer", &setting, "--producer", &setting]);
+    }
     for setting in &place.plain_settings {
         let (role, setting) =
             setting.split_once('.').context("a setting of the plain loop is consumer.x=y or producer.x=y")?;

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use anyhow::{Result, bail};
 use serde::Serialize;
 
+use super::row::{Guarantee, Row};
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Subject {
@@ -21,6 +23,14 @@ pub(super) enum Subject {
 
 impl Subject {
     pub(super) const ALL: [Self; 5] = [Self::Native, Self::Twinlog, Self::Mm2, Self::Plain, Self::Relay];
+
+    /// Whether it copies with this guarantee, as it is run here.
+    pub(super) fn keeps(self, guarantee: Guarantee) -> bool {
+        match guarantee {
+            Guarantee::AtLeastOnce => self != Self::Relay,
+            Guarantee::ExactlyOnce => matches!(self, Self::Native | Self::Twinlog),
+        }
+    }
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -58,9 +68,22 @@ pub(super) struct Job {
     pub(super) topic: String,
     pub(super) partitions: i32,
     pub(super) codec: &'static str,
+    pub(super) tls: bool,
+    pub(super) guarantee: Guarantee,
 }
 
 impl Job {
+    pub(super) fn new(row: &Row, alias: &str, topic: &str) -> Self {
+        Self {
+            alias: alias.to_owned(),
+            topic: topic.to_owned(),
+            partitions: row.partitions,
+            codec: row.codec,
+            tls: row.tls,
+            guarantee: row.guarantee,
+        }
+    }
+
     /// As MM2's default policy names it; Twinlog does the same.
     pub(super) fn target_topic(&self) -> String {
         format!("{}.{}", self.alias, self.topic)

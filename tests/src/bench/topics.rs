@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::executor::block_on;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -13,6 +13,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use super::data;
+use super::row::Row;
 use crate::sandbox::wait_until;
 
 const CALL: Duration = Duration::from_secs(10);
@@ -21,8 +22,6 @@ const AT_ONCE: usize = 100;
 const CREATE: Duration = Duration::from_secs(30);
 /// No record for this long means that there is none.
 const READ_STALL: Duration = Duration::from_secs(20);
-/// Consecutive records of one partition, so that batches are full: about 100 KB of values.
-const RUN_BYTES: usize = 100_000;
 
 /// Makes a topic and waits until every partition has a leader.
 pub(super) fn create(bootstrap: &str, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<()> {
@@ -40,6 +39,18 @@ pub(super) fn create(bootstrap: &str, topic: &str, partitions: i32, configs: &[(
         let led = metadata.topics()[0].partitions().iter().filter(|p| p.leader() >= 0).count();
         Ok((led == partitions as usize).then_some(()))
     })
+}
+
+/// Gives a topic these settings instead of those that it has.
+pub(super) fn configure(bootstrap: &str, topic: &str, configs: &[(&str, &str)]) -> Result<()> {
+    let mut wanted = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    for (name, value) in configs {
+        wanted = wanted.set(name, value);
+    }
+    for result in block_on(admin(bootstrap)?.alter_configs([&wanted], &AdminOptions::new()))? {
+        result.map_err(|(_, code)| anyhow::anyhow!("cannot configure {topic}: {code}"))?;
+    }
+    Ok(())
 }
 
 /// Removes topics; their segments go a second later.
@@ -64,29 +75,23 @@ fn admin(bootstrap: &str) -> Result<AdminClient<DefaultClientContext>> {
     Ok(ClientConfig::new().set("bootstrap.servers", bootstrap).create()?)
 }
 
-/// Writes `records` values of `size` bytes, spread over the partitions in runs.
-pub(super) fn fill(
-    bootstrap: &str,
-    topic: &str,
-    partitions: i32,
-    records: u64,
-    size: usize,
-    codec: &str,
-) -> Result<()> {
+/// Writes `records` values of the row's size, spread over the partitions in runs of as many as are in a batch.
+pub(super) fn fill(bootstrap: &str, topic: &str, records: u64, row: &Row) -> Result<()> {
+    let Row { partitions, size, codec, batch, .. } = *row;
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("compression.codec", codec)
         .set("enable.idempotence", "true")
         .set("linger.ms", "50")
         .set("batch.size", "131072")
+        .set("batch.num.messages", batch.to_string())
         .set("queue.buffering.max.kbytes", "262144")
         .set("queue.buffering.max.messages", "1000000")
         .create()?;
-    let run = (RUN_BYTES / size).max(1) as u64;
     let mut value = Vec::with_capacity(size);
     for id in 0..records {
         data::write_value(id, size, &mut value);
-        let partition = (id / run) as i32 % partitions;
+        let partition = (id / batch as u64) as i32 % partitions;
         let mut record: BaseRecord<'_, (), [u8]> =
             BaseRecord::to(topic).partition(partition).payload(value.as_slice());
         while let Err((error, again)) = producer.send(record) {

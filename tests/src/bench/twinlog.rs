@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use twinlog_proto::v1;
 
 use super::Place;
+use super::row::Guarantee;
 use super::subject::Job;
 use crate::api::Api;
 use crate::sandbox::{Controller, ControllerOptions, Worker, WorkerOptions};
@@ -23,10 +24,11 @@ pub(super) fn start_worker(place: &Place, job: &Job, controller: &Controller) ->
 
 fn create(place: &Place, job: &Job, engine: v1::Engine, api: &Api) -> Result<()> {
     let (source, target) = (job.alias.clone(), format!("{}t", job.alias));
-    for (id, bootstrap) in [(&source, place.source.bootstrap()), (&target, place.target.bootstrap())] {
+    let tls = place.tls_properties(job, "ssl.ca.location");
+    for (id, kafka) in [(&source, &place.source), (&target, &place.target)] {
         let cluster = v1::Cluster {
-            bootstrap_servers: vec![bootstrap],
-            properties: place.properties.iter().cloned().collect(),
+            bootstrap_servers: vec![place.servers(kafka, job)?],
+            properties: place.properties.iter().cloned().chain(tls.clone()).collect(),
             ..v1::Cluster::default()
         };
         let request = v1::CreateClusterRequest {
@@ -42,7 +44,7 @@ fn create(place: &Place, job: &Job, engine: v1::Engine, api: &Api) -> Result<()>
         topics: vec![job.topic.clone()],
         groups: vec![".*".to_owned()],
         engine: engine.into(),
-        guarantee: v1::Guarantee::AtLeastOnce.into(),
+        guarantee: guarantee(job).into(),
         compression: v1::Compression::from_name(&job.codec.to_uppercase()).map(i32::from).unwrap_or_default(),
         ..v1::Mirror::default()
     };
@@ -53,4 +55,11 @@ fn create(place: &Place, job: &Job, engine: v1::Engine, api: &Api) -> Result<()>
     };
     api.create_mirror(request).context("cannot create the mirror")?;
     Ok(())
+}
+
+fn guarantee(job: &Job) -> v1::Guarantee {
+    match job.guarantee {
+        Guarantee::AtLeastOnce => v1::Guarantee::AtLeastOnce,
+        Guarantee::ExactlyOnce => v1::Guarantee::ExactlyOnce,
+    }
 }

@@ -12,6 +12,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde::Serialize;
 
+use super::row::Row;
 use super::running::Running;
 use super::sample::{cpu_seconds, peak_mib};
 use super::subject::{Job, Subject};
@@ -78,8 +79,8 @@ fn name(topic: usize) -> String {
     format!("wide-{topic}")
 }
 
-pub(super) fn run(place: &Place, subject: Subject, alias: &str) -> Result<WideRun> {
-    let job = Job { alias: alias.to_owned(), topic: "wide-.*".to_owned(), partitions: 1, codec: "lz4" };
+pub(super) fn run(place: &Place, row: &Row, subject: Subject, alias: &str) -> Result<WideRun> {
+    let job = Job::new(row, alias, "wide-.*");
     let running = Running::start(place, subject, &job)?;
     let (copied, seconds) = wait(place, &job, &running)?;
     std::thread::sleep(SETTLE);
