@@ -4,6 +4,7 @@
 //! abandoned half-way, is dropped, never reused.
 
 mod authenticate;
+mod buffers;
 pub(in crate::kafka) mod link;
 
 use std::collections::HashMap;

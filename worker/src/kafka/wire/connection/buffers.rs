@@ -98,7 +98,11 @@ mod tests {
         assert_ne!(answer(&buffers, 900_000).as_ptr(), place, "a part is held");
         assert_eq!(part, [7; 10].as_slice());
         drop(part);
-        assert_eq!(answer(&buffers, 1_010_000).as_ptr(), place, "what came back last, though it is a little more");
+        assert_eq!(
+            answer(&buffers, 1_010_000).as_ptr(),
+            place,
+            "what came back last, though it is a little more"
+        );
     }
 
     #[test]

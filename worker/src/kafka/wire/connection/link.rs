@@ -10,12 +10,15 @@ use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
+use super::buffers::Buffers;
 use super::{Connection, INITIAL_READ_BYTES, MAX_FRAME_BYTES};
 use crate::kafka::wire::api::Versions;
 use crate::kafka::wire::away::{timed_out, unreachable};
 use crate::kafka::wire::error::KafkaError;
 use crate::kafka::wire::properties::ClientProperties;
 
+/// An answer begins with its length.
+const LENGTH_BYTES: usize = 4;
 /// Space of a request's header.
 const HEADER_BYTES: usize = 128;
 
@@ -84,7 +87,8 @@ pub(in crate::kafka) struct Link {
     asked: VecDeque<Asked>,
     /// What has come of the next answer: its length first.
     length: Option<usize>,
-    buffer: BytesMut,
+    buffer: Vec<u8>,
+    buffers: Buffers,
     /// An answer may be so large, as was asked for: space for that is taken at once.
     expected: usize,
     /// An answer that takes longer means that the broker is away.
@@ -105,7 +109,8 @@ impl Link {
             connection,
             asked: VecDeque::new(),
             length: None,
-            buffer: BytesMut::new(),
+            buffer: Vec::new(),
+            buffers: Buffers::default(),
             expected: INITIAL_READ_BYTES,
             patience,
         })
@@ -207,29 +212,31 @@ impl Link {
 
     async fn frame(&mut self) -> Result<Bytes, KafkaError> {
         loop {
-            let wanted = self.length.unwrap_or(4);
+            let wanted = self.length.unwrap_or(LENGTH_BYTES);
             if self.buffer.len() < wanted {
                 self.read(wanted).await?;
                 continue;
             }
             if self.length.take().is_some() {
-                return Ok(std::mem::take(&mut self.buffer).freeze());
+                return Ok(self.buffers.answer(std::mem::take(&mut self.buffer)));
             }
-            let length: [u8; 4] = self.buffer.split_to(4).as_ref().try_into().expect("4 bytes");
+            let length: [u8; LENGTH_BYTES] = self.buffer[..].try_into().expect("it has come");
             let size = u32::from_be_bytes(length) as usize;
             if size > MAX_FRAME_BYTES {
                 return Err(self.connection.not_kafka(length));
             }
             self.length = Some(size);
-            self.buffer = BytesMut::new();
+            // Beyond what was asked for, space grows with what has come, not with what a broker claims is to come.
+            self.buffer = self.buffers.space(size.min(self.expected));
         }
     }
 
     /// Reads a part, never more than what belongs to the answer: its bytes stay where they are read to.
     async fn read(&mut self, wanted: usize) -> Result<(), KafkaError> {
         let missing = wanted - self.buffer.len();
-        // Beyond what was asked for, space grows with what has come, not with what a broker claims is to come.
-        self.buffer.reserve(missing.min(self.buffer.len().max(self.expected)));
+        if self.buffer.capacity() == self.buffer.len() {
+            self.buffer.reserve(missing.min(self.buffer.len().max(LENGTH_BYTES)));
+        }
         let mut rest = (&mut self.connection.stream).take(missing as u64);
         match rest.read_buf(&mut self.buffer).await {
             Ok(0) => Err(self.connection.broken(&std::io::ErrorKind::UnexpectedEof.into())),
