@@ -102,7 +102,7 @@ fn fuzz_joining() {
             }
         }
         let (batches, mut sent) = (queue.len(), 0);
-        while let Some(load) = coalesce::next(&mut queue, 1 << 20) {
+        while let Some(load) = coalesce::next(&mut queue, 1 << 20, 32 << 10) {
             let header = BatchHeader::parse(&load.bytes).expect("a batch");
             assert_eq!(header.count, load.count);
             sent += 1;

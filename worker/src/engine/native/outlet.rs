@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::coalesce;
+use super::coalesce::{self, Acknowledged};
 use super::forward::{Writer, sequence_after, stamped};
 use super::load::{Content, Load};
 use super::sender::{Letter, Reply, Sender};
@@ -20,6 +20,7 @@ use crate::kafka::{HEADER_LEN, Parcel, Spot};
 struct Stamped {
     header: Bytes,
     load: Load,
+    at: Instant,
 }
 
 pub(super) struct Outlet {
@@ -35,6 +36,7 @@ pub(super) struct Outlet {
     sent: bool,
     /// When something was stored last, or came after there was nothing to store.
     moved: Instant,
+    acknowledged: Acknowledged,
     /// Who sends to the partition's leader; `None` while that is being asked.
     way: Option<Arc<Sender>>,
     /// The id of the topic that was written to; nil where it isn't known.
@@ -64,6 +66,7 @@ impl Outlet {
             joined,
             sent: false,
             moved,
+            acknowledged: Acknowledged::default(),
             way: None,
             topic_id: Uuid::nil(),
         }
@@ -148,13 +151,14 @@ impl Outlet {
     /// Sends what waits, as far as it may.
     pub(super) fn pump(&mut self, sending: &Sending) {
         while self.is_ready() {
-            let Some(load) = coalesce::next(&mut self.queue, sending.max_batch) else { return };
+            let small = self.acknowledged.small();
+            let Some(load) = coalesce::next(&mut self.queue, sending.max_batch, small) else { return };
             let header = stamped(&load.bytes, sending.writer, self.sequence);
             let sequence = self.sequence;
             self.sequence = sequence_after(sequence, load.count);
             self.sent = true;
             self.post(&header, &load.bytes, sequence, sending);
-            self.window.send(sequence, Stamped { header, load });
+            self.window.send(sequence, Stamped { header, load, at: Instant::now() });
         }
     }
 
@@ -193,7 +197,11 @@ impl Outlet {
 
     pub(super) fn stored(&mut self, sequence: i32, offset: i64) -> Verdict<Load> {
         self.moved = Instant::now();
-        self.window.stored(sequence, offset).map(|stamped| stamped.load)
+        let verdict = self.window.stored(sequence, offset);
+        if let Verdict::Stored(stamped, _) = &verdict {
+            self.acknowledged.after(self.moved.duration_since(stamped.at));
+        }
+        verdict.map(|stamped| stamped.load)
     }
 
     pub(super) fn failed(&mut self, sequence: i32, meaning: Meaning) -> Verdict<Load> {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::kafka::code;
 
 /// Batches of a producer that a broker remembers for each partition.
-const REMEMBERED: usize = 5;
+pub(super) const REMEMBERED: usize = 5;
 
 /// A batch that was sent, or waits to be sent again.
 #[derive(Debug)]
