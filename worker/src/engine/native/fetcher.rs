@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::news::News;
 use crate::budget::{Memory, Share};
@@ -19,6 +19,11 @@ use crate::kafka::{
 const MAX_WAIT: Duration = Duration::from_millis(100);
 /// One answer, bytes.
 const MAX_BYTES: usize = 8 << 20;
+/// An answer that brought less, bytes, ...
+const LITTLE: usize = 64 << 10;
+/// ... is followed by the next no sooner than so long after it was asked for: what producers write meanwhile comes together, and costs once
+/// what each answer costs. Where less is written nobody waits for this.
+const GATHERED: Duration = Duration::from_millis(1);
 /// A connection that nobody needs is closed after this time.
 const LINGER: Duration = Duration::from_secs(30);
 /// Pieces of one partition that wait for its range.
@@ -245,6 +250,7 @@ impl Life {
             max_bytes: i32::try_from(share.bytes()).unwrap_or(i32::MAX),
             rack: self.peer.rack(&self.client),
         };
+        let asked = Instant::now();
         let fetched = link.fetch(positions, &terms).await?;
         share.keep(fetched.bytes);
         if let Some(wanted) = self.wanted.upgrade() {
@@ -254,6 +260,8 @@ impl Life {
         if !fetched.throttle.is_zero() {
             // The broker reads nothing until then anyway.
             sleep(fetched.throttle).await;
+        } else if fetched.bytes < LITTLE {
+            sleep_until(asked + GATHERED).await;
         }
         Ok(())
     }
