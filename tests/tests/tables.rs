@@ -37,7 +37,7 @@ fn source(path: &str) -> Option<String> {
 fn every_test_that_a_table_names_is_there() {
     let mut missing = Vec::new();
     let mut seen = 0;
-    for table in ["acceptance.md", "cases.md", "mirrormaker2.md"] {
+    for table in ["acceptance.md", "cases.md", "mirrormaker2.md", "native.md"] {
         let text = std::fs::read_to_string(root().join("tests").join(table)).expect("the table is there");
         for (number, line) in text.lines().enumerate() {
             for (path, test) in named(line) {

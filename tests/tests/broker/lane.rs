@@ -19,7 +19,7 @@ use twinlog_worker::lane::{LaneSpec, Range, start};
 use crate::script::now;
 
 /// For what must come, on a machine that may be busy with other things.
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 2;
 const ENGINES: [v1::Engine; 2] = [v1::Engine::Librdkafka, v1::Engine::Native];
 

@@ -1,6 +1,7 @@
 //! The strict fake broker is worth its trust: what it says to raw requests is what real brokers of two releases say, and clients work with it.
 
 mod anew;
+mod cases;
 mod extras;
 mod faults;
 mod lane;

@@ -5,6 +5,7 @@ mod acceptance;
 mod access;
 mod acls;
 mod bad_input;
+mod bombs;
 mod brokers;
 mod by_key;
 mod causes;

@@ -148,8 +148,14 @@ impl Range {
     /// What the refusal of the oldest batch means.
     fn refusal(&self, number: usize, refused: Option<&kafka::Refused>) -> Exit {
         let error = refused.map_or_else(|| Trouble::new("the broker refused a batch"), trouble);
-        let refusal = refused.and_then(|refused| refusal_of(refused.code));
         let oldest = self.outlets[number].oldest().map(|load| &load.content);
+        let refusal = refused.and_then(|refused| match (refused.code, oldest) {
+            // A broker that can't read a batch says only that it has failed.
+            (code::UNKNOWN_SERVER_ERROR, Some(Content::Mirrored(mirrored))) if !is_readable(mirrored) => {
+                Some(Refusal::Other)
+            }
+            (code, _) => refusal_of(code),
+        });
         let (Some(refusal), Some(Content::Mirrored(mirrored)), Some(slot)) =
             (refusal, oldest, self.slots.get(number))
         else {
@@ -164,11 +170,21 @@ impl Range {
     }
 }
 
+/// Whether every record can be read, as far as a batch may be unpacked.
+fn is_readable(mirrored: &Mirrored) -> bool {
+    let mut origins = mirrored.parts.iter().map(|part| part.origin.unpack(MAX_UNPACKED));
+    origins.all(|unpacked| unpacked.is_ok_and(|batch| batch.records().all(|record| record.is_ok())))
+}
+
 /// The record that the target has something against: the one that it names, else the largest where it is about sizes, else the first.
 fn blame(mirrored: &Mirrored, refusal: Refusal, blamed: Option<usize>) -> Result<Record, Damaged> {
     let first = mirrored.runs.all().first().map_or(0, |run| run.source);
     let unpacked = mirrored.parts.iter().map(|part| part.origin.unpack(MAX_UNPACKED));
     let unpacked = unpacked.collect::<Result<Vec<_>, _>>()?;
+    // One that can't be read is what is wrong, whatever the target says.
+    for batch in &unpacked {
+        batch.records().find_map(Result::err).map_or(Ok(()), Err)?;
+    }
     let sent = |offset: i64| {
         let within =
             |run: &super::super::load::Run| (run.source..run.source + i64::from(run.count)).contains(&offset);
