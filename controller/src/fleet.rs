@@ -307,7 +307,10 @@ impl Fleet {
         };
         member.last_heard = now;
         member.heard_report = report.sequence;
-        let mut news = member.set_running(Running::parse(report.applied.as_ref()));
+        let mut news = match report.running_unchanged {
+            true => member.runs_the_same(report.applied.as_ref()),
+            false => member.set_running(Running::parse(report.applied.as_ref())),
+        };
         if report.leaving && !member.leaving {
             info!(worker = %id, "worker wants to leave");
             member.leaving = true;
@@ -323,7 +326,7 @@ impl Fleet {
         report.tasks.retain(|task| member.was_given(task, state));
         report.tasks.iter_mut().for_each(|task| plausible::check(id, task));
         claims::doubt_again(&mut members.compared, id, &mut report.tasks);
-        let dropped = member.take_reports(report.tasks);
+        let dropped = member.take_reports(report.tasks, report.news_only);
         if member.is_overdue(now, RESEND_AFTER)
             && let Some((set, _)) = member.sent.clone()
         {

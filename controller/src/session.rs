@@ -209,6 +209,7 @@ fn welcome(replica: &Shared) -> internal::Welcome {
         term: replica.term().unwrap_or_default().0,
         report_interval_ms: millis(replica.config.report_interval),
         lease_ms: millis(replica.config.worker_lease),
+        takes_news: true,
     }
 }
 

@@ -80,8 +80,13 @@ pub struct FakeSession {
 
 impl FakeSession {
     pub async fn welcome(&self, term: i64) -> Result<()> {
-        let welcome =
-            internal::Welcome { controller: "straw".into(), term, report_interval_ms: 200, lease_ms: 2000 };
+        let welcome = internal::Welcome {
+            controller: "straw".into(),
+            term,
+            report_interval_ms: 200,
+            lease_ms: 2000,
+            takes_news: false,
+        };
         self.send(controller_message::Message::Welcome(welcome)).await
     }
 

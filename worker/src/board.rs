@@ -18,7 +18,7 @@ use crate::kafka::KafkaError;
 use crate::progress::Mode;
 use crate::status::{GroupStatus, PartitionStatus, State};
 
-pub use report::{Applied, Report, TaskReport};
+pub use report::{Applied, Report, TaskReport, Told};
 
 /// How a task is doing.
 #[derive(Debug, Clone)]
@@ -35,12 +35,34 @@ pub struct TaskStatus {
     pub groups: Arc<Vec<GroupStatus>>,
     /// When the offsets of the groups that are in step were read on the source.
     pub groups_synced: Option<SystemTime>,
+    /// Grows whenever the task says something new.
+    pub(crate) revision: u64,
 }
 
 impl TaskStatus {
     pub fn new(state: State, cause: Option<Cause>) -> Self {
         let (partitions, groups) = (Vec::new(), Arc::default());
-        Self { state, cause, partitions, moved_by: None, mode: None, groups, groups_synced: None }
+        Self {
+            state,
+            cause,
+            partitions,
+            moved_by: None,
+            mode: None,
+            groups,
+            groups_synced: None,
+            revision: 0,
+        }
+    }
+
+    /// Whether it says nothing new, but for the time at which the source was seen.
+    fn repeats(&self, before: &Self) -> bool {
+        let partitions = || self.partitions.iter().zip(&before.partitions);
+        (self.state, self.moved_by, self.mode, self.groups_synced)
+            == (before.state, before.moved_by, before.mode, before.groups_synced)
+            && self.cause == before.cause
+            && Arc::ptr_eq(&self.groups, &before.groups)
+            && self.partitions.len() == before.partitions.len()
+            && partitions().all(|(now, before)| now.repeats(before))
     }
 }
 
@@ -55,6 +77,8 @@ pub struct Running {
 struct Known {
     applied: Version,
     running: BTreeMap<TaskName, Running>,
+    /// Grows whenever other tasks run.
+    runs: u64,
     inventories: BTreeMap<MirrorId, Arc<InventoryReport>>,
     source_ends: BTreeMap<MirrorId, Arc<SourceEnds>>,
     refused: Option<Refused>,
@@ -65,9 +89,6 @@ struct Known {
     newest: i64,
     leaving: bool,
 }
-
-/// Groups per task; the same `Arc` means that nothing has changed.
-pub type Groups = BTreeMap<TaskName, Arc<Vec<GroupStatus>>>;
 
 /// Shared by everything in a worker.
 pub struct Board {
@@ -100,6 +121,7 @@ impl Board {
         state.applied = applied;
         state.found_later.retain(|name, later| running.get(name).is_some_and(|task| task.epoch < *later));
         state.running = running;
+        state.runs += 1;
         drop(state);
         self.touch();
     }
@@ -168,15 +190,6 @@ impl Board {
     pub fn running(&self) -> BTreeMap<TaskName, Running> {
         self.state().running.clone()
     }
-
-    /// What every task knows of groups now.
-    pub fn groups(&self) -> Groups {
-        let groups = |(name, running): (&TaskName, &Running)| {
-            let groups = running.status.borrow().groups.clone();
-            (!groups.is_empty()).then(|| (name.clone(), groups))
-        };
-        self.state().running.iter().filter_map(groups).collect()
-    }
 }
 
 /// Where a task says how it is doing.
@@ -206,6 +219,7 @@ impl StatusCell {
             if status.groups == before.groups {
                 status.groups = before.groups.clone();
             }
+            status.revision = before.revision + u64::from(!status.repeats(before));
             *before = status;
         });
         if urgent {
@@ -236,32 +250,70 @@ pub fn state_of(error: &KafkaError) -> State {
 
 #[cfg(test)]
 mod tests {
+    use twinlog_proto::lag::Ends;
+
     use super::*;
     use crate::status::ForthState;
 
-    #[test]
-    fn groups_are_said_once_and_again_when_they_change() {
+    fn board() -> (Arc<Board>, StatusCell, TaskName) {
         let board = Board::new();
         let cell = StatusCell::new(board.clone());
+        let name: TaskName = "checkpoint/m/0".parse().unwrap();
+        let running = Running { epoch: Epoch(1), status: cell.subscribe() };
+        board.set_running(Version::default(), BTreeMap::from([(name.clone(), running)]));
+        (board, cell, name)
+    }
+
+    #[test]
+    fn groups_are_said_once_and_again_when_they_change() {
+        let (board, cell, _) = board();
         let say = |state| {
             let groups = Arc::new(vec![GroupStatus::new("g".to_owned(), state, String::new())]);
             cell.set(TaskStatus { groups, ..TaskStatus::new(State::Active, None) });
         };
-        let name: TaskName = "checkpoint/m/0".parse().unwrap();
-        let running = Running { epoch: Epoch(1), status: cell.subscribe() };
-        board.set_running(Version::default(), BTreeMap::from([(name, running)]));
-        let mut known = Groups::new();
+        let mut told = Told::default();
         let mut said = || {
-            let groups = board.groups();
-            let report = board.report(0, &groups, &known).tasks.remove(0);
-            known = groups;
-            (report.status.groups.len(), report.groups_unchanged)
+            let report = board.report(0, &told, false);
+            told.enter(&report);
+            let task = &report.tasks[0];
+            (task.status.groups.len(), task.groups_unchanged)
         };
         say(ForthState::Waiting);
         assert_eq!(said(), (1, false));
         say(ForthState::Waiting);
-        assert_eq!(said(), (0, true), "another look, nothing new");
+        assert_eq!(said(), (1, true), "another look, nothing new");
         say(ForthState::Synced);
         assert_eq!(said(), (1, false));
+    }
+
+    #[test]
+    fn what_was_told_is_told_again_only_where_it_has_changed() {
+        let (board, cell, name) = board();
+        let seen = |second| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second);
+        let say = |lag: i64, second| {
+            let ends = Ends { high_watermark: lag, last_stable: None, seen: seen(second) };
+            let mut partition = PartitionStatus::new(0, State::Active);
+            partition.position = Some(twinlog_proto::id::SourceOffset(0));
+            partition.enter(Some(ends), true);
+            cell.set(TaskStatus { partitions: vec![partition], ..TaskStatus::new(State::Active, None) });
+        };
+        let mut told = Told::default();
+        let mut said = |news_only| {
+            let report = board.report(0, &told, news_only);
+            told.enter(&report);
+            let seen = |task: &TaskReport| task.status.partitions[0].ends.unwrap().seen;
+            (report.running_unchanged, report.tasks.iter().map(seen).collect::<Vec<_>>())
+        };
+        say(4, 1);
+        assert_eq!(said(true), (false, vec![seen(1)]), "nothing was told yet");
+        assert_eq!(said(true), (true, vec![]));
+        say(4, 2);
+        assert_eq!(said(true), (true, vec![]), "it was only seen again");
+        assert_eq!(said(false), (false, vec![seen(2)]), "a whole report has that, too");
+        say(5, 3);
+        assert_eq!(said(true), (true, vec![seen(3)]));
+        let running = Running { epoch: Epoch(2), status: cell.subscribe() };
+        board.set_running(Version::default(), BTreeMap::from([(name, running)]));
+        assert_eq!(said(true), (false, vec![seen(3)]), "by a later assignment");
     }
 }

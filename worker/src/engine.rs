@@ -169,8 +169,9 @@ pub(crate) struct Seen {
     pub(crate) high_watermark: Option<i64>,
 }
 
-/// Called a few times per second with what there is to show, also while the engine waits for the target.
-pub(crate) type Observer = Box<dyn FnMut(&mut Ledger, Sight) + Send>;
+/// Called a few times per second with what there is to show, also while the engine waits for the target. It says whether all that
+/// stays as it is for as long as nothing happens: then it need not be called meanwhile, but for a look now and then.
+pub(crate) type Observer = Box<dyn FnMut(&mut Ledger, Sight) -> bool + Send>;
 
 /// What went wrong, in the words of a broker or a client.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ pub use admin::types::*;
 pub use log::aborted::Aborted;
 pub(crate) use log::batch::take;
 pub use log::batch::{BatchHeader, HEADER_LEN};
-pub(crate) use log::fetch_session::{From, Part, Piece, Refusal, Spot, Terms};
+pub(crate) use log::fetch_session::{Changes, From, Part, Piece, Refusal, Spot, Terms};
 pub(crate) use log::links::{Answered, FetchLink, ProduceLink};
 pub(crate) use log::places::{Leadership, TopicPlace};
 pub(crate) use log::produce::{Parcel, Receipt, Refused};

@@ -127,6 +127,11 @@ impl Account {
         self.syncs.ready.take()
     }
 
+    /// Whether a pair is still to be told.
+    fn owes_sync(&self) -> bool {
+        self.syncs.ready.is_some() || self.syncs.rule.waits()
+    }
+
     /// The pair could not be handed over: it, or a newer one, is told later.
     pub(crate) fn not_told(&mut self, sync: OffsetSync) {
         self.syncs.ready.get_or_insert(sync);
@@ -270,6 +275,15 @@ impl Ledger {
         let due = self.sealed.1.is_none_or(|at| now.duration_since(at) >= ENDS_REFRESH);
         self.dirty |= moved && (due || !answers);
         self.head.ends.insert(partition, ends);
+    }
+
+    /// Whether time alone makes something due: ends of the source that are to be written, pairs that are to be told.
+    pub(crate) fn owes(&self) -> bool {
+        let offsets = |ends: &Ends| (ends.high_watermark, ends.last_stable);
+        let known = |(partition, ends): (&i32, &Ends)| {
+            self.sealed.0.get(partition).map(offsets) == Some(offsets(ends))
+        };
+        !self.head.ends.iter().all(known) || self.accounts.iter().any(Account::owes_sync)
     }
 
     /// Whether a commit would say anything new.

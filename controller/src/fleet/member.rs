@@ -148,6 +148,17 @@ impl Member {
         news
     }
 
+    /// The worker runs what it said last. True if it does so by another set.
+    pub(crate) fn runs_the_same(&mut self, applied: Option<&internal::Applied>) -> bool {
+        let tasks = std::mem::take(&mut self.running.tasks);
+        let before = std::mem::replace(&mut self.running, Running { tasks, ..Running::parse(applied) });
+        let (applied, news) = (self.running.applied, self.running.applied != before.applied);
+        if news {
+            self.offered.retain(|_, (offer, _)| *offer >= applied);
+        }
+        news
+    }
+
     /// Takes over what the worker says it refused. True if that is news.
     pub(crate) fn set_refusal(&mut self, report: &internal::Report) -> bool {
         let set = (Term(report.refused_term), Generation(report.refused_generation));
@@ -193,24 +204,33 @@ impl Member {
         self.running.tasks.keys().chain(offered)
     }
 
-    /// What the worker says of its tasks; of groups only what has changed since it last did. Returns what it doesn't say any more.
+    /// What the worker says of its tasks: of groups only what has changed since it last did, and of tasks, too, where it says news only.
+    /// Returns what it doesn't say any more.
     pub(crate) fn take_reports(
         &mut self,
         reports: Vec<internal::TaskReport>,
+        news_only: bool,
     ) -> HashMap<TaskName, internal::TaskReport> {
-        let named = reports.into_iter().filter_map(|report| Some((report.task.parse().ok()?, report)));
-        let mut reports: HashMap<TaskName, internal::TaskReport> = named.collect();
-        for (task, report) in reports.iter_mut().filter(|(_, report)| report.groups_unchanged) {
-            if let Some(before) = self.reports.get_mut(task) {
-                report.groups = std::mem::take(&mut before.groups);
+        let mut dropped = HashMap::new();
+        let mut before = match news_only {
+            false => std::mem::take(&mut self.reports),
+            true => self.reports.extract_if(|task, _| !self.running.tasks.contains_key(task)).collect(),
+        };
+        for mut report in reports {
+            let Ok(task) = report.task.parse::<TaskName>() else { continue };
+            let known = before.remove(&task).or_else(|| self.reports.remove(&task));
+            if let Some(mut known) = known {
+                if report.groups_unchanged {
+                    report.groups = std::mem::take(&mut known.groups);
+                }
+                if report.partitions.is_empty() && !known.partitions.is_empty() {
+                    dropped.insert(task.clone(), known);
+                }
             }
+            self.reports.insert(task, report);
         }
-        let mut before = std::mem::replace(&mut self.reports, reports);
-        before.retain(|task, before| match self.reports.get(task) {
-            Some(now) => now.partitions.is_empty() && !before.partitions.is_empty(),
-            None => true,
-        });
-        before
+        dropped.extend(before);
+        dropped
     }
 
     /// Whether it has applied or refused a set of this term: then nothing of an earlier leader is on its way any more.
@@ -330,11 +350,43 @@ mod tests {
             groups_unchanged,
             ..Default::default()
         };
-        member.take_reports(vec![report(vec![v1::GroupStatus::default()], false)]);
-        member.take_reports(vec![report(Vec::new(), true)]);
+        member.take_reports(vec![report(vec![v1::GroupStatus::default()], false)], false);
+        member.take_reports(vec![report(Vec::new(), true)], false);
         assert_eq!(member.reports[&task].groups.len(), 1);
-        member.take_reports(vec![report(Vec::new(), false)]);
+        member.take_reports(vec![report(Vec::new(), false)], false);
         assert!(member.reports[&task].groups.is_empty());
+    }
+
+    #[test]
+    fn of_what_runs_without_news_the_last_word_holds() {
+        let mut member = member();
+        let names = ["survey/m", "heartbeat/m", "replicate/m/t/0"];
+        let [survey, heartbeat, range] = names.map(|name| name.parse::<TaskName>().unwrap());
+        member.set_running(applied(1, &names));
+        let report = |task: &TaskName, epoch| internal::TaskReport {
+            task: task.to_string(),
+            epoch,
+            partitions: vec![v1::PartitionStatus::default(); usize::from(task.is_replicate())],
+            ..Default::default()
+        };
+        let epochs = |member: &Member| {
+            let mut epochs: Vec<i64> = member.reports.values().map(|report| report.epoch).collect();
+            epochs.sort_unstable();
+            epochs
+        };
+        member.take_reports(vec![report(&survey, 1), report(&heartbeat, 2), report(&range, 3)], false);
+        assert!(member.take_reports(vec![report(&heartbeat, 9)], true).is_empty());
+        assert_eq!(epochs(&member), [1, 3, 9]);
+        let same = internal::Applied { term: 1, generation: 2, ..Default::default() };
+        assert!(member.runs_the_same(Some(&same)) && !member.runs_the_same(Some(&same)));
+        assert_eq!((member.running.tasks.len(), member.running.applied.1), (3, Generation(2)));
+        // One that has ended is let go, and kept by others.
+        member.set_running(applied(3, &["survey/m", "heartbeat/m"]));
+        let dropped = member.take_reports(Vec::new(), true);
+        assert_eq!((dropped.len(), dropped[&range].epoch), (1, 3));
+        assert_eq!(epochs(&member), [1, 9]);
+        member.take_reports(vec![report(&survey, 4)], false);
+        assert_eq!(epochs(&member), [4], "a whole report names all");
     }
 
     #[tokio::test(start_paused = true)]

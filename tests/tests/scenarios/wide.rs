@@ -31,6 +31,13 @@ const OF_LIBRDKAFKA: &str = "rdk:";
 const MAX_CONNECTIONS: usize = 8;
 /// What was opened to begin many ranges at once is not needed later.
 const SPARE: Duration = Duration::from_secs(20);
+/// CPU per second of a worker, and of a controller, whose ranges have nothing to copy, beside so much for each range: of a debug build on
+/// a machine that is busy.
+const AT_REST: Duration = Duration::from_millis(30);
+const AT_REST_PER_RANGE: Duration = Duration::from_micros(70);
+/// What was just copied is shown for some seconds yet.
+const RESTS_WITHIN: Duration = Duration::from_secs(60);
+const LOOKED_AT: Duration = Duration::from_secs(4);
 const MIB: u64 = 1 << 20;
 /// Of a debug build.
 const MAX_MEMORY: u64 = 256 * MIB;
@@ -163,18 +170,27 @@ fn is_modest(world: &World) -> Result<()> {
     });
     few.with_context(|| format!("{open:?} connections"))?;
     let (threads, memory) = (threads(worker)?, worker.peak_resident_bytes()?);
-    let before = worker.cpu()?;
-    std::thread::sleep(Duration::from_secs(5));
-    let idle = (worker.cpu()? - before) / 5;
-    println!(
-        "{} threads, {open:?} connections, {} MiB at most, idle {idle:?} CPU per second",
-        threads.len(),
-        memory / MIB
-    );
+    println!("{} threads, {open:?} connections, {} MiB at most", threads.len(), memory / MIB);
     ensure!(threads.len() <= MAX_THREADS, "{threads:?}");
     ensure!(!threads.iter().any(|name| name.starts_with(OF_LIBRDKAFKA)), "{threads:?}");
     ensure!(memory < MAX_MEMORY, "{} MiB", memory / MIB);
     Ok(())
+}
+
+/// What worker and controller take while nothing happens.
+fn comes_to_rest(world: &World, ranges: u32) -> Result<()> {
+    let most = AT_REST + AT_REST_PER_RANGE * ranges;
+    let both = [&world.workers[0].process, &world.controllers[0].process];
+    let cpu = || both.iter().map(|process| process.cpu()).collect::<Result<Vec<_>>>();
+    wait_until(RESTS_WITHIN, "the worker and the controller to come to rest", || {
+        let before = cpu()?;
+        std::thread::sleep(LOOKED_AT);
+        let taken =
+            cpu()?.into_iter().zip(before).map(|(now, before)| (now - before) / LOOKED_AT.as_secs() as u32);
+        let taken: Vec<Duration> = taken.collect();
+        println!("at rest {taken:?} CPU per second");
+        Ok(taken.iter().all(|taken| *taken < most).then_some(()))
+    })
 }
 
 fn copies_all(name: &str, topics: usize, guarantee: v1::Guarantee, descriptors: Option<u64>) -> Result<()> {
@@ -193,6 +209,7 @@ fn copies_all(name: &str, topics: usize, guarantee: v1::Guarantee, descriptors: 
     wait_copied(&world, topics * RECORDS)?;
     println!("{topics} topics are copied after {:?}", began.elapsed());
     is_modest(&world)?;
+    comes_to_rest(&world, u32::try_from(topics)?)?;
     produce(&world.source, topics, (RECORDS, 1))?;
     wait_copied(&world, topics * (RECORDS + 1))?;
     all_there(&world, topics, RECORDS + 1)

@@ -166,7 +166,7 @@ impl Opened {
         self.engine.lock().told[self.index].order = Some(order.clone());
         let mut show = |ledger: &mut Ledger, (source, target): (Health, Health)| {
             let partitions = order.assigned.iter().map(seen).collect();
-            observer(ledger, Sight { partitions, source, target, ..Sight::default() });
+            let _stays = observer(ledger, Sight { partitions, source, target, ..Sight::default() });
         };
         show(&mut ledger, Default::default());
         let mut exit = None;

@@ -21,6 +21,10 @@ use crate::metrics::{Labels, LagMetrics};
 use crate::source_ends::{Seen, Subscription};
 use crate::status::{PartitionStatus, State};
 
+/// What a range shows besides its lane's own numbers is looked at this often ...
+const LOOK: Duration = Duration::from_millis(500);
+/// ... and where it is copied to its end and the source answers, when the source says something else, and for its last answer's time.
+const LOOK_AT_REST: Duration = Duration::from_secs(10);
 /// A transaction that holds records back for less is in nobody's way: producers that commit every few seconds are common.
 const HELD_AFTER: Duration = Duration::from_secs(5);
 /// Who holds them is asked a little before.
@@ -31,11 +35,13 @@ const IDENTIFY_DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) struct LagView {
     source: Arc<ClusterHandle>,
     range: Range,
-    _subscription: Subscription,
+    subscription: Subscription,
     metrics: LagMetrics,
     /// Position, and when it moved last: also a sign that the source answers.
     moved: BTreeMap<i32, (Option<SourceOffset>, Instant)>,
     held: BTreeMap<i32, Held>,
+    /// What was shown last changes with time alone.
+    restless: bool,
 }
 
 /// A partition whose next record waits for the end of a transaction.
@@ -61,12 +67,22 @@ impl LagView {
     pub(crate) fn new(spec: &LaneSpec) -> Self {
         let (source, range) = (spec.source.clone(), spec.range.clone());
         Self {
-            _subscription: source.ends.subscribe(&source.client, &range.source_topic, range.partitions()),
+            subscription: source.ends.subscribe(&source.client, &range.source_topic, range.partitions()),
             metrics: LagMetrics::new(Labels::new(&spec.mirror, &range.target_topic), range.block),
             source,
             range,
             moved: BTreeMap::new(),
             held: BTreeMap::new(),
+            restless: true,
+        }
+    }
+
+    /// Resolves when there is another thing to show than last, though the lane says nothing new.
+    pub(crate) async fn changed(&self) {
+        let due = tokio::time::sleep(if self.restless { LOOK } else { LOOK_AT_REST });
+        tokio::select! {
+            () = self.subscription.changed() => {}
+            () = due => {}
         }
     }
 
@@ -74,7 +90,7 @@ impl LagView {
     pub(crate) fn set_range(&mut self, range: &Range) {
         if range.partition_count != self.range.partition_count {
             let (source, partitions) = (&self.source, range.partitions());
-            self._subscription = source.ends.subscribe(&source.client, &range.source_topic, partitions);
+            self.subscription = source.ends.subscribe(&source.client, &range.source_topic, partitions);
         }
         self.range = range.clone();
     }
@@ -85,12 +101,15 @@ impl LagView {
         let mut known: BTreeMap<i32, PartitionStatus> =
             lane.partitions.iter().map(|status| (status.partition, status.clone())).collect();
         let mut partitions = Vec::with_capacity(known.len());
+        self.restless = false;
         for partition in self.range.partitions() {
             let mut status =
                 known.remove(&partition).unwrap_or_else(|| PartitionStatus::new(partition, lane.state));
             let cause = self.partition(&mut status, now);
             partitions.push((status, cause));
         }
+        let is_at_rest = |status: &PartitionStatus| status.lag_records == Some(0) && !status.lag_at_least;
+        self.restless |= !self.held.is_empty() || !partitions.iter().all(|(status, _)| is_at_rest(status));
         self.metrics.show(partitions.iter().map(|(status, _)| status), &lane.newest);
         summary(lane, partitions)
     }
@@ -108,6 +127,8 @@ impl LagView {
         let silent = Seen { since, ..seen.clone() }.is_silent(now);
         let ends = newest(status.ends, seen.ends);
         status.enter(ends, seen.ends.is_some() && !silent);
+        // It may be away, which shows when it has failed to answer for a while.
+        self.restless |= seen.failed.is_some();
         match seen.failed.filter(|_| silent) {
             Some(error) => {
                 self.held.remove(&partition);

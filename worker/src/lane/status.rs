@@ -136,6 +136,11 @@ impl Side {
         away.map(|away| &away.cause)
     }
 
+    /// Nothing is said of it that may be over soon.
+    fn is_well(&self) -> bool {
+        self.away.is_none() && self.slowed.is_none()
+    }
+
     fn note(&mut self, health: &Health, runtime: &Handle) {
         self.note_throttle(health.throttle, runtime);
         self.away.take_if(|away| away.state.load(Ordering::Relaxed) == BACK);
@@ -306,19 +311,20 @@ impl Board {
         });
     }
 
-    /// The engine runs: takes over its numbers.
-    pub(super) fn running(&mut self, ledger: &mut Ledger, sight: &Sight) {
+    /// The engine runs: takes over its numbers. Whether they stay as they are while nothing happens.
+    pub(super) fn running(&mut self, ledger: &mut Ledger, sight: &Sight) -> bool {
         let now = Instant::now();
         self.source.note(&sight.source, &self.runtime);
         self.target.note(&sight.target, &self.runtime);
         let mut statuses = Vec::with_capacity(sight.partitions.len() + self.halted.len());
         let (mut p50, mut p99, mut newest) = (0.0_f64, 0.0_f64, BTreeMap::new());
         let mut known = Vec::with_capacity(sight.partitions.len());
-        let (mut records, mut bytes) = (0, 0);
+        let (mut records, mut bytes, mut stays) = (0, 0, true);
         for (account, seen) in ledger.accounts.iter_mut().zip(&sight.partitions) {
             let ends = self.ends(seen, now);
             known.extend(ends.map(|ends| (seen.partition, ends)));
             let status = self.settled(seen.partition, |status| measure(status, account, seen, ends, now));
+            stays &= !is_moving(&status);
             self.metrics.show(account, now);
             newest.extend(account.newest.map(|(timestamp, _)| (seen.partition, timestamp)));
             p50 = p50.max(status.latency_p50_ms.unwrap_or(0.0));
@@ -338,7 +344,9 @@ impl Board {
         self.metrics.p50.set(p50 / 1000.0);
         self.metrics.p99.set(p99 / 1000.0);
         let waiting = self.waiting(sight.oldest, now);
+        stays &= waiting.is_none() && sight.oldest.is_none();
         self.send(statuses, newest, waiting);
+        stays && self.source.is_well() && self.target.is_well()
     }
 
     /// How the source ends: as the watch saw it, and as fetch answers say; and whether it answers.
@@ -445,6 +453,11 @@ impl Board {
             .next()
             .cloned()
     }
+}
+
+/// Whether it shows something that is over when nothing has moved for a while.
+fn is_moving(status: &PartitionStatus) -> bool {
+    status.records_per_second > 0.0 || status.latency_p50_ms.is_some()
 }
 
 /// What is known of a partition that doesn't move yet.

@@ -71,6 +71,11 @@ impl SyncRule {
         self.delayed = None;
     }
 
+    /// Whether there is a pair that was not told, due or not.
+    pub(crate) fn waits(&self) -> bool {
+        self.pending.is_some() || self.delayed.is_some()
+    }
+
     /// What is due.
     pub(crate) fn take(&mut self) -> Option<OffsetSync> {
         self.pending.take()

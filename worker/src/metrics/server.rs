@@ -18,6 +18,8 @@ use crate::budget::Budget;
 
 /// How often gauges are brought up to date.
 const REFRESH: Duration = Duration::from_secs(1);
+/// Between two times that old samples are taken out of histograms: there are some of every topic.
+const UPKEEP: Duration = Duration::from_secs(10);
 
 /// Makes this process record metrics, unless something in it already does.
 pub(crate) fn install() -> Option<PrometheusHandle> {
@@ -76,14 +78,15 @@ pub(crate) async fn refresh(
     stop: CancellationToken,
 ) {
     let mut gauges = Gauges::default();
-    let mut ticks = tokio::time::interval(REFRESH);
+    let [mut ticks, mut upkeep] = [REFRESH, UPKEEP].map(tokio::time::interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            _ = ticks.tick() => {
-                gauges.refresh(&board, &budget);
+            _ = ticks.tick() => gauges.refresh(&board, &budget),
+            _ = upkeep.tick() => {
                 if let Some(metrics) = &metrics {
                     metrics.run_upkeep();
                 }

@@ -19,6 +19,8 @@ pub(super) fn message(report: Report, sequence: i64) -> internal::Report {
         later: report.later.iter().map(task_at).collect(),
         refused_term: refused.term.0,
         refused_generation: refused.generation.0,
+        news_only: report.news_only,
+        running_unchanged: report.running_unchanged,
     }
 }
 
@@ -36,14 +38,15 @@ fn task_at((task, epoch): &(TaskName, Epoch)) -> internal::RunningTask {
 }
 
 fn task(TaskReport { task, epoch, status, groups_unchanged }: TaskReport) -> internal::TaskReport {
-    let TaskStatus { state, cause, partitions, moved_by, mode, groups, groups_synced } = status;
+    let TaskStatus { state, cause, partitions, moved_by, mode, groups, groups_synced, revision: _ } = status;
+    let groups = if groups_unchanged { Vec::new() } else { groups.iter().map(status::group).collect() };
     internal::TaskReport {
         task: task.to_string(),
         epoch: epoch.0,
         state: status::state(state).into(),
         cause: cause.map(status::cause),
         partitions: partitions.into_iter().map(status::partition).collect(),
-        groups: groups.iter().map(status::group).collect(),
+        groups,
         groups_unchanged,
         groups_sync_time: groups_synced.map(Into::into),
         engine: moved_by.map(|by| status::engine(by.engine)).unwrap_or_default().into(),

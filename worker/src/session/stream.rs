@@ -17,11 +17,11 @@ use twinlog_proto::internal::v1::{controller_message, worker_message};
 
 use super::freshness::Freshness;
 use super::{Session, SessionError, answer, inventory, question, report};
-use crate::board::{Groups, Report};
+use crate::board::{Report, Told};
 use crate::metrics;
 use crate::query::Answer;
 
-/// Messages that wait for the network at most. A report that finds no room is left out: the next one says all again.
+/// Messages that wait for the network at most. A report that finds no room is left out: the next one says it.
 const OUT_QUEUE: usize = 64;
 /// Answers to questions that wait to be sent at most.
 const ANSWER_QUEUE: usize = 32;
@@ -34,6 +34,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_millis(500);
 const MIN_REPORT_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// A report has all tasks this often, also those without news: when their source was seen last is told by that.
+const WHOLE_EVERY: Duration = Duration::from_secs(10);
 /// Changes are reported at once, but not more often than this.
 const MIN_REPORT_GAP: Duration = Duration::from_millis(50);
 
@@ -44,6 +46,8 @@ pub(super) struct Stream {
     freshness: Freshness,
     /// Of the leader that welcomed us.
     term: i64,
+    /// It needn't be told again what it has been told.
+    takes_news: bool,
 }
 
 impl Stream {
@@ -69,7 +73,8 @@ impl Stream {
             Ok(ms) => Duration::from_millis(ms).clamp(MIN_REPORT_INTERVAL, MAX_REPORT_INTERVAL),
         };
         let freshness = Freshness::new(&welcome, hello_sent);
-        Ok(Self { out, inbound, report_interval, freshness, term: welcome.term })
+        let (term, takes_news) = (welcome.term, welcome.takes_news);
+        Ok(Self { out, inbound, report_interval, freshness, term, takes_news })
     }
 
     /// Until the stream breaks (an error) or `stop` (fine).
@@ -83,8 +88,10 @@ impl Stream {
         let mut urgent = session.board.urgent();
         let (answers_in, mut answers) = mpsc::channel::<Answer>(ANSWER_QUEUE);
         let (mut sent, mut sent_ends) = (BTreeMap::new(), BTreeMap::new());
-        let mut known_groups = Groups::new();
+        let mut told = Told::default();
         let mut last_report = Instant::now();
+        // A controller that has just begun may not know yet what it is told of.
+        let (settled, mut whole_due) = (last_report + WHOLE_EVERY, last_report);
         // At once: a new controller shall not wait for the interval.
         let mut next_report = last_report;
         loop {
@@ -110,10 +117,12 @@ impl Stream {
                     });
                     last_report = Instant::now();
                     let sequence = self.freshness.report(last_report);
-                    let groups = session.board.groups();
-                    let report = session.board.report(metrics::resident_bytes(), &groups, &known_groups);
-                    if self.send(said(report, sequence)) {
-                        known_groups = groups;
+                    let news_only = self.takes_news && (settled..whole_due).contains(&last_report);
+                    if let Ok(room) = self.out.try_reserve() {
+                        let report = session.board.report(metrics::resident_bytes(), &told, news_only);
+                        told.enter(&report);
+                        room.send(message(said(report, sequence)));
+                        whole_due = if news_only { whole_due } else { last_report + WHOLE_EVERY };
                     }
                     next_report = last_report + self.report_interval;
                 }
@@ -167,8 +176,7 @@ impl Stream {
 
     /// Says a last time what runs (nothing, if all went well), so that the ranges needn't wait for the lease.
     async fn close(mut self, session: &Session) {
-        let nothing = Groups::new();
-        let report = session.board.report(metrics::resident_bytes(), &nothing, &nothing);
+        let report = session.board.report(metrics::resident_bytes(), &Told::default(), false);
         let last = message(said(report, 0));
         let closing = async {
             if self.out.send(last).await.is_ok() {

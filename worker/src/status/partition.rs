@@ -8,7 +8,7 @@ use crate::cause::Cause;
 use crate::progress::Gap;
 
 /// What isn't known is `None`, never 0.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PartitionStatus {
     pub partition: i32,
     pub state: State,
@@ -59,6 +59,12 @@ impl PartitionStatus {
             record_age_ms: None,
             gaps: Vec::new(),
         }
+    }
+
+    /// Whether it says nothing new, but for the time at which the source was seen.
+    pub(crate) fn repeats(&self, before: &Self) -> bool {
+        let offsets = |status: &Self| status.ends.map(|ends| (ends.high_watermark, ends.last_stable));
+        offsets(self) == offsets(before) && Self { ends: before.ends, ..self.clone() } == *before
     }
 
     /// Enters ends and the lag that follows from them. `answers`: they are the present ones, because the source answers.

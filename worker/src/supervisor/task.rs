@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use twinlog_proto::id::{Epoch, TaskName};
 
@@ -20,9 +19,6 @@ use crate::{checkpoint, heartbeat, survey};
 
 /// Properties that can't be resolved (a secret's file may appear later) are tried again after this.
 const RESOLVE_PAUSE: Duration = Duration::from_secs(5);
-
-/// What a range shows besides its lane's own numbers is looked at this often.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// A call of a survey, checkpoint or heartbeat that doesn't get through is given up, and its cause said, after this.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -151,8 +147,7 @@ impl Task {
         };
         let mut view = LagView::new(&spec);
         let mut lane = lane::start(spec, &self.context.budget);
-        let (mut status, mut look, mut identifying) = (lane.status(), tokio::time::interval(LOOK), None);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut status, mut identifying) = (lane.status(), None);
         let next = loop {
             self.status.set(view.show(&status.borrow_and_update()));
             identifying = identifying.or_else(|| view.identify());
@@ -169,7 +164,7 @@ impl Task {
                     identifying = None;
                     view.identified(found);
                 }
-                _ = look.tick() => {}
+                () = view.changed() => {}
                 () = lane.stopped() => return Next::End,
             }
         };

@@ -29,7 +29,7 @@ use crate::topic::TopicPartition;
 
 /// Between two looks at the source: the shortest, and for each thousand partitions.
 const LOOK: Duration = Duration::from_secs(5);
-const LOOK_PER_THOUSAND: Duration = Duration::from_secs(1);
+const LOOK_PER_THOUSAND: Duration = Duration::from_secs(10);
 const LONGEST_LOOK: Duration = Duration::from_secs(60);
 /// Partitions in one request.
 const CHUNK: usize = 2_000;
@@ -140,8 +140,8 @@ pub(super) async fn run(epoch: Epoch, mirror: &Mirror, ends: &Ends, board: &Boar
 }
 
 fn look_pause(partitions: usize) -> Duration {
-    let thousands = u32::try_from(partitions / 1000).unwrap_or(u32::MAX);
-    (LOOK + LOOK_PER_THOUSAND.saturating_mul(thousands)).min(LONGEST_LOOK)
+    let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
+    (LOOK + LOOK_PER_THOUSAND.saturating_mul(partitions) / 1000).min(LONGEST_LOOK)
 }
 
 fn read_pause(running: bool, reads: u32) -> Duration {

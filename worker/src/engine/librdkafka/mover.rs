@@ -201,7 +201,8 @@ impl<'a> Mover<'a> {
         self.control.turn().set_idle(self.is_idle());
         let Some(mut observer) = self.observer.take() else { return };
         let sight = self.sight();
-        observer(self.ledger, sight);
+        // This engine looks all the time anyway.
+        let _stays = observer(self.ledger, sight);
         self.observer = Some(observer);
     }
 

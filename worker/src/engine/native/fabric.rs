@@ -15,6 +15,7 @@ use super::together::Together;
 use crate::budget::Memory;
 use crate::cluster::ClusterHandle;
 use crate::kafka::{From, Isolation, KafkaClient, KafkaError, OffsetSpec, Spot, TopicPlace};
+use crate::source_ends::EndsWatch;
 
 /// Questions that come within this time are asked together.
 const TOGETHER: Duration = Duration::from_millis(5);
@@ -32,6 +33,8 @@ pub(super) struct Fabric {
     places: Together<String, Answer<TopicPlace>>,
     ends: Together<Spot, Answer<i64>>,
     state: Mutex<State>,
+    /// How partitions end, which those hear of who fetch.
+    watch: EndsWatch,
     this: Weak<Self>,
 }
 
@@ -61,13 +64,14 @@ struct Beside(Arc<Fabric>);
 
 impl Fabric {
     pub(super) fn of(cluster: &ClusterHandle) -> Arc<Self> {
-        let client = cluster.client.clone();
+        let (client, watch) = (cluster.client.clone(), cluster.ends.clone());
         let make = || {
             Arc::new_cyclic(|this| Self {
                 client,
                 places: Together::default(),
                 ends: Together::default(),
                 state: Mutex::default(),
+                watch,
                 this: this.clone(),
             })
         };
@@ -169,7 +173,8 @@ impl Fabric {
         loop {
             let known = state.fetchers.get(&(peer, ordinal)).and_then(Weak::upgrade);
             let fetcher = known.unwrap_or_else(|| {
-                let fetcher = Arc::new(Fetcher::start(self.client.clone(), peer, memory.clone()));
+                let fetcher =
+                    Arc::new(Fetcher::start(self.client.clone(), peer, memory.clone(), self.watch.clone()));
                 state.fetchers.insert((peer, ordinal), Arc::downgrade(&fetcher));
                 fetcher
             });

@@ -1,19 +1,23 @@
 //! One connection to one broker of the source, over which all ranges fetch the partitions that it leads. Each partition goes on by
 //! itself as long as its range takes what comes; one whose range is behind is left out meanwhile.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+mod flow;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+pub(super) use self::flow::Flow;
+use self::flow::PIECES;
 use super::news::News;
 use crate::budget::{Memory, Share};
 use crate::kafka::{
-    BatchHeader, FetchLink, From, KafkaClient, KafkaError, Part, Piece, Refusal, Spot, Terms,
+    BatchHeader, Changes, FetchLink, From, KafkaClient, KafkaError, Part, Piece, Refusal, Spot, Terms,
 };
+use crate::source_ends::{EndsWatch, Pulse};
 
 /// A broker answers after this time where there is nothing new; a partition that joins waits no longer.
 const MAX_WAIT: Duration = Duration::from_millis(100);
@@ -26,8 +30,6 @@ const LITTLE: usize = 64 << 10;
 const GATHERED: Duration = Duration::from_millis(1);
 /// A connection that nobody needs is closed after this time.
 const LINGER: Duration = Duration::from_secs(30);
-/// Pieces of one partition that wait for its range.
-const PIECES: usize = 3;
 /// What a range is told of one partition, at most, before it has taken some of it: pieces, and that there will be no more.
 pub(super) const DELIVERIES: usize = PIECES + 1;
 
@@ -65,78 +67,6 @@ pub(super) enum What {
     Away(KafkaError),
 }
 
-/// How far a range is with what it was given of one partition.
-#[derive(Debug)]
-pub(super) struct Flow {
-    queued: AtomicUsize,
-    /// As much may be queued, bytes; one answer goes beyond it.
-    limit: usize,
-    /// Pieces that the range hasn't taken yet.
-    waiting: AtomicUsize,
-    /// Said before the numbers are looked at for the last time, and asked after they have changed: neither side may see these in another
-    /// order, or the fetcher would wait for a word that nobody gives.
-    paused: AtomicBool,
-    /// The longest that the broker held answers back, milliseconds.
-    throttled: AtomicU32,
-    news: Arc<Notify>,
-}
-
-impl Flow {
-    fn new(limit: usize, news: Arc<Notify>) -> Self {
-        Self {
-            queued: AtomicUsize::new(0),
-            limit,
-            waiting: AtomicUsize::new(0),
-            paused: AtomicBool::new(false),
-            throttled: AtomicU32::new(0),
-            news,
-        }
-    }
-
-    /// The range keeps so many bytes.
-    pub(super) fn keeps(&self, bytes: usize) {
-        self.queued.fetch_add(bytes, Ordering::SeqCst);
-    }
-
-    /// The range is done with so many bytes.
-    pub(super) fn done(&self, bytes: usize) {
-        self.queued.fetch_sub(bytes, Ordering::SeqCst);
-        self.goes_on();
-    }
-
-    /// The range has taken a piece.
-    pub(super) fn taken(&self) {
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-        self.goes_on();
-    }
-
-    fn goes_on(&self) {
-        if self.has_room() && self.paused.swap(false, Ordering::SeqCst) {
-            self.news.notify_one();
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.queued.load(Ordering::SeqCst) < self.limit && self.waiting.load(Ordering::SeqCst) < PIECES
-    }
-
-    /// The longest that a quota has held answers back since this was asked last.
-    pub(super) fn take_throttled(&self) -> Option<Duration> {
-        let ms = self.throttled.swap(0, Ordering::Relaxed);
-        (ms > 0).then(|| Duration::from_millis(u64::from(ms)))
-    }
-
-    /// Whether one more answer may be asked for. If not, word comes when it may.
-    fn is_open(&self) -> bool {
-        if self.has_room() {
-            return true;
-        }
-        self.paused.store(true, Ordering::SeqCst);
-        // It may have been done with meanwhile.
-        self.has_room()
-    }
-}
-
 struct Subscription {
     slot: u16,
     from: From,
@@ -144,15 +74,79 @@ struct Subscription {
     deliver: mpsc::Sender<Delivery>,
     /// High watermark and last stable offset as they were told last.
     ends: (i64, i64),
+    /// Nothing was asked for it yet. A broker that was asked for the same partition before says only what is new since.
+    fresh: bool,
 }
 
 /// The partitions that are fetched over the connection.
 #[derive(Default)]
-struct Wanted(Mutex<BTreeMap<Spot, Subscription>>);
+struct Wanted {
+    state: Mutex<State>,
+    /// What is told of how partitions end.
+    ends: EndsWatch,
+    pulse: Arc<Pulse>,
+}
+
+#[derive(Default)]
+struct State {
+    of: BTreeMap<Spot, Subscription>,
+    /// What the broker is asked for.
+    asked: BTreeSet<Spot>,
+    /// Of which the broker may have to hear something. Of the others nothing has changed, however many they are.
+    touched: BTreeSet<Spot>,
+}
 
 impl Wanted {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Spot, Subscription>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The broker knows nothing of what was asked.
+    fn begin_anew(&self) {
+        let mut state = self.lock();
+        let State { of, asked, touched } = &mut *state;
+        std::mem::take(asked).iter().for_each(|spot| self.ends.untold(&spot.topic, spot.partition));
+        touched.extend(of.keys().cloned());
+    }
+
+    /// Adds what the broker has to hear since this was asked last. False where nothing is wanted of it.
+    fn changes(&self, changes: &mut Changes) -> bool {
+        let mut state = self.lock();
+        let State { of, asked, touched } = &mut *state;
+        let mut leave = |spot: &Spot, asked: &mut BTreeSet<Spot>| {
+            if asked.remove(spot) {
+                self.ends.untold(&spot.topic, spot.partition);
+                changes.insert(spot.clone(), None);
+            }
+        };
+        let mut joined = Vec::new();
+        touched.retain(|spot| {
+            let Some(subscription) = of.get_mut(spot).filter(|one| !one.deliver.is_closed()) else {
+                of.remove(spot);
+                leave(spot, asked);
+                return false;
+            };
+            let again = std::mem::take(&mut subscription.fresh) && asked.contains(spot);
+            if again || !subscription.flow.is_open() {
+                leave(spot, asked);
+                return true;
+            }
+            asked.insert(spot.clone());
+            joined.push((spot.clone(), Some(subscription.from)));
+            false
+        });
+        changes.extend(joined);
+        !asked.is_empty()
+    }
+}
+
+impl State {
+    fn remove(&mut self, spot: &Spot) -> Option<Subscription> {
+        let removed = self.of.remove(spot);
+        if removed.is_some() {
+            self.touched.insert(spot.clone());
+        }
+        removed
     }
 }
 
@@ -164,8 +158,10 @@ pub(super) struct Fetcher {
 }
 
 impl Fetcher {
-    pub(super) fn start(client: KafkaClient, peer: Peer, memory: Memory) -> Self {
-        let (wanted, news) = (Arc::<Wanted>::default(), Arc::<Notify>::default());
+    /// `ends`: whom it tells how partitions end.
+    pub(super) fn start(client: KafkaClient, peer: Peer, memory: Memory, ends: EndsWatch) -> Self {
+        let wanted = Arc::new(Wanted { ends, ..Wanted::default() });
+        let news = Arc::<Notify>::default();
         let life = Life { client, peer, memory, wanted: Arc::downgrade(&wanted), news: news.clone() };
         tokio::spawn(life.live());
         Self { wanted, news: News(news) }
@@ -180,13 +176,14 @@ impl Fetcher {
         deliver: &mpsc::Sender<Delivery>,
     ) -> Option<Arc<Flow>> {
         let mut wanted = self.wanted.lock();
-        if wanted.contains_key(spot) {
+        if wanted.of.contains_key(spot) {
             return None;
         }
         let flow = Arc::new(Flow::new(limit, self.news.0.clone()));
-        let subscription =
-            Subscription { slot, from, flow: flow.clone(), deliver: deliver.clone(), ends: (-1, -1) };
-        wanted.insert(spot.clone(), subscription);
+        let (deliver, ends, fresh) = (deliver.clone(), (-1, -1), true);
+        let subscription = Subscription { slot, from, flow: flow.clone(), deliver, ends, fresh };
+        wanted.of.insert(spot.clone(), subscription);
+        wanted.touched.insert(spot.clone());
         drop(wanted);
         self.news.0.notify_one();
         Some(flow)
@@ -195,7 +192,7 @@ impl Fetcher {
     /// Nothing of the partition is fetched for this range any more. What has come already may still be delivered.
     pub(super) fn unsubscribe(&self, spot: &Spot, flow: &Arc<Flow>) {
         let mut wanted = self.wanted.lock();
-        if wanted.get(spot).is_some_and(|subscription| Arc::ptr_eq(&subscription.flow, flow)) {
+        if wanted.of.get(spot).is_some_and(|subscription| Arc::ptr_eq(&subscription.flow, flow)) {
             wanted.remove(spot);
         }
     }
@@ -212,18 +209,23 @@ struct Life {
 
 impl Life {
     async fn live(self) {
-        let mut link: Option<FetchLink> = None;
+        let (mut link, mut changes): (Option<FetchLink>, _) = (None, Changes::new());
         while let Some(wanted) = self.wanted.upgrade() {
-            let positions = positions(&wanted);
+            link = link.filter(FetchLink::is_authenticated);
+            if link.is_none() {
+                changes.clear();
+                wanted.begin_anew();
+            }
+            let any = wanted.changes(&mut changes);
             drop(wanted);
-            if positions.is_empty() {
+            if !any {
                 if timeout(LINGER, self.news.notified()).await.is_err() {
                     link = None;
                     self.news.notified().await;
                 }
                 continue;
             }
-            if let Err(error) = self.round(&mut link, positions).await {
+            if let Err(error) = self.round(&mut link, std::mem::take(&mut changes)).await {
                 link = None;
                 self.away(&error);
             }
@@ -231,14 +233,7 @@ impl Life {
     }
 
     /// One request and its answer.
-    async fn round(
-        &self,
-        link: &mut Option<FetchLink>,
-        positions: Vec<(Spot, From)>,
-    ) -> Result<(), KafkaError> {
-        if link.as_ref().is_some_and(|link| !link.is_authenticated()) {
-            *link = None;
-        }
+    async fn round(&self, link: &mut Option<FetchLink>, changes: Changes) -> Result<(), KafkaError> {
         let link = match link {
             Some(link) => link,
             None => link.insert(self.client.fetch_link(self.peer.broker).await?),
@@ -251,10 +246,11 @@ impl Life {
             rack: self.peer.rack(&self.client),
         };
         let asked = Instant::now();
-        let fetched = link.fetch(positions, &terms).await?;
+        let fetched = link.fetch(changes, &terms).await?;
         share.keep(fetched.bytes);
         if let Some(wanted) = self.wanted.upgrade() {
             let share = Arc::new(share);
+            wanted.pulse.beat();
             fetched.parts.into_iter().for_each(|part| deliver(&wanted, part, &share, fetched.throttle));
         }
         if !fetched.throttle.is_zero() {
@@ -268,27 +264,25 @@ impl Life {
 
     fn away(&self, error: &KafkaError) {
         let Some(wanted) = self.wanted.upgrade() else { return };
-        for (_, subscription) in std::mem::take(&mut *wanted.lock()) {
+        let all = std::mem::take(&mut wanted.lock().of);
+        for (_, subscription) in all {
             subscription.tell(What::Away(error.clone()));
         }
     }
 }
 
-/// Where each partition goes on whose range takes more.
-fn positions(wanted: &Wanted) -> Vec<(Spot, From)> {
-    let mut wanted = wanted.lock();
-    wanted.retain(|_, subscription| !subscription.deliver.is_closed());
-    let open = wanted.iter().filter(|(_, subscription)| subscription.flow.is_open());
-    open.map(|(spot, subscription)| (spot.clone(), subscription.from)).collect()
-}
-
-fn deliver(wanted: &Wanted, part: Part, share: &Arc<Share>, throttle: Duration) {
-    let mut wanted = wanted.lock();
-    let Some(subscription) = wanted.get_mut(&part.spot) else { return };
-    let throttle = u32::try_from(throttle.as_millis()).unwrap_or(u32::MAX);
-    subscription.flow.throttled.fetch_max(throttle, Ordering::Relaxed);
+fn deliver(all: &Wanted, part: Part, share: &Arc<Share>, throttle: Duration) {
+    let mut wanted = all.lock();
+    let Some(subscription) = wanted.of.get_mut(&part.spot) else { return };
+    subscription.flow.throttled(throttle);
     match part.outcome {
-        Ok(piece) => subscription.piece(piece, share),
+        Ok(piece) => {
+            let Spot { topic, partition } = &part.spot;
+            let ends = (piece.high_watermark, piece.last_stable_offset);
+            all.ends.told((topic, *partition), ends, &all.pulse);
+            subscription.piece(piece, share);
+            wanted.touched.insert(part.spot);
+        }
         Err(refusal) => {
             if let Some(subscription) = wanted.remove(&part.spot) {
                 subscription.tell(What::Refused(refusal));
@@ -311,8 +305,7 @@ impl Subscription {
         }
         let bytes = piece.records.len();
         let flow = self.flow.clone();
-        flow.keeps(bytes);
-        flow.waiting.fetch_add(1, Ordering::SeqCst);
+        flow.given(bytes);
         let delivery = Delivery { slot: self.slot, flow, what: What::Piece(piece, share.clone()) };
         // There is room for it, unless the range has ended.
         if self.deliver.try_send(delivery).is_err() {
@@ -344,7 +337,7 @@ mod tests {
     fn subscription(slot: u16, deliver: &mpsc::Sender<Delivery>, news: &Arc<Notify>) -> Subscription {
         let from = From { topic_id: Uuid::nil(), offset: 0, leader_epoch: -1, last_epoch: -1, max_bytes: 1 };
         let flow = Arc::new(Flow::new(1000, news.clone()));
-        Subscription { slot, from, flow, deliver: deliver.clone(), ends: (-1, -1) }
+        Subscription { slot, from, flow, deliver: deliver.clone(), ends: (-1, -1), fresh: true }
     }
 
     fn piece(high_watermark: i64) -> Piece {
@@ -381,6 +374,48 @@ mod tests {
             told.extend(matches!(delivery.what, What::Away(_)).then_some(delivery.slot));
         }
         assert_eq!(told, [0, 1], "though the range took nothing meanwhile");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_broker_hears_only_of_what_has_changed() {
+        let (news, share) = (Arc::<Notify>::default(), share().await);
+        let (deliver, mut deliveries) = mpsc::channel(4 * DELIVERIES);
+        let spot = |partition| Spot { topic: Arc::from("t"), partition };
+        let fetcher = Fetcher { wanted: Arc::default(), news: News(news) };
+        let subscribe = |partition, offset| {
+            let from = subscription(0, &deliver, &Arc::default()).from;
+            let start = (0, From { offset, ..from });
+            fetcher.subscribe(&spot(partition), start, 1000, &deliver).expect("nobody else has it")
+        };
+        let said = || {
+            let mut changes = Changes::new();
+            let any = fetcher.wanted.changes(&mut changes);
+            let offset = |from: Option<From>| from.map(|from| from.offset);
+            let said = changes.into_iter().map(|(spot, from)| (spot.partition, offset(from)));
+            (any, said.collect::<Vec<_>>())
+        };
+        let flows = [subscribe(0, 5), subscribe(1, 7)];
+        assert_eq!(said(), (true, vec![(0, Some(5)), (1, Some(7))]));
+        assert_eq!(said(), (true, vec![]));
+        // One that its range takes no more of is left out until it does.
+        let part = |high| Part { spot: spot(0), outcome: Ok(piece(high)) };
+        (1..=PIECES as i64)
+            .for_each(|high| super::deliver(&fetcher.wanted, part(high), &share, Duration::ZERO));
+        assert_eq!(said(), (true, vec![(0, None)]));
+        assert_eq!(said(), (true, vec![]));
+        deliveries.recv().await.unwrap().flow.taken();
+        assert_eq!(said(), (true, vec![(0, Some(5))]));
+        // Who comes anew for the same partition shall hear of its ends, though the broker has said them.
+        fetcher.unsubscribe(&spot(1), &flows[1]);
+        let _again = subscribe(1, 7);
+        assert_eq!(said(), (true, vec![(1, None)]));
+        assert_eq!(said(), (true, vec![(1, Some(7))]));
+        fetcher.unsubscribe(&spot(0), &flows[0]);
+        fetcher.wanted.begin_anew();
+        assert_eq!(said(), (true, vec![(1, Some(7))]));
+        drop((deliver, deliveries));
+        fetcher.wanted.begin_anew();
+        assert_eq!(said(), (false, vec![]));
     }
 
     #[tokio::test(start_paused = true)]

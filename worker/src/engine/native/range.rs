@@ -43,7 +43,7 @@ use crate::ledger::Ledger;
 const AT_ONCE: usize = 32;
 /// Batches on their way, for each partition: the window's bound.
 const ON_THEIR_WAY: usize = 5;
-/// The longest sleep.
+/// The longest sleep while something is to happen that nobody tells of.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 /// What aborting may take, at the end.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -201,6 +201,9 @@ impl Range {
     }
 
     fn handle(&mut self, event: Event) -> Step<()> {
+        if !matches!(event, Event::Time) {
+            self.shown.stir();
+        }
         match event {
             Event::Told | Event::Time => Ok(()),
             Event::Delivered(some) => some.into_iter().try_for_each(|delivery| self.take_in(delivery)),
@@ -244,8 +247,12 @@ impl Range {
     fn wake(&self) -> Instant {
         let now = Instant::now();
         let until = self.job.order.until.map(tokio::time::Instant::into_std);
-        let times = [self.committer.due(&self.ledger), until, self.ways_due(), Some(self.shown.due())];
-        times.into_iter().flatten().min().unwrap_or(now).clamp(now, now + MAX_SLEEP)
+        let watched = (!self.is_idle()).then(|| now + MAX_SLEEP);
+        let shown = self.shown.due();
+        let plain = self.job.order.plain_from.map(tokio::time::Instant::into_std).filter(|from| *from > now);
+        let times =
+            [self.committer.due(&self.ledger), until, plain, self.nearby_until, self.ways_due(), watched];
+        times.into_iter().flatten().fold(shown, Instant::min).max(now)
     }
 
     /// Sends what may be sent now.

@@ -1,8 +1,7 @@
 //! Fetch sessions (KIP-227): a broker remembers which partitions are fetched and where each goes on, so that a request names only what
 //! changed. Pure: it makes requests and reads answers.
 
-use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,6 +31,8 @@ const WITH_LAST_EPOCH: i16 = 12;
 /// Of a request that begins a session, and of one that wants none.
 const NEW: i32 = 0;
 const NONE: i32 = -1;
+/// So many topics' ids are remembered beyond twice those that are wanted.
+const SOME_TOPICS: usize = 64;
 /// Only committed records, and which transactions were aborted.
 const READ_COMMITTED: i8 = 1;
 
@@ -98,44 +99,41 @@ pub(crate) enum Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lost(pub(crate) i16);
 
+/// Where partitions are to be fetched on, of those that it has changed for; `None`: they are not wanted any more.
+pub(crate) type Changes = BTreeMap<Spot, Option<From>>;
+
 /// What the broker was told, and what the next request has to say.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct FetchSession {
     id: i32,
     epoch: i32,
-    /// In the order of partitions, as all that is wanted comes.
-    told: Vec<(Spot, From)>,
+    /// All that is wanted.
+    told: BTreeMap<Spot, From>,
     by_id: HashMap<Uuid, Arc<str>>,
-}
-
-impl Default for FetchSession {
-    fn default() -> Self {
-        Self { id: 0, epoch: NEW, told: Vec::new(), by_id: HashMap::new() }
-    }
+    /// Of what is wanted, partitions whose topic's id isn't known.
+    without_id: usize,
 }
 
 impl FetchSession {
-    /// The request for exactly these partitions, which come in their order.
+    /// Whether topics have to be named after these changes, because an id isn't known.
+    pub(in crate::kafka) fn needs_names(&self, changes: &Changes) -> bool {
+        self.without_id > 0 || changes.values().flatten().any(|from| from.topic_id.is_nil())
+    }
+
+    /// The request for all that is wanted after these changes.
     pub(in crate::kafka) fn request(
         &mut self,
         version: i16,
-        wanted: Vec<(Spot, From)>,
+        changes: Changes,
         terms: &Terms,
     ) -> FetchRequest {
+        let (mut news, mut gone) = self.enter(changes);
         let sessions = version >= WITH_SESSIONS && self.epoch != NONE;
-        let full = !sessions || self.epoch == NEW;
-        let (news, gone) = match full {
-            true => (wanted.clone(), Vec::new()),
-            false => differences(&self.told, &wanted),
-        };
-        if full || !gone.is_empty() {
-            self.by_id.clear();
-            self.by_id.extend(wanted.iter().map(named));
-        } else {
-            self.by_id.extend(news.iter().map(named));
+        if !sessions || self.epoch == NEW {
+            news = self.told.iter().map(|(spot, from)| (spot.clone(), *from)).collect();
+            gone.clear();
         }
         let (id, epoch) = if sessions { (self.id, self.epoch) } else { (0, NONE) };
-        self.told = wanted;
         let mut request = FetchRequest::default()
             .with_replica_id(BrokerId(-1))
             .with_max_wait_ms(terms.max_wait_ms)
@@ -153,6 +151,33 @@ impl FetchSession {
             true => request.with_rack_id(StrBytes::from_string(terms.rack.clone())),
             false => request,
         }
+    }
+
+    /// What the broker has to be told, and what it has to forget, in the order of partitions.
+    fn enter(&mut self, changes: Changes) -> (News, Gone) {
+        let (mut news, mut gone) = (Vec::new(), Vec::new());
+        for (spot, now) in changes {
+            let before = match now {
+                Some(now) => self.told.insert(spot.clone(), now),
+                None => self.told.remove(&spot),
+            };
+            let nameless = |from: Option<From>| usize::from(from.is_some_and(|from| from.topic_id.is_nil()));
+            self.without_id = self.without_id + nameless(now) - nameless(before);
+            // A topic that was made anew under the same name is another one to the broker.
+            if let Some(before) =
+                before.filter(|before| now.is_none_or(|now| now.topic_id != before.topic_id))
+            {
+                gone.push((spot.clone(), before.topic_id));
+            }
+            if let Some(now) = now.filter(|_| before != now) {
+                self.by_id.insert(now.topic_id, spot.topic.clone());
+                news.push((spot, now));
+            }
+        }
+        if self.by_id.len() > 2 * self.told.len() + SOME_TOPICS {
+            self.by_id = self.told.iter().map(|(spot, from)| (from.topic_id, spot.topic.clone())).collect();
+        }
+        (news, gone)
     }
 
     /// What the answer brings. A partition without news isn't in it.
@@ -186,9 +211,9 @@ impl FetchSession {
         Ok(())
     }
 
-    /// Begins anew, as on a new connection.
-    pub(crate) fn forget(&mut self) {
-        *self = Self::default();
+    /// The broker is to be told everything again.
+    fn forget(&mut self) {
+        (self.id, self.epoch) = (0, NEW);
     }
 
     fn name(&self, version: i16, topic: &FetchableTopicResponse) -> Option<Arc<str>> {
@@ -199,36 +224,9 @@ impl FetchSession {
     }
 }
 
-fn named((spot, from): &(Spot, From)) -> (Uuid, Arc<str>) {
-    (from.topic_id, spot.topic.clone())
-}
-
 /// What the broker is to be told, and what it is to forget.
 type News = Vec<(Spot, From)>;
 type Gone = Vec<(Spot, Uuid)>;
-
-/// What the broker has to be told, and what it has to forget. Both come in the order of partitions: mostly all are the same.
-fn differences(told: &[(Spot, From)], wanted: &[(Spot, From)]) -> (News, Gone) {
-    let (mut news, mut gone) = (Vec::new(), Vec::new());
-    let (mut told, mut wanted) = (told.iter().peekable(), wanted.iter().peekable());
-    loop {
-        let order = match (told.peek(), wanted.peek()) {
-            (None, None) => return (news, gone),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some((before, _)), Some((now, _))) => before.cmp(now),
-        };
-        let before = if order.is_le() { told.next() } else { None };
-        let now = if order.is_ge() { wanted.next() } else { None };
-        // A topic that was made anew under the same name is another one to the broker.
-        if let Some((spot, from)) =
-            before.filter(|(_, from)| now.is_none_or(|(_, now)| now.topic_id != from.topic_id))
-        {
-            gone.push((spot.clone(), from.topic_id));
-        }
-        news.extend(now.filter(|now| before != Some(*now)).cloned());
-    }
-}
 
 fn topics(version: i16, news: Vec<(Spot, From)>) -> Vec<FetchTopic> {
     let mut topics: Vec<FetchTopic> = Vec::new();
@@ -314,10 +312,15 @@ mod tests {
         Terms { max_wait_ms: 100, min_bytes: 1, max_bytes: 8 << 20, rack: String::new() }
     }
 
-    fn wanted(of: &[(&str, i32, u128, i64)]) -> Vec<(Spot, From)> {
-        of.iter()
-            .map(|(topic, partition, id, offset)| (spot(topic, *partition), from(*id, *offset)))
-            .collect()
+    fn wanted(of: &[(&str, i32, u128, i64)]) -> Changes {
+        let wanted = |(topic, partition, id, offset): &(&str, i32, u128, i64)| {
+            (spot(topic, *partition), Some(from(*id, *offset)))
+        };
+        of.iter().map(wanted).collect()
+    }
+
+    fn unwanted(of: &[(&str, i32)]) -> Changes {
+        of.iter().map(|(topic, partition)| (spot(topic, *partition), None)).collect()
     }
 
     fn named(request: &FetchRequest) -> Vec<(u128, i32, i64)> {
@@ -339,12 +342,12 @@ mod tests {
         assert_eq!((first.session_id, first.session_epoch), (0, 0));
         assert_eq!(named(&first), [(1, 0, 5), (1, 1, 7), (2, 0, 0)]);
         session.answer(16, answered(77, 0)).unwrap();
-        let second = session.request(16, wanted(&[("a", 0, 1, 6), ("a", 1, 1, 7), ("b", 0, 2, 0)]), &terms());
+        let second = session.request(16, wanted(&[("a", 0, 1, 6), ("a", 1, 1, 7)]), &terms());
         assert_eq!((second.session_id, second.session_epoch), (77, 1));
         assert_eq!(named(&second), [(1, 0, 6)]);
         assert!(second.forgotten_topics_data.is_empty());
         session.answer(16, answered(77, 0)).unwrap();
-        let third = session.request(16, wanted(&[("a", 0, 1, 6)]), &terms());
+        let third = session.request(16, unwanted(&[("a", 1), ("b", 0), ("c", 0)]), &terms());
         assert_eq!((third.session_epoch, named(&third)), (2, vec![]));
         let gone: Vec<_> = third
             .forgotten_topics_data
@@ -383,11 +386,11 @@ mod tests {
         session.answer(16, answered(77, 0)).unwrap();
         session.request(16, wanted(&[("a", 0, 1, 5)]), &terms());
         assert_eq!(session.answer(16, answered(0, 70)).unwrap_err(), Lost(70));
-        let again = session.request(16, wanted(&[("a", 0, 1, 5)]), &terms());
+        let again = session.request(16, Changes::new(), &terms());
         assert_eq!((again.session_id, again.session_epoch, named(&again)), (0, 0, vec![(1, 0, 5)]));
         session.answer(16, answered(0, 0)).unwrap();
-        let full = session.request(16, wanted(&[("a", 0, 1, 5)]), &terms());
-        assert_eq!((full.session_epoch, named(&full)), (0, vec![(1, 0, 5)]));
+        let full = session.request(16, wanted(&[("a", 1, 1, 8)]), &terms());
+        assert_eq!((full.session_epoch, named(&full)), (0, vec![(1, 0, 5), (1, 1, 8)]));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::aborted::Aborted;
 use super::batch::{FetchedBatch, HEADER_LEN, LENGTH_END, format_of, split, take};
-use super::fetch_session::{FetchSession, From, Spot, Terms};
+use super::fetch_session::{Changes, FetchSession, From, Spot, Terms};
 use super::produce::{Parcel, receipts};
 use super::records::codec::{Codec, pack, unpack};
 use super::records::encode::{BatchBuilder, BatchOf, Producer};
@@ -238,7 +238,7 @@ fn fuzz_what_answers_say() {
         }
         let version = version.clamp(4, 16);
         let mut session = FetchSession::default();
-        session.request(version, vec![(spot.clone(), from)], &terms);
+        session.request(version, Changes::from([(spot.clone(), Some(from))]), &terms);
         let answer = shapes::FETCH.read::<FetchResponse>(body, version);
         answer.map_or_else(
             |what| what,

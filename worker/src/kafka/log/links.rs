@@ -8,7 +8,7 @@ use kafka_protocol::messages::{ApiKey, FetchRequest, FetchResponse, ProduceRespo
 use kafka_protocol::protocol::Encodable;
 use twinlog_proto::reason::Reason;
 
-use super::fetch_session::{self, FetchSession, From, Lost, Part, Spot, Terms};
+use super::fetch_session::{self, Changes, FetchSession, Lost, Part, Terms};
 use super::produce::{self, Parcel, Receipt};
 use crate::kafka::wire::client::KafkaClient;
 use crate::kafka::wire::connection::link::{Link, Pieces};
@@ -74,19 +74,15 @@ pub(crate) struct Fetched {
 }
 
 impl FetchLink {
-    /// One request for these partitions, in their order, and its answer. A session that the broker has forgotten brings nothing, and begins anew with the next request.
+    /// One request for all that is wanted after these changes, and its answer. A session that the broker has forgotten brings nothing, and begins anew with the next request.
     ///
     /// # Errors
     /// The connection is of no use any more.
-    pub(crate) async fn fetch(
-        &mut self,
-        wanted: Vec<(Spot, From)>,
-        terms: &Terms,
-    ) -> Result<Fetched, KafkaError> {
-        let all_ids = wanted.iter().all(|(_, from)| !from.topic_id.is_nil());
-        let ours = if all_ids { fetch_session::VERSIONS } else { fetch_session::BY_NAME };
+    pub(crate) async fn fetch(&mut self, changes: Changes, terms: &Terms) -> Result<Fetched, KafkaError> {
+        let by_name = self.session.needs_names(&changes);
+        let ours = if by_name { fetch_session::BY_NAME } else { fetch_session::VERSIONS };
         let version = self.link.version(ApiKey::Fetch, ours)?;
-        let request = self.session.request(version, wanted, terms);
+        let request = self.session.request(version, changes, terms);
         let body = self.encoded(&request, version)?;
         // What stands around the records is little.
         self.link.expect(usize::try_from(terms.max_bytes).unwrap_or(0) + AROUND_BYTES);

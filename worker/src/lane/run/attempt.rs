@@ -261,7 +261,8 @@ impl Runner {
             if let Some(syncs) = &syncs {
                 send_syncs(syncs, ledger, control.is_draining());
             }
-            board.lock().unwrap_or_else(PoisonError::into_inner).running(ledger, &sight);
+            let stays = board.lock().unwrap_or_else(PoisonError::into_inner).running(ledger, &sight);
+            stays && !ledger.owes()
         })
     }
 

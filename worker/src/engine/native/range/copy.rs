@@ -12,8 +12,9 @@ use crate::kafka::KafkaError;
 
 /// A copy that was not written to for so long is looked at before the next record goes there.
 const RESTED: Duration = Duration::from_secs(2);
-/// Where nothing is written at all, copies are looked at this often: what a target has lost would else be said to be there for ever.
-const LOOK_AT_REST: Duration = Duration::from_secs(30);
+/// Where nothing is written at all, copies are looked at whenever the range is shown at rest, if they were not seen for so long: what a
+/// target has lost would else be said to be there for ever.
+const LOOK_AT_REST: Duration = Duration::from_secs(5);
 
 impl Range {
     /// Whether the next record may go there now. If it isn't known, that is asked.
@@ -29,8 +30,8 @@ impl Range {
     /// From time to time, while nothing moves.
     pub(super) fn look_at_rest(&mut self) {
         let due = |slot: &super::Slot| !slot.asking && slot.seen.elapsed() >= LOOK_AT_REST;
-        if !self.job.order.alone || !self.slots.iter().any(due) || !self.outlets.iter().all(Outlet::is_empty)
-        {
+        let rests = self.shown.rests() && self.outlets.iter().all(Outlet::is_empty);
+        if !self.job.order.alone || !rests || !self.slots.iter().any(due) {
             return;
         }
         for index in 0..self.slots.len() {
