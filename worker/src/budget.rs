@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use divide::{MAX_SHARE_BYTES, MIN_SHARE_BYTES};
-pub(crate) use memory::{Memory, Share};
+pub(crate) use memory::{Kept, Memory, Share, Taker};
 pub use seat::{Crowd, Limit, Seat, Turn};
 
 /// A range that copies keeps its share so long, also while others wait.

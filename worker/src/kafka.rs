@@ -17,7 +17,7 @@ pub use log::aborted::Aborted;
 pub(crate) use log::batch::take;
 pub use log::batch::{BatchHeader, HEADER_LEN};
 pub(crate) use log::fetch_session::{Changes, From, Part, Piece, Refusal, Spot, Terms};
-pub(crate) use log::links::{Answered, FetchLink, ProduceLink};
+pub(crate) use log::links::{Answered, FetchLink, Fetched, ProduceLink};
 pub(crate) use log::places::{Leadership, TopicPlace};
 pub(crate) use log::produce::{Parcel, Receipt, Refused};
 pub(crate) use log::producers::{ActiveProducer, LastTransaction, Stage};

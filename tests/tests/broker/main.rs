@@ -3,6 +3,7 @@
 mod anew;
 mod cases;
 mod extras;
+mod fair;
 mod faults;
 mod lane;
 mod racks;

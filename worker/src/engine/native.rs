@@ -15,7 +15,9 @@ mod forward;
 mod fuzz;
 mod load;
 mod news;
+mod outbox;
 mod outlet;
+mod pace;
 mod range;
 mod rebuild;
 mod sender;
@@ -36,7 +38,8 @@ use crate::kafka::Transactions;
 use crate::ledger::Ledger;
 use crate::progress::Mode;
 
-/// Of one partition's records so many bytes may wait: what comes beyond stays with the source.
+/// Of one partition's records so many bytes may wait, or as much as one answer over a long line brings: what comes beyond stays with the
+/// source.
 const QUEUE: usize = 4 << 20;
 
 /// What all native ranges of a worker share.

@@ -10,9 +10,10 @@ use tokio::time::{Instant, sleep};
 use twinlog_proto::reason::Reason;
 
 use super::fetcher::{Delivery, Fetcher, Flow, Peer};
-use super::sender::Sender;
+use super::outbox::Outbox;
+use super::sender;
 use super::together::Together;
-use crate::budget::Memory;
+use crate::budget::{Memory, Taker};
 use crate::cluster::ClusterHandle;
 use crate::kafka::{From, Isolation, KafkaClient, KafkaError, OffsetSpec, Spot, TopicPlace};
 use crate::source_ends::EndsWatch;
@@ -43,7 +44,9 @@ struct State {
     places: HashMap<String, (TopicPlace, Instant)>,
     /// One more where two ranges fetch the same partition.
     fetchers: HashMap<(Peer, usize), Weak<Fetcher>>,
-    senders: HashMap<i32, Weak<Sender>>,
+    senders: HashMap<i32, Weak<Outbox>>,
+    /// They stay: what was fetched for a broker may be held for longer than anybody sends to it.
+    takers: HashMap<i32, Arc<Taker>>,
 }
 
 /// A partition that is being fetched, until this is dropped.
@@ -51,6 +54,13 @@ pub(super) struct Fetching {
     fetcher: Arc<Fetcher>,
     spot: Spot,
     pub(super) flow: Arc<Flow>,
+}
+
+impl Fetching {
+    /// Somebody else is to take what comes from now on.
+    pub(super) fn is_taken_by(&self, taker: &Arc<Taker>) {
+        self.fetcher.is_taken_by(&self.spot, &self.flow, taker);
+    }
 }
 
 impl Drop for Fetching {
@@ -164,7 +174,7 @@ impl Fabric {
         &self,
         (peer, spot): (Peer, &Spot),
         start: (u16, From),
-        (memory, limit): (&Memory, usize),
+        (memory, taker, limit): (&Memory, &Arc<Taker>, usize),
         deliver: &mpsc::Sender<Delivery>,
     ) -> Fetching {
         let mut state = self.state();
@@ -178,7 +188,7 @@ impl Fabric {
                 state.fetchers.insert((peer, ordinal), Arc::downgrade(&fetcher));
                 fetcher
             });
-            if let Some(flow) = fetcher.subscribe(spot, start, limit, deliver) {
+            if let Some(flow) = fetcher.subscribe(spot, start, (taker, limit), deliver) {
                 return Fetching { fetcher, spot: spot.clone(), flow };
             }
             ordinal += 1;
@@ -186,13 +196,14 @@ impl Fabric {
     }
 
     /// Who sends to a broker.
-    pub(super) fn sender(&self, broker: i32) -> Arc<Sender> {
+    pub(super) fn sender(&self, broker: i32) -> Arc<Outbox> {
         let mut state = self.state();
         state.senders.retain(|_, sender| sender.strong_count() > 0);
         if let Some(sender) = state.senders.get(&broker).and_then(Weak::upgrade) {
             return sender;
         }
-        let sender = Arc::new(Sender::start(self.client.clone(), broker));
+        let taker = state.takers.entry(broker).or_default().clone();
+        let sender = sender::start(&self.client, broker, taker);
         state.senders.insert(broker, Arc::downgrade(&sender));
         sender
     }

@@ -8,21 +8,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 pub(super) use self::flow::Flow;
 use self::flow::PIECES;
 use super::news::News;
-use crate::budget::{Memory, Share};
+use super::pace::{Answer, Pace};
+use crate::budget::{Kept, Memory, Share, Taker};
 use crate::kafka::{
-    BatchHeader, Changes, FetchLink, From, KafkaClient, KafkaError, Part, Piece, Refusal, Spot, Terms,
+    BatchHeader, Changes, FetchLink, Fetched, From, KafkaClient, KafkaError, Part, Piece, Refusal, Spot, Terms,
 };
 use crate::source_ends::{EndsWatch, Pulse};
 
 /// A broker answers after this time where there is nothing new; a partition that joins waits no longer.
 const MAX_WAIT: Duration = Duration::from_millis(100);
-/// One answer, bytes.
-const MAX_BYTES: usize = 8 << 20;
 /// An answer that brought less, bytes, ...
 const LITTLE: usize = 64 << 10;
 /// ... is followed by the next no sooner than so long after it was asked for: what producers write meanwhile comes together, and costs once
@@ -60,7 +59,7 @@ pub(super) struct Delivery {
 #[derive(Debug)]
 pub(super) enum What {
     /// A piece of the log, and the memory that it lies in.
-    Piece(Piece, Arc<Share>),
+    Piece(Piece, Arc<Kept>),
     /// The broker doesn't serve the partition: it is not fetched any more.
     Refused(Refusal),
     /// The broker can't be used: nothing is fetched from it any more.
@@ -71,6 +70,10 @@ struct Subscription {
     slot: u16,
     from: From,
     flow: Arc<Flow>,
+    /// What may be queued in any case, bytes.
+    queue: usize,
+    /// Who is to take what comes.
+    taker: Arc<Taker>,
     deliver: mpsc::Sender<Delivery>,
     /// High watermark and last stable offset as they were told last.
     ends: (i64, i64),
@@ -109,8 +112,8 @@ impl Wanted {
         touched.extend(of.keys().cloned());
     }
 
-    /// Adds what the broker has to hear since this was asked last. False where nothing is wanted of it.
-    fn changes(&self, changes: &mut Changes) -> bool {
+    /// Adds what the broker has to hear since this was asked last.
+    fn changes(&self, memory: &Memory, changes: &mut Changes) -> Asking {
         let mut state = self.lock();
         let State { of, asked, touched } = &mut *state;
         let mut leave = |spot: &Spot, asked: &mut BTreeSet<Spot>| {
@@ -119,7 +122,7 @@ impl Wanted {
                 changes.insert(spot.clone(), None);
             }
         };
-        let mut joined = Vec::new();
+        let (mut joined, mut held_back) = (Vec::new(), false);
         touched.retain(|spot| {
             let Some(subscription) = of.get_mut(spot).filter(|one| !one.deliver.is_closed()) else {
                 of.remove(spot);
@@ -127,7 +130,10 @@ impl Wanted {
                 return false;
             };
             let again = std::mem::take(&mut subscription.fresh) && asked.contains(spot);
-            if again || !subscription.flow.is_open() {
+            let is_open = subscription.flow.is_open();
+            let held = is_open && !memory.is_open_to(&subscription.taker, None);
+            held_back |= held;
+            if again || held || !is_open {
                 leave(spot, asked);
                 return true;
             }
@@ -136,8 +142,16 @@ impl Wanted {
             false
         });
         changes.extend(joined);
-        !asked.is_empty()
+        Asking { something: !asked.is_empty(), held_back }
     }
+}
+
+/// What the broker is asked for now.
+#[derive(Debug, PartialEq, Eq)]
+struct Asking {
+    something: bool,
+    /// There are partitions that it isn't asked for, because who takes them has had too much.
+    held_back: bool,
 }
 
 impl State {
@@ -172,7 +186,7 @@ impl Fetcher {
         &self,
         spot: &Spot,
         (slot, from): (u16, From),
-        limit: usize,
+        (taker, limit): (&Arc<Taker>, usize),
         deliver: &mpsc::Sender<Delivery>,
     ) -> Option<Arc<Flow>> {
         let mut wanted = self.wanted.lock();
@@ -180,13 +194,23 @@ impl Fetcher {
             return None;
         }
         let flow = Arc::new(Flow::new(limit, self.news.0.clone()));
-        let (deliver, ends, fresh) = (deliver.clone(), (-1, -1), true);
-        let subscription = Subscription { slot, from, flow: flow.clone(), deliver, ends, fresh };
+        let (flow_of, taker, deliver) = (flow.clone(), taker.clone(), deliver.clone());
+        let (queue, ends, fresh) = (limit, (-1, -1), true);
+        let subscription = Subscription { slot, from, flow: flow_of, queue, taker, deliver, ends, fresh };
         wanted.of.insert(spot.clone(), subscription);
         wanted.touched.insert(spot.clone());
         drop(wanted);
         self.news.0.notify_one();
         Some(flow)
+    }
+
+    /// Somebody else is to take what comes of the partition from now on.
+    pub(super) fn is_taken_by(&self, spot: &Spot, flow: &Arc<Flow>, taker: &Arc<Taker>) {
+        let mut wanted = self.wanted.lock();
+        let Some(one) = wanted.of.get_mut(spot).filter(|one| Arc::ptr_eq(&one.flow, flow)) else { return };
+        one.taker = taker.clone();
+        drop(wanted);
+        self.news.0.notify_one();
     }
 
     /// Nothing of the partition is fetched for this range any more. What has come already may still be delivered.
@@ -209,23 +233,28 @@ struct Life {
 
 impl Life {
     async fn live(self) {
-        let (mut link, mut changes): (Option<FetchLink>, _) = (None, Changes::new());
+        let (mut link, mut pace, mut changes) = (None::<FetchLink>, Pace::default(), Changes::new());
         while let Some(wanted) = self.wanted.upgrade() {
+            let freed = self.memory.freed();
+            tokio::pin!(freed);
+            // What is given back after the look is heard of.
+            freed.as_mut().enable();
             link = link.filter(FetchLink::is_authenticated);
             if link.is_none() {
                 changes.clear();
                 wanted.begin_anew();
             }
-            let any = wanted.changes(&mut changes);
+            let asking = wanted.changes(&self.memory, &mut changes);
             drop(wanted);
-            if !any {
-                if timeout(LINGER, self.news.notified()).await.is_err() {
-                    link = None;
-                    self.news.notified().await;
+            if !asking.something {
+                tokio::select! {
+                    () = self.news.notified() => {}
+                    () = freed, if asking.held_back => {}
+                    () = sleep(LINGER), if link.is_some() => link = None,
                 }
                 continue;
             }
-            if let Err(error) = self.round(&mut link, std::mem::take(&mut changes)).await {
+            if let Err(error) = self.round(&mut link, &mut pace, std::mem::take(&mut changes)).await {
                 link = None;
                 self.away(&error);
             }
@@ -233,31 +262,38 @@ impl Life {
     }
 
     /// One request and its answer.
-    async fn round(&self, link: &mut Option<FetchLink>, changes: Changes) -> Result<(), KafkaError> {
+    async fn round(
+        &self,
+        link: &mut Option<FetchLink>,
+        pace: &mut Pace,
+        changes: Changes,
+    ) -> Result<(), KafkaError> {
         let link = match link {
             Some(link) => link,
             None => link.insert(self.client.fetch_link(self.peer.broker).await?),
         };
-        let mut share = self.memory.share(MAX_BYTES).await;
+        let mut share = self.memory.share(pace.size()).await;
+        let asked = share.bytes();
         let terms = Terms {
             max_wait_ms: MAX_WAIT.as_millis() as i32,
             min_bytes: 1,
-            max_bytes: i32::try_from(share.bytes()).unwrap_or(i32::MAX),
+            max_bytes: i32::try_from(asked).unwrap_or(i32::MAX),
             rack: self.peer.rack(&self.client),
         };
-        let asked = Instant::now();
+        let began = Instant::now();
         let fetched = link.fetch(changes, &terms).await?;
-        share.keep(fetched.bytes);
+        let &Fetched { bytes: came, waited, took, throttle, .. } = &fetched;
+        pace.answered(Answer { asked, came, waited, took });
+        share.keep(came);
         if let Some(wanted) = self.wanted.upgrade() {
-            let share = Arc::new(share);
             wanted.pulse.beat();
-            fetched.parts.into_iter().for_each(|part| deliver(&wanted, part, &share, fetched.throttle));
+            deliver(&wanted, fetched, (&self.memory, &Arc::new(share)), pace);
         }
-        if !fetched.throttle.is_zero() {
+        if !throttle.is_zero() {
             // The broker reads nothing until then anyway.
-            sleep(fetched.throttle).await;
-        } else if fetched.bytes < LITTLE {
-            sleep_until(asked + GATHERED).await;
+            sleep(throttle).await;
+        } else if came < LITTLE {
+            sleep_until(began + GATHERED).await;
         }
         Ok(())
     }
@@ -271,24 +307,49 @@ impl Life {
     }
 }
 
-fn deliver(all: &Wanted, part: Part, share: &Arc<Share>, throttle: Duration) {
+fn deliver(all: &Wanted, fetched: Fetched, (memory, share): (&Memory, &Arc<Share>), pace: &Pace) {
+    let brings = |part: &&Part| part.outcome.as_ref().is_ok_and(|piece| !piece.records.is_empty());
+    let each = pace.each(fetched.parts.iter().filter(brings).count());
+    let mut kept: Vec<Arc<Kept>> = Vec::new();
     let mut wanted = all.lock();
-    let Some(subscription) = wanted.of.get_mut(&part.spot) else { return };
-    subscription.flow.throttled(throttle);
-    match part.outcome {
-        Ok(piece) => {
-            let Spot { topic, partition } = &part.spot;
-            let ends = (piece.high_watermark, piece.last_stable_offset);
-            all.ends.told((topic, *partition), ends, &all.pulse);
-            subscription.piece(piece, share);
-            wanted.touched.insert(part.spot);
-        }
-        Err(refusal) => {
-            if let Some(subscription) = wanted.remove(&part.spot) {
-                subscription.tell(What::Refused(refusal));
+    for part in fetched.parts {
+        let Some(subscription) = wanted.of.get_mut(&part.spot) else { continue };
+        subscription.flow.throttled(fetched.throttle);
+        match part.outcome {
+            Ok(piece) => {
+                let Spot { topic, partition } = &part.spot;
+                let ends = (piece.high_watermark, piece.last_stable_offset);
+                all.ends.told((topic, *partition), ends, &all.pulse);
+                if let Some(lies) = kept_for(&subscription.taker, &mut kept, (memory, share)) {
+                    subscription.piece(piece, lies, each);
+                }
+                wanted.touched.insert(part.spot);
+            }
+            Err(refusal) => {
+                if let Some(subscription) = wanted.remove(&part.spot) {
+                    subscription.tell(What::Refused(refusal));
+                }
             }
         }
     }
+}
+
+/// Where an answer lies for who is to take a part of it. `None`: other fetches have brought too much for it meanwhile, and it is fetched
+/// once more when there is room.
+fn kept_for(
+    taker: &Arc<Taker>,
+    kept: &mut Vec<Arc<Kept>>,
+    (memory, share): (&Memory, &Arc<Share>),
+) -> Option<Arc<Kept>> {
+    if let Some(lies) = kept.iter().find(|kept| kept.is_for(taker)) {
+        return Some(lies.clone());
+    }
+    if !memory.is_open_to(taker, Some(share)) {
+        return None;
+    }
+    let lies = Arc::new(Kept::new(share, taker));
+    kept.push(lies.clone());
+    Some(lies)
 }
 
 impl Subscription {
@@ -297,7 +358,8 @@ impl Subscription {
         let _ = self.deliver.try_send(Delivery { slot: self.slot, flow: self.flow, what });
     }
 
-    fn piece(&mut self, piece: Piece, share: &Arc<Share>) {
+    /// `each`: what the next answer may bring of the partition, bytes.
+    fn piece(&mut self, piece: Piece, kept: Arc<Kept>, each: usize) {
         let ends = (piece.high_watermark, piece.last_stable_offset);
         let (next, epoch) = follow(&piece.records, self.from);
         if piece.records.is_empty() && ends == self.ends {
@@ -306,12 +368,16 @@ impl Subscription {
         let bytes = piece.records.len();
         let flow = self.flow.clone();
         flow.given(bytes);
-        let delivery = Delivery { slot: self.slot, flow, what: What::Piece(piece, share.clone()) };
+        let delivery = Delivery { slot: self.slot, flow, what: What::Piece(piece, kept) };
         // There is room for it, unless the range has ended.
         if self.deliver.try_send(delivery).is_err() {
             return;
         }
         (self.ends, self.from.offset, self.from.last_epoch) = (ends, next, epoch);
+        if bytes > 0 {
+            self.from.max_bytes = i32::try_from(each).unwrap_or(i32::MAX);
+            self.flow.may_queue(self.queue.max(each));
+        }
     }
 }
 
@@ -329,6 +395,7 @@ fn follow(records: &[u8], from: From) -> (i64, i32) {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use tokio::time::timeout;
     use uuid::Uuid;
 
     use super::*;
@@ -337,7 +404,8 @@ mod tests {
     fn subscription(slot: u16, deliver: &mpsc::Sender<Delivery>, news: &Arc<Notify>) -> Subscription {
         let from = From { topic_id: Uuid::nil(), offset: 0, leader_epoch: -1, last_epoch: -1, max_bytes: 1 };
         let flow = Arc::new(Flow::new(1000, news.clone()));
-        Subscription { slot, from, flow, deliver: deliver.clone(), ends: (-1, -1), fresh: true }
+        let (taker, deliver) = (Arc::default(), deliver.clone());
+        Subscription { slot, from, flow, queue: 1000, taker, deliver, ends: (-1, -1), fresh: true }
     }
 
     fn piece(high_watermark: i64) -> Piece {
@@ -349,20 +417,29 @@ mod tests {
         }
     }
 
-    async fn share() -> Arc<Share> {
-        Arc::new(Budget::new(64 << 20).shared().share(1000).await)
+    fn answer(parts: Vec<Part>) -> Fetched {
+        let [waited, took, throttle] = [Duration::ZERO; 3];
+        Fetched { parts, bytes: 0, throttle, waited, took }
+    }
+
+    fn memory() -> Memory {
+        Budget::new(64 << 20).shared().clone()
+    }
+
+    async fn kept() -> Arc<Kept> {
+        Arc::new(Kept::new(&Arc::new(memory().share(1000).await), &Arc::default()))
     }
 
     #[tokio::test(start_paused = true)]
     async fn there_is_always_room_for_the_word_that_nothing_more_comes() {
-        let (news, share) = (Arc::<Notify>::default(), share().await);
+        let (news, kept) = (Arc::<Notify>::default(), kept().await);
         let (deliver, mut deliveries) = mpsc::channel(2 * DELIVERIES);
         for slot in [0, 1] {
             let mut one = subscription(slot, &deliver, &news);
             let mut asked = 0;
             while one.flow.is_open() {
                 asked += 1;
-                one.piece(piece(asked), &share);
+                one.piece(piece(asked), kept.clone(), 1);
             }
             one.tell(What::Away(KafkaError::retriable(
                 twinlog_proto::reason::Reason::CLUSTER_UNREACHABLE,
@@ -378,29 +455,31 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_broker_hears_only_of_what_has_changed() {
-        let (news, share) = (Arc::<Notify>::default(), share().await);
+        let (news, memory, taker) = (Arc::<Notify>::default(), memory(), Arc::<Taker>::default());
         let (deliver, mut deliveries) = mpsc::channel(4 * DELIVERIES);
         let spot = |partition| Spot { topic: Arc::from("t"), partition };
         let fetcher = Fetcher { wanted: Arc::default(), news: News(news) };
         let subscribe = |partition, offset| {
             let from = subscription(0, &deliver, &Arc::default()).from;
             let start = (0, From { offset, ..from });
-            fetcher.subscribe(&spot(partition), start, 1000, &deliver).expect("nobody else has it")
+            fetcher.subscribe(&spot(partition), start, (&taker, 1000), &deliver).expect("nobody else has it")
         };
         let said = || {
             let mut changes = Changes::new();
-            let any = fetcher.wanted.changes(&mut changes);
+            let Asking { something, .. } = fetcher.wanted.changes(&memory, &mut changes);
             let offset = |from: Option<From>| from.map(|from| from.offset);
             let said = changes.into_iter().map(|(spot, from)| (spot.partition, offset(from)));
-            (any, said.collect::<Vec<_>>())
+            (something, said.collect::<Vec<_>>())
         };
         let flows = [subscribe(0, 5), subscribe(1, 7)];
         assert_eq!(said(), (true, vec![(0, Some(5)), (1, Some(7))]));
         assert_eq!(said(), (true, vec![]));
         // One that its range takes no more of is left out until it does.
-        let part = |high| Part { spot: spot(0), outcome: Ok(piece(high)) };
-        (1..=PIECES as i64)
-            .for_each(|high| super::deliver(&fetcher.wanted, part(high), &share, Duration::ZERO));
+        let share = Arc::new(memory.share(1000).await);
+        for high in 1..=PIECES as i64 {
+            let parts = vec![Part { spot: spot(0), outcome: Ok(piece(high)) }];
+            super::deliver(&fetcher.wanted, answer(parts), (&memory, &share), &Pace::default());
+        }
         assert_eq!(said(), (true, vec![(0, None)]));
         assert_eq!(said(), (true, vec![]));
         deliveries.recv().await.unwrap().flow.taken();
@@ -419,11 +498,39 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_nobody_takes_is_not_asked_for_until_there_is_memory_for_it_again() {
+        let (news, memory, taker) = (Arc::<Notify>::default(), memory(), Arc::<Taker>::default());
+        let (deliver, mut deliveries) = mpsc::channel(DELIVERIES);
+        let spot = Spot { topic: Arc::from("t"), partition: 0 };
+        let fetcher = Fetcher { wanted: Arc::default(), news: News(news) };
+        let from = subscription(0, &deliver, &Arc::default()).from;
+        let _flow = fetcher.subscribe(&spot, (0, from), (&taker, 1000), &deliver).expect("it is new");
+        let mut changes = Changes::new();
+        let asking = |changes: &mut _| fetcher.wanted.changes(&memory, changes);
+        assert_eq!(asking(&mut changes), Asking { something: true, held_back: false });
+
+        let share = Arc::new(memory.share(1000).await);
+        let mut held = Vec::new();
+        while memory.is_open_to(&taker, Some(&share)) {
+            held.push(Kept::new(&Arc::new(memory.share(32 << 20).await), &taker));
+        }
+        let parts = vec![Part { spot: spot.clone(), outcome: Ok(piece(1)) }];
+        super::deliver(&fetcher.wanted, answer(parts), (&memory, &share), &Pace::default());
+        assert!(deliveries.try_recv().is_err(), "it came too late and is fetched once more");
+        changes.clear();
+        assert_eq!(asking(&mut changes), Asking { something: false, held_back: true });
+        assert_eq!(changes.remove(&spot), Some(None));
+        drop(held);
+        assert_eq!(asking(&mut changes), Asking { something: true, held_back: false });
+        assert_eq!(changes.remove(&spot).flatten().map(|from| from.offset), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn whoever_was_left_out_is_heard_of_when_its_range_has_taken_some() {
-        let (news, share) = (Arc::<Notify>::default(), share().await);
+        let (news, kept) = (Arc::<Notify>::default(), kept().await);
         let (deliver, mut deliveries) = mpsc::channel(DELIVERIES);
         let mut one = subscription(0, &deliver, &news);
-        (0..PIECES as i64).for_each(|at| one.piece(piece(at), &share));
+        (0..PIECES as i64).for_each(|at| one.piece(piece(at), kept.clone(), 1));
         assert!(!one.flow.is_open());
         deliveries.recv().await.unwrap().flow.taken();
         timeout(Duration::from_secs(1), news.notified()).await.expect("it may go on");

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::fetcher::Flow;
-use crate::budget::Share;
+use crate::budget::Kept;
 use crate::kafka::FetchedBatch;
 
 /// Consecutive records of the source.
@@ -93,19 +93,19 @@ impl Mirrored {
 /// Memory, and a place in the queue, until the batch is stored.
 #[derive(Debug)]
 pub(super) struct Held {
-    _memory: Arc<Share>,
+    _memory: Arc<Kept>,
     flow: Arc<Flow>,
     bytes: usize,
 }
 
 impl Held {
-    pub(super) fn new(memory: Arc<Share>, flow: Arc<Flow>, bytes: usize) -> Self {
+    pub(super) fn new(memory: Arc<Kept>, flow: Arc<Flow>, bytes: usize) -> Self {
         flow.keeps(bytes);
         Self::instead(memory, flow, bytes)
     }
 
     /// Of bytes that count already.
-    pub(super) fn instead(memory: Arc<Share>, flow: Arc<Flow>, bytes: usize) -> Self {
+    pub(super) fn instead(memory: Arc<Kept>, flow: Arc<Flow>, bytes: usize) -> Self {
         Self { _memory: memory, flow, bytes }
     }
 }

@@ -11,8 +11,9 @@ use uuid::Uuid;
 use super::coalesce::{self, Acknowledged};
 use super::forward::{Writer, sequence_after, stamped};
 use super::load::{Content, Load};
-use super::sender::{Letter, Reply, Sender};
+use super::outbox::{Letter, Outbox, Reply, Waits};
 use super::window::{Meaning, Verdict, Window};
+use crate::budget::Taker;
 use crate::kafka::{HEADER_LEN, Parcel, Spot};
 
 /// A load with the header under which it is sent, and sent again.
@@ -38,7 +39,7 @@ pub(super) struct Outlet {
     moved: Instant,
     acknowledged: Acknowledged,
     /// Who sends to the partition's leader; `None` while that is being asked.
-    way: Option<Arc<Sender>>,
+    way: Option<Arc<Outbox>>,
     /// The id of the topic that was written to; nil where it isn't known.
     topic_id: Uuid,
 }
@@ -115,8 +116,13 @@ impl Outlet {
         self.way.is_some()
     }
 
-    pub(super) fn lead(&mut self, sender: Arc<Sender>, topic_id: Uuid) {
+    pub(super) fn lead(&mut self, sender: Arc<Outbox>, topic_id: Uuid) {
         (self.way, self.topic_id) = (Some(sender), topic_id);
+    }
+
+    /// The broker that takes what is fetched for it, where that is known.
+    pub(super) fn taker(&self) -> Option<&Arc<Taker>> {
+        self.way.as_ref().map(|way| &way.taker)
     }
 
     pub(super) fn loses_way(&mut self) {
@@ -185,14 +191,14 @@ impl Outlet {
             header: header.clone(),
             payload: bytes.slice(HEADER_LEN..),
         };
-        sender.send(Letter {
-            parcel,
+        let waits = Waits {
+            spot: self.spot.clone(),
             sequence,
-            transactional_id: sending.transactional_id.clone(),
             slot: self.number,
             reply: sending.reply.clone(),
             by: sender.clone(),
-        });
+        };
+        sender.send(Letter { parcel, transactional_id: sending.transactional_id.clone(), waits });
     }
 
     pub(super) fn stored(&mut self, sequence: i32, offset: i64) -> Verdict<Load> {

@@ -30,8 +30,9 @@ use self::ways::{Look, Looked};
 use super::fabric::Fabric;
 use super::fetcher::{DELIVERIES, Delivery};
 use super::forward::Writer;
+use super::outbox::Reply;
 use super::outlet::{Outlet, Sending};
-use super::sender::Reply;
+
 use crate::budget::Memory;
 use crate::control::Control;
 use crate::durability::Committer;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, FetchRequest, FetchResponse, ProduceResponse};
 use kafka_protocol::protocol::Encodable;
+use tokio::time::Instant;
 use twinlog_proto::reason::Reason;
 
 use super::fetch_session::{self, Changes, FetchSession, Lost, Part, Terms};
@@ -21,8 +22,6 @@ use crate::kafka::wire::shapes;
 const AROUND_BYTES: usize = 64 << 10;
 /// An answer that takes longer, from the one before on, means that the broker is away.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// All replicas in sync have a batch by then, or the broker says that they haven't: well before it counts as away.
-const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
 /// A quota's window is shorter unless somebody made it longer; the broker itself holds back what comes too early.
 const MAX_THROTTLE: Duration = Duration::from_secs(30);
 
@@ -71,6 +70,9 @@ pub(crate) struct Fetched {
     pub(crate) throttle: Duration,
     /// Of the whole answer: all pieces are parts of one buffer.
     pub(crate) bytes: usize,
+    /// Until the answer began, and from then on.
+    pub(crate) waited: Duration,
+    pub(crate) took: Duration,
 }
 
 impl FetchLink {
@@ -86,8 +88,10 @@ impl FetchLink {
         let body = self.encoded(&request, version)?;
         // What stands around the records is little.
         self.link.expect(usize::try_from(terms.max_bytes).unwrap_or(0) + AROUND_BYTES);
+        let asked = Instant::now();
         self.link.send(ApiKey::Fetch, version, body).await?;
         let answer = self.link.next().await?;
+        let (began, came) = (self.link.began(), Instant::now());
         let bytes = answer.len();
         let answer: Result<FetchResponse, String> = shapes::FETCH.read(answer, version);
         let answer = answer.map_err(|what| garbled(&self.properties, &self.link, &what))?;
@@ -99,7 +103,8 @@ impl FetchLink {
                 Vec::new()
             }
         };
-        Ok(Fetched { parts, throttle, bytes })
+        let (waited, took) = (began.saturating_duration_since(asked), came.saturating_duration_since(began));
+        Ok(Fetched { parts, throttle, bytes, waited, took })
     }
 
     fn encoded(&self, request: &FetchRequest, version: i16) -> Result<Pieces, KafkaError> {
@@ -142,13 +147,15 @@ impl ProduceLink {
         self.link.is_authenticated()
     }
 
-    /// Writes one request: at most one parcel for each partition. To be awaited to its end.
+    /// Writes one request: at most one parcel for each partition. All replicas in sync have them `within` this time, or the broker says of
+    /// which they haven't. To be awaited to its end.
     ///
     /// # Errors
     /// The connection is of no use any more.
     pub(crate) async fn send(
         &mut self,
         transactional_id: Option<&str>,
+        within: Duration,
         parcels: Vec<Parcel>,
     ) -> Result<(), KafkaError> {
         let ours = match transactional_id {
@@ -157,7 +164,7 @@ impl ProduceLink {
             None => produce::VERSIONS,
         };
         let version = self.link.version(ApiKey::Produce, ours)?;
-        let timeout = i32::try_from(ACKNOWLEDGED_WITHIN.as_millis()).unwrap_or(i32::MAX);
+        let timeout = i32::try_from(within.as_millis()).unwrap_or(i32::MAX);
         let body = produce::body(version, transactional_id, timeout, &parcels);
         self.sent.push_back(Sent { version, parcels });
         self.link.send(ApiKey::Produce, version, body).await

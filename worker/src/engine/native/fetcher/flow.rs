@@ -13,8 +13,8 @@ pub(super) const PIECES: usize = 3;
 #[derive(Debug)]
 pub(in crate::engine::native) struct Flow {
     queued: AtomicUsize,
-    /// As much may be queued, bytes; one answer goes beyond it.
-    limit: usize,
+    /// As much may be queued, bytes, or as much as one answer brings, where that is more; one answer goes beyond it.
+    limit: AtomicUsize,
     /// Pieces that the range hasn't taken yet.
     waiting: AtomicUsize,
     /// Said before the numbers are looked at for the last time, and asked after they have changed: neither side may see these in another
@@ -29,7 +29,7 @@ impl Flow {
     pub(super) fn new(limit: usize, news: Arc<Notify>) -> Self {
         Self {
             queued: AtomicUsize::new(0),
-            limit,
+            limit: AtomicUsize::new(limit),
             waiting: AtomicUsize::new(0),
             paused: AtomicBool::new(false),
             throttled: AtomicU32::new(0),
@@ -46,6 +46,11 @@ impl Flow {
     pub(super) fn given(&self, bytes: usize) {
         self.keeps(bytes);
         self.waiting.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// So many bytes may be queued from now on.
+    pub(super) fn may_queue(&self, bytes: usize) {
+        self.limit.store(bytes, Ordering::SeqCst);
     }
 
     /// The range is done with so many bytes.
@@ -67,7 +72,8 @@ impl Flow {
     }
 
     fn has_room(&self) -> bool {
-        self.queued.load(Ordering::SeqCst) < self.limit && self.waiting.load(Ordering::SeqCst) < PIECES
+        self.queued.load(Ordering::SeqCst) < self.limit.load(Ordering::SeqCst)
+            && self.waiting.load(Ordering::SeqCst) < PIECES
     }
 
     /// A quota has held an answer back.

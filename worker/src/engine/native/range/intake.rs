@@ -8,7 +8,7 @@ use twinlog_proto::id::SourceOffset;
 
 use super::slot::Reading;
 use super::{Range, Step};
-use crate::budget::Share;
+use crate::budget::Kept;
 use crate::engine::native::fetcher::{Delivery, Flow, What};
 use crate::engine::native::forward::{Needs, needs};
 use crate::engine::native::load::{Content, Held, Load, Mirrored, Part, Run, Runs};
@@ -21,7 +21,7 @@ const MAX_BATCH: usize = 100 << 20;
 
 /// Memory of one piece, and the flow that it belongs to.
 struct Came<'a> {
-    share: &'a Arc<Share>,
+    kept: &'a Arc<Kept>,
     flow: &'a Arc<Flow>,
     at: Instant,
 }
@@ -37,7 +37,7 @@ impl Range {
             return Ok(());
         }
         match what {
-            What::Piece(piece, share) => self.piece(index, &piece, &share, &flow),
+            What::Piece(piece, kept) => self.piece(index, &piece, &kept, &flow),
             What::Refused(refusal) => self.not_fetched(index, refusal),
             What::Away(error) => {
                 self.trouble.0 = Some(Trouble::from(&error));
@@ -50,13 +50,13 @@ impl Range {
         }
     }
 
-    fn piece(&mut self, index: usize, piece: &Piece, share: &Arc<Share>, flow: &Arc<Flow>) -> Step<()> {
+    fn piece(&mut self, index: usize, piece: &Piece, kept: &Arc<Kept>, flow: &Arc<Flow>) -> Step<()> {
         // The batches hold their own parts from here on.
-        let _taken = Held::instead(share.clone(), flow.clone(), piece.records.len());
+        let _taken = Held::instead(kept.clone(), flow.clone(), piece.records.len());
         self.trouble.0 = None;
         let partition = self.slots[index].spot.partition;
         self.found_source();
-        let came = Came { share, flow, at: Instant::now() };
+        let came = Came { kept, flow, at: Instant::now() };
         let mut aborted = Aborted::new(piece.aborted.clone());
         let mut rest = piece.records.clone();
         while let Some(batch) = self.next_batch(index, &mut rest)? {
@@ -167,7 +167,7 @@ impl Range {
         (bytes, count, runs): (Bytes, i32, Runs),
         came: &Came<'_>,
     ) {
-        let held = Held::new(came.share.clone(), came.flow.clone(), bytes.len());
+        let held = Held::new(came.kept.clone(), came.flow.clone(), bytes.len());
         let parts = vec![Part { origin, _held: held }];
         let mirrored = Mirrored { runs, next: self.slots[index].next, parts };
         let load = Load { bytes, count, since: came.at, content: Content::Mirrored(mirrored) };

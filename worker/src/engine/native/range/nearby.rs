@@ -20,7 +20,8 @@ impl Range {
     pub(super) fn read_from(&mut self, index: usize, peer: Peer, led: (Uuid, Leadership)) {
         let slot = &self.slots[index];
         let start = (index as u16, slot.from(led.0, led.1));
-        let room = (&self.shared.memory, self.job.queue);
+        let taker = self.outlets[index].taker().cloned().unwrap_or_else(|| self.shared.memory.nobody());
+        let room = (&self.shared.memory, &taker, self.job.queue);
         let fetching = self.shared.source.fetch((peer, &slot.spot), start, room, &self.deliver);
         let slot = &mut self.slots[index];
         (slot.reading, slot.led) = (Reading::On(fetching), Some(led));

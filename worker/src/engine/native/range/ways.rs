@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use twinlog_proto::reason::Reason;
 
+use super::slot::Reading;
 use super::{Job, Range, Shared, Step};
 use crate::engine::native::fabric::Fabric;
 use crate::engine::{Exit, Fetching, Trouble};
@@ -228,6 +229,11 @@ impl Range {
                 continue;
             };
             outlet.lead(self.shared.target.sender(leader), place.id);
+        }
+        for (slot, outlet) in self.slots.iter().zip(&self.outlets) {
+            if let (Reading::On(fetching), Some(taker)) = (&slot.reading, outlet.taker()) {
+                fetching.is_taken_by(taker);
+            }
         }
         let look = &mut self.looks[index];
         if missing {

@@ -87,6 +87,8 @@ pub(in crate::kafka) struct Link {
     asked: VecDeque<Asked>,
     /// What has come of the next answer: its length first.
     length: Option<usize>,
+    /// When the last answer began to come.
+    began: Instant,
     buffer: Vec<u8>,
     buffers: Buffers,
     /// An answer may be so large, as was asked for: space for that is taken at once.
@@ -109,6 +111,7 @@ impl Link {
             connection,
             asked: VecDeque::new(),
             length: None,
+            began: Instant::now(),
             buffer: Vec::new(),
             buffers: Buffers::default(),
             expected: INITIAL_READ_BYTES,
@@ -181,6 +184,11 @@ impl Link {
         Ok(bytes.freeze())
     }
 
+    /// When the answer that came last began to come.
+    pub(in crate::kafka) fn began(&self) -> Instant {
+        self.began
+    }
+
     /// The body of the next answer. Where this is dropped before it is ready, nothing is lost. An answer that is late is an error, and
     /// without a request in flight this waits until the connection breaks.
     pub(in crate::kafka) async fn next(&mut self) -> Result<Bytes, KafkaError> {
@@ -225,7 +233,7 @@ impl Link {
             if size > MAX_FRAME_BYTES {
                 return Err(self.connection.not_kafka(length));
             }
-            self.length = Some(size);
+            (self.length, self.began) = (Some(size), Instant::now());
             // Beyond what was asked for, space grows with what has come, not with what a broker claims is to come.
             self.buffer = self.buffers.space(size.min(self.expected));
         }
