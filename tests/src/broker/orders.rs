@@ -141,6 +141,14 @@ impl FakeKafka {
         self.log(topic, index, |log| log.hold_high_watermark(hold));
     }
 
+    /// Clients are told to reach a broker at this port, which leads to it.
+    pub fn advertise(&self, node: i32, port: u16) {
+        self.shared.change(|state| {
+            let node = state.node_mut(node).expect("a test names brokers that there are");
+            node.port = port;
+        });
+    }
+
     // Logs.
 
     /// Appends a batch as it is, unchecked: what a source holds. Gives its base offset.

@@ -186,9 +186,12 @@ fn settings(
     data: &Path,
 ) -> BTreeMap<String, String> {
     let mut listeners = format!("PLAINTEXT://{}", ports.client.address());
+    let mut advertised = listeners.clone();
     let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
     for (listener, port) in options.listeners.iter().zip(&ports.extra) {
         let _ = write!(listeners, ",{}://{}", listener.name, port.address());
+        let told = listener.advertised.clone().unwrap_or_else(|| port.address());
+        let _ = write!(advertised, ",{}://{told}", listener.name);
         let _ = write!(protocols, ",{}:{}", listener.name, listener.protocol);
     }
     let replicas = options.brokers.min(3).to_string();
@@ -198,7 +201,7 @@ fn settings(
         ("controller.quorum.voters", voters),
         ("controller.listener.names", "CONTROLLER"),
         ("inter.broker.listener.name", "PLAINTEXT"),
-        ("advertised.listeners", &listeners),
+        ("advertised.listeners", &advertised),
         ("listener.security.protocol.map", &protocols),
         // A topic that appears by itself hides a defect.
         ("auto.create.topics.enable", "false"),

@@ -19,6 +19,8 @@ pub struct Listener {
     pub name: String,
     /// SASL_PLAINTEXT, SSL, SASL_SSL or PLAINTEXT.
     pub protocol: String,
+    /// Where clients are sent to, of a cluster of one broker: what leads to the listener.
+    pub advertised: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +62,16 @@ impl KafkaOptions {
         self
     }
     pub fn listener(mut self, name: &str, protocol: &str) -> Self {
-        self.listeners.push(Listener { name: name.to_owned(), protocol: protocol.to_owned() });
+        let (name, protocol) = (name.to_owned(), protocol.to_owned());
+        self.listeners.push(Listener { name, protocol, advertised: None });
+        self
+    }
+    /// One that clients are told to reach at another address.
+    pub fn listener_at(mut self, name: &str, protocol: &str, advertised: &str) -> Self {
+        self = self.listener(name, protocol);
+        if let Some(listener) = self.listeners.last_mut() {
+            listener.advertised = Some(advertised.to_owned());
+        }
         self
     }
     /// An SSL listener that asks nobody who he is.

@@ -4,6 +4,7 @@ mod anew;
 mod cases;
 mod extras;
 mod fair;
+mod far;
 mod faults;
 mod lane;
 mod racks;

@@ -33,6 +33,7 @@ mod kills;
 mod lag;
 mod legacy;
 mod lifecycle;
+mod line;
 mod memory;
 mod mm2_file;
 mod oauth;
