@@ -9,6 +9,7 @@ pub(crate) mod lag;
 mod missing;
 mod old_format;
 mod place;
+mod questions;
 mod recognised;
 mod recover;
 mod run;

@@ -44,6 +44,7 @@ pub mod status;
 pub mod supervisor;
 pub mod survey;
 mod take_over;
+mod together;
 pub mod topic;
 
 pub use config::WorkerConfig;

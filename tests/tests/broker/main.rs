@@ -16,6 +16,7 @@ mod smoke;
 mod takeover;
 mod txn;
 mod walk;
+mod warm;
 mod writer;
 
 use anyhow::{Result, ensure};

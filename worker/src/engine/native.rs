@@ -22,7 +22,6 @@ mod range;
 mod rebuild;
 mod sender;
 mod takeover;
-mod together;
 mod window;
 
 use std::sync::Arc;

@@ -6,12 +6,10 @@ pub(super) mod scripted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use tokio_util::sync::CancellationToken;
-
 use super::gather::{self, Gathered};
 use super::place::Place;
+use super::questions::Questions;
 use super::recognised::Sides;
-use super::recover;
 use super::{LaneSpec, Range, old_format};
 use crate::cause::Cause;
 use crate::kafka::{ConfigEntry, Isolation, KafkaError, OffsetSpec};
@@ -33,7 +31,7 @@ impl Clusters {
     /// Makes sure of the topics that hold the mirror's progress.
     pub(super) async fn storage_topics(&self, spec: &LaneSpec) -> Result<StorageTopics, KafkaError> {
         match self {
-            Self::Kafka => Box::pin(StorageTopics::ensure(&spec.target.client, &spec.mirror)).await,
+            Self::Kafka => Box::pin(Questions::of(&spec.target).storage_topics(&spec.mirror)).await,
             #[cfg(test)]
             Self::Scripted(clusters) => clusters.storage_topics(),
         }
@@ -69,10 +67,9 @@ impl Clusters {
         spec: &LaneSpec,
         place: Place<'_>,
         key: Vec<u8>,
-        stop: CancellationToken,
     ) -> Result<Option<Vec<u8>>, Cause> {
         match self {
-            Self::Kafka => Box::pin(recover::newest(&spec.target.client, place, &key, &stop)).await,
+            Self::Kafka => Box::pin(Questions::of(&spec.target).newest(place, key)).await,
             #[cfg(test)]
             Self::Scripted(clusters) => clusters.newest(&key),
         }

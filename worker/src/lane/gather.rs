@@ -6,11 +6,13 @@ use twinlog_proto::model::{Partitioning, Start};
 use twinlog_proto::reason::Reason;
 
 use super::place::Place;
+use super::questions::Questions;
 use super::start::Facts;
 use super::tail::{self, Owners};
 use super::{LaneSpec, Range};
 use crate::cause::Cause;
-use crate::kafka::{Isolation, KafkaClient, KafkaError, ListedOffset, OffsetSpec, TopicMetadata};
+use crate::cluster::ClusterHandle;
+use crate::kafka::{KafkaError, ListedOffset, OffsetSpec, TopicMetadata};
 use crate::offset_map::progress_of_others;
 use crate::progress::{PartitionProgress, RangeProgress};
 
@@ -35,10 +37,8 @@ pub(super) async fn look(spec: &LaneSpec, range: &Range) -> Result<(), Cause> {
 
 /// The source's and the target's topic, with what the range needs.
 async fn topics(spec: &LaneSpec, range: &Range) -> Result<(TopicMetadata, TopicMetadata), Cause> {
-    let (source_topic, target_topic) = tokio::join!(
-        topic(&spec.source.client, &range.source_topic),
-        topic(&spec.target.client, &range.target_topic),
-    );
+    let (source_topic, target_topic) =
+        tokio::join!(topic(&spec.source, &range.source_topic), topic(&spec.target, &range.target_topic),);
     let source_topic =
         source_topic.map_err(|e| missing(e, Reason::SOURCE_TOPIC_DELETED, "source", &range.source_topic))?;
     let target_topic =
@@ -71,7 +71,7 @@ pub(super) async fn gather(
     let known = |p: &i32| progress.and_then(|progress| progress.partitions.get(p));
 
     let source = &spec.source.client;
-    let list = |spec| offsets(source, &range.source_topic, &partitions, spec);
+    let list = |at| offsets(&spec.source, &range.source_topic, &partitions, at);
     let epochs: Vec<(String, i32, i32)> = partitions
         .iter()
         .filter_map(|p| Some((range.source_topic.clone(), *p, known(p)?.leader_epoch)))
@@ -101,7 +101,7 @@ pub(super) async fn gather(
         async {
             let all: Vec<i32> = target_topic.partitions.iter().map(|p| p.partition).collect();
             let partitions = if by_key { &all } else { &partitions };
-            let list = |spec_of| offsets(&spec.target.client, &range.target_topic, partitions, spec_of);
+            let list = |spec_of| offsets(&spec.target, &range.target_topic, partitions, spec_of);
             tokio::try_join!(list(OffsetSpec::Earliest), list(OffsetSpec::Latest))
         },
     );
@@ -222,10 +222,10 @@ async fn held_by_key(
 }
 
 async fn source_cluster_id(spec: &LaneSpec) -> Result<String, KafkaError> {
-    let (source, target) =
-        tokio::try_join!(spec.source.client.describe_cluster(), spec.target.client.describe_cluster())?;
-    let shared = source.cluster_id == target.cluster_id;
-    Ok(source.cluster_id.filter(|_| !shared).unwrap_or_default())
+    let (source, target) = (Questions::of(&spec.source), Questions::of(&spec.target));
+    let (source, target) = tokio::try_join!(source.cluster_id(), target.cluster_id())?;
+    let shared = source == target;
+    Ok(source.filter(|_| !shared).unwrap_or_default())
 }
 
 fn same_source(spec: &LaneSpec, progress: Option<&RangeProgress>, now: &str) -> Result<(), Cause> {
@@ -236,13 +236,8 @@ fn same_source(spec: &LaneSpec, progress: Option<&RangeProgress>, now: &str) -> 
     }
 }
 
-async fn topic(client: &KafkaClient, name: &str) -> Result<TopicMetadata, KafkaError> {
-    let found = client.topics(Some(&[name.to_owned()])).await?.into_iter().next();
-    match found {
-        Some(TopicMetadata { error: Some(error), .. }) => Err(error),
-        Some(topic) => Ok(topic),
-        None => Err(KafkaError::new(Reason::TOPIC_NOT_FOUND, format!("topic {name} does not exist"))),
-    }
+async fn topic(cluster: &ClusterHandle, name: &str) -> Result<TopicMetadata, KafkaError> {
+    Questions::of(cluster).topic(name).await
 }
 
 fn missing(error: KafkaError, reason: Reason, role: &str, topic: &str) -> Cause {
@@ -270,11 +265,10 @@ fn enough(topic: &TopicMetadata, range: &Range, reason: Reason, role: &str) -> R
 }
 
 async fn offsets(
-    client: &KafkaClient,
+    cluster: &ClusterHandle,
     topic: &str,
     partitions: &[i32],
-    spec: OffsetSpec,
+    at: OffsetSpec,
 ) -> Result<Listed, KafkaError> {
-    let wanted: Vec<_> = partitions.iter().map(|p| (topic.to_owned(), *p, spec)).collect();
-    client.list_offsets(&wanted, Isolation::Uncommitted).await
+    Questions::of(cluster).offsets(topic, partitions, at).await
 }

@@ -4,9 +4,9 @@
 //! committed ones of ours too. It is waited for, and it ends soon: its owner goes on, or its next owner or the coordinator
 //! ends it.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
 use twinlog_proto::reason::Reason;
 
 use super::place::{Place, ends};
@@ -17,20 +17,22 @@ use crate::kafka::{Isolation, KafkaClient, LogReader, NotRead, Span, Wanted};
 /// After the coordinator has ended every transaction that was open, nothing hides records any more.
 const PATIENCE: Duration = TRANSACTION_TIMEOUT.saturating_add(Duration::from_secs(15));
 
-/// Value of the newest committed record with the key from the start to the end that the partition has now: what an earlier owner
+/// Values of the newest committed records with these keys from the start to the end that the partition has now: what an earlier owner
 /// wrote before it was fenced lies below.
 pub(super) async fn newest(
     client: &KafkaClient,
     Place { topic, partition }: Place<'_>,
-    key: &[u8],
-    stop: &CancellationToken,
-) -> Result<Option<Vec<u8>>, Cause> {
+    keys: &HashSet<Vec<u8>>,
+) -> Result<HashMap<Vec<u8>, Vec<u8>>, Cause> {
     let (from, to) = ends(client, Place { topic, partition }).await?;
-    let mut found = None;
+    let mut found = HashMap::new();
     let mut reader = LogReader::new(client, topic, Isolation::Committed, PATIENCE);
     let reading = reader.read(vec![Span { partition, from, to }], |record| {
-        if record.key == Some(key) {
-            found = record.value.map(<[u8]>::to_vec);
+        if let Some(key) = record.key.filter(|key| keys.contains(*key)) {
+            match record.value {
+                Some(value) => found.insert(key.to_vec(), value.to_vec()),
+                None => found.remove(key),
+            };
         }
         Wanted::More
     });
@@ -38,11 +40,7 @@ pub(super) async fn newest(
         let text = format!("reading {topic} partition {partition} on the target: {what}");
         Cause::new(Reason::WAITING_FOR_CLUSTER, text)
     };
-    let read = tokio::select! {
-        biased;
-        () = stop.cancelled() => return Err(failed("the range is drained from this worker")),
-        read = tokio::time::timeout(PATIENCE, reading) => read.ok(),
-    };
+    let read = tokio::time::timeout(PATIENCE, reading).await.ok();
     let hidden = |next| {
         failed(&format!("offsets {next} to {to} are hidden by an open transaction or can't be fetched"))
     };

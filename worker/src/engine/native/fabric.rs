@@ -12,11 +12,11 @@ use twinlog_proto::reason::Reason;
 use super::fetcher::{Delivery, Fetcher, Flow, Peer};
 use super::outbox::Outbox;
 use super::sender;
-use super::together::Together;
 use crate::budget::{Memory, Taker};
 use crate::cluster::ClusterHandle;
 use crate::kafka::{From, Isolation, KafkaClient, KafkaError, OffsetSpec, Spot, TopicPlace};
 use crate::source_ends::EndsWatch;
+use crate::together::{Together, Turn};
 
 /// Questions that come within this time are asked together.
 const TOGETHER: Duration = Duration::from_millis(5);
@@ -104,7 +104,7 @@ impl Fabric {
             return Ok(place.clone());
         }
         let (answer, first) = self.places.join(topic.to_owned());
-        self.soon(first, |this| async move { this.ask_places().await });
+        self.soon((first, self.places.turn()), |this| async move { this.ask_places().await });
         answer.await.unwrap_or_else(|_| Err(given_up()))
     }
 
@@ -114,19 +114,19 @@ impl Fabric {
     /// The leader can't be asked.
     pub(super) async fn end(&self, spot: Spot) -> Answer<i64> {
         let (answer, first) = self.ends.join(spot);
-        self.soon(first, |this| async move { this.ask_ends().await });
+        self.soon((first, self.ends.turn()), |this| async move { this.ask_ends().await });
         answer.await.unwrap_or_else(|_| Err(given_up()))
     }
 
     fn soon<F: Future<Output = ()> + Send + 'static>(
         &self,
-        first: bool,
+        (first, turn): (bool, Turn),
         ask: impl FnOnce(Arc<Self>) -> F + Send + 'static,
     ) {
         if let Some(this) = self.this.upgrade().filter(|_| first) {
             tokio::spawn(async move {
                 sleep(TOGETHER).await;
-                ask(this).await;
+                turn.take(ask(this)).await;
             });
         }
     }

@@ -6,7 +6,7 @@ use super::{Runner, Step};
 use crate::cause::Cause;
 use crate::lane::Range;
 use crate::lane::start::Facts;
-use crate::progress::RangeProgress;
+use crate::progress::{Engine as Kind, RangeProgress};
 
 impl Runner {
     /// The partitions of the range whose next message is in an old format.
@@ -16,6 +16,10 @@ impl Runner {
         progress: &RangeProgress,
         facts: &[Facts],
     ) -> Step<BTreeSet<i32>> {
+        if self.kind() == Kind::Native {
+            // It sees what it reads, and leaves such a range to the other engine.
+            return Ok(BTreeSet::new());
+        }
         let place = |(partition, facts): (i32, &Facts)| {
             let position = progress.partitions.get(&partition)?.position.0;
             let runs = !self.board().halted.contains_key(&partition);

@@ -24,7 +24,7 @@ impl Runner {
 
     /// Value of the newest committed record with the key in a partition of one of the target's internal topics.
     pub(super) async fn newest(&self, place: Place<'_>, key: Vec<u8>) -> Step<Option<Vec<u8>>> {
-        let newest = self.clusters.newest(&self.spec, place, key, self.control.stop().clone());
+        let newest = self.clusters.newest(&self.spec, place, key);
         self.ask(newest).await
     }
 
