@@ -16,7 +16,8 @@ use super::news::News;
 use super::pace::{Answer, Pace};
 use crate::budget::{Kept, Memory, Share, Taker};
 use crate::kafka::{
-    BatchHeader, Changes, FetchLink, Fetched, From, KafkaClient, KafkaError, Part, Piece, Refusal, Spot, Terms,
+    BatchHeader, Changes, FetchLink, Fetched, From, KafkaClient, KafkaError, Part, Piece, Refusal, Spot,
+    Terms,
 };
 use crate::source_ends::{EndsWatch, Pulse};
 
