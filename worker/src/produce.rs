@@ -53,6 +53,10 @@ fn named(cluster: &ClusterId, topic: &str, error: KafkaError) -> KafkaError {
             KafkaError::retriable(Reason::CLUSTER_UNREACHABLE, message)
         }
         (_, 0) => error,
+        // Of the cluster as it is now, not of what was to be written.
+        (_, code::LEADER_NOT_AVAILABLE | code::NOT_LEADER_OR_FOLLOWER | code::REQUEST_TIMED_OUT) => {
+            KafkaError { reason: Reason::WAITING_FOR_CLUSTER, retriable: true, ..error }
+        }
         (_, _) => KafkaError { reason: Reason::KAFKA_ERROR, retriable: true, ..error },
     }
 }
@@ -84,6 +88,9 @@ mod tests {
 
         let refused = cause(Reason::TOPIC_NOT_FOUND, code::UNKNOWN_TOPIC_OR_PARTITION);
         assert_eq!((refused.reason, refused.retriable), (Reason::KAFKA_ERROR, true));
+
+        let leaderless = cause(Reason::KAFKA_ERROR, code::LEADER_NOT_AVAILABLE);
+        assert_eq!((leaderless.reason, leaderless.retriable), (Reason::WAITING_FOR_CLUSTER, true));
 
         let login = cause(Reason::AUTHENTICATION_FAILED, 0);
         assert_eq!((login.reason, login.retriable), (Reason::AUTHENTICATION_FAILED, false));
