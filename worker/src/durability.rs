@@ -87,9 +87,7 @@ impl Committer {
     pub(crate) fn new(mode: Mode, times: Times, progress_key: Vec<u8>, carried: Option<Carried>) -> Self {
         let rule = match mode {
             Mode::Transactions => Rule::Transaction(Transaction::new(times.interval, progress_key, carried)),
-            Mode::Acknowledged | Mode::Fenced => {
-                Rule::Acknowledged(Acknowledged::new(progress_key, carried, mode == Mode::Fenced))
-            }
+            Mode::Acknowledged | Mode::Fenced => Rule::Acknowledged(Acknowledged::new(progress_key, carried)),
         };
         Self { rule, deadline: Deadline::new(times.patience) }
     }

@@ -12,8 +12,8 @@ use crate::ledger::{Ledger, Now};
 /// Progress is written this often while records flow.
 pub(super) const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Behind a fence the first records are noted at this age: until then the copy is one to which nothing is known to have been written.
-const FIRST_PROGRESS: Duration = Duration::from_millis(30);
+/// The first records are noted at this age: until then the copy is one to which nothing is known to have been written.
+pub(super) const FIRST_PROGRESS: Duration = Duration::from_millis(30);
 
 /// A step of the claim or of the end.
 #[derive(Debug)]
@@ -54,8 +54,7 @@ pub(super) struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// `fenced`: what isn't noted will be recognised.
-    pub(super) fn new(progress_key: Vec<u8>, carried: Option<Carried>, fenced: bool) -> Self {
+    pub(super) fn new(progress_key: Vec<u8>, carried: Option<Carried>) -> Self {
         let (pieces, mark) = carried::writes(carried);
         let mut plan: VecDeque<Step> =
             pieces.into_iter().flat_map(|some| [Step::Write(some), Step::Flush]).collect();
@@ -63,14 +62,13 @@ impl Acknowledged {
         if let Some(mark) = mark {
             plan.extend([Step::Write(vec![mark]), Step::Flush]);
         }
-        let interval = if fenced { FIRST_PROGRESS } else { PROGRESS_INTERVAL };
         Self {
             progress_key,
             plan,
             doing: None,
             waiting: Waiting::Nothing,
             written: None,
-            interval,
+            interval: FIRST_PROGRESS,
             ending: false,
         }
     }

@@ -1,6 +1,6 @@
 //! After acknowledgement.
 
-use super::super::acknowledged::PROGRESS_INTERVAL;
+use super::super::acknowledged::{FIRST_PROGRESS, PROGRESS_INTERVAL};
 use super::*;
 
 fn running() -> Running {
@@ -37,8 +37,8 @@ fn progress_says_what_is_acknowledged_and_records_go_on_meanwhile() {
     let mut running = running();
     running.acknowledged(3);
     assert_eq!(running.durable(), 3, "acknowledged is durable: nothing can take it back");
-    assert_eq!(running.committer.due(&running.ledger), Some(running.now.instant + PROGRESS_INTERVAL));
-    running.after(PROGRESS_INTERVAL - MILLISECOND);
+    assert_eq!(running.committer.due(&running.ledger), Some(running.now.instant + FIRST_PROGRESS));
+    running.after(FIRST_PROGRESS - MILLISECOND);
     assert_eq!(running.says(), None);
     running.after(MILLISECOND);
     assert_eq!(running.says().unwrap(), "progress 3");
@@ -115,16 +115,18 @@ fn a_drain_waits_for_what_is_on_its_way() {
 }
 
 #[test]
-fn behind_a_fence_the_first_records_are_noted_soon() {
-    let mut running = Running::claimed(Mode::Fenced);
-    running.acknowledged(3);
-    running.after(MILLISECOND * 30);
-    assert_eq!(running.says().unwrap(), "progress 3");
-    running.done();
-    running.stored(1);
-    running.acknowledged(4);
-    running.after(PROGRESS_INTERVAL - MILLISECOND);
-    assert_eq!(running.says(), None, "the next ones as everywhere");
-    running.after(MILLISECOND);
-    assert_eq!(running.all(), ["progress 7"]);
+fn the_first_records_are_noted_soon() {
+    for mode in [Mode::Acknowledged, Mode::Fenced] {
+        let mut running = Running::claimed(mode);
+        running.acknowledged(3);
+        running.after(FIRST_PROGRESS);
+        assert_eq!(running.says().unwrap(), "progress 3");
+        running.done();
+        running.stored(1);
+        running.acknowledged(4);
+        running.after(PROGRESS_INTERVAL - MILLISECOND);
+        assert_eq!(running.says(), None, "the next ones once a second");
+        running.after(MILLISECOND);
+        assert_eq!(running.all(), ["progress 7"]);
+    }
 }
