@@ -181,7 +181,6 @@ fn wait_end(world: &World, name: &str, topics: usize) -> Result<()> {
 /// Values of 8 MB that pack to kilobytes, and one of 200 MB, are copied without being unpacked; where they must be unpacked, as a part of
 /// a batch is gone, what is not too large is written anew, and what is too large is named.
 #[test]
-#[ignore = "by hand: not yet seen on real Kafka"]
 fn batches_that_unpack_to_gigabytes_are_copied_or_named() -> Result<()> {
     let _alone = alone();
     let options = WorldOptions { workers: 1, etcd_members: 0, ..WorldOptions::default() };
@@ -227,7 +226,6 @@ fn batches_that_unpack_to_gigabytes_are_copied_or_named() -> Result<()> {
 
 /// 100,000 records that nobody may see, with markers behind them: the position reaches the end, and nothing is said to be missing.
 #[test]
-#[ignore = "by hand: not yet seen on real Kafka"]
 fn aborted_records_and_markers_are_passed_to_the_very_end() -> Result<()> {
     let _alone = alone();
     let options = WorldOptions { workers: 1, etcd_members: 0, ..WorldOptions::default() };
