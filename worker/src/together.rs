@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// A question that takes longer holds up none that comes after it.
 const TURN: Duration = Duration::from_millis(250);
@@ -23,10 +23,10 @@ pub(crate) struct Together<K, V> {
 
 /// One question is on its way at a time: what comes meanwhile is asked with the next.
 #[derive(Clone, Default)]
-pub(crate) struct Turn(Arc<tokio::sync::Mutex<()>>);
+struct Turn(Arc<tokio::sync::Mutex<()>>);
 
 impl Turn {
-    pub(crate) async fn take(self, ask: impl Future<Output = ()>) {
+    async fn take(self, ask: impl Future<Output = ()>) {
         let turn = self.0.lock().await;
         let mut ask = pin!(ask);
         if timeout(TURN, &mut ask).await.is_err() {
@@ -43,17 +43,36 @@ impl<K, V> Default for Together<K, V> {
 }
 
 impl<K: Eq + Hash, V: Clone> Together<K, V> {
-    /// Where the answer will come, and whether this is the first question: then somebody has to ask, soon.
-    pub(crate) fn join(&self, about: K) -> (oneshot::Receiver<V>, bool) {
+    /// Where the answer will come. Whoever is first has `asker` ask after the pause, for all that wait by then.
+    pub(crate) fn ask<T, F>(
+        &self,
+        about: K,
+        pause: Duration,
+        asker: &Weak<T>,
+        ask: impl FnOnce(Arc<T>) -> F + Send + 'static,
+    ) -> oneshot::Receiver<V>
+    where
+        T: Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (answer, first) = self.join(about);
+        if let Some(asker) = asker.upgrade().filter(|_| first) {
+            let turn = self.turn.clone();
+            tokio::spawn(async move {
+                sleep(pause).await;
+                turn.take(ask(asker)).await;
+            });
+        }
+        answer
+    }
+
+    /// Where the answer will come, and whether this is the first question.
+    fn join(&self, about: K) -> (oneshot::Receiver<V>, bool) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let first = waiting.is_empty();
         let (tell, answer) = oneshot::channel();
         waiting.entry(about).or_default().push(tell);
         (answer, first)
-    }
-
-    pub(crate) fn turn(&self) -> Turn {
-        self.turn.clone()
     }
 
     /// All that wait now.

@@ -10,9 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use tokio::time::sleep;
 use twinlog_proto::model;
 use twinlog_proto::reason::Reason;
 
@@ -22,7 +20,7 @@ use crate::cause::Cause;
 use crate::cluster::ClusterHandle;
 use crate::kafka::{Isolation, KafkaClient, KafkaError, ListedOffset, OffsetSpec, TopicMetadata};
 use crate::progress::StorageTopics;
-use crate::together::{Together, Turn};
+use crate::together::Together;
 
 /// Questions that come within this time are asked together.
 const TOGETHER: Duration = Duration::from_millis(2);
@@ -87,23 +85,10 @@ impl Questions {
         cluster.beside(|| Beside(make())).0.clone()
     }
 
-    fn soon(
-        &self,
-        (first, turn): (bool, Turn),
-        ask: impl FnOnce(Arc<Self>) -> BoxFuture<'static, ()> + Send + 'static,
-    ) {
-        if let Some(this) = self.this.upgrade().filter(|_| first) {
-            tokio::spawn(async move {
-                sleep(TOGETHER).await;
-                turn.take(ask(this)).await;
-            });
-        }
-    }
-
     /// A topic, or why nothing can be said of it.
     pub(super) async fn topic(&self, name: &str) -> Answer<TopicMetadata> {
-        let (answer, first) = self.topics.join(name.to_owned());
-        self.soon((first, self.topics.turn()), |this| Box::pin(async move { this.ask_topics().await }));
+        let ask = |this: Arc<Self>| async move { this.ask_topics().await };
+        let answer = self.topics.ask(name.to_owned(), TOGETHER, &self.this, ask);
         answer.await.unwrap_or_else(|_| Err(given_up()))
     }
 
@@ -139,10 +124,9 @@ impl Questions {
         };
         let mut waiting = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let (answer, first) = together.join((topic.to_owned(), *partition));
-            let turn = together.turn();
-            self.soon((first, turn), move |this| Box::pin(async move { this.ask_offsets(spec).await }));
-            waiting.push((*partition, answer));
+            let about = (topic.to_owned(), *partition);
+            let ask = move |this: Arc<Self>| async move { this.ask_offsets(spec).await };
+            waiting.push((*partition, together.ask(about, TOGETHER, &self.this, ask)));
         }
         let (mut found, mut again) = (HashMap::new(), Vec::new());
         for (partition, answer) in waiting {
@@ -184,21 +168,19 @@ impl Questions {
 
     /// Kafka's id of the cluster, where it has one.
     pub(super) async fn cluster_id(&self) -> Answer<Option<String>> {
-        let (answer, first) = self.clusters.join(());
-        self.soon((first, self.clusters.turn()), |this| {
-            Box::pin(async move {
-                let mut asked = this.clusters.take();
-                let answer = this.client.describe_cluster().await.map(|info| info.cluster_id);
-                asked.tell(&(), &answer);
-            })
-        });
+        let ask = |this: Arc<Self>| async move {
+            let mut asked = this.clusters.take();
+            let answer = this.client.describe_cluster().await.map(|info| info.cluster_id);
+            asked.tell(&(), &answer);
+        };
+        let answer = self.clusters.ask((), TOGETHER, &self.this, ask);
         answer.await.unwrap_or_else(|_| Err(given_up()))
     }
 
     /// Makes sure of the topics that hold the mirror's progress.
     pub(super) async fn storage_topics(&self, mirror: &Arc<model::Mirror>) -> Answer<StorageTopics> {
-        let (answer, first) = self.storage.join(Keeper(mirror.clone()));
-        self.soon((first, self.storage.turn()), |this| Box::pin(async move { this.ask_storage().await }));
+        let ask = |this: Arc<Self>| async move { this.ask_storage().await };
+        let answer = self.storage.ask(Keeper(mirror.clone()), TOGETHER, &self.this, ask);
         answer.await.unwrap_or_else(|_| Err(given_up()))
     }
 
@@ -216,8 +198,9 @@ impl Questions {
 
     /// Value of the newest committed record with the key, below the end that the partition has when it is asked for.
     pub(super) async fn newest(&self, place: Place<'_>, key: Vec<u8>) -> Newest {
-        let (answer, first) = self.newest.join(((place.topic.to_owned(), place.partition), key));
-        self.soon((first, self.newest.turn()), |this| Box::pin(async move { this.read_newest().await }));
+        let ask = |this: Arc<Self>| async move { this.read_newest().await };
+        let answer =
+            self.newest.ask(((place.topic.to_owned(), place.partition), key), TOGETHER, &self.this, ask);
         answer.await.unwrap_or_else(|_| Err(given_up().into()))
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use twinlog_proto::reason::Reason;
 
 use super::fetcher::{Delivery, Fetcher, Flow, Peer};
@@ -16,7 +16,7 @@ use crate::budget::{Memory, Taker};
 use crate::cluster::ClusterHandle;
 use crate::kafka::{From, Isolation, KafkaClient, KafkaError, OffsetSpec, Spot, TopicPlace};
 use crate::source_ends::EndsWatch;
-use crate::together::{Together, Turn};
+use crate::together::Together;
 
 /// Questions that come within this time are asked together.
 const TOGETHER: Duration = Duration::from_millis(5);
@@ -103,8 +103,8 @@ impl Fabric {
         {
             return Ok(place.clone());
         }
-        let (answer, first) = self.places.join(topic.to_owned());
-        self.soon((first, self.places.turn()), |this| async move { this.ask_places().await });
+        let ask = |this: Arc<Self>| async move { this.ask_places().await };
+        let answer = self.places.ask(topic.to_owned(), TOGETHER, &self.this, ask);
         answer.await.unwrap_or_else(|_| Err(given_up()))
     }
 
@@ -113,22 +113,9 @@ impl Fabric {
     /// # Errors
     /// The leader can't be asked.
     pub(super) async fn end(&self, spot: Spot) -> Answer<i64> {
-        let (answer, first) = self.ends.join(spot);
-        self.soon((first, self.ends.turn()), |this| async move { this.ask_ends().await });
+        let ask = |this: Arc<Self>| async move { this.ask_ends().await };
+        let answer = self.ends.ask(spot, TOGETHER, &self.this, ask);
         answer.await.unwrap_or_else(|_| Err(given_up()))
-    }
-
-    fn soon<F: Future<Output = ()> + Send + 'static>(
-        &self,
-        (first, turn): (bool, Turn),
-        ask: impl FnOnce(Arc<Self>) -> F + Send + 'static,
-    ) {
-        if let Some(this) = self.this.upgrade().filter(|_| first) {
-            tokio::spawn(async move {
-                sleep(TOGETHER).await;
-                turn.take(ask(this)).await;
-            });
-        }
     }
 
     async fn ask_places(&self) {
