@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, EndTxnRequest, ProducerId, TopicName, TransactionalId,
+    AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, EndTxnRequest, EndTxnResponse, ProducerId,
+    TopicName, TransactionalId,
 };
 use tokio::time::{Instant, sleep};
 use twinlog_proto::reason::Reason;
 
 use super::fetch_session::Spot;
+use crate::kafka::wire::api::Api;
 use crate::kafka::wire::client::KafkaClient;
 use crate::kafka::wire::code::{self, Ask};
 use crate::kafka::wire::error::KafkaError;
@@ -66,22 +68,14 @@ impl Transactions {
             .with_v3_and_below_producer_id(ProducerId(self.producer_id))
             .with_v3_and_below_producer_epoch(self.epoch)
             .with_v3_and_below_topics(topics);
-        self.until_done(patience, |coordinator, deadline| {
-            let request = request.clone();
-            async move {
-                let build = |_| Ok(request.clone());
-                let to = To::Broker(coordinator);
-                let answer = self.client.router.send(to, Use::Control, deadline, &build).await?.body;
-                let results = answer.results_by_topic_v3_and_below.iter();
-                let codes = results.flat_map(|topic| &topic.results_by_partition);
-                // Of several partitions those beside the one that was refused were only not tried.
-                let codes =
-                    codes.map(|result| result.partition_error_code).filter(|code| *code != code::NONE);
-                let worst = codes.min_by_key(|code| *code == code::OPERATION_NOT_ATTEMPTED);
-                self.check("add partitions to a transaction of", worst.unwrap_or(code::NONE))
-            }
-        })
-        .await
+        let code_of = |answer: &AddPartitionsToTxnResponse| {
+            let results = answer.results_by_topic_v3_and_below.iter();
+            let codes = results.flat_map(|topic| &topic.results_by_partition);
+            // Of several partitions those beside the one that was refused were only not tried.
+            let codes = codes.map(|result| result.partition_error_code).filter(|code| *code != code::NONE);
+            codes.min_by_key(|code| *code == code::OPERATION_NOT_ATTEMPTED).unwrap_or(code::NONE)
+        };
+        self.until_done("add partitions to a transaction of", request, patience, code_of).await
     }
 
     /// Commits or aborts; returns when the end is noted. The markers in the partitions follow.
@@ -94,17 +88,9 @@ impl Transactions {
             .with_producer_id(ProducerId(self.producer_id))
             .with_producer_epoch(self.epoch)
             .with_committed(commit);
-        self.until_done(patience, |coordinator, deadline| {
-            let request = request.clone();
-            async move {
-                let build = |_| Ok(request.clone());
-                let to = To::Broker(coordinator);
-                let answer = self.client.router.send(to, Use::Control, deadline, &build).await?.body;
-                // Where it says that another one is at it, that was the try before, which may still fail: it is asked until it has ended.
-                self.check("end a transaction of", answer.error_code)
-            }
-        })
-        .await
+        // Where it says that another one is at it, that was the try before, which may still fail: it is asked until it has ended.
+        let code_of = |answer: &EndTxnResponse| answer.error_code;
+        self.until_done("end a transaction of", request, patience, code_of).await
     }
 
     /// A transaction with nothing in it, over these partitions: when it returns, its markers are written wherever there is a leader. They
@@ -124,21 +110,23 @@ impl Transactions {
         self.end(commit, patience).await
     }
 
-    /// Tries until it is done, or can't be.
-    async fn until_done<F>(
+    /// Has the coordinator do it, until it is done, or can't be.
+    async fn until_done<R: Api + Clone>(
         &self,
+        doing: &'static str,
+        request: R,
         patience: Duration,
-        call: impl Fn(i32, Instant) -> F,
-    ) -> Result<(), KafkaError>
-    where
-        F: Future<Output = Result<(), KafkaError>>,
-    {
+        code_of: impl Fn(&R::Response) -> i16,
+    ) -> Result<(), KafkaError> {
         let (deadline, mut backoff) = (Instant::now() + patience, FIRST_BACKOFF);
+        let build = |_| Ok(request.clone());
         loop {
-            let done = match self.coordinator(deadline).await {
-                Ok(coordinator) => call(coordinator, deadline).await,
-                Err(error) => Err(error),
+            let done = async {
+                let to = To::Broker(self.coordinator(deadline).await?);
+                let answer = self.client.router.send(to, Use::Control, deadline, &build).await?.body;
+                self.check(doing, code_of(&answer))
             };
+            let done = done.await;
             let Err(error) = done else { return Ok(()) };
             if !error.retriable || Instant::now() + backoff >= deadline {
                 return Err(error);
