@@ -17,7 +17,7 @@ use twinlog_worker::budget::Budget;
 use twinlog_worker::cluster::ClusterHandle;
 use twinlog_worker::lane::{LaneHandle, LaneSpec, Range, start};
 
-use crate::lane::{committed, handle, mirror, range};
+use crate::lane::{handle, mirror, range, same};
 use crate::script::now;
 
 /// The broker that is slow, and the other.
@@ -96,9 +96,7 @@ impl Story {
             .wait_for(|s| s.partitions.first().is_some_and(|p| p.position.is_some_and(|at| at.0 == end)));
         let done = timeout(SOON, done).await.map(|_| ());
         done.with_context(|| format!("{topic} is not copied: {:?}", lane.status().borrow().clone()))?;
-        let (from, to) =
-            (committed(&self.source, topic, 0)?, committed(&self.target, &format!("a.{topic}"), 0)?);
-        ensure!(from == to, "{topic}: {} records and {}", from.len(), to.len());
+        same(&self.source, &self.target, topic, 0)?;
         Ok(began.elapsed())
     }
 }

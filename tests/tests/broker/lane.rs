@@ -80,6 +80,19 @@ pub(crate) fn committed(kafka: &FakeKafka, topic: &str, partition: i32) -> Resul
     Ok(reader::committed(&kafka.entries(topic, partition)?).iter().map(reader::Entry::content).collect())
 }
 
+/// The records of a partition, once all of them, and nothing else, are its copy.
+pub(crate) fn same(
+    source: &FakeKafka,
+    target: &FakeKafka,
+    topic: &str,
+    partition: i32,
+) -> Result<Vec<Content>> {
+    let (from, to) =
+        (committed(source, topic, partition)?, committed(target, &format!("a.{topic}"), partition)?);
+    ensure!(from == to, "{topic} partition {partition}: {} records and {}", from.len(), to.len());
+    Ok(from)
+}
+
 async fn copied(engine: v1::Engine, guarantee: v1::Guarantee, faults: &[Rule]) -> Result<()> {
     let source = FakeKafka::start(Options { brokers: 3, ..Options::default() }).await?;
     let target = FakeKafka::start(Options { brokers: 3, seed: 7, ..Options::default() }).await?;
@@ -112,8 +125,7 @@ async fn copied(engine: v1::Engine, guarantee: v1::Guarantee, faults: &[Rule]) -
     lane.stopped().await;
     ensure!(faults.is_empty() || target.faults_struck() > 0, "faults struck");
     for partition in 0..PARTITIONS {
-        let (from, to) = (committed(&source, "t", partition)?, committed(&target, "a.t", partition)?);
-        ensure!(from == to, "partition {partition}: {} records and {}", from.len(), to.len());
+        let from = same(&source, &target, "t", partition)?;
         ensure!(from.len() > 200, "there was something to copy: {}", from.len());
     }
     Ok(())

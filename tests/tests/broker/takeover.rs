@@ -21,7 +21,7 @@ use twinlog_tests::broker::{FakeKafka, Fault, Options, Release, Rule};
 use twinlog_worker::budget::Budget;
 use twinlog_worker::lane::{LaneHandle, LaneSpec, start};
 
-use crate::lane::{committed, handle, mirror, range};
+use crate::lane::{committed, handle, mirror, range, same};
 use crate::schedules::seeds;
 use crate::script::now;
 
@@ -300,9 +300,7 @@ async fn a_commit_whose_marker_was_left_out_is_made_good() -> Result<()> {
         drop(second);
         ensure!(!open(&story), "and is there");
         for partition in 0..PARTITIONS {
-            let (from, to) =
-                (committed(&story.source, "t", partition)?, committed(&story.target, "a.t", partition)?);
-            ensure!(from == to, "partition {partition}: {} records and {}", from.len(), to.len());
+            same(&story.source, &story.target, "t", partition)?;
         }
     }
     Ok(())
@@ -364,9 +362,7 @@ async fn who_writes_without_transactions_is_fenced_by_the_other_engine_too() -> 
     story.write(30, 0);
     story.caught_up(&third).await?;
     for partition in 0..PARTITIONS {
-        let (from, to) =
-            (committed(&story.source, "t", partition)?, committed(&story.target, "a.t", partition)?);
-        ensure!(from == to, "partition {partition}: {} records and {}", from.len(), to.len());
+        same(&story.source, &story.target, "t", partition)?;
     }
     drop((first, second));
     Ok(())
@@ -384,9 +380,7 @@ async fn without_the_right_to_see_the_fence_it_goes_in_transactions() -> Result<
         story.caught_up(&owner).await?;
     }
     for partition in 0..PARTITIONS {
-        let (from, to) =
-            (committed(&story.source, "t", partition)?, committed(&story.target, "a.t", partition)?);
-        ensure!(from == to, "partition {partition}: {} records and {}", from.len(), to.len());
+        same(&story.source, &story.target, "t", partition)?;
     }
     Ok(())
 }
